@@ -1,0 +1,135 @@
+//! What the macro knows of a traced function at compile time, and the small numbers it goes by at run time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::flow::FlowNode;
+
+/// One traced function: a `static` in its body.
+#[derive(Debug)]
+pub struct Site {
+    pub(crate) node: &'static str,
+    pub(crate) module: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+    pub(crate) source: Option<&'static str>,
+    pub(crate) start: Start,
+    pub(crate) flow: Option<FlowNode>,
+    pub(crate) redact: &'static [&'static str],
+    /// [`SiteId`] once it ran, else zero.
+    id: AtomicU64,
+}
+
+/// Where a call of the function begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// In the env of the caller, as the rules of the automatic API have it.
+    Call,
+    /// Always in a new trace.
+    Root,
+    /// Always in a forked env.
+    Fork,
+}
+
+impl Site {
+    /// A function called `node`, written at `file:line` in `module`.
+    pub const fn new(node: &'static str, module: &'static str, file: &'static str, line: u32) -> Self {
+        Self {
+            node,
+            module,
+            file,
+            line,
+            source: None,
+            start: Start::Call,
+            flow: None,
+            redact: &[],
+            id: AtomicU64::new(0),
+        }
+    }
+
+    /// Every call starts a new trace.
+    #[must_use]
+    pub const fn root(mut self) -> Self {
+        self.start = Start::Root;
+        self
+    }
+
+    /// Every call runs in a forked env.
+    #[must_use]
+    pub const fn fork(mut self) -> Self {
+        self.start = Start::Fork;
+        self
+    }
+
+    /// The source of the traces it starts; the node's name unless given.
+    #[must_use]
+    pub const fn source(mut self, source: &'static str) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// The declared node that it is.
+    #[must_use]
+    pub const fn in_flow(mut self, node: FlowNode) -> Self {
+        self.flow = Some(node);
+        self
+    }
+
+    /// Paths of recorded values (`card`, `customer.email`) whose content is replaced.
+    #[must_use]
+    pub const fn redact(mut self, paths: &'static [&'static str]) -> Self {
+        self.redact = paths;
+        self
+    }
+
+    pub(crate) fn id(&'static self) -> SiteId {
+        match self.id.load(Ordering::Relaxed) {
+            0 => self.register(),
+            id => SiteId::unpack(id),
+        }
+    }
+
+    #[cold]
+    fn register(&'static self) -> SiteId {
+        let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been first; numbers are given once.
+        let known = self.id.load(Ordering::Relaxed);
+        if known != 0 {
+            return SiteId::unpack(known);
+        }
+        let node = match table.iter().find(|site| site.node == self.node) {
+            Some(same) => SiteId::unpack(same.id.load(Ordering::Relaxed)).node,
+            None => u32::try_from(table.len()).unwrap_or(u32::MAX) + 1,
+        };
+        table.push(self);
+        let id = SiteId { site: u32::try_from(table.len()).unwrap_or(u32::MAX), node };
+        self.id.store(id.pack(), Ordering::Relaxed);
+        id
+    }
+}
+
+/// Numbers of a site (one per function) and of its node (shared by functions with one name), both from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SiteId {
+    pub(crate) site: u32,
+    pub(crate) node: u32,
+}
+
+impl SiteId {
+    const fn pack(self) -> u64 {
+        ((self.node as u64) << 32) | self.site as u64
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+    const fn unpack(packed: u64) -> Self {
+        Self { site: packed as u32, node: (packed >> 32) as u32 }
+    }
+}
+
+static TABLE: Mutex<Vec<&'static Site>> = Mutex::new(Vec::new());
+
+/// The site with this number.
+pub(crate) fn site(number: u32) -> Option<&'static Site> {
+    let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    table.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+}
