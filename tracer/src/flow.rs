@@ -3,6 +3,8 @@
 //! An edge joins two consecutive steps of an env: `a -> b` allows the enter of `b` right after the enter or the
 //! exit of `a`, `a !> b` right after the error of `a`. Steps of nodes outside the flow do not count.
 
+use crate::status::Status;
+
 /// A flow as `flow!` declared it. At most 64 × `words` nodes, row-major bit matrices.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -27,4 +29,65 @@ pub struct FlowNode {
     pub flow: &'static FlowTable,
     /// The index in [`FlowTable::nodes`].
     pub index: u16,
+}
+
+
+/// Where one flow stands in an env.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pred {
+    flow: &'static FlowTable,
+    index: u16,
+    after_error: bool,
+}
+
+impl FlowTable {
+    fn has(&self, matrix: &[u64], row: u16, column: u16) -> bool {
+        let word = usize::from(row) * self.words + usize::from(column) / 64;
+        matrix.get(word).is_some_and(|word| word >> (column % 64) & 1 == 1)
+    }
+
+    /// A flow without any edge only declares names.
+    fn is_checked(&self) -> bool {
+        self.then.iter().chain(self.after_error).any(|row| *row != 0)
+    }
+}
+
+/// Takes the enter of `node`; `Some` is a missing edge, from the given node or (`None`) from nowhere.
+pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Option<u16>> {
+    let flow = node.flow;
+    let here = Pred { flow, index: node.index, after_error: false };
+    let before = flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, flow));
+    let (from, allowed) = match &before {
+        None => (None, flow.has(flow.entry, 0, node.index)),
+        Some(pred) => {
+            let matrix = if pred.after_error { flow.after_error } else { flow.then };
+            (Some(pred.index), flow.has(matrix, pred.index, node.index))
+        }
+    };
+    match before {
+        Some(pred) => *pred = here,
+        None => flows.push(here),
+    }
+    (!allowed && flow.is_checked()).then_some(from)
+}
+
+/// Takes the exit or error of `node`.
+pub(crate) fn end(flows: &mut Vec<Pred>, node: FlowNode, status: Status) {
+    let here = Pred { flow: node.flow, index: node.index, after_error: status == Status::Error };
+    match flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, node.flow)) {
+        Some(pred) => *pred = here,
+        None => flows.push(here),
+    }
+}
+
+impl FlowNode {
+    /// The sentence for a missing edge.
+    pub(crate) fn violation(self, from: Option<u16>) -> String {
+        let name = |row: u16| self.flow.nodes.get(usize::from(row)).copied().unwrap_or("?");
+        let (flow, to) = (self.flow.name, name(self.index));
+        match from.map(name) {
+            Some(from) => format!("flow `{flow}` has no edge `{from}` -> `{to}`: declare it, or do not call `{to}` there"),
+            None => format!("flow `{flow}` does not begin with `{to}`: write `entry {to};` if it may"),
+        }
+    }
 }

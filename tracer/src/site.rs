@@ -4,11 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::flow::FlowNode;
+use crate::lines::key;
 
 /// One traced function: a `static` in its body.
 #[derive(Debug)]
 pub struct Site {
     pub(crate) node: &'static str,
+    /// Of the node's name.
+    pub(crate) hash: u64,
     pub(crate) module: &'static str,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
@@ -36,6 +39,7 @@ impl Site {
     pub const fn new(node: &'static str, module: &'static str, file: &'static str, line: u32) -> Self {
         Self {
             node,
+            hash: key::hash(node),
             module,
             file,
             line,
@@ -82,6 +86,7 @@ impl Site {
         self
     }
 
+    #[inline]
     pub(crate) fn id(&'static self) -> SiteId {
         match self.id.load(Ordering::Relaxed) {
             0 => self.register(),

@@ -1,67 +1,30 @@
-//! The automatic API.
+//! The automatic API: frames and envs of traced functions, and where each thread is among them.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task;
+mod branch;
+mod cell;
+mod frame;
+pub(crate) mod key;
+mod line;
+pub(crate) mod scope;
+mod trace;
+mod traced;
+mod within;
 
-use pin_project_lite::pin_project;
+pub(crate) use branch::Pinned;
+pub use branch::{Branch, branch, carry, carry_fn};
+pub use frame::{OpenFrame, current_trace_id, enter};
+pub(crate) use line::{Ancestry, Departure, Fork, Opened};
+pub(crate) use trace::{Output, SeqCounter, Source, Trace};
+pub use traced::{Traced, traced};
 
-use crate::context::Context;
-use crate::outcome::Outcome;
-use crate::site::Site;
-use crate::values::Recorded;
-
-/// A call in progress. Dropped without [`end`](Self::end): a panic while unwinding, else a success.
-#[derive(Debug)]
-pub struct OpenFrame {}
-
-impl OpenFrame {
-    /// Ends the call.
-    pub fn end(self, outcome: Outcome) {
-        let _ = outcome;
-    }
-}
-
-/// Enters `site` at `at`, or at the surrounding context.
-#[inline(never)]
-pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    let _ = (site.id(), at, values);
-    OpenFrame {}
-}
-
-pin_project! {
-    /// A traced future: entered at its first poll.
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct Traced<F, J> {
-        #[pin]
-        future: Option<F>,
-        judge: Option<J>,
-    }
-}
-
-/// Wraps the future of one call; `judge` says how its output counts.
-pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
-    site: &'static Site,
-    at: Option<&Context>,
-    values: Recorded,
-    future: F,
-    judge: J,
-) -> Traced<F, J> {
-    let _ = (site.id(), at, values);
-    Traced { future: Some(future), judge: Some(judge) }
-}
-
-impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Traced<F, J> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> task::Poll<F::Output> {
-        let this = self.project();
-        let Some(future) = this.future.as_pin_mut() else { return task::Poll::Pending };
-        let output = task::ready!(future.poll(cx));
-        if let Some(judge) = this.judge.take() {
-            judge(&output);
+/// Runs `work` without recording anything of it.
+pub(crate) fn untraced<R>(work: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            scope::with(|scope| scope.set_untraced(self.0));
         }
-        task::Poll::Ready(output)
     }
+    let _restore = Restore(scope::with(|scope| scope.set_untraced(true)).unwrap_or(false));
+    work()
 }

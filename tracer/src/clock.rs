@@ -1,0 +1,256 @@
+//! The only reader of time.
+//!
+//! A step stores *ticks*, whatever the clock counts; they become Unix time when records are read. So writing costs
+//! one reading of a counter, starting costs no calibration, and a manual clock makes a test repeat to the letter.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Where ticks come from and what they mean.
+pub trait Clock: Send + Sync + 'static {
+    /// The current tick. Never falls within one thread, nor across threads that synchronise.
+    fn ticks(&self) -> u64;
+
+    /// The Unix time of a tick of this clock, in nanoseconds. The same answer whenever it is asked.
+    fn unix_ns(&self, ticks: u64) -> u64;
+}
+
+/// The machine's clock.
+///
+/// Reads the time stamp counter where the system itself trusts it (Linux on `x86_64` with clock source `tsc`, Linux
+/// on `aarch64`), else [`std::time::Instant`]. On `wasm32-unknown-unknown`, which has neither, every tick is zero:
+/// give the tracer a clock of the host's.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+/// A clock that stands still until it is told to move.
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// Starts at `unix`, counted from 1970.
+    pub fn new(unix: Duration) -> Self {
+        let clock = Self::default();
+        clock.advance(unix);
+        clock
+    }
+
+    /// Moves forward.
+    pub fn advance(&self, by: Duration) {
+        let ns = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(ns, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn ticks(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn unix_ns(&self, ticks: u64) -> u64 {
+        ticks
+    }
+}
+
+impl Clock for SystemClock {
+    #[inline]
+    fn ticks(&self) -> u64 {
+        system::ticks()
+    }
+
+    fn unix_ns(&self, ticks: u64) -> u64 {
+        system::unix_ns(ticks)
+    }
+}
+
+/// A tracer's clock. The system's is known by its variant, so that the hot path reads the counter in line.
+#[derive(Clone)]
+pub(crate) enum AnyClock {
+    System,
+    Other(Arc<dyn Clock>),
+}
+
+impl AnyClock {
+    #[inline]
+    pub(crate) fn ticks(&self) -> u64 {
+        match self {
+            Self::System => system::ticks(),
+            Self::Other(clock) => clock.ticks(),
+        }
+    }
+
+    pub(crate) fn unix_ns(&self, ticks: u64) -> u64 {
+        match self {
+            Self::System => system::unix_ns(ticks),
+            Self::Other(clock) => clock.unix_ns(ticks),
+        }
+    }
+}
+
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+mod system {
+    pub(super) fn ticks() -> u64 {
+        0
+    }
+
+    pub(super) fn unix_ns(_ticks: u64) -> u64 {
+        0
+    }
+}
+
+#[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
+mod system {
+    //! Anchors pair a tick with a time. A tick between two anchors is interpolated, so the error stays at that of
+    //! two clock readings (some 100 ns) however long the process runs and however the counter's rate was guessed.
+
+    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::{Mutex, OnceLock, PoisonError};
+    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+    #[inline]
+    pub(super) fn ticks() -> u64 {
+        match COUNTER.load(Ordering::Relaxed) {
+            TRUSTED => counter(),
+            UNTRUSTED => instant_ns(),
+            _ => first_ticks(),
+        }
+    }
+
+    const UNKNOWN: u8 = 0;
+    const TRUSTED: u8 = 1;
+    const UNTRUSTED: u8 = 2;
+    static COUNTER: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+    #[cold]
+    fn first_ticks() -> u64 {
+        let mode = if counter_is_trusted() { TRUSTED } else { UNTRUSTED };
+        COUNTER.store(mode, Ordering::Relaxed);
+        let first = anchors().lock().unwrap_or_else(PoisonError::into_inner)[0];
+        ticks().max(first.ticks)
+    }
+
+    /// The kernel watches the counter and drops it from the clock sources when it drifts or differs by core.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn counter_is_trusted() -> bool {
+        std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+            .is_ok_and(|source| source.starts_with(b"tsc"))
+    }
+
+    #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+    fn counter_is_trusted() -> bool {
+        true
+    }
+
+    #[cfg(not(all(any(target_arch = "x86_64", target_arch = "aarch64"), target_os = "linux")))]
+    fn counter_is_trusted() -> bool {
+        false
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    fn counter() -> u64 {
+        tick_counter::x86_64_tick_counter()
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[inline]
+    fn counter() -> u64 {
+        tick_counter::aarch64_tick_counter()
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn counter() -> u64 {
+        instant_ns()
+    }
+
+    /// Nanoseconds since the first call, plus one: a monotonic clock in the form of a counter.
+    #[expect(clippy::disallowed_methods, reason = "this module is the clock")]
+    fn instant_ns() -> u64 {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let elapsed = START.get_or_init(Instant::now).elapsed();
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    #[derive(Clone, Copy)]
+    struct Anchor {
+        ticks: u64,
+        unix_ns: u64,
+    }
+
+    /// The wall clock is read once; from then on time is monotonic, whatever happens to the wall clock.
+    #[expect(clippy::disallowed_methods, reason = "this module is the clock")]
+    fn anchor_now() -> Anchor {
+        static START: OnceLock<(u64, u64)> = OnceLock::new();
+        let &(unix_ns, instant) = START.get_or_init(|| {
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            (u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX), instant_ns())
+        });
+        let ticks = if COUNTER.load(Ordering::Relaxed) == TRUSTED { counter() } else { instant_ns() };
+        Anchor { ticks, unix_ns: unix_ns + (instant_ns() - instant) }
+    }
+
+    fn anchors() -> &'static Mutex<Vec<Anchor>> {
+        static ANCHORS: OnceLock<Mutex<Vec<Anchor>>> = OnceLock::new();
+        ANCHORS.get_or_init(|| Mutex::new(vec![anchor_now()]))
+    }
+
+    /// Past this many anchors, every other one is dropped.
+    const ANCHORS_MAX: usize = 4096;
+
+    pub(super) fn unix_ns(ticks: u64) -> u64 {
+        let mut anchors = anchors().lock().unwrap_or_else(PoisonError::into_inner);
+        if anchors.last().is_none_or(|last| ticks >= last.ticks || anchors.len() == 1) {
+            let now = anchor_now();
+            if anchors.last().is_none_or(|last| now.ticks > last.ticks && now.unix_ns > last.unix_ns) {
+                if anchors.len() >= ANCHORS_MAX {
+                    let mut nth = 0_usize;
+                    anchors.retain(|_| {
+                        nth += 1;
+                        nth % 2 == 1
+                    });
+                }
+                anchors.push(now);
+            }
+        }
+        let after = anchors.partition_point(|anchor| anchor.ticks <= ticks).clamp(1, anchors.len().max(2) - 1);
+        match (anchors.get(after - 1), anchors.get(after)) {
+            (Some(a), Some(b)) => interpolate(*a, *b, ticks),
+            (Some(a), None) => a.unix_ns,
+            _ => 0,
+        }
+    }
+
+    fn interpolate(a: Anchor, b: Anchor, ticks: u64) -> u64 {
+        let along = i128::from(ticks) - i128::from(a.ticks);
+        let span = i128::from(b.ticks - a.ticks).max(1);
+        let ns = i128::from(a.unix_ns) + along * i128::from(b.unix_ns - a.unix_ns) / span;
+        u64::try_from(ns).unwrap_or(0)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_tick_always_has_the_same_time() {
+            let early = ticks();
+            let first = unix_ns(early);
+            let later = ticks();
+            let second = unix_ns(later);
+            assert!(second >= first);
+            for _ in 0..100 {
+                unix_ns(ticks());
+            }
+            assert_eq!((unix_ns(early), unix_ns(later)), (first, second));
+        }
+
+        #[test]
+        fn ticks_are_close_to_the_wall_clock() {
+            let tick = ticks();
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+            let error = i128::from(unix_ns(tick)) - i128::try_from(wall).unwrap();
+            assert!(error.abs() < 1_000_000_000, "{error} ns off");
+        }
+    }
+}

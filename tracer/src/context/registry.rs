@@ -1,0 +1,134 @@
+//! What a tracer knows of the envs of the manual API: the state that guards check a step against.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::guard::GuardErrorKind;
+use crate::id::{EnvId, TraceId};
+use crate::lines::{Fork, Opened, Trace};
+use crate::status::Status;
+use crate::strict::StrictEnv;
+
+/// Envs by trace. One lock around it; nothing of the user's runs inside.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    traces: HashMap<TraceId, Known>,
+    /// How many traces to reach before the next look for those that can go.
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Known {
+    trace: Arc<Trace>,
+    envs: HashMap<EnvId, Env>,
+}
+
+#[derive(Debug)]
+struct Env {
+    opened: Opened,
+    state: StrictEnv,
+    used: Use,
+    forks: u32,
+}
+
+/// Who takes the steps of an env.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Nobody,
+    Manual,
+    Automatic,
+}
+
+/// Fewer traces than this are not worth a sweep.
+const SWEEP_MIN: usize = 1024;
+
+impl Registry {
+    pub(super) fn open(&mut self, trace: &Arc<Trace>, opened: Opened) {
+        self.sweep();
+        let known =
+            self.traces.entry(trace.id).or_insert_with(|| Known { trace: trace.clone(), envs: HashMap::new() });
+        let env = Env { state: StrictEnv::default(), used: Use::Nobody, forks: 0, opened };
+        known.envs.insert(env.opened.id, env);
+    }
+
+    /// Forgets traces that the recorder has evicted, unless a context is left. Each sweep is paid for by as many
+    /// new traces as it leaves behind.
+    fn sweep(&mut self) {
+        if self.traces.len() < self.sweep_at.max(SWEEP_MIN) {
+            return;
+        }
+        self.traces.retain(|id, known| known.trace.is_held() || known.trace.tracer.holds(*id));
+        self.sweep_at = self.traces.len() * 2;
+    }
+
+    pub(super) fn check_env(&self, trace: TraceId, env: EnvId) -> Result<(), GuardErrorKind> {
+        let known = self.traces.get(&trace).ok_or(GuardErrorKind::UnknownTrace { trace })?;
+        if known.envs.contains_key(&env) {
+            return Ok(());
+        }
+        Err(GuardErrorKind::EnvMismatch { trace, env, envs: known.envs.len() })
+    }
+
+    fn env(&mut self, trace: TraceId, env: EnvId) -> Option<&mut Env> {
+        self.traces.get_mut(&trace)?.envs.get_mut(&env)
+    }
+
+    pub(super) fn use_of(&mut self, trace: TraceId, env: EnvId) -> Option<Use> {
+        self.env(trace, env).map(|env| env.used)
+    }
+
+    /// Gives the env to traced functions; `false` if it has a user already.
+    pub(super) fn use_automatically(&mut self, trace: TraceId, env: EnvId) -> bool {
+        let Some(env) = self.env(trace, env).filter(|env| env.used == Use::Nobody) else { return false };
+        env.used = Use::Automatic;
+        true
+    }
+
+    /// Takes a step; gives its number and the number of the record before it.
+    pub(super) fn step(
+        &mut self,
+        trace: TraceId,
+        env_id: EnvId,
+        position: u64,
+        node: &str,
+        status: Status,
+    ) -> Result<(u64, u64), GuardErrorKind> {
+        self.check_env(trace, env_id)?;
+        let Some(env) = self.env(trace, env_id) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
+        let step = env.state.step(position, node, status)?;
+        env.used = Use::Manual;
+        Ok((step, env.opened.seq))
+    }
+
+    pub(super) fn recorded(&mut self, trace: TraceId, env: EnvId, seq: u64) {
+        if let Some(env) = self.env(trace, env) {
+            env.opened.seq = env.opened.seq.max(seq);
+        }
+    }
+
+    /// The next fork of an env.
+    pub(super) fn fork(&mut self, trace: TraceId, opened: &Opened) -> Fork {
+        let number = self.env(trace, opened.id).map_or(0, |env| {
+            env.forks += 1;
+            env.forks - 1
+        });
+        opened.fork_again(number)
+    }
+
+    pub(super) fn resume(
+        &mut self,
+        trace: TraceId,
+        env_id: EnvId,
+        step: u64,
+    ) -> Result<(Arc<Trace>, Opened), GuardErrorKind> {
+        self.check_env(trace, env_id)?;
+        let Some(known) = self.traces.get(&trace) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
+        let Some(env) = known.envs.get(&env_id) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
+        env.state.check_position(step)?;
+        Ok((known.trace.clone(), env.opened.clone()))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.traces.clear();
+    }
+}

@@ -1,0 +1,480 @@
+//! What a thread is in the midst of: the lines it holds, the position it is at, and its ways into the recorders.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cell::{self, Cell, Mail};
+use super::line::{Call, Departure, End, Entered, Line, Opened};
+use super::trace::{Output, Source, ThreadLane, Trace};
+use crate::id::FrameId;
+use crate::record::Cause;
+use crate::recorder::Detail;
+use crate::site::{Site, Start};
+use crate::tracer::Tracer;
+
+/// A place in a line: after its beginning, or in one of its frames.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Position {
+    pub(crate) cell: &'static Cell,
+    pub(crate) frame: Option<FrameId>,
+}
+
+impl Position {
+    /// Whether both lie in one trace.
+    pub(crate) fn same_trace(self, other: Self) -> bool {
+        std::ptr::eq(self.cell, other.cell)
+            || self.cell.trace().is_some_and(|trace| other.cell.trace().is_some_and(|other| other.id == trace.id))
+    }
+}
+
+/// A line that this thread holds.
+#[derive(Debug)]
+struct Held {
+    cell: &'static Cell,
+    line: MutexGuard<'static, Line>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// Outermost first.
+    held: Vec<Held>,
+    here: Option<Position>,
+    lanes: Vec<ThreadLane>,
+    free_cells: Vec<&'static Cell>,
+    free_traces: Vec<Arc<Trace>>,
+    /// Tracers given to this thread by tests, innermost last.
+    given: Vec<Tracer>,
+    global: Option<(u64, Tracer)>,
+    /// This thread works for a recorder: what it calls is not recorded.
+    untraced: bool,
+}
+
+thread_local! {
+    static SCOPE: RefCell<Scope> = const { RefCell::new(Scope::new()) };
+}
+
+/// Calls lost because they came from inside a recorder or a clock, or from a thread that is already taken down.
+static UNREACHABLE: AtomicU64 = AtomicU64::new(0);
+
+/// Calls that no scope could take.
+pub(crate) fn unreachable_calls() -> u64 {
+    UNREACHABLE.load(Ordering::Relaxed)
+}
+
+/// Cells that no thread keeps.
+static FREE_CELLS: Mutex<Vec<&'static Cell>> = Mutex::new(Vec::new());
+
+/// Cells and traces that a thread keeps for reuse.
+const FREE_MAX: usize = 64;
+
+/// How a call at a position turned out.
+pub(crate) struct Opening {
+    pub(crate) at: Position,
+    /// The caller of `enter` must let go of the line.
+    pub(crate) holds: bool,
+}
+
+/// Runs `work` in this thread's scope; `None` if there is none to be had.
+#[inline]
+pub(crate) fn with<R>(work: impl FnOnce(&mut Scope) -> R) -> Option<R> {
+    let done = SCOPE.try_with(|scope| scope.try_borrow_mut().ok().map(|mut scope| work(&mut scope)));
+    let done = done.ok().flatten();
+    if done.is_none() {
+        UNREACHABLE.fetch_add(1, Ordering::Relaxed);
+    }
+    done
+}
+
+impl Scope {
+    const fn new() -> Self {
+        Self {
+            held: Vec::new(),
+            here: None,
+            lanes: Vec::new(),
+            free_cells: Vec::new(),
+            free_traces: Vec::new(),
+            given: Vec::new(),
+            global: None,
+            untraced: false,
+        }
+    }
+
+    pub(crate) fn is_untraced(&self) -> bool {
+        self.untraced
+    }
+
+    pub(crate) fn set_untraced(&mut self, untraced: bool) -> bool {
+        std::mem::replace(&mut self.untraced, untraced)
+    }
+
+    #[inline]
+    pub(crate) fn here(&self) -> Option<Position> {
+        self.here
+    }
+
+    /// Whether this thread is at `at`.
+    pub(crate) fn is_here(&self, at: Position) -> bool {
+        self.here.is_some_and(|here| std::ptr::eq(here.cell, at.cell) && here.frame == at.frame)
+    }
+
+    /// Whether both lie in one trace.
+    #[inline]
+    pub(crate) fn go(&mut self, to: Option<Position>) -> Option<Position> {
+        std::mem::replace(&mut self.here, to)
+    }
+
+    /// The tracer that new traces of this thread go to.
+    pub(crate) fn tracer(&mut self) -> Tracer {
+        if let Some(given) = self.given.last() {
+            return given.clone();
+        }
+        let version = Tracer::global_version();
+        match &self.global {
+            Some((seen, tracer)) if *seen == version => tracer.clone(),
+            _ => {
+                let tracer = Tracer::global();
+                self.global = Some((version, tracer.clone()));
+                tracer
+            }
+        }
+    }
+
+    pub(crate) fn give(&mut self, tracer: Tracer) {
+        self.given.push(tracer);
+    }
+
+    /// Takes back what [`give`](Self::give) gave, and all that leads to it.
+    pub(crate) fn take_back(&mut self) {
+        if let Some(tracer) = self.given.pop() {
+            self.lanes.retain(|lane| lane.tracer != tracer);
+            self.free_traces.retain(|trace| trace.tracer != tracer);
+        }
+    }
+
+    /// Runs `work` with this thread's way into `tracer`.
+    pub(crate) fn output<R>(&mut self, tracer: &Tracer, work: impl FnOnce(&mut Output<'_>) -> R) -> R {
+        let place = lane_of(&mut self.lanes, tracer);
+        work(&mut Output { lane: &mut self.lanes[place], panic: &mut None })
+    }
+
+    #[inline]
+    fn place_of(&self, cell: &'static Cell) -> Option<usize> {
+        self.held.iter().rposition(|held| std::ptr::eq(held.cell, cell))
+    }
+
+    /// Holds the line of `cell` from now on, if it can be had. `true`: this call took it, so
+    /// [`let_go`](Self::let_go) must follow.
+    pub(crate) fn hold(&mut self, cell: &'static Cell) -> Option<bool> {
+        if self.place_of(cell).is_some() {
+            return Some(false);
+        }
+        let line = cell.try_lock()?;
+        self.held.push(Held { cell, line });
+        Some(true)
+    }
+
+    /// Runs `work` with the line of `cell`, which this thread holds.
+    #[inline]
+    fn in_line<R>(
+        &mut self,
+        place: usize,
+        panic: &mut Option<String>,
+        work: impl FnOnce(&mut Line, &'static Cell, &mut Output<'_>) -> R,
+    ) -> Option<R> {
+        let Held { cell, line } = &mut self.held[place];
+        let lane = lane_of(&mut self.lanes, &line.trace()?.tracer);
+        let done = work(line, cell, &mut Output { lane: &mut self.lanes[lane], panic });
+        cell.show(line);
+        Some(done)
+    }
+
+    /// Runs `work` with the line of `cell`; `None` if another thread holds it or it is out of use.
+    pub(crate) fn with_line<R>(
+        &mut self,
+        cell: &'static Cell,
+        work: impl FnOnce(&mut Line, &'static Cell, &mut Output<'_>) -> R,
+    ) -> Option<R> {
+        let took = self.hold(cell)?;
+        let place = self.place_of(cell)?;
+        let done = self.in_line(place, &mut None, work);
+        if took {
+            self.let_go(cell);
+        }
+        done
+    }
+
+    /// Lets go of a line that [`hold`](Self::hold) took, reads its mail, and closes it if it is over.
+    pub(crate) fn let_go(&mut self, cell: &'static Cell) {
+        loop {
+            let Some(place) = self.place_of(cell) else { return };
+            for mail in if cell.has_mail() { cell.take_mail() } else { Vec::new() } {
+                self.in_line(place, &mut None, |line, _, out| match mail {
+                    Mail::End(frame, end) => line.end(frame, end, out),
+                    Mail::Unpin => line.unpin(),
+                });
+            }
+            if self.held[place].line.is_over() {
+                self.close(place);
+                return;
+            }
+            self.held.remove(place);
+            // Mail may have come after the look above and before the lock was given back.
+            if !cell.has_mail() || self.hold(cell) != Some(true) {
+                return;
+            }
+        }
+    }
+
+    fn close(&mut self, place: usize) {
+        let Held { cell, mut line } = self.held.remove(place);
+        let seq = line.seq();
+        if let Some(trace) = cell.close(&mut line) {
+            self.release(trace, seq);
+        }
+        drop(line);
+        if self.free_cells.len() < FREE_MAX {
+            self.free_cells.push(cell);
+        } else {
+            FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).push(cell);
+        }
+    }
+
+    /// Lets go of a trace; the last one says that it is over.
+    pub(crate) fn release(&mut self, trace: Arc<Trace>, after: u64) {
+        if trace.release() {
+            let id = trace.id;
+            self.output(&trace.tracer, |out| out.over(id, after));
+        }
+        if Arc::strong_count(&trace) == 1 && self.free_traces.len() < FREE_MAX {
+            self.free_traces.push(trace);
+        }
+    }
+
+    /// A trace without any env yet.
+    pub(crate) fn new_trace(&mut self, source: Source) -> Arc<Trace> {
+        let tracer = self.tracer();
+        if let Some(mut trace) = self.free_traces.pop() {
+            if let Some(alone) = Arc::get_mut(&mut trace) {
+                if alone.tracer == tracer {
+                    alone.renew(source);
+                    return trace;
+                }
+            }
+        }
+        Arc::new(Trace::new(tracer, source))
+    }
+
+    fn free_cell(&mut self) -> &'static Cell {
+        let shared = || FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        self.free_cells.pop().or_else(shared).unwrap_or_else(|| Box::leak(Box::default()))
+    }
+
+    /// A line for the env that leaves as `departure`, held.
+    pub(crate) fn begin(&mut self, departure: Departure) -> Option<&'static Cell> {
+        let trace = departure.trace.clone()?;
+        self.begin_as(trace, |line, cell, out| {
+            line.begin(departure, out);
+            cell.open(line);
+        })
+    }
+
+    /// A line for an env that was recorded already, held.
+    pub(crate) fn begin_opened(&mut self, trace: Arc<Trace>, env: Opened) -> Option<&'static Cell> {
+        self.begin_as(trace.clone(), |line, cell, _| cell::adopt(cell, line, trace, env))
+    }
+
+    fn begin_as(
+        &mut self,
+        trace: Arc<Trace>,
+        begin: impl FnOnce(&mut Line, &'static Cell, &mut Output<'_>),
+    ) -> Option<&'static Cell> {
+        let cell = self.free_cell();
+        let mut line = cell.try_lock()?;
+        trace.hold();
+        let lane = lane_of(&mut self.lanes, &trace.tracer);
+        begin(&mut line, cell, &mut Output { lane: &mut self.lanes[lane], panic: &mut None });
+        self.held.push(Held { cell, line });
+        Some(cell)
+    }
+
+    fn begin_trace(&mut self, site: &'static Site) -> Option<&'static Cell> {
+        let trace = self.new_trace(Source::Site(site));
+        self.begin(Departure::root(trace))
+    }
+
+    /// Counts the call of `site` at `at` before it begins. `None`: its line is in use elsewhere.
+    pub(crate) fn call(&mut self, at: Position, site: &'static Site) -> Option<Call> {
+        let node = site.id().node;
+        self.with_line(at.cell, |line, cell, _| line.call(at.frame, site, node, || cell.call_at_base(node).1))
+    }
+
+    /// Enters `site` at `at`, or in a new trace; goes there.
+    #[inline]
+    pub(crate) fn enter(
+        &mut self,
+        at: Option<Position>,
+        call: Option<Call>,
+        site: &'static Site,
+        detail: Option<Box<Detail>>,
+        panic: &mut Option<String>,
+    ) -> Option<Opening> {
+        let opening = match (at, site.start) {
+            (Some(at), Start::Call) => self.enter_line(at, call, site, detail, panic),
+            (Some(at), Start::Fork) => {
+                let departure = self.fork(at)?;
+                let cell = self.begin(departure)?;
+                self.enter_first(cell, None, site, detail, panic)
+            }
+            (None, _) | (_, Start::Root) => {
+                let cell = self.begin_trace(site)?;
+                self.enter_first(cell, None, site, detail, panic)
+            }
+        }?;
+        self.here = Some(opening.at);
+        Some(opening)
+    }
+
+    #[inline]
+    fn enter_line(
+        &mut self,
+        at: Position,
+        call: Option<Call>,
+        site: &'static Site,
+        detail: Option<Box<Detail>>,
+        panic: &mut Option<String>,
+    ) -> Option<Opening> {
+        let Some(holds) = self.hold(at.cell) else { return self.visit(at, call, site, detail, panic) };
+        let place = self.place_of(at.cell)?;
+        let node = site.id().node;
+        let mut detail = detail;
+        let (call, entered) = self.in_line(place, panic, |line, cell, out| {
+            let call = call.unwrap_or_else(|| line.call(at.frame, site, node, || cell.call_at_base(node).1));
+            (call, line.enter(at.frame, call, site, node, &mut detail, out))
+        })?;
+        match entered {
+            Entered::Here(frame) => {
+                Some(Opening { at: Position { cell: at.cell, frame: Some(frame) }, holds })
+            }
+            Entered::Elsewhere(departure) => {
+                let cell = self.begin(departure)?;
+                let opening = self.enter_first(cell, Some(call), site, detail, panic);
+                if holds {
+                    self.let_go(at.cell);
+                }
+                opening
+            }
+        }
+    }
+
+    /// Enters at a line that another thread holds: in an env beside it.
+    #[cold]
+    fn visit(
+        &mut self,
+        at: Position,
+        call: Option<Call>,
+        site: &'static Site,
+        detail: Option<Box<Detail>>,
+        panic: &mut Option<String>,
+    ) -> Option<Opening> {
+        let call = call.unwrap_or_else(|| visiting_call(at, site));
+        let departure = at.cell.departure(Cause::Overlap)?;
+        let cell = self.begin(departure)?;
+        self.enter_first(cell, Some(call), site, detail, panic)
+    }
+
+    fn enter_first(
+        &mut self,
+        cell: &'static Cell,
+        call: Option<Call>,
+        site: &'static Site,
+        detail: Option<Box<Detail>>,
+        panic: &mut Option<String>,
+    ) -> Option<Opening> {
+        let place = self.place_of(cell)?;
+        let node = site.id().node;
+        let frame = self.in_line(place, panic, |line, cell, out| {
+            let call = call.unwrap_or_else(|| line.call(None, site, node, || cell.call_at_base(node).1));
+            line.enter_first(call, site, node, detail, out)
+        })?;
+        Some(Opening { at: Position { cell, frame: Some(frame) }, holds: true })
+    }
+
+    /// Ends a frame, or leaves word that it ended.
+    #[inline]
+    pub(crate) fn end(&mut self, at: Position, end: End) {
+        let Some(frame) = at.frame else { return };
+        if let Some(place) = self.place_of(at.cell) {
+            self.in_line(place, &mut None, |line, _, out| line.end(frame, end, out));
+        } else {
+            self.tell(at.cell, Mail::End(frame, end));
+        }
+    }
+
+    pub(crate) fn pin(&mut self, cell: &'static Cell) -> bool {
+        self.with_line(cell, |line, _, _| line.pin()).is_some()
+    }
+
+    pub(crate) fn unpin(&mut self, cell: &'static Cell) {
+        if let Some(place) = self.place_of(cell) {
+            self.in_line(place, &mut None, |line, _, _| line.unpin());
+        } else {
+            self.tell(cell, Mail::Unpin);
+        }
+    }
+
+    fn tell(&mut self, cell: &'static Cell, mail: Mail) {
+        cell.post(mail);
+        if self.hold(cell) == Some(true) {
+            self.let_go(cell);
+        }
+    }
+
+    /// Leaves `at` for a fork.
+    pub(crate) fn fork(&mut self, at: Position) -> Option<Departure> {
+        let forked = self.with_line(at.cell, |line, cell, _| line.fork(at.frame, || cell.next_fork()));
+        forked.or_else(|| {
+            let fork = at.cell.base().fork(at.cell.next_fork());
+            Some(Departure { fork: Some(fork), ..at.cell.departure(Cause::Fork)? })
+        })
+    }
+}
+
+/// The call of `site` by a frame whose line another thread holds.
+#[cold]
+pub(crate) fn visiting_call(at: Position, site: &'static Site) -> Call {
+    match at.frame {
+        None => {
+            let (base, occurrence) = at.cell.call_at_base(site.id().node);
+            base.call(site, occurrence)
+        }
+        Some(frame) => {
+            let occurrence = at.cell.visit();
+            let key = super::key::call(frame.raw(), site.hash, occurrence);
+            Call { parent: Some(frame), key, occurrence, through_fork: false }
+        }
+    }
+}
+
+/// The place of this thread's way into `tracer`, made if there is none.
+#[inline]
+fn lane_of(lanes: &mut Vec<ThreadLane>, tracer: &Tracer) -> usize {
+    match lanes.iter().position(|lane| lane.tracer == *tracer) {
+        Some(place) => place,
+        None => new_lane(lanes, tracer),
+    }
+}
+
+#[cold]
+fn new_lane(lanes: &mut Vec<ThreadLane>, tracer: &Tracer) -> usize {
+    lanes.retain(|lane| !lane.tracer.is_abandoned());
+    lanes.push(ThreadLane::new(tracer.clone()));
+    lanes.len() - 1
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let mut shared = FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.append(&mut self.free_cells);
+    }
+}

@@ -1,0 +1,216 @@
+//! What the envs of a trace share, and the way out for what they record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::flow::FlowNode;
+use crate::id::{EnvId, TraceId};
+use crate::record::Cause;
+use crate::recorder::{Detail, Entry, EnvEvent, Lane, NoteEvent, StepEvent};
+use crate::site::Site;
+use crate::tracer::Tracer;
+
+/// One trace while something of it can still happen.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) id: TraceId,
+    pub(crate) tracer: Tracer,
+    pub(crate) source: Source,
+    /// Envs so far.
+    envs: AtomicU32,
+    /// Lines, contexts and branches from which a step may still come.
+    holds: AtomicU32,
+    /// A step was taken. A trace that has none has not begun, and so is not over.
+    stepped: AtomicBool,
+}
+
+/// Who started the trace.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Site(&'static Site),
+    Text(Arc<str>),
+}
+
+impl Trace {
+    pub(crate) fn new(tracer: Tracer, source: Source) -> Self {
+        Self {
+            id: TraceId::random(),
+            tracer,
+            source,
+            envs: AtomicU32::new(0),
+            holds: AtomicU32::new(0),
+            stepped: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes it a new trace of the same tracer.
+    pub(crate) fn renew(&mut self, source: Source) {
+        self.id = TraceId::random();
+        self.source = source;
+        *self.envs.get_mut() = 0;
+        *self.holds.get_mut() = 0;
+        *self.stepped.get_mut() = false;
+    }
+
+    pub(crate) fn next_env(&self) -> (EnvId, u32) {
+        (EnvId::random(), self.next_ordinal())
+    }
+
+    pub(crate) fn next_ordinal(&self) -> u32 {
+        self.envs.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn source(&self) -> &str {
+        match &self.source {
+            Source::Site(site) => site.source.unwrap_or(site.node),
+            Source::Text(text) => text,
+        }
+    }
+
+    pub(crate) fn hold(&self) {
+        self.holds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lets go; `true` for the last one of a trace that has begun.
+    pub(crate) fn release(&self) -> bool {
+        // Release and acquire: what the others did comes before the end.
+        self.holds.fetch_sub(1, Ordering::AcqRel) == 1 && self.stepped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Relaxed) > 0
+    }
+
+    pub(crate) fn set_stepped(&self) {
+        self.stepped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How many numbers a thread takes at a time.
+const SEQ_BLOCK: u64 = 64;
+
+/// The calling thread's way into one tracer.
+pub(crate) struct ThreadLane {
+    pub(crate) tracer: Tracer,
+    lane: Box<dyn Lane>,
+    /// Numbers `next..end` are this thread's own.
+    next: u64,
+    end: u64,
+}
+
+impl std::fmt::Debug for ThreadLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThreadLane").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+impl ThreadLane {
+    pub(crate) fn new(tracer: Tracer) -> Self {
+        Self { lane: tracer.lane(), tracer, next: 0, end: 0 }
+    }
+
+    /// A number above `after`, which came from the same counter: a block taken now lies above all that were given
+    /// out before.
+    #[inline]
+    fn seq(&mut self, after: u64) -> u64 {
+        if self.next <= after || self.next == self.end {
+            self.take_block();
+        }
+        self.next += 1;
+        self.next - 1
+    }
+
+    #[cold]
+    fn take_block(&mut self) {
+        self.next = self.tracer.seq_counter().fetch_add(SEQ_BLOCK, Ordering::Relaxed) + 1;
+        self.end = self.next + SEQ_BLOCK;
+    }
+
+    /// A number for the beginning of something new: above all that other threads have taken blocks for.
+    fn seq_now(&mut self) -> u64 {
+        let taken = self.tracer.seq_counter().load(Ordering::Relaxed) + 1;
+        if taken != self.end {
+            self.take_block();
+        }
+        self.seq(0)
+    }
+
+    fn ticks(&self) -> u64 {
+        self.tracer.clock().ticks()
+    }
+}
+
+/// Takes what the rules decide and hands it to the recorder.
+pub(crate) struct Output<'a> {
+    pub(crate) lane: &'a mut ThreadLane,
+    /// A flow violation that the tracer wants as a panic, once no lock is held.
+    pub(crate) panic: &'a mut Option<String>,
+}
+
+impl Output<'_> {
+    /// Records a step, with the tick and a number after `step.seq`; gives the number.
+    #[inline]
+    pub(crate) fn step(&mut self, mut step: StepEvent, detail: Option<Box<Detail>>) -> u64 {
+        step.seq = self.lane.seq(step.seq);
+        step.ticks = self.lane.ticks();
+        self.lane.lane.write(&Entry::step(&step), detail);
+        step.seq
+    }
+
+    pub(crate) fn env(
+        &mut self,
+        trace: &Trace,
+        env: EnvId,
+        cause: Cause,
+        parent: Option<(EnvId, u64)>,
+        fork: u32,
+        after: u64,
+    ) -> u64 {
+        let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
+        let detail = match &trace.source {
+            Source::Site(_) => None,
+            Source::Text(source) => {
+                Some(Box::new(Detail { trace: Some((trace.id, source.clone())), ..Detail::default() }))
+            }
+        };
+        trace.set_stepped();
+        self.env_with(EnvEvent { ticks: 0, seq: after, env, trace: trace.id, cause, parent, site, fork }, detail)
+    }
+
+    /// Records an env, with the tick and a number after `env.seq`; gives the number.
+    pub(crate) fn env_with(&mut self, mut env: EnvEvent, detail: Option<Box<Detail>>) -> u64 {
+        env.seq = if env.cause == Cause::Root { self.lane.seq_now() } else { self.lane.seq(env.seq) };
+        env.ticks = self.lane.ticks();
+        self.lane.lane.write(&Entry::env(&env), detail);
+        env.seq
+    }
+
+    pub(crate) fn note(&mut self, mut note: NoteEvent) -> u64 {
+        note.seq = self.lane.seq(note.seq);
+        note.ticks = self.lane.ticks();
+        self.lane.lane.write(&Entry::note(&note), None);
+        note.seq
+    }
+
+    pub(crate) fn over(&mut self, trace: TraceId, after: u64) {
+        let seq = self.lane.seq(after);
+        self.lane.lane.write(&Entry::over(trace, seq), None);
+    }
+
+    pub(crate) fn resumed(&mut self, trace: TraceId, after: u64) {
+        let seq = self.lane.seq(after);
+        self.lane.lane.write(&Entry::resumed(trace, seq), None);
+    }
+
+    #[cold]
+    pub(crate) fn violation(&mut self, node: FlowNode, from: Option<u16>) {
+        if self.lane.tracer.count_violation() {
+            *self.panic = Some(node.violation(from));
+        }
+    }
+}
+
+/// A counter on a cache line of its own: threads that take blocks do not slow those that read what is beside it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct SeqCounter(pub(crate) AtomicU64);

@@ -1,0 +1,230 @@
+//! Traced functions that are futures: entered at the first poll, ended by the value, a panic or a drop.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::line::{Call, End};
+use super::scope::{self, Position};
+use super::within::Within;
+use crate::context::Context;
+use crate::outcome::Outcome;
+use crate::record::ErrorKind;
+use crate::recorder::Detail;
+use crate::site::Site;
+use crate::switch;
+use crate::values::Recorded;
+
+pin_project! {
+    /// The future of one call.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Traced<F, J> {
+        // First, so that it is dropped in its place: see `drop` below.
+        #[pin]
+        future: Option<F>,
+        judge: Option<J>,
+        state: State,
+    }
+
+    impl<F, J> PinnedDrop for Traced<F, J> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            match std::mem::replace(this.state, State::Off) {
+                State::Running { at, panicking } => {
+                    // Inner frames end before this one does, whatever their drops do.
+                    let _end = EndLast { at, panicking };
+                    let _within = Within::enter(at);
+                    this.future.set(None);
+                }
+                State::Called(called) => called.forget(),
+                State::Off => {}
+            }
+        }
+    }
+}
+
+impl<F, J> std::fmt::Debug for Traced<F, J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Traced").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// Called, not yet polled.
+    Called(Called),
+    Running {
+        at: Position,
+        panicking: bool,
+    },
+    /// Ended, or not recorded.
+    Off,
+}
+
+#[derive(Debug)]
+struct Called {
+    site: &'static Site,
+    /// The caller, whose line is pinned.
+    at: Option<Position>,
+    call: Option<Call>,
+    /// `at` comes from a context that was given, so it holds wherever the future is polled.
+    given: bool,
+    values: Recorded,
+}
+
+/// Wraps the future of one call; `judge` says how its output counts.
+#[inline]
+pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
+    site: &'static Site,
+    at: Option<&Context>,
+    values: Recorded,
+    future: F,
+    judge: J,
+) -> Traced<F, J> {
+    Traced { future: Some(future), judge: Some(judge), state: called(site, at, values) }
+}
+
+#[inline(never)]
+fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
+    if !switch::is_on() {
+        return State::Off;
+    }
+    let called = scope::with(|scope| {
+        if scope.is_untraced() {
+            return None;
+        }
+        let at = super::frame::position(scope, context);
+        let given = context.is_some() && !at.is_some_and(|at| scope.is_here(at));
+        // A line that cannot be had now is not pinned either; the call then begins wherever it is polled.
+        let call = at.and_then(|at| scope.call(at, site));
+        let at = at.filter(|at| call.is_some() && scope.pin(at.cell));
+        Some(Called { site, at, call, given, values })
+    });
+    called.flatten().map_or(State::Off, State::Called)
+}
+
+impl Called {
+    /// Begins at the first poll; `None`: not recorded.
+    #[inline(never)]
+    fn begin(self) -> Option<(Position, bool)> {
+        let mut panic = None;
+        let panicking = std::thread::panicking();
+        let began = scope::with(|scope| {
+            if scope.is_untraced() {
+                return None;
+            }
+            let at = match (self.at, scope.here()) {
+                (Some(at), Some(here)) if !self.given && at.same_trace(here) => Some(here),
+                (Some(at), _) => Some(at),
+                (None, here) => here,
+            };
+            let before = scope.here();
+            let opening = scope.enter(at, self.call, self.site, Detail::of_values(self.values), &mut panic);
+            if let Some(pinned) = self.at {
+                scope.unpin(pinned.cell);
+            }
+            // The poll that follows goes there again, as every poll does.
+            scope.go(before);
+            let opening = opening?;
+            if opening.holds {
+                scope.let_go(opening.at.cell);
+            }
+            Some(opening.at)
+        });
+        let at = began.flatten()?;
+        if let Some(violation) = panic {
+            let _end = EndLast { at, panicking };
+            panic!("{violation}");
+        }
+        Some((at, panicking))
+    }
+
+    fn forget(self) {
+        if let Some(at) = self.at {
+            scope::with(|scope| scope.unpin(at.cell));
+        }
+    }
+}
+
+impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Traced<F, J> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if let State::Called(_) = this.state {
+            if let State::Called(called) = std::mem::replace(this.state, State::Off) {
+                if let Some((at, panicking)) = called.begin() {
+                    *this.state = State::Running { at, panicking };
+                }
+            }
+        }
+        let State::Running { at, panicking } = *this.state else {
+            return this.future.as_pin_mut().expect("a future is not polled after it is ready").poll(cx);
+        };
+        let within = Some(Within::enter(at));
+        let mut poll = Polled { at, panicking, within, future: this.future, state: this.state, done: false };
+        let future = poll.future.as_mut().as_pin_mut().expect("a future is not polled after it is ready");
+        let Poll::Ready(output) = future.poll(cx) else {
+            poll.done = true;
+            return Poll::Pending;
+        };
+        poll.future.set(None);
+        let outcome = this.judge.take().map_or_else(Outcome::ok, |judge| judge(&output));
+        poll.finish(End::of(outcome));
+        Poll::Ready(output)
+    }
+}
+
+/// One poll: whatever unwinds out of it ends the frame as a panic.
+struct Polled<'a, F> {
+    at: Position,
+    panicking: bool,
+    within: Option<Within>,
+    future: Pin<&'a mut Option<F>>,
+    state: &'a mut State,
+    /// The frame stays open, or has ended.
+    done: bool,
+}
+
+impl<F> Polled<'_, F> {
+    #[inline]
+    fn finish(&mut self, end: End) {
+        self.done = true;
+        *self.state = State::Off;
+        scope::with(|scope| scope.end(self.at, end));
+    }
+}
+
+impl<F> Drop for Polled<'_, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.done {
+            // The frames inside end first.
+            self.future.set(None);
+            self.finish(End::dropped(self.panicking, Some(ErrorKind::Cancelled)));
+        }
+        self.within.take();
+    }
+}
+
+/// Ends a frame when it is dropped.
+struct EndLast {
+    at: Position,
+    panicking: bool,
+}
+
+impl Drop for EndLast {
+    fn drop(&mut self) {
+        let end = End::dropped(self.panicking, Some(ErrorKind::Cancelled));
+        scope::with(|scope| {
+            let holds = scope.hold(self.at.cell) == Some(true);
+            scope.end(self.at, end);
+            if holds {
+                scope.let_go(self.at.cell);
+            }
+        });
+    }
+}

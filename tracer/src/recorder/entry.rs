@@ -1,0 +1,331 @@
+//! One fact in eight words: what the hot path writes, and what it reads as.
+
+use std::sync::Arc;
+
+use crate::id::{EnvId, FrameId, TraceId};
+use crate::outcome::Failure;
+use crate::record::{Cause, ErrorKind};
+use crate::status::Status;
+use crate::values::Captured;
+
+/// A fact in 64 bytes. Ticks and numbers of this process: it means nothing elsewhere.
+///
+/// | word | step | env | note | trace over, resumed |
+/// |---|---|---|---|---|
+/// | 0 | ticks | ticks | ticks | ticks |
+/// | 1 | seq | seq | seq | seq |
+/// | 2 | env | env | env | – |
+/// | 3 | step « 20 + site | parent step « 20 + site | step « 20 + site | – |
+/// | 4 | frame | trace, high half | frame | trace, high half |
+/// | 5 | parent frame | trace, low half | from « 32 + site | trace, low half |
+/// | 6 | key | parent env | – | – |
+/// | 7 | kind, status, flags, error, occurrence | kind, cause, fork number | kind, note, error | kind |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry(pub(crate) [u64; 8]);
+
+/// What does not fit into an entry.
+#[derive(Debug, Clone, Default)]
+pub struct Detail {
+    /// The node's name, where it is not a site's.
+    pub(crate) node: Option<Arc<str>>,
+    /// The trace and its source, where no site names it.
+    pub(crate) trace: Option<(TraceId, Arc<str>)>,
+    /// Payload of an env or meta of a manual step.
+    pub(crate) meta: Option<Box<Captured>>,
+    /// Recorded arguments or result.
+    pub(crate) values: Option<Box<Captured>>,
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Detail {
+    /// Bytes that it takes, roughly.
+    pub(crate) fn size(&self) -> usize {
+        let captured = |value: &Option<Box<Captured>>| value.as_ref().map_or(0, |value| value.as_bytes().len() + 40);
+        let failure = self.failure.as_ref().map_or(0, |failure| {
+            failure.message.as_ref().map_or(0, String::len)
+                + failure.chain.iter().map(|text| text.len() + 24).sum::<usize>()
+        });
+        let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len());
+        size_of::<Self>()
+            + captured(&self.meta)
+            + captured(&self.values)
+            + failure
+            + text(&self.node)
+            + self.trace.as_ref().map_or(0, |(_, source)| source.len())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StepEvent {
+    pub(crate) ticks: u64,
+    pub(crate) seq: u64,
+    pub(crate) env: EnvId,
+    pub(crate) step: u64,
+    pub(crate) site: u32,
+    pub(crate) frame: Option<FrameId>,
+    pub(crate) parent: Option<FrameId>,
+    pub(crate) key: u64,
+    pub(crate) occurrence: u32,
+    pub(crate) status: Status,
+    pub(crate) resumed: bool,
+    /// The call was made in a forked env by no frame of it, so its key goes through the fork.
+    pub(crate) through_fork: bool,
+    pub(crate) error: Option<ErrorKind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EnvEvent {
+    pub(crate) ticks: u64,
+    pub(crate) seq: u64,
+    pub(crate) env: EnvId,
+    pub(crate) trace: TraceId,
+    pub(crate) cause: Cause,
+    pub(crate) parent: Option<(EnvId, u64)>,
+    /// Whose node or source names the trace; 0 if the detail does.
+    pub(crate) site: u32,
+    /// Which fork of its frame it is, from 0.
+    pub(crate) fork: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoteEvent {
+    pub(crate) ticks: u64,
+    pub(crate) seq: u64,
+    pub(crate) env: EnvId,
+    pub(crate) step: u64,
+    pub(crate) site: u32,
+    pub(crate) kind: NoteKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoteKind {
+    Unwound {
+        frame: FrameId,
+        error: ErrorKind,
+    },
+    /// The row of the node before, in the flow of the entered site.
+    FlowViolation {
+        from: Option<u16>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    Env(EnvEvent),
+    Step(StepEvent),
+    Note(NoteEvent),
+    /// Nothing of the trace is open any more, and no context points to it.
+    Over {
+        trace: TraceId,
+        seq: u64,
+    },
+    /// A context of a trace that was over came back.
+    Resumed {
+        trace: TraceId,
+        seq: u64,
+    },
+}
+
+const KIND_STEP: u64 = 1;
+const KIND_ENV: u64 = 2;
+const KIND_NOTE: u64 = 3;
+const KIND_OVER: u64 = 4;
+const KIND_RESUMED: u64 = 5;
+const SITE_BITS: u32 = 20;
+const SITE_MASK: u64 = (1 << SITE_BITS) - 1;
+
+const fn step_and_site(step: u64, site: u32) -> u64 {
+    (step << SITE_BITS) | (site as u64 & SITE_MASK)
+}
+
+impl Entry {
+    #[inline]
+    pub(crate) fn step(event: &StepEvent) -> Self {
+        let status = match event.status {
+            Status::Enter => 0,
+            Status::Exit => 1,
+            Status::Error => 2,
+        };
+        let error = event.error.map_or(0, error_code);
+        let raw = |frame: Option<FrameId>| frame.map_or(0, FrameId::raw);
+        Self([
+            event.ticks,
+            event.seq,
+            event.env.get(),
+            step_and_site(event.step, event.site),
+            raw(event.frame),
+            raw(event.parent),
+            event.key,
+            KIND_STEP
+                | (status << 8)
+                | (u64::from(event.resumed) << 16)
+                | (u64::from(event.through_fork) << 17)
+                | (error << 24)
+                | (u64::from(event.occurrence) << 32),
+        ])
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+    pub(crate) fn env(event: &EnvEvent) -> Self {
+        let (parent, parent_step) = event.parent.map_or((0, 0), |(env, step)| (env.get(), step));
+        let cause = Cause::ALL.iter().position(|cause| *cause == event.cause).unwrap_or(0) as u64;
+        Self([
+            event.ticks,
+            event.seq,
+            event.env.get(),
+            step_and_site(parent_step, event.site),
+            (event.trace.get() >> 64) as u64,
+            event.trace.get() as u64,
+            parent,
+            KIND_ENV | (cause << 8) | (u64::from(event.fork) << 32),
+        ])
+    }
+
+    pub(crate) fn note(event: &NoteEvent) -> Self {
+        let (note, error, frame, from) = match event.kind {
+            NoteKind::Unwound { frame, error } => (0, error_code(error), frame.raw(), 0),
+            NoteKind::FlowViolation { from } => (1, 0, 0, from.map_or(0, |row| u64::from(row) + 1)),
+        };
+        Self([
+            event.ticks,
+            event.seq,
+            event.env.get(),
+            step_and_site(event.step, event.site),
+            frame,
+            from,
+            0,
+            KIND_NOTE | (note << 8) | (error << 24),
+        ])
+    }
+
+    pub(crate) fn over(trace: TraceId, seq: u64) -> Self {
+        Self::of_trace(trace, seq, KIND_OVER)
+    }
+
+    pub(crate) fn resumed(trace: TraceId, seq: u64) -> Self {
+        Self::of_trace(trace, seq, KIND_RESUMED)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+    fn of_trace(trace: TraceId, seq: u64, kind: u64) -> Self {
+        Self([0, seq, 0, 0, (trace.get() >> 64) as u64, trace.get() as u64, 0, kind])
+    }
+
+    /// Whether it is a step: all but a few are.
+    #[inline]
+    pub(crate) fn is_step(&self) -> bool {
+        self.0[7] & 0xff == KIND_STEP
+    }
+
+    /// `None` for bytes that no writer of this version made.
+    #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+    pub(crate) fn event(&self) -> Option<Event> {
+        let [ticks, seq, env, step, four, five, six, seven] = self.0;
+        let site = (step & SITE_MASK) as u32;
+        let step = step >> SITE_BITS;
+        let trace = || TraceId::new((u128::from(four) << 64) | u128::from(five));
+        let error = match (seven >> 24) & 0xff {
+            1 => Some(ErrorKind::Err),
+            2 => Some(ErrorKind::Panic),
+            3 => Some(ErrorKind::Cancelled),
+            _ => None,
+        };
+        Some(match seven & 0xff {
+            KIND_STEP => Event::Step(StepEvent {
+                ticks,
+                seq,
+                env: EnvId::new(env)?,
+                step,
+                site,
+                frame: FrameId::from_raw(four),
+                parent: FrameId::from_raw(five),
+                key: six,
+                occurrence: (seven >> 32) as u32,
+                status: match (seven >> 8) & 0xff {
+                    0 => Status::Enter,
+                    1 => Status::Exit,
+                    2 => Status::Error,
+                    _ => return None,
+                },
+                resumed: (seven >> 16) & 1 == 1,
+                through_fork: (seven >> 17) & 1 == 1,
+                error,
+            }),
+            KIND_ENV => Event::Env(EnvEvent {
+                ticks,
+                seq,
+                env: EnvId::new(env)?,
+                trace: trace()?,
+                cause: *Cause::ALL.get(((seven >> 8) & 0xff) as usize)?,
+                parent: EnvId::new(six).map(|parent| (parent, step)),
+                site,
+                fork: (seven >> 32) as u32,
+            }),
+            KIND_NOTE => Event::Note(NoteEvent {
+                ticks,
+                seq,
+                env: EnvId::new(env)?,
+                step,
+                site,
+                kind: match (seven >> 8) & 0xff {
+                    0 => NoteKind::Unwound { frame: FrameId::from_raw(four)?, error: error? },
+                    1 => NoteKind::FlowViolation { from: five.checked_sub(1).map(|row| row as u16) },
+                    _ => return None,
+                },
+            }),
+            KIND_OVER => Event::Over { trace: trace()?, seq },
+            KIND_RESUMED => Event::Resumed { trace: trace()?, seq },
+            _ => return None,
+        })
+    }
+}
+
+const fn error_code(kind: ErrorKind) -> u64 {
+    match kind {
+        ErrorKind::Err => 1,
+        ErrorKind::Panic => 2,
+        ErrorKind::Cancelled => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_read_back_what_was_written() {
+        let env = EnvId::random();
+        let step = StepEvent {
+            ticks: u64::MAX,
+            seq: 7,
+            env,
+            step: 1 << 43,
+            site: 1_048_575,
+            frame: Some(FrameId::new(3, 9)),
+            parent: None,
+            key: u64::MAX - 1,
+            occurrence: u32::MAX,
+            status: Status::Error,
+            resumed: true,
+            through_fork: true,
+            error: Some(ErrorKind::Cancelled),
+        };
+        assert_eq!(Entry::step(&step).event(), Some(Event::Step(step)));
+        let trace = TraceId::random();
+        for cause in Cause::ALL {
+            let parent = Some((EnvId::random(), 12));
+            let event = EnvEvent { ticks: 1, seq: 2, env, trace, cause, parent, site: 5, fork: 3 };
+            assert_eq!(Entry::env(&event).event(), Some(Event::Env(event)));
+        }
+        for kind in [
+            NoteKind::Unwound { frame: FrameId::new(0, 1), error: ErrorKind::Panic },
+            NoteKind::FlowViolation { from: None },
+            NoteKind::FlowViolation { from: Some(65_535) },
+        ] {
+            let event = NoteEvent { ticks: 1, seq: 2, env, step: 4, site: 5, kind };
+            assert_eq!(Entry::note(&event).event(), Some(Event::Note(event)));
+        }
+        assert_eq!(Entry::over(trace, 8).event(), Some(Event::Over { trace, seq: 8 }));
+        assert_eq!(Entry([0; 8]).event(), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! 256 entries that one thread writes while others may read what is complete.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::recorder::{Detail, Entry};
+
+/// Entries in a chunk.
+pub(super) const ENTRIES: usize = 256;
+/// What a chunk takes.
+pub(super) const BYTES: usize = ENTRIES * 64;
+
+#[derive(Debug)]
+pub(super) struct Chunk {
+    words: Box<[[AtomicU64; 8]; ENTRIES]>,
+    /// Complete entries. Stored last, so what it counts can be read.
+    len: AtomicUsize,
+    /// Entries before this one are forgotten.
+    from: AtomicUsize,
+    /// By entry, in order.
+    details: Mutex<Vec<(usize, Box<Detail>)>>,
+    detail_bytes: AtomicUsize,
+}
+
+impl Chunk {
+    pub(super) fn new() -> Self {
+        let words: Vec<[AtomicU64; 8]> = (0..ENTRIES).map(|_| Default::default()).collect();
+        Self {
+            words: words.try_into().unwrap_or_else(|_| unreachable!("made with this length")),
+            len: AtomicUsize::new(0),
+            from: AtomicUsize::new(0),
+            details: Mutex::new(Vec::new()),
+            detail_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Makes it as new. Only the one who holds it alone can.
+    pub(super) fn reset(&mut self) {
+        *self.len.get_mut() = 0;
+        *self.from.get_mut() = 0;
+        *self.detail_bytes.get_mut() = 0;
+        self.details.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Completes the entry `at`, the first that is not complete.
+    #[inline]
+    pub(super) fn put(&self, at: usize, entry: &Entry) {
+        let Some(words) = self.words.get(at) else { return };
+        for (word, value) in words.iter().zip(entry.0) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.len.store(at + 1, Ordering::Release);
+    }
+
+    /// Gives the entry `at` its detail, before it is complete.
+    pub(super) fn attach(&self, at: usize, detail: Box<Detail>) {
+        self.detail_bytes.fetch_add(detail.size(), Ordering::Relaxed);
+        self.details().push((at, detail));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    pub(super) fn detail_bytes(&self) -> usize {
+        self.detail_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Forgets what is complete.
+    pub(super) fn forget(&self) {
+        self.from.store(self.len(), Ordering::Relaxed);
+        self.detail_bytes.store(0, Ordering::Relaxed);
+        self.details().clear();
+    }
+
+    /// The complete entries that are not forgotten, with their places.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        self.entries_from(0)
+    }
+
+    /// Likewise, from a place on.
+    pub(super) fn entries_from(&self, from: usize) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        let len = self.len();
+        let from = from.max(self.from.load(Ordering::Relaxed)).min(len);
+        let read = |words: &[AtomicU64; 8]| Entry(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)));
+        (from..len).zip(&self.words[from..len]).map(move |(at, words)| (at, read(words)))
+    }
+
+    pub(super) fn details(&self) -> MutexGuard<'_, Vec<(usize, Box<Detail>)>> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

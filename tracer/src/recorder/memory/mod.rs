@@ -1,0 +1,128 @@
+//! The default recorder: bounded memory.
+//!
+//! Each thread fills a [`Chunk`] of its own without a lock; a full one goes to the [`Store`], which evicts.
+
+mod chunk;
+mod store;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Assembler, Detail, Entry, Lane, Recorder, Times};
+use crate::id::TraceId;
+use crate::record::Record;
+use chunk::Chunk;
+use store::Store;
+
+/// Keeps records in memory, within a bound.
+///
+/// When the bound is reached, whole finished traces go first, the oldest first. A running trace that alone outgrows
+/// it keeps the records of its envs, its open frames, its errors and its newest steps. What goes is counted in
+/// [`Stats::dropped`](crate::Stats::dropped). Each thread that records holds 16 KiB of its own, within the bound.
+#[derive(Debug)]
+pub struct Memory {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Mutex<Store>,
+    dropped: AtomicU64,
+}
+
+impl Shared {
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// The bound unless one is given: some 250,000 steps.
+    pub const BYTES_DEFAULT: usize = 16 << 20;
+
+    /// Keeps at most `bytes`, or 128 KiB if that is less.
+    pub fn new(bytes: usize) -> Self {
+        let store = Mutex::new(Store::new(bytes.max(8 * chunk::BYTES)));
+        Self { shared: Arc::new(Shared { store, dropped: AtomicU64::new(0) }) }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new(Self::BYTES_DEFAULT)
+    }
+}
+
+impl Recorder for Memory {
+    fn lane(&self) -> Box<dyn Lane> {
+        let chunk = self.shared.store().open_chunk();
+        Box::new(Writer { at: chunk.len(), chunk, shared: self.shared.clone() })
+    }
+
+    fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record> {
+        let snapshot = self.shared.store().snapshot(of);
+        let mut assembler = Assembler::default();
+        let entries = snapshot.entries();
+        entries.iter().filter_map(|(entry, detail)| assembler.push(entry, detail.as_ref(), times)).collect()
+    }
+
+    fn holds(&self, trace: TraceId) -> bool {
+        self.shared.store().holds(trace)
+    }
+
+    fn running(&self) -> Vec<TraceId> {
+        self.shared.store().running()
+    }
+
+    fn clear(&self) {
+        self.shared.store().clear();
+    }
+
+    fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+}
+
+struct Writer {
+    chunk: Arc<Chunk>,
+    at: usize,
+    shared: Arc<Shared>,
+}
+
+impl Lane for Writer {
+    #[inline]
+    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
+        if self.at == chunk::ENTRIES {
+            self.next_chunk();
+        }
+        if let Some(detail) = detail {
+            self.chunk.attach(self.at, detail);
+        }
+        self.chunk.put(self.at, entry);
+        self.at += 1;
+    }
+}
+
+impl Writer {
+    #[cold]
+    fn next_chunk(&mut self) {
+        let mut store = self.shared.store();
+        store.seal(&self.chunk);
+        let lost = store.make_room();
+        self.chunk = store.open_chunk();
+        drop(store);
+        self.at = self.chunk.len();
+        if lost > 0 {
+            self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.store().leave(&self.chunk);
+    }
+}
+
+#[cfg(test)]
+mod tests;

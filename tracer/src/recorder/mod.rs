@@ -1,0 +1,71 @@
+//! Where records go: one trait, and the forms in which facts reach it.
+//!
+//! The traced program hands over one small [`Entry`] a fact, from the thread that made it, into a [`Lane`] of that
+//! thread's own. A recorder has no way to fail the program: it keeps what it can and counts what it drops.
+
+mod assemble;
+mod entry;
+mod json_lines;
+mod memory;
+
+use crate::clock::AnyClock;
+use crate::id::TraceId;
+use crate::record::Record;
+use crate::values::Captured;
+
+pub(crate) use assemble::Assembler;
+pub use entry::{Detail, Entry};
+pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent};
+pub use json_lines::JsonLines;
+pub use memory::Memory;
+
+
+/// Keeps records.
+///
+/// # Contract
+///
+/// - Every call returns soon: no waiting for a disk, a socket or another thread's work.
+/// - No call panics, and none runs traced code: what a recorder's own code records is dropped and counted.
+/// - An entry that was [written](Lane::write) is kept or counted as dropped.
+pub trait Recorder: Send + Sync + 'static {
+    /// Called once, when the tracer is built.
+    fn start(&self, _times: &Times) {}
+
+    /// A lane for one thread. Called once a thread; dropped with the thread.
+    fn lane(&self) -> Box<dyn Lane>;
+
+    /// The records that it still has, of one trace or all, by [`Record::seq`]. Empty if it cannot read back.
+    fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record>;
+
+    /// Whether it still has this trace. A recorder that cannot read back has them all.
+    fn holds(&self, trace: TraceId) -> bool;
+
+    /// The traces that are not over, oldest first. Empty if it cannot read back.
+    fn running(&self) -> Vec<TraceId>;
+
+    /// Forgets everything. What is written from now on is kept again.
+    fn clear(&self);
+
+    /// Entries lost so far, for want of room or because writing failed.
+    fn dropped(&self) -> u64;
+
+    /// Brings out what is still buffered; waits for it.
+    fn flush(&self) {}
+}
+
+/// What one thread writes to.
+pub trait Lane: Send {
+    /// Takes one fact. `detail` holds what does not fit into the entry.
+    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>);
+}
+
+/// Turns the ticks of entries into times: the clock of the tracer.
+#[derive(Clone)]
+pub struct Times(pub(crate) AnyClock);
+
+impl Times {
+    /// The Unix time of a tick, in nanoseconds.
+    pub fn unix_ns(&self, ticks: u64) -> u64 {
+        self.0.unix_ns(ticks)
+    }
+}

@@ -1,0 +1,138 @@
+//! Counts over records, and how each trace stands.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{EnvId, FrameId, TraceId};
+use crate::record::{Cause, Record};
+use crate::status::Status;
+use crate::strict::StrictEnv;
+
+/// What a tracer holds and what it lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Records held: envs, steps and notes.
+    pub total_records: usize,
+    /// Traces of which a step may still come.
+    pub active_traces: usize,
+    /// Records lost since the tracer was made: evicted, refused by a full queue, failed to be written, or made
+    /// where nothing can be recorded.
+    pub dropped: u64,
+    /// Missing edges of declared flows, since the tracer was made.
+    pub violations: u64,
+    /// Every trace held, oldest first.
+    pub traces: Vec<TraceStats>,
+}
+
+/// One trace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TraceStats {
+    /// Its id.
+    pub trace_id: TraceId,
+    /// Records held of it.
+    pub records: usize,
+    /// Steps among them.
+    pub steps: usize,
+    /// Envs among them.
+    pub envs: usize,
+    /// How it stands.
+    pub state: TraceState,
+    /// Steps known to be missing: gaps in the numbers of its envs.
+    pub lost: u64,
+}
+
+/// How a trace stands: the root env, followed through its recoveries to the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TraceState {
+    /// A node is open, or a step may still come.
+    Running,
+    /// Nothing is open, and no error ended it.
+    Ok,
+    /// Likewise, after an error that was handled.
+    Recovered,
+    /// An error ended it.
+    Failed,
+    /// Something is open in a process that is gone.
+    Lost,
+}
+
+impl Stats {
+    pub(crate) fn of(records: &[Record], active: &[TraceId], dropped: u64, violations: u64) -> Self {
+        let active: HashSet<_> = active.iter().copied().collect();
+        let traces: Vec<_> =
+            by_trace(records).into_iter().map(|(id, records)| TraceStats::of(id, &records, active.contains(&id))).collect();
+        Self { total_records: records.len(), active_traces: active.len(), dropped, violations, traces }
+    }
+}
+
+/// Records grouped by trace, in the order of the first of each.
+pub(crate) fn by_trace(records: &[Record]) -> Vec<(TraceId, Vec<&Record>)> {
+    let mut places = HashMap::new();
+    let mut traces: Vec<(TraceId, Vec<&Record>)> = Vec::new();
+    for record in records {
+        let id = record.trace_id();
+        let place = *places.entry(id).or_insert_with(|| {
+            traces.push((id, Vec::new()));
+            traces.len() - 1
+        });
+        traces[place].1.push(record);
+    }
+    traces
+}
+
+impl TraceStats {
+    fn of(trace_id: TraceId, records: &[&Record], active: bool) -> Self {
+        let steps = records.iter().filter(|record| record.as_step().is_some()).count();
+        let envs = records.iter().filter(|record| record.as_env().is_some()).count();
+        let mut last: HashMap<EnvId, u64> = HashMap::new();
+        for step in records.iter().filter_map(|record| record.as_step()) {
+            let last = last.entry(step.env_id).or_default();
+            *last = step.step_id.max(*last);
+        }
+        let lost = last.values().sum::<u64>().saturating_sub(steps as u64);
+        Self { trace_id, records: records.len(), steps, envs, state: TraceState::of(records, active), lost }
+    }
+}
+
+impl TraceState {
+    /// How the trace of these records stands, if a step may still come (`active`) or not.
+    pub(crate) fn of(records: &[&Record], active: bool) -> Self {
+        let mut env = records.iter().find_map(|record| record.as_env().filter(|env| env.cause == Cause::Root));
+        let mut recovered = false;
+        while let Some(current) = env {
+            let next = records.iter().find_map(|record| {
+                record.as_env().filter(|env| env.cause == Cause::Recovery && env.parent_env == Some(current.env_id))
+            });
+            if next.is_none() {
+                break;
+            }
+            recovered = true;
+            env = next;
+        }
+        let Some(last) = env else { return if active { Self::Running } else { Self::Lost } };
+        let mut open: HashSet<Option<FrameId>> = HashSet::new();
+        let mut manual = StrictEnv::default();
+        for step in records.iter().filter_map(|record| record.as_step()).filter(|step| step.env_id == last.env_id) {
+            if step.status == Status::Error {
+                return Self::Failed;
+            }
+            match (step.frame, step.status) {
+                // Only whether something is open counts here; what is missing of a trimmed env is no news.
+                (None, status) => drop(manual.step(manual.steps(), &step.node, status)),
+                (frame, Status::Enter) => drop(open.insert(frame)),
+                (frame, _) => drop(open.remove(&frame)),
+            }
+        }
+        match (active, open.is_empty() && manual.entered().next().is_none(), recovered) {
+            (true, _, _) => Self::Running,
+            (false, false, _) => Self::Lost,
+            (false, true, true) => Self::Recovered,
+            (false, true, false) => Self::Ok,
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! A tracer: recorders, a clock, and what is known of running traces.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use serde::Serialize;
+
+use crate::clock::{AnyClock, Clock};
+use crate::context::{Context, ContextToken, Registry};
+use crate::guard::GuardError;
+use crate::id::TraceId;
+use crate::lines::SeqCounter;
+use crate::record::Record;
+use crate::recorder::{Detail, Entry, Lane, Memory, Recorder, Times};
+use crate::stats::Stats;
+
+/// Where traces go. Cheap to clone; clones are the same tracer.
+///
+/// Most programs only use the [global](Self::global) one. A tracer of one's own is for tests and for programs that
+/// keep traces apart.
+#[derive(Clone)]
+pub struct Tracer(Arc<Inner>);
+
+struct Inner {
+    recorders: Vec<Box<dyn Recorder>>,
+    times: Times,
+    seq: SeqCounter,
+    violations: AtomicU64,
+    on_violation: Violation,
+    registry: Mutex<Registry>,
+}
+
+/// What a missing edge of a declared flow does, besides being noted and counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Violation {
+    /// Nothing more.
+    #[default]
+    Note,
+    /// A panic in the function that was entered: for tests.
+    Panic,
+}
+
+/// The global tracer and how often it was replaced.
+static GLOBAL: RwLock<Option<Tracer>> = RwLock::new(None);
+static GLOBAL_VERSION: AtomicU64 = AtomicU64::new(0);
+
+impl Tracer {
+    /// A tracer that differs from the default one.
+    pub fn builder() -> TracerBuilder {
+        TracerBuilder::default()
+    }
+
+    /// The tracer of everything that has no other: bounded memory, the machine's clock, unless one was
+    /// [installed](TracerBuilder::install).
+    pub fn global() -> Self {
+        if let Some(tracer) = &*GLOBAL.read().unwrap_or_else(PoisonError::into_inner) {
+            return tracer.clone();
+        }
+        let mut global = GLOBAL.write().unwrap_or_else(PoisonError::into_inner);
+        global.get_or_insert_with(|| Self::builder().build()).clone()
+    }
+
+    #[inline]
+    pub(crate) fn global_version() -> u64 {
+        GLOBAL_VERSION.load(Ordering::Acquire)
+    }
+
+    /// Starts a trace; gives the position before its first step. `payload` says what it was started with (`()` for
+    /// nothing), `source` what started it.
+    pub fn create_env(&self, payload: impl Serialize, source: &str) -> Context {
+        Context::create(self, payload, source)
+    }
+
+    /// The records of a trace, by [`Record::seq`]: each env's steps in order. Empty if it is not known.
+    pub fn replay(&self, trace: TraceId) -> Vec<Record> {
+        self.read(Some(trace))
+    }
+
+    /// The records of every trace that is still held, by [`Record::seq`].
+    pub fn all_traces(&self) -> Vec<Record> {
+        self.read(None)
+    }
+
+    /// From the first recorder that can read back.
+    fn read(&self, of: Option<TraceId>) -> Vec<Record> {
+        let read = self.0.recorders.iter().map(|recorder| recorder.records(of, &self.0.times));
+        read.into_iter().find(|records| !records.is_empty()).unwrap_or_default()
+    }
+
+    /// The traces of which a step may still come, oldest first: with an open node or a living context, or without
+    /// any step yet.
+    pub fn active_traces(&self) -> Vec<TraceId> {
+        let running = self.0.recorders.iter().map(|recorder| recorder.running());
+        running.into_iter().find(|traces| !traces.is_empty()).unwrap_or_default()
+    }
+
+    /// Counts, per trace and in all.
+    pub fn stats(&self) -> Stats {
+        let dropped = self.0.recorders.iter().map(|recorder| recorder.dropped()).sum::<u64>();
+        Stats::of(
+            &self.all_traces(),
+            &self.active_traces(),
+            dropped + crate::lines::scope::unreachable_calls(),
+            self.0.violations.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Forgets every trace, running ones included: a context of one is then refused with `UNKNOWN_TRACE`.
+    pub fn clear(&self) {
+        self.registry().clear();
+        for recorder in &self.0.recorders {
+            recorder.clear();
+        }
+    }
+
+    /// Goes on from a token.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_CONTEXT`, `UNKNOWN_TRACE`, `ENV_MISMATCH` or `STEP_OUT_OF_ORDER`; nothing was recorded.
+    pub fn resume(&self, token: impl Into<ContextToken>) -> Result<Context, GuardError> {
+        Context::resume_in(self, &token.into())
+    }
+
+    /// Brings out what recorders still buffer; waits for it.
+    pub fn flush(&self) {
+        for recorder in &self.0.recorders {
+            recorder.flush();
+        }
+    }
+
+    pub(crate) fn holds(&self, trace: TraceId) -> bool {
+        self.0.recorders.iter().any(|recorder| recorder.holds(trace))
+    }
+
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[inline]
+    pub(crate) fn seq_counter(&self) -> &AtomicU64 {
+        &self.0.seq.0
+    }
+
+    #[inline]
+    pub(crate) fn clock(&self) -> &AnyClock {
+        &self.0.times.0
+    }
+
+    /// Counts a flow violation; `true` if it is to panic.
+    pub(crate) fn count_violation(&self) -> bool {
+        self.0.violations.fetch_add(1, Ordering::Relaxed);
+        self.0.on_violation == Violation::Panic
+    }
+
+    /// Whether nobody but the caller's clone is left.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// A lane into every recorder.
+    pub(crate) fn lane(&self) -> Box<dyn Lane> {
+        let mut lanes: Vec<_> = self.0.recorders.iter().map(|recorder| recorder.lane()).collect();
+        match lanes.len() {
+            1 => lanes.remove(0),
+            _ => Box::new(EachLane(lanes)),
+        }
+    }
+}
+
+impl PartialEq for Tracer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Tracer {}
+
+impl fmt::Debug for Tracer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracer").field("recorders", &self.0.recorders.len()).finish_non_exhaustive()
+    }
+}
+
+/// Every recorder gets everything.
+struct EachLane(Vec<Box<dyn Lane>>);
+
+impl Lane for EachLane {
+    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
+        for lane in &mut self.0 {
+            lane.write(entry, detail.clone());
+        }
+    }
+}
+
+/// Makes a [`Tracer`].
+#[derive(Default)]
+#[must_use = "nothing happens before `build` or `install`"]
+pub struct TracerBuilder {
+    recorders: Vec<Box<dyn Recorder>>,
+    bytes_max: Option<usize>,
+    clock: Option<AnyClock>,
+    on_violation: Violation,
+}
+
+impl fmt::Debug for TracerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TracerBuilder").field("recorders", &self.recorders.len()).finish_non_exhaustive()
+    }
+}
+
+impl TracerBuilder {
+    /// Records into `recorder`, instead of memory. Given several times: into each of them; reading back asks them in
+    /// this order.
+    pub fn recorder(mut self, recorder: impl Recorder) -> Self {
+        self.recorders.push(Box::new(recorder));
+        self
+    }
+
+    /// Bounds the memory of the default recorder; see [`Memory`].
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// Takes the time from `clock`, not from the machine.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(AnyClock::Other(Arc::new(clock)));
+        self
+    }
+
+    /// Says what a missing edge of a declared flow does.
+    pub fn on_violation(mut self, violation: Violation) -> Self {
+        self.on_violation = violation;
+        self
+    }
+
+    /// Makes the tracer.
+    pub fn build(mut self) -> Tracer {
+        if self.recorders.is_empty() {
+            self.recorders.push(Box::new(Memory::new(self.bytes_max.unwrap_or(Memory::BYTES_DEFAULT))));
+        }
+        let times = Times(self.clock.unwrap_or(AnyClock::System));
+        for recorder in &self.recorders {
+            recorder.start(&times);
+        }
+        Tracer(Arc::new(Inner {
+            recorders: self.recorders,
+            times,
+            seq: SeqCounter::default(),
+            violations: AtomicU64::new(0),
+            on_violation: self.on_violation,
+            registry: Mutex::default(),
+        }))
+    }
+
+    /// Makes the tracer, and makes it the global one. Traces that run go on where they began.
+    pub fn install(self) -> Tracer {
+        let tracer = self.build();
+        *GLOBAL.write().unwrap_or_else(PoisonError::into_inner) = Some(tracer.clone());
+        GLOBAL_VERSION.fetch_add(1, Ordering::Release);
+        tracer
+    }
+}
+
+/// [`Tracer::create_env`] of the global tracer.
+pub fn create_env(payload: impl Serialize, source: &str) -> Context {
+    current().create_env(payload, source)
+}
+
+/// [`Tracer::replay`] of the global tracer.
+pub fn replay(trace: TraceId) -> Vec<Record> {
+    current().replay(trace)
+}
+
+/// [`Tracer::all_traces`] of the global tracer.
+pub fn all_traces() -> Vec<Record> {
+    current().all_traces()
+}
+
+/// [`Tracer::active_traces`] of the global tracer.
+pub fn active_traces() -> Vec<TraceId> {
+    current().active_traces()
+}
+
+/// [`Tracer::stats`] of the global tracer.
+pub fn stats() -> Stats {
+    current().stats()
+}
+
+/// [`Tracer::clear`] of the global tracer.
+pub fn clear_traces() {
+    current().clear();
+}
+
+/// The tracer of this thread: the global one, except inside [`test::record`](crate::test::record).
+fn current() -> Tracer {
+    crate::lines::scope::with(crate::lines::scope::Scope::tracer).unwrap_or_else(Tracer::global)
+}

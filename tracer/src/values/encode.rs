@@ -1,0 +1,720 @@
+//! A serialiser into MessagePack that knows its bounds.
+//!
+//! It stops at a byte limit and at a depth, leaving a value that is complete as far as it goes: open arrays and maps
+//! are closed at what they hold. Sequences of unknown length are written with a 32-bit length, filled in at the end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+use serde::ser::{self, Impossible};
+
+use super::Captured;
+use super::redact::Path;
+
+pub(super) const NIL: u8 = 0xc0;
+
+/// How much of a value is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of one step's values, encoded.
+    pub bytes: usize,
+    /// Levels of nesting.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { bytes: 16 * 1024, depth: 64 }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    out: Vec<u8>,
+    limits: Limits,
+    /// Arrays and maps not yet closed, outermost first.
+    open: Vec<Open>,
+    truncated: bool,
+    redacted: bool,
+}
+
+/// An array or map whose length is not known yet.
+#[derive(Debug)]
+struct Open {
+    /// Where its 32-bit length stands.
+    length_at: usize,
+    count: u32,
+    /// A map key is written, its value is not.
+    owes_value: bool,
+}
+
+/// Why serialising stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The byte limit is reached: what is written so far is the result.
+    Full,
+    /// The value's own `Serialize` failed.
+    Failed(String),
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full => f.write_str("the value is larger than the limit"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl ser::Error for Stop {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        let mut text = message.to_string();
+        if text.len() > 256 {
+            text.truncate(text.floor_char_boundary_at(256));
+        }
+        Self::Failed(text)
+    }
+}
+
+/// `str::floor_char_boundary` came with Rust 1.91.
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, at: usize) -> usize;
+}
+
+impl FloorCharBoundary for str {
+    fn floor_char_boundary_at(&self, at: usize) -> usize {
+        (0..=at.min(self.len())).rev().find(|at| self.is_char_boundary(*at)).unwrap_or(0)
+    }
+}
+
+impl Writer {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { out: Vec::with_capacity(64), limits, open: Vec::new(), truncated: false, redacted: false }
+    }
+
+    /// A writer of named fields.
+    pub(super) fn map(limits: Limits) -> Self {
+        let mut writer = Self::new(limits);
+        writer.open_map();
+        writer
+    }
+
+    pub(super) fn finish(mut self) -> Captured {
+        self.close_to(0);
+        Captured { bytes: self.out, truncated: self.truncated, redacted: self.redacted }
+    }
+
+    /// Writes one value whatever it does: cut if it is too large, its error if it fails.
+    pub(super) fn value<T: Serialize + ?Sized>(&mut self, path: Path, value: &T) {
+        let (start, open) = (self.out.len(), self.open.len());
+        let serialised = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, path))));
+        let failed = match serialised {
+            Ok(Ok(())) => return,
+            Ok(Err(Stop::Full)) => {
+                self.truncated = true;
+                self.close_to(open);
+                if self.out.len() == start {
+                    self.out.push(NIL);
+                }
+                return;
+            }
+            Ok(Err(Stop::Failed(why))) => why,
+            Err(_) => "its Serialize panicked".to_owned(),
+        };
+        self.out.truncate(start);
+        self.open.truncate(open);
+        self.marker("$error", |writer| writer.text(&failed));
+    }
+
+    /// Writes one named value into the open map.
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, path: Path, name: &str, value: &T) {
+        if self.is_full() {
+            self.truncated = true;
+            return;
+        }
+        self.count();
+        self.text(name);
+        match path.into_field(name) {
+            Some(path) => self.value(path, value),
+            None => self.redacted(),
+        }
+    }
+
+    fn redacted(&mut self) {
+        self.redacted = true;
+        self.marker("$redacted", |writer| writer.out.push(0xc3));
+    }
+
+    /// `{name: …}`: something said about a value instead of the value.
+    fn marker(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
+        self.out.push(0x81);
+        self.text(name);
+        content(self);
+    }
+
+    fn too_deep(&mut self) {
+        self.truncated = true;
+        self.text("…");
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len() >= self.limits.bytes
+    }
+
+    fn full(&self) -> Result<(), Stop> {
+        if self.is_full() { Err(Stop::Full) } else { Ok(()) }
+    }
+
+    fn open_array(&mut self) {
+        self.open_as(0xdd);
+    }
+
+    fn open_map(&mut self) {
+        self.open_as(0xdf);
+    }
+
+    fn open_as(&mut self, tag: u8) {
+        self.out.push(tag);
+        self.open.push(Open { length_at: self.out.len(), count: 0, owes_value: false });
+        self.out.extend_from_slice(&[0; 4]);
+    }
+
+    /// Counts one more element in the innermost array or map.
+    fn count(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            open.count += 1;
+        }
+    }
+
+    fn close_to(&mut self, depth: usize) {
+        while self.open.len() > depth {
+            let Some(open) = self.open.pop() else { return };
+            if open.owes_value {
+                self.out.push(NIL);
+            }
+            #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+            let count = open.count.to_be_bytes();
+            self.out[open.length_at..open.length_at + 4].copy_from_slice(&count);
+        }
+    }
+
+    /// Writes a text, cut to what still fits.
+    fn text(&mut self, text: &str) {
+        let room = self.limits.bytes.saturating_sub(self.out.len()).max(32);
+        let cut = if text.len() > room {
+            self.truncated = true;
+            &text[..text.floor_char_boundary_at(room)]
+        } else {
+            text
+        };
+        match cut.len() {
+            len @ 0..=31 => self.out.push(0xa0 | byte(len)),
+            len @ 32..=255 => self.out.extend_from_slice(&[0xd9, byte(len)]),
+            len => self.sized(0xdb, len),
+        }
+        self.out.extend_from_slice(cut.as_bytes());
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn sized(&mut self, tag: u8, len: usize) {
+        self.out.push(tag);
+        self.out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn unsigned(&mut self, number: u64) {
+        match number {
+            0..=0x7f => self.out.push(byte(usize::try_from(number).unwrap_or(0))),
+            0x80..=0xffff_ffff => {
+                self.out.push(0xce);
+                self.out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
+            }
+            _ => {
+                self.out.push(0xcf);
+                self.out.extend_from_slice(&number.to_be_bytes());
+            }
+        }
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn signed(&mut self, number: i64) {
+        match u64::try_from(number) {
+            Ok(number) => self.unsigned(number),
+            Err(_) => {
+                self.out.push(0xd3);
+                self.out.extend_from_slice(&number.to_be_bytes());
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "callers have matched the range")]
+const fn byte(number: usize) -> u8 {
+    number as u8
+}
+
+pub(super) struct Serializer<'a> {
+    writer: &'a mut Writer,
+    path: Path,
+    /// How many newtypes and `Some`s are around it without an array or map between.
+    wrappers: usize,
+}
+
+/// An array or map being written.
+pub(super) struct Compound<'a> {
+    writer: &'a mut Writer,
+    path: Path,
+    /// What `open` is when this one is closed.
+    depth: usize,
+    /// Too deep: swallow everything.
+    hidden: bool,
+    /// The value of the last map key is to be redacted, or goes on at this path.
+    next: Option<Path>,
+}
+
+impl<'a> Serializer<'a> {
+    fn new(writer: &'a mut Writer, path: Path) -> Self {
+        Self { writer, path, wrappers: 0 }
+    }
+
+    fn compound(self, map: bool) -> Compound<'a> {
+        let depth = self.writer.open.len();
+        let hidden = depth >= self.writer.limits.depth;
+        if hidden {
+            self.writer.too_deep();
+        } else if map {
+            self.writer.open_map();
+        } else {
+            self.writer.open_array();
+        }
+        Compound { writer: self.writer, path: self.path, depth, hidden, next: None }
+    }
+
+    /// Goes into a wrapper that leaves no mark of its own, unless there are absurdly many inside each other.
+    fn unwrapped<T: Serialize + ?Sized>(self, value: &T) -> Written {
+        if self.wrappers >= self.writer.limits.depth {
+            self.writer.too_deep();
+            return Ok(());
+        }
+        value.serialize(Self { wrappers: self.wrappers + 1, ..self })
+    }
+
+    /// `{variant: …}` around what follows.
+    fn variant(self, name: &str) -> Result<Self, Stop> {
+        self.writer.full()?;
+        self.writer.out.push(0x81);
+        self.writer.text(name);
+        Ok(self)
+    }
+}
+
+impl Compound<'_> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+        if self.hidden {
+            return Ok(());
+        }
+        self.writer.full()?;
+        self.writer.count();
+        value.serialize(Serializer::new(self.writer, self.path))
+    }
+
+    fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Stop> {
+        if self.hidden {
+            return Ok(());
+        }
+        self.writer.full()?;
+        self.writer.count();
+        self.writer.text(name);
+        self.owes(true);
+        match self.path.into_field(name) {
+            Some(path) => value.serialize(Serializer::new(self.writer, path))?,
+            None => self.writer.redacted(),
+        }
+        self.owes(false);
+        Ok(())
+    }
+
+    fn owes(&mut self, value: bool) {
+        if let Some(open) = self.writer.open.get_mut(self.depth) {
+            open.owes_value = value;
+        }
+    }
+
+    fn close(self) {
+        if !self.hidden {
+            self.writer.close_to(self.depth);
+        }
+    }
+}
+
+type Written = Result<(), Stop>;
+
+macro_rules! integers {
+    ($($method:ident($int:ty) => $write:ident;)*) => {$(
+        fn $method(self, v: $int) -> Written {
+            self.writer.$write(v.into());
+            Ok(())
+        }
+    )*};
+}
+
+impl<'a> ser::Serializer for Serializer<'a> {
+    type Ok = ();
+    type Error = Stop;
+    type SerializeSeq = Compound<'a>;
+    type SerializeTuple = Compound<'a>;
+    type SerializeTupleStruct = Compound<'a>;
+    type SerializeTupleVariant = Compound<'a>;
+    type SerializeMap = Compound<'a>;
+    type SerializeStruct = Compound<'a>;
+    type SerializeStructVariant = Compound<'a>;
+
+    integers! {
+        serialize_i8(i8) => signed;
+        serialize_i16(i16) => signed;
+        serialize_i32(i32) => signed;
+        serialize_i64(i64) => signed;
+        serialize_u8(u8) => unsigned;
+        serialize_u16(u16) => unsigned;
+        serialize_u32(u32) => unsigned;
+        serialize_u64(u64) => unsigned;
+    }
+
+    fn serialize_bool(self, v: bool) -> Written {
+        self.writer.out.push(if v { 0xc3 } else { 0xc2 });
+        Ok(())
+    }
+
+    fn serialize_i128(self, v: i128) -> Written {
+        match i64::try_from(v) {
+            Ok(v) => self.serialize_i64(v),
+            Err(_) => self.collect_str(&v),
+        }
+    }
+
+    fn serialize_u128(self, v: u128) -> Written {
+        match u64::try_from(v) {
+            Ok(v) => self.serialize_u64(v),
+            Err(_) => self.collect_str(&v),
+        }
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn serialize_f32(self, v: f32) -> Written {
+        self.writer.out.push(0xca);
+        self.writer.out.extend_from_slice(&v.to_be_bytes());
+        Ok(())
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn serialize_f64(self, v: f64) -> Written {
+        self.writer.out.push(0xcb);
+        self.writer.out.extend_from_slice(&v.to_be_bytes());
+        Ok(())
+    }
+
+    fn serialize_char(self, v: char) -> Written {
+        self.serialize_str(v.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, v: &str) -> Written {
+        self.writer.text(v);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Written {
+        let room = self.writer.limits.bytes.saturating_sub(self.writer.out.len());
+        if v.len() > room {
+            self.writer.truncated = true;
+        }
+        let kept = &v[..v.len().min(room)];
+        self.writer.sized(0xc6, kept.len());
+        self.writer.out.extend_from_slice(kept);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Written {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Written {
+        self.unwrapped(value)
+    }
+
+    fn serialize_unit(self) -> Written {
+        self.writer.out.push(NIL);
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Written {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Written {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
+        self.unwrapped(value)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Written {
+        let mut map = self.compound(true);
+        map.entry(variant, value)?;
+        map.close();
+        Ok(())
+    }
+
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(false))
+    }
+
+    fn serialize_tuple(self, _len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(false))
+    }
+
+    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(false))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Compound<'a>, Stop> {
+        Ok(self.variant(variant)?.compound(false))
+    }
+
+    fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(true))
+    }
+
+    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(true))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Compound<'a>, Stop> {
+        Ok(self.variant(variant)?.compound(true))
+    }
+}
+
+macro_rules! elements {
+    ($($trait:ident::$method:ident)*) => {$(
+        impl ser::$trait for Compound<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+                self.element(value)
+            }
+
+            fn end(self) -> Written {
+                self.close();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+elements! {
+    SerializeSeq::serialize_element
+    SerializeTuple::serialize_element
+    SerializeTupleStruct::serialize_field
+    SerializeTupleVariant::serialize_field
+}
+
+macro_rules! entries {
+    ($($trait:ident)*) => {$(
+        impl ser::$trait for Compound<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
+                self.entry(name, value)
+            }
+
+            fn end(self) -> Written {
+                self.close();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+entries! { SerializeStruct SerializeStructVariant }
+
+impl ser::SerializeMap for Compound<'_> {
+    type Ok = ();
+    type Error = Stop;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Written {
+        if self.hidden {
+            return Ok(());
+        }
+        self.writer.full()?;
+        let name = key.serialize(KeyText)?;
+        self.writer.count();
+        self.writer.text(&name);
+        self.owes(true);
+        self.next = self.path.into_field(&name);
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        if self.hidden {
+            return Ok(());
+        }
+        match self.next.take() {
+            Some(path) => value.serialize(Serializer::new(self.writer, path))?,
+            None => self.writer.redacted(),
+        }
+        self.owes(false);
+        Ok(())
+    }
+
+    fn end(self) -> Written {
+        self.close();
+        Ok(())
+    }
+}
+
+/// Map keys as text, as JSON wants them.
+struct KeyText;
+
+type Text = Result<String, Stop>;
+
+macro_rules! key_texts {
+    ($($method:ident($type:ty);)*) => {$(
+        fn $method(self, v: $type) -> Text {
+            Ok(v.to_string())
+        }
+    )*};
+}
+
+impl ser::Serializer for KeyText {
+    type Ok = String;
+    type Error = Stop;
+    type SerializeSeq = Impossible<String, Stop>;
+    type SerializeTuple = Impossible<String, Stop>;
+    type SerializeTupleStruct = Impossible<String, Stop>;
+    type SerializeTupleVariant = Impossible<String, Stop>;
+    type SerializeMap = Impossible<String, Stop>;
+    type SerializeStruct = Impossible<String, Stop>;
+    type SerializeStructVariant = Impossible<String, Stop>;
+
+    key_texts! {
+        serialize_bool(bool);
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_i128(i128);
+        serialize_u8(u8);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+        serialize_u128(u128);
+        serialize_f32(f32);
+        serialize_f64(f64);
+        serialize_char(char);
+        serialize_str(&str);
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Text {
+        Ok(String::from_utf8_lossy(v).into_owned())
+    }
+
+    fn serialize_none(self) -> Text {
+        Ok("null".to_owned())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Text {
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Text {
+        Ok("null".to_owned())
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Text {
+        Ok(name.to_owned())
+    }
+
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Text {
+        Ok(variant.to_owned())
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Text {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Text {
+        Ok(format!("{variant}({})", value.serialize(Self)?))
+    }
+
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Self::SerializeSeq, Stop> {
+        Err(composite_key())
+    }
+
+    fn serialize_tuple(self, _len: usize) -> Result<Self::SerializeTuple, Stop> {
+        Err(composite_key())
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeTupleStruct, Stop> {
+        Err(composite_key())
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Stop> {
+        Err(composite_key())
+    }
+
+    fn serialize_map(self, _len: Option<usize>) -> Result<Self::SerializeMap, Stop> {
+        Err(composite_key())
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Stop> {
+        Err(composite_key())
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Stop> {
+        Err(composite_key())
+    }
+}
+
+fn composite_key() -> Stop {
+    Stop::Failed("a map key must be a text, a number or a unit variant, found a composite".to_owned())
+}

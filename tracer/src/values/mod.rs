@@ -1,0 +1,234 @@
+//! Values that steps carry: taken with bounds, kept as MessagePack with field names, shown as JSON.
+
+mod decode;
+mod encode;
+mod redact;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::site::Site;
+pub use encode::Limits;
+use encode::Writer;
+use redact::Path;
+
+/// Values taken for a step; nothing when recording is off or the node records none. One pointer.
+#[derive(Debug, Default)]
+pub struct Recorded(Option<Box<Captured>>);
+
+/// MessagePack with field names, and what was done to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Captured {
+    bytes: Vec<u8>,
+    truncated: bool,
+    redacted: bool,
+}
+
+impl Recorded {
+    /// No values.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn into_inner(self) -> Option<Box<Captured>> {
+        self.0
+    }
+}
+
+impl Captured {
+    /// One value of the manual API. A unit (`()`) is nothing.
+    pub(crate) fn one<T: Serialize + ?Sized>(value: &T, limits: Limits) -> Option<Box<Self>> {
+        let mut writer = Writer::new(limits);
+        writer.value(Path::root(), value);
+        let captured = writer.finish();
+        (captured.bytes != [encode::NIL]).then(|| Box::new(captured))
+    }
+
+    /// The value as JSON. What cannot be said in JSON becomes text; what was cut is followed by no trace of itself,
+    /// so ask [`is_truncated`](Self::is_truncated).
+    pub fn to_json(&self) -> Value {
+        decode::value(&self.bytes)
+    }
+
+    /// Whether something was left out because it was too large or too deep.
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Whether something was replaced because of its name.
+    pub fn is_redacted(&self) -> bool {
+        self.redacted
+    }
+
+    /// The encoded bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Takes the values of one step, by name.
+#[derive(Debug)]
+pub struct Values {
+    writer: Writer,
+    redact: &'static [&'static str],
+}
+
+impl Values {
+    /// Records `value` as `name`. A value that fails to serialise is recorded as its error.
+    pub fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
+        self.writer.field(Path::of(self.redact), name, value);
+    }
+}
+
+/// Runs `fill` if recording is on.
+#[inline]
+pub fn values(site: &'static Site, fill: impl FnOnce(&mut Values)) -> Recorded {
+    if !crate::switch::is_on() {
+        return Recorded::none();
+    }
+    let mut values = Values { writer: Writer::map(Limits::default()), redact: site.redact };
+    fill(&mut values);
+    Recorded(Some(Box::new(values.writer.finish())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn capture<T: Serialize + ?Sized>(value: &T) -> Captured {
+        let mut writer = Writer::new(Limits::default());
+        writer.value(Path::root(), value);
+        writer.finish()
+    }
+
+    #[derive(Serialize)]
+    struct Order {
+        id: u64,
+        total: f64,
+        note: Option<&'static str>,
+        tags: Vec<String>,
+        kind: Kind,
+        negative: i32,
+    }
+
+    #[derive(Serialize)]
+    enum Kind {
+        Plain,
+        Gift(u8),
+        Pair(u8, i64),
+        Named { to: char },
+    }
+
+    #[test]
+    fn values_read_back_as_serde_json_would_say_them() {
+        let order = Order {
+            id: u64::MAX,
+            total: 0.1,
+            note: None,
+            tags: (0..70_000 / 1000).map(|n| "x".repeat(n)).collect(),
+            kind: Kind::Gift(3),
+            negative: -70_000,
+        };
+        assert_eq!(capture(&order).to_json(), serde_json::to_value(&order).unwrap());
+        let kinds = [Kind::Plain, Kind::Pair(1, -1), Kind::Named { to: 'é' }];
+        assert_eq!(capture(&kinds[..]).to_json(), serde_json::to_value(&kinds[..]).unwrap());
+        let map = std::collections::BTreeMap::from([(1, 1.5_f32), (-2, f32::INFINITY)]);
+        assert_eq!(capture(&map).to_json(), json!({"1": 1.5, "-2": null}));
+        assert_eq!(capture(&u128::MAX).to_json(), json!(u128::MAX.to_string()));
+        assert_eq!(capture(&0.1_f32).to_json(), json!(0.1));
+    }
+
+    #[test]
+    fn large_values_are_cut_and_say_so() {
+        let long = capture(&"é".repeat(100_000));
+        assert!(long.is_truncated());
+        assert!(long.as_bytes().len() <= Limits::default().bytes + 64);
+        assert!(long.to_json().as_str().unwrap().starts_with("éé"));
+        let many = capture(&vec![json!({"name": "value", "rest": [1, 2, 3]}); 1_000_000]);
+        assert!(many.is_truncated());
+        let read = many.to_json();
+        assert_eq!(read[0], json!({"name": "value", "rest": [1, 2, 3]}));
+        assert!(read.as_array().unwrap().len() > 100);
+    }
+
+    #[test]
+    fn deep_values_are_cut_and_say_so() {
+        let mut value = json!(1);
+        for _ in 0..1000 {
+            value = json!([value]);
+        }
+        let deep = capture(&value);
+        assert!(deep.is_truncated());
+        assert!(deep.to_json().to_string().contains("…"));
+    }
+
+    struct Fails;
+
+    impl Serialize for Fails {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no such luck"))
+        }
+    }
+
+    struct Panics;
+
+    impl Serialize for Panics {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("inside Serialize")
+        }
+    }
+
+    #[test]
+    fn a_failing_value_is_its_error_and_harms_no_other() {
+        let mut writer = Writer::map(Limits::default());
+        writer.field(Path::root(), "before", &1);
+        writer.field(Path::root(), "fails", &[Fails]);
+        writer.field(Path::root(), "panics", &Panics);
+        writer.field(Path::root(), "after", &2);
+        let read = writer.finish().to_json();
+        assert_eq!(read["before"], 1);
+        assert_eq!(read["fails"], json!({"$error": "no such luck"}));
+        assert_eq!(read["panics"], json!({"$error": "its Serialize panicked"}));
+        assert_eq!(read["after"], 2);
+    }
+
+    #[test]
+    fn secrets_never_reach_the_bytes() {
+        let login = json!({
+            "user": "ann",
+            "password": "hunter2",
+            "headers": {"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "accept": "*"},
+            "tokens_used": 12,
+        });
+        let captured = capture(&login);
+        assert!(captured.is_redacted());
+        assert!(!String::from_utf8_lossy(captured.as_bytes()).contains("hunter2"));
+        let read = captured.to_json();
+        assert_eq!(read["user"], "ann");
+        assert_eq!(read["password"], json!({"$redacted": true}));
+        assert_eq!(read["headers"]["accept"], "*");
+        assert_eq!(read["tokens_used"], 12);
+    }
+
+    #[test]
+    fn named_paths_are_redacted() {
+        let mut writer = Writer::map(Limits::default());
+        let path = Path::of(&["card", "customer.email"]);
+        writer.field(path, "card", "4242");
+        writer.field(path, "customer", &json!({"email": "a@b", "id": 7}));
+        writer.field(path, "others", &json!([{"card": "not this one"}]));
+        assert_eq!(
+            writer.finish().to_json(),
+            json!({
+                "card": {"$redacted": true},
+                "customer": {"email": {"$redacted": true}, "id": 7},
+                "others": [{"card": "not this one"}],
+            })
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! Which values are replaced before they are written: by the name of their field, or by a path that a node names.
+
+/// Names that hold secrets wherever they stand. Compared without case and without `-` and `_`.
+const SECRET_PARTS: [&str; 9] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "apikey",
+    "authorization",
+    "credential",
+    "privatekey",
+    "setcookie",
+];
+
+/// Names that hold secrets when they stand alone, or at the end of a longer name.
+const SECRET_ENDS: [&str; 3] = ["token", "cookie", "bearer"];
+
+/// Whether a field of this name is replaced.
+pub(super) fn is_secret(name: &str) -> bool {
+    // A longer name is no field name; not looking at it bounds the work.
+    let mut plain = [0_u8; 64];
+    let mut len = 0;
+    for byte in name.bytes().filter(|byte| !matches!(byte, b'-' | b'_')) {
+        if len == plain.len() {
+            return false;
+        }
+        plain[len] = byte.to_ascii_lowercase();
+        len += 1;
+    }
+    let plain = &plain[..len];
+    SECRET_PARTS.iter().any(|part| plain.windows(part.len()).any(|window| window == part.as_bytes()))
+        || SECRET_ENDS.iter().any(|end| plain.ends_with(end.as_bytes()))
+}
+
+/// The paths that a node redacts, and how far down the current value is along each of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path {
+    paths: &'static [&'static str],
+    depth: usize,
+    /// Bit i: `paths[i]` has matched so far. Paths past the 64th are matched by their last name alone.
+    live: u64,
+}
+
+impl Path {
+    pub(super) const fn root() -> Self {
+        Self::of(&[])
+    }
+
+    pub(super) const fn of(paths: &'static [&'static str]) -> Self {
+        Self { paths, depth: 0, live: u64::MAX }
+    }
+
+    /// Steps into the field `name`; `None` if its value is to be replaced.
+    pub(super) fn into_field(self, name: &str) -> Option<Self> {
+        if is_secret(name) {
+            return None;
+        }
+        if self.paths.is_empty() {
+            return Some(self);
+        }
+        let mut live = 0;
+        for (nth, path) in self.paths.iter().enumerate() {
+            if nth >= 64 {
+                if path.rsplit('.').next() == Some(name) {
+                    return None;
+                }
+                continue;
+            }
+            if self.live & (1 << nth) == 0 {
+                continue;
+            }
+            let mut names = path.split('.').skip(self.depth);
+            if names.next() == Some(name) {
+                if names.next().is_none() {
+                    return None;
+                }
+                live |= 1 << nth;
+            }
+        }
+        Some(Self { live, depth: self.depth + 1, ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets() {
+        for name in ["password", "userPassword", "client_secret", "X-Api-Key", "token", "access_token", "Set-Cookie"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["author", "tokens_used", "tokenizer", "passport", "key", "id", ""] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+}
