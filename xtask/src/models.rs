@@ -39,8 +39,8 @@ fn run(workspace: &Workspace, tool: &str, absent: &'static str) -> Result<Done, 
 fn packages<'a>(workspace: &'a Workspace, tool: &str) -> Vec<(&'a str, &'a str)> {
     let mut found = Vec::new();
     for package in &workspace.packages {
-        let uses = package.dependencies.iter().find(|dependency| dependency.name == tool);
-        if let Some(cfg) = uses.and_then(|dependency| dependency.cfg.as_deref()) {
+        let mut uses = package.dependencies.iter().filter(|dependency| dependency.name == tool);
+        if let Some(cfg) = uses.find_map(|dependency| dependency.cfg.as_deref()) {
             found.push((&*package.name, cfg));
         }
     }

@@ -73,7 +73,7 @@ impl Report {
     fn line(&self) -> String {
         let (word, more) = match &self.result {
             Ok(Done::Passed) => ("passed", String::new()),
-            Ok(Done::Tests(count)) => ("passed", format!("{count} tests")),
+            Ok(Done::Tests(count)) => ("passed", format!("tests: {count}")),
             Ok(Done::Absent(why)) => ("absent", (*why).to_owned()),
             Err(message) => ("FAILED", message.clone()),
         };
