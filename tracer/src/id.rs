@@ -1,6 +1,8 @@
 //! Names for traces and envs: random, unique across processes, printable.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
@@ -99,6 +101,37 @@ id! {
 id! {
     /// One line of calls inside a trace, with its own gapless sequence of steps. 8 bytes, shown as `env_…`.
     EnvId(u64), 16, "env_", fastrand::u64
+}
+
+/// A map by ids, which are random already.
+pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+/// A set of ids.
+pub(crate) type IdSet<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
+
+/// Takes the bits of an id as they are. Nobody outside chooses them, so nobody can make them collide.
+#[derive(Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        // Frame ids are small numbers; the map looks at the highest bits too.
+        self.0 = (self.0 ^ bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+    fn write_u128(&mut self, bits: u128) {
+        self.write_u64(bits as u64);
+    }
 }
 
 /// One run of a traced function, unique in its trace: shown as `env.step`, the ordinal of the env in its trace and

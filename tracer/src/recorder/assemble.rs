@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Detail, Entry, EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Times};
-use crate::id::{EnvId, FrameId, TraceId};
+use crate::id::{EnvId, FrameId, IdMap, TraceId};
 use crate::outcome::Failure;
 use crate::record::{Cause, EnvRecord, ErrorKind, ErrorRecord, Note, NoteRecord, Record, SCHEMA, StepRecord};
 use crate::site::{self, Site};
@@ -19,15 +19,15 @@ const KEY_LEN_MAX: usize = 200;
 /// Knows of each running trace what the entries to come refer to.
 #[derive(Default)]
 pub(crate) struct Assembler {
-    traces: HashMap<TraceId, Trace>,
-    envs: HashMap<EnvId, Env>,
+    traces: IdMap<TraceId, Trace>,
+    envs: IdMap<EnvId, Env>,
     nodes: HashMap<u32, Arc<str>>,
 }
 
 #[derive(Default)]
 struct Trace {
     envs: Vec<EnvId>,
-    keys: HashMap<FrameId, (Arc<str>, u64)>,
+    keys: IdMap<FrameId, (Arc<str>, u64)>,
 }
 
 struct Env {

@@ -217,6 +217,17 @@ impl Entry {
         self.0[7] & 0xff == KIND_STEP
     }
 
+    /// The status of a step; `None` for anything else.
+    #[inline]
+    pub(crate) fn step_status(&self) -> Option<Status> {
+        match self.0[7] & 0xffff {
+            0x001 => Some(Status::Enter),
+            0x101 => Some(Status::Exit),
+            0x201 => Some(Status::Error),
+            _ => None,
+        }
+    }
+
     /// `None` for bytes that no writer of this version made.
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
     pub(crate) fn event(&self) -> Option<Event> {

@@ -86,6 +86,17 @@ impl Chunk {
         (from..len).zip(&self.words[from..len]).map(move |(at, words)| (at, read(words)))
     }
 
+    pub(super) fn get(&self, at: usize) -> Option<Entry> {
+        self.entries_from(at).next().map(|(_, entry)| entry)
+    }
+
+    /// Makes a complete entry one that says nothing.
+    pub(super) fn erase(&self, at: usize) {
+        if let Some(words) = self.words.get(at) {
+            words[7].store(0, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn details(&self) -> MutexGuard<'_, Vec<(usize, Box<Detail>)>> {
         self.details.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,10 +1,10 @@
 //! What the threads share: full chunks in the order they came, and which trace each env belongs to.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::chunk::{self, Chunk};
-use crate::id::{EnvId, FrameId, TraceId};
+use crate::id::{EnvId, IdMap, IdSet, TraceId};
 use crate::recorder::{Detail, Entry, Event};
 use crate::status::Status;
 
@@ -24,8 +24,8 @@ pub(super) struct Store {
     /// Entries of running traces out of evicted chunks.
     survivors: Option<(Arc<Chunk>, usize)>,
     spare: Vec<Arc<Chunk>>,
-    traces: HashMap<TraceId, Trace>,
-    envs: HashMap<EnvId, TraceId>,
+    traces: IdMap<TraceId, Trace>,
+    envs: IdMap<EnvId, TraceId>,
     detail_bytes: usize,
 }
 
@@ -41,6 +41,10 @@ struct Open {
 #[derive(Debug, Default)]
 struct Trace {
     envs: Vec<EnvId>,
+    /// Steps in full chunks.
+    entries: usize,
+    /// Enters that were kept when the rest was trimmed, by frame: all that is left where their ends will look.
+    open: IdMap<u64, (Arc<Chunk>, usize)>,
     /// The highest number of an env of it, and of its end: it runs while the first is higher.
     begun: u64,
     over: u64,
@@ -52,11 +56,37 @@ impl Trace {
     }
 }
 
+/// What becomes of the running traces in a chunk that has to go.
+#[derive(Debug, Clone, Copy)]
+enum Running {
+    /// Those that fill half of the memory alone are trimmed, the others kept.
+    TrimLarge,
+    /// All are trimmed.
+    TrimAll,
+    /// They go too: even trimmed they are over the bound.
+    Drop,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verdict {
+    Lost,
+    Keep,
+    Trim(TraceId),
+}
+
+#[derive(Debug, Default)]
+struct Evicted {
+    /// Records.
+    lost: u64,
+    /// Entries.
+    kept: u64,
+}
+
 /// What a reader takes along to read without the lock.
 pub(super) struct Snapshot {
     chunks: Vec<Arc<Chunk>>,
-    envs: HashSet<EnvId>,
-    traces: HashSet<TraceId>,
+    envs: IdSet<EnvId>,
+    traces: IdSet<TraceId>,
 }
 
 impl Store {
@@ -67,8 +97,8 @@ impl Store {
             open: Vec::new(),
             survivors: None,
             spare: Vec::new(),
-            traces: HashMap::new(),
-            envs: HashMap::new(),
+            traces: IdMap::default(),
+            envs: IdMap::default(),
             detail_bytes: 0,
         }
     }
@@ -100,8 +130,30 @@ impl Store {
     pub(super) fn seal(&mut self, chunk: &Arc<Chunk>) {
         self.index();
         self.open.retain(|open| !Arc::ptr_eq(&open.chunk, chunk));
+        self.count(chunk);
         self.detail_bytes += chunk.detail_bytes();
         self.full.push_back(chunk.clone());
+    }
+
+    /// Counts the steps of each trace.
+    fn count(&mut self, chunk: &Chunk) {
+        let mut run = (0, 0);
+        for (_, entry) in chunk.entries().filter(|(_, entry)| entry.is_step()) {
+            if entry.0[2] == run.0 {
+                run.1 += 1;
+                continue;
+            }
+            self.count_run(run);
+            run = (entry.0[2], 1);
+        }
+        self.count_run(run);
+    }
+
+    fn count_run(&mut self, (env, steps): (u64, usize)) {
+        let trace = EnvId::new(env).and_then(|env| self.envs.get(&env));
+        if let Some(trace) = trace.and_then(|trace| self.traces.get_mut(trace)) {
+            trace.entries += steps;
+        }
     }
 
     /// The thread that wrote to it is gone.
@@ -152,51 +204,135 @@ impl Store {
             + self.traces.len() * TRACE_BYTES
     }
 
-    /// Evicts until the bound is kept, and gives the number of entries lost.
+    /// Evicts until the bound is kept, and gives the number of records lost.
     pub(super) fn make_room(&mut self) -> u64 {
         let mut lost = 0;
-        // Entries in `full` when nothing but running traces is left there: time to take from them.
+        // Entries kept since the last chunk that gave room.
         let mut kept = 0;
         while self.bytes() > self.bytes_max {
             let Some(chunk) = self.full.pop_front() else { break };
-            let (evicted, survived) = self.evict(&chunk);
-            lost += evicted;
-            kept += survived;
-            if kept * 64 > self.bytes_max / 2 {
-                lost += self.trim();
-                kept = 0;
-                if self.bytes() > self.bytes_max {
-                    lost += self.discard();
-                }
-            }
+            let held = (self.full.len() + 1) * chunk::ENTRIES;
+            let running = match kept / held {
+                0 => Running::TrimLarge,
+                1 => Running::TrimAll,
+                _ => Running::Drop,
+            };
+            let evicted = self.evict(&chunk, running);
+            lost += evicted.lost;
+            kept = if evicted.lost > evicted.kept { 0 } else { kept + usize::try_from(evicted.kept).unwrap_or(0) };
         }
         lost
     }
 
-    /// Drops the finished traces in `chunk`, whole, and takes the rest along.
-    fn evict(&mut self, chunk: &Arc<Chunk>) -> (u64, usize) {
-        let (mut lost, mut kept) = (0, 0);
+    /// Drops the finished traces in `chunk`, whole; takes the running ones along, or what `running` leaves of them.
+    fn evict(&mut self, chunk: &Arc<Chunk>, running: Running) -> Evicted {
+        let mut evicted = Evicted::default();
         self.detail_bytes -= chunk.detail_bytes();
         let mut details = std::mem::take(&mut *chunk.details()).into_iter().peekable();
+        // Enters of trimmed traces whose ends have not come yet.
+        let mut open: Vec<(TraceId, Entry, Option<Box<Detail>>)> = Vec::new();
+        let mut last = None;
         for (at, entry) in chunk.entries() {
             let mut detail = None;
             while let Some((_, found)) = details.next_if(|(place, _)| *place <= at) {
                 detail = Some(found);
             }
-            let Some(trace) = self.trace_of(&entry) else {
-                lost += u64::from(is_record(&entry));
-                continue;
+            let verdict = match last {
+                Some((env, verdict)) if entry.is_step() && entry.0[2] == env => verdict,
+                _ => self.verdict(&entry, running),
             };
-            if self.traces.get(&trace).is_some_and(Trace::is_running) {
-                self.survive(&entry, detail);
-                kept += 1;
-            } else {
-                self.forget_trace(trace);
-                lost += u64::from(is_record(&entry));
+            last = entry.is_step().then_some((entry.0[2], verdict));
+            match verdict {
+                Verdict::Lost => evicted.lost += u64::from(is_record(&entry)),
+                Verdict::Keep => self.survive(&entry, detail, &mut evicted),
+                Verdict::Trim(trace) => self.trim(trace, &entry, detail, &mut open, &mut evicted),
             }
         }
+        for (trace, entry, detail) in open {
+            self.survive(&entry, detail, &mut evicted);
+            self.remember_open(trace, &entry, &mut evicted);
+        }
         self.recycle(chunk.clone());
-        (lost, kept)
+        evicted
+    }
+
+    /// What becomes of an entry; evicts its trace if that is to go.
+    fn verdict(&mut self, entry: &Entry, running: Running) -> Verdict {
+        let Some((id, trace)) = self.trace_of(entry).and_then(|id| Some((id, self.traces.get(&id)?))) else {
+            return Verdict::Lost;
+        };
+        if !trace.is_running() {
+            self.forget_trace(id);
+            return Verdict::Lost;
+        }
+        match running {
+            Running::TrimLarge if trace.entries * 64 <= self.bytes_max / 2 => Verdict::Keep,
+            Running::TrimLarge | Running::TrimAll => Verdict::Trim(id),
+            Running::Drop => {
+                if let Some(Event::Env(env)) = entry.event() {
+                    self.envs.remove(&env.env);
+                }
+                Verdict::Lost
+            }
+        }
+    }
+
+    /// Keeps what a running trace is to keep: its envs, its notes, its errors, and enters without an end.
+    fn trim(
+        &mut self,
+        trace: TraceId,
+        entry: &Entry,
+        detail: Option<Box<Detail>>,
+        open: &mut Vec<(TraceId, Entry, Option<Box<Detail>>)>,
+        evicted: &mut Evicted,
+    ) {
+        match entry.step_status() {
+            Some(Status::Enter) => open.push((trace, *entry, detail)),
+            Some(Status::Exit) => {
+                let enter = open.iter().rposition(|(of, enter, _)| *of == trace && enter.0[4] == entry.0[4]);
+                if let Some(enter) = enter {
+                    open.remove(enter);
+                } else if !self.forget_open(trace, entry) {
+                    // Its enter is somewhere else, and without this one would seem to be open.
+                    self.survive(entry, detail, evicted);
+                    return;
+                }
+                evicted.lost += 2;
+                self.count_lost(trace, 2);
+            }
+            Some(Status::Error) | None => self.survive(entry, detail, evicted),
+        }
+    }
+
+    /// Remembers where the enter that was just kept is, and drops an older one of the same frame.
+    fn remember_open(&mut self, trace: TraceId, entry: &Entry, evicted: &mut Evicted) {
+        if self.forget_open(trace, entry) {
+            evicted.lost += 1;
+            self.count_lost(trace, 1);
+        }
+        if let (Some((chunk, next)), Some(trace)) = (&self.survivors, self.traces.get_mut(&trace)) {
+            trace.open.insert(entry.0[4], (chunk.clone(), next - 1));
+        }
+    }
+
+    /// Drops the kept enter of the frame of `entry`.
+    fn forget_open(&mut self, trace: TraceId, entry: &Entry) -> bool {
+        let kept = self.traces.get_mut(&trace).and_then(|trace| trace.open.remove(&entry.0[4]));
+        // The place may have been used again since.
+        let Some((chunk, at)) = kept else { return false };
+        let same = chunk.get(at).is_some_and(|enter| {
+            enter.step_status() == Some(Status::Enter) && enter.0[4] == entry.0[4] && self.trace_of(&enter) == Some(trace)
+        });
+        if same {
+            chunk.erase(at);
+        }
+        same
+    }
+
+    fn count_lost(&mut self, trace: TraceId, lost: usize) {
+        if let Some(trace) = self.traces.get_mut(&trace) {
+            trace.entries = trace.entries.saturating_sub(lost);
+        }
     }
 
     fn trace_of(&self, entry: &Entry) -> Option<TraceId> {
@@ -207,9 +343,7 @@ impl Store {
             Event::Env(env) => self.envs.get(&env.env).copied(),
             Event::Note(note) => self.envs.get(&note.env).copied(),
             Event::Step(step) => self.envs.get(&step.env).copied(),
-            Event::Over { trace, .. } | Event::Resumed { trace, .. } => {
-                self.traces.contains_key(&trace).then_some(trace)
-            }
+            Event::Over { trace, .. } | Event::Resumed { trace, .. } => Some(trace),
         }
     }
 
@@ -219,7 +353,8 @@ impl Store {
         }
     }
 
-    fn survive(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
+    fn survive(&mut self, entry: &Entry, detail: Option<Box<Detail>>, evicted: &mut Evicted) {
+        evicted.kept += 1;
         let (chunk, at) = match self.survivors.take() {
             Some((chunk, at)) if at < chunk::ENTRIES => (chunk, at),
             other => {
@@ -233,86 +368,6 @@ impl Store {
         }
         chunk.put(at, entry);
         self.survivors = Some((chunk, at + 1));
-    }
-
-    /// Takes from each running trace all but its envs, its open frames, its errors, its notes and its newest steps:
-    /// about half of what there is.
-    fn trim(&mut self) -> u64 {
-        self.full.extend(self.survivors.take().map(|(chunk, _)| chunk));
-        let chunks: Vec<_> = self.full.drain(..).collect();
-        let mut seqs = Vec::new();
-        let mut open: HashSet<(TraceId, FrameId)> = HashSet::new();
-        let mut entries = Vec::new();
-        for chunk in &chunks {
-            self.detail_bytes -= chunk.detail_bytes();
-            let mut details = std::mem::take(&mut *chunk.details()).into_iter().peekable();
-            for (at, entry) in chunk.entries() {
-                let mut detail = None;
-                while let Some((_, found)) = details.next_if(|(place, _)| *place <= at) {
-                    detail = Some(found);
-                }
-                entries.push((entry, detail));
-            }
-        }
-        chunks.into_iter().for_each(|chunk| self.recycle(chunk));
-        // Ends are looked for in the open chunks too: their enters may be the only thing that is old.
-        let written = self.open.iter().flat_map(|open| open.chunk.entries().map(|(_, entry)| entry));
-        let mut ended: HashSet<(TraceId, FrameId)> = HashSet::new();
-        for entry in entries.iter().map(|(entry, _)| *entry).chain(written) {
-            if let (Some(Event::Step(step)), Some(trace)) = (entry.event(), self.trace_of(&entry)) {
-                seqs.push(step.seq);
-                if let Some(frame) = step.frame {
-                    let known = if step.status == Status::Enter { &mut open } else { &mut ended };
-                    known.insert((trace, frame));
-                }
-            }
-        }
-        open.retain(|frame| !ended.contains(frame));
-        let middle = seqs.len() / 2;
-        let newest = if seqs.is_empty() { 0 } else { *seqs.select_nth_unstable(middle).1 };
-        let mut lost = 0;
-        for (entry, detail) in entries {
-            let Some(trace) = self.trace_of(&entry) else { continue };
-            let keep = match entry.event() {
-                Some(Event::Step(step)) => {
-                    step.seq >= newest
-                        || step.status == Status::Error
-                        || step.frame.is_some_and(|frame| open.contains(&(trace, frame)))
-                }
-                Some(_) => true,
-                None => false,
-            };
-            if keep {
-                self.survive(&entry, detail);
-            } else {
-                lost += 1;
-            }
-        }
-        lost
-    }
-
-    /// When envs, errors and open frames alone are over the bound, the oldest of them go after all.
-    fn discard(&mut self) -> u64 {
-        let mut lost = 0;
-        while self.bytes() > self.bytes_max / 2 {
-            let Some(chunk) = self.full.pop_front() else { break };
-            self.detail_bytes -= chunk.detail_bytes();
-            let mut gone: HashMap<TraceId, HashSet<EnvId>> = HashMap::new();
-            for (_, entry) in chunk.entries() {
-                if let Some(Event::Env(env)) = entry.event() {
-                    self.envs.remove(&env.env);
-                    gone.entry(env.trace).or_default().insert(env.env);
-                }
-                lost += 1;
-            }
-            for (trace, envs) in gone {
-                if let Some(trace) = self.traces.get_mut(&trace) {
-                    trace.envs.retain(|env| !envs.contains(env));
-                }
-            }
-            self.recycle(chunk);
-        }
-        lost
     }
 
     fn recycle(&mut self, chunk: Arc<Chunk>) {
@@ -353,7 +408,7 @@ impl Store {
             Some(trace) => Snapshot {
                 chunks,
                 envs: self.traces.get(&trace).into_iter().flat_map(|trace| trace.envs.iter().copied()).collect(),
-                traces: HashSet::from([trace]),
+                traces: IdSet::from_iter([trace]),
             },
             None => Snapshot {
                 chunks,
