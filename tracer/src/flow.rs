@@ -3,8 +3,6 @@
 //! An edge joins two consecutive steps of an env: `a -> b` allows the enter of `b` right after the enter or the
 //! exit of `a`, `a !> b` right after the error of `a`. Steps of nodes outside the flow do not count.
 
-use crate::status::Status;
-
 /// A flow as `flow!` declared it. At most 64 × `words` nodes, row-major bit matrices.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -72,8 +70,8 @@ pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Option<u16>
 }
 
 /// Takes the exit or error of `node`.
-pub(crate) fn end(flows: &mut Vec<Pred>, node: FlowNode, status: Status) {
-    let here = Pred { flow: node.flow, index: node.index, after_error: status == Status::Error };
+pub(crate) fn end(flows: &mut Vec<Pred>, node: FlowNode, after_error: bool) {
+    let here = Pred { flow: node.flow, index: node.index, after_error };
     match flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, node.flow)) {
         Some(pred) => *pred = here,
         None => flows.push(here),

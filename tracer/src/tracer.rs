@@ -187,9 +187,15 @@ impl fmt::Debug for Tracer {
 struct EachLane(Vec<Box<dyn Lane>>);
 
 impl Lane for EachLane {
-    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
+    fn write(&mut self, entry: &Entry) {
         for lane in &mut self.0 {
-            lane.write(entry, detail.clone());
+            lane.write(entry);
+        }
+    }
+
+    fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
+        for lane in &mut self.0 {
+            lane.write_with(entry, detail.clone());
         }
     }
 }

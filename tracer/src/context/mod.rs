@@ -11,10 +11,10 @@ use serde::Serialize;
 use crate::guard::{GuardError, GuardErrorKind};
 use crate::id::{EnvId, TraceId};
 use crate::lines::scope::{self, Position, Scope};
-use crate::lines::{Ancestry, Departure, Fork, Opened, Output, Pinned, Source, Trace};
+use crate::lines::{Ancestry, Departure, Fork, Opened, Pinned, Source, ThreadLane, Trace};
 use crate::node::check_name;
 use crate::record::Cause;
-use crate::recorder::{Detail, EnvEvent, StepEvent};
+use crate::recorder::{Detail, Entry, EnvEvent};
 use crate::status::Status;
 use crate::tracer::Tracer;
 use crate::values::{Captured, Limits};
@@ -135,24 +135,10 @@ impl Context {
             Err(kind) => return Err(GuardError::new(kind, Some(self))),
         };
         self.trace.set_stepped();
-        let event = StepEvent {
-            ticks: 0,
-            seq: after,
-            env: self.env.id,
-            step,
-            site: 0,
-            frame: None,
-            parent: None,
-            key: 0,
-            occurrence: 0,
-            status,
-            resumed: false,
-            through_fork: false,
-            error: None,
-        };
         let trace = Some((self.trace.id, self.trace.source().into()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
-        let seq = emit(&self.trace, |out| out.step(event, Some(Box::new(detail)))).unwrap_or(after);
+        let entry = Entry::manual(self.env.id, step, status);
+        let seq = emit(&self.trace, |out| out.step(entry, after, Some(Box::new(detail)))).unwrap_or(after);
         self.trace.tracer.registry().recorded(self.trace_id(), self.env_id(), seq);
         self.step = step;
         self.env.seq = seq;
@@ -298,6 +284,6 @@ impl Drop for Context {
     }
 }
 
-fn emit<R>(trace: &Trace, work: impl FnOnce(&mut Output<'_>) -> R) -> Option<R> {
+fn emit<R>(trace: &Trace, work: impl FnOnce(&mut ThreadLane) -> R) -> Option<R> {
     scope::with(|scope| scope.output(&trace.tracer, work))
 }

@@ -14,7 +14,7 @@ pub(crate) use branch::Pinned;
 pub use branch::{Branch, branch, carry, carry_fn};
 pub use frame::{OpenFrame, current_trace_id, enter};
 pub(crate) use line::{Ancestry, Departure, Fork, Opened};
-pub(crate) use trace::{Output, SeqCounter, Source, Trace};
+pub(crate) use trace::{SeqCounter, Source, ThreadLane, Trace};
 pub use traced::{Traced, traced};
 
 /// Runs `work` without recording anything of it.

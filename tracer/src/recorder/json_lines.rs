@@ -169,8 +169,18 @@ struct Queue {
 }
 
 impl Lane for Queue {
-    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
-        if self.queue.try_send(Message::Entry(*entry, detail)).is_err() {
+    fn write(&mut self, entry: &Entry) {
+        self.send(*entry, None);
+    }
+
+    fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
+        self.send(*entry, Some(detail));
+    }
+}
+
+impl Queue {
+    fn send(&self, entry: Entry, detail: Option<Box<Detail>>) {
+        if self.queue.try_send(Message::Entry(entry, detail)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
