@@ -15,6 +15,7 @@ mod stats;
 mod status;
 mod strict;
 mod switch;
+pub mod test;
 mod tracer;
 mod values;
 

@@ -1,0 +1,92 @@
+//! Tracers for tests: one for each test, without any global state, so tests may run side by side.
+
+use crate::lines::scope;
+use crate::record::Record;
+use crate::stats::Stats;
+use crate::tracer::Tracer;
+
+/// Runs `work` with a tracer of its own: every trace that this thread begins meanwhile goes there.
+///
+/// What `work` takes to other threads and tasks with [`branch`](crate::branch), [`carry`](crate::carry) or a
+/// [`Context`](crate::Context) stays in its trace, and so with this tracer.
+///
+/// ```
+/// let seen = tracer::test::record(|| {
+///     let ctx = tracer::create_env((), "test");
+///     ctx.step("parse", tracer::Status::Enter, ()).unwrap();
+/// });
+/// assert_eq!(seen.stats().total_records, 2);
+/// ```
+pub fn record<T>(work: impl FnOnce() -> T) -> Recording<T> {
+    record_with(Tracer::builder().build(), work)
+}
+
+/// Likewise, with a tracer that was made otherwise: of another clock, another recorder, another bound.
+pub fn record_with<T>(tracer: Tracer, work: impl FnOnce() -> T) -> Recording<T> {
+    struct TakeBack;
+    impl Drop for TakeBack {
+        fn drop(&mut self) {
+            scope::with(scope::Scope::take_back);
+        }
+    }
+    scope::with(|scope| scope.give(tracer.clone()));
+    // Also when `work` panics: the thread goes on to other tests.
+    let _take_back = TakeBack;
+    Recording { output: work(), tracer }
+}
+
+/// What was recorded by [`record`].
+#[derive(Debug)]
+pub struct Recording<T> {
+    /// What the work returned.
+    pub output: T,
+    tracer: Tracer,
+}
+
+impl<T> Recording<T> {
+    /// Every record, by [`Record::seq`].
+    pub fn records(&self) -> Vec<Record> {
+        self.tracer.all_traces()
+    }
+
+    /// Counts, per trace and in all.
+    pub fn stats(&self) -> Stats {
+        self.tracer.stats()
+    }
+
+    /// The tracer that recorded.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::create_env;
+
+    #[test]
+    fn recordings_nest_and_keep_apart() {
+        let outer = record(|| {
+            drop(create_env((), "before"));
+            let inner = record(|| drop(create_env((), "inside")));
+            drop(create_env((), "after"));
+            inner.records()
+        });
+        let sources = |records: &[Record]| -> Vec<String> {
+            records.iter().filter_map(|record| Some(record.as_env()?.source.clone())).collect()
+        };
+        assert_eq!(sources(&outer.records()), ["before", "after"]);
+        assert_eq!(sources(&outer.output), ["inside"]);
+    }
+
+    #[test]
+    fn a_panic_takes_the_tracer_back() {
+        let outer = record(|| {
+            let inner = std::panic::catch_unwind(|| record(|| std::panic::resume_unwind(Box::new(()))));
+            assert!(inner.is_err());
+            drop(create_env((), "after"));
+        });
+        assert_eq!(outer.stats().total_records, 1);
+    }
+}
