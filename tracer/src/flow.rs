@@ -29,7 +29,6 @@ pub struct FlowNode {
     pub index: u16,
 }
 
-
 /// Where one flow stands in an env.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pred {
@@ -84,7 +83,9 @@ impl FlowNode {
         let name = |row: u16| self.flow.nodes.get(usize::from(row)).copied().unwrap_or("?");
         let (flow, to) = (self.flow.name, name(self.index));
         match from.map(name) {
-            Some(from) => format!("flow `{flow}` has no edge `{from}` -> `{to}`: declare it, or do not call `{to}` there"),
+            Some(from) => {
+                format!("flow `{flow}` has no edge `{from}` -> `{to}`: declare it, or do not call `{to}` there")
+            }
             None => format!("flow `{flow}` does not begin with `{to}`: write `entry {to};` if it may"),
         }
     }

@@ -17,6 +17,7 @@ mod strict;
 mod switch;
 pub mod test;
 mod tracer;
+pub mod tree;
 mod values;
 
 #[doc(hidden)]
@@ -28,9 +29,7 @@ pub use guard::{GuardError, GuardErrorKind};
 pub use id::{EnvId, FrameId, ParseFrameIdError, ParseIdError, TraceId};
 pub use lines::{Branch, branch, carry, carry_fn, current_trace_id};
 pub use node::{NAME_LEN_MAX, NameError, RESERVED, check_name};
-pub use record::{
-    Cause, EnvRecord, ErrorKind, ErrorRecord, Note, NoteRecord, Record, SCHEMA, StepRecord,
-};
+pub use record::{Cause, EnvRecord, ErrorKind, ErrorRecord, Note, NoteRecord, Record, SCHEMA, StepRecord};
 pub use recorder::{Detail, Entry, JsonLines, Lane, Memory, Recorder, Times};
 pub use stats::{Stats, TraceState, TraceStats};
 pub use status::Status;

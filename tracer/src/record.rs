@@ -1,6 +1,5 @@
 //! Records as they are stored and read: the shape of one JSON line.
 
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -270,8 +269,7 @@ mod text_u64 {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(|_| {
-            de::Error::invalid_value(de::Unexpected::Str(&text), &"Unix nanoseconds as a text of digits")
-        })
+        text.parse()
+            .map_err(|_| de::Error::invalid_value(de::Unexpected::Str(&text), &"Unix nanoseconds as a text of digits"))
     }
 }

@@ -172,10 +172,7 @@ dyn_errors!(dyn Error + '_, dyn Error + Send + '_, dyn Error + Send + Sync + '_)
 const CHAIN_MAX: usize = 32;
 
 fn chain(first: Option<&(dyn Error + 'static)>) -> Vec<String> {
-    std::iter::successors(first, |&error| error.source())
-        .take(CHAIN_MAX)
-        .map(ToString::to_string)
-        .collect()
+    std::iter::successors(first, |&error| error.source()).take(CHAIN_MAX).map(ToString::to_string).collect()
 }
 
 #[cold]

@@ -21,7 +21,7 @@ pub use prepare::{Prepared, prepare};
 pub use record::{AnyReturn, RecordArgument, RecordReturn, ReturnProbe};
 
 pub use crate::flow::{FlowNode, FlowTable};
-pub use crate::lines::{OpenFrame, Traced, enter, traced};
+pub use crate::lines::{Join, OpenFrame, Traced, enter, traced};
 pub use crate::outcome::{Failure, Outcome};
 pub use crate::site::Site;
 pub use crate::values::{Recorded, Values, values};

@@ -24,11 +24,7 @@ pub fn prepare(site: &'static Site, at: Option<&Context>, values: Recorded) -> P
 
 impl Prepared {
     /// The second half of [`traced`].
-    pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
-        self,
-        future: F,
-        judge: J,
-    ) -> Traced<F, J> {
+    pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(self, future: F, judge: J) -> Traced<F, J> {
         traced(self.site, None, self.values, future, judge)
     }
 }

@@ -77,11 +77,11 @@ impl Context {
             let source = trace.source().into();
             let detail = Detail { trace: Some((trace.id, source)), meta: payload, ..Detail::default() };
             let number = fork.map_or(0, |fork| fork.number);
-            let event = EnvEvent { ticks: 0, seq: after, env: id, trace: trace.id, cause, parent, site: 0, fork: number };
+            let event =
+                EnvEvent { ticks: 0, seq: after, env: id, trace: trace.id, cause, parent, site: 0, fork: number };
             out.env_with(event, Some(Box::new(detail)))
         });
-        let ancestry =
-            if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
+        let ancestry = if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
         let env = Opened { id, ordinal, seq: seq.unwrap_or(after), fork, ancestry };
         trace.tracer.registry().open(&trace, env.clone());
         Self { trace, env, step: 0, line: Mutex::default(), loose: false }

@@ -88,9 +88,8 @@ mod tests {
 
     #[test]
     fn keys_differ_where_calls_differ() {
-        let mut keys: Vec<u64> = (0..1000)
-            .flat_map(|n| [call(1, hash("a"), n), call(1, hash("b"), n), call(2, hash("a"), n)])
-            .collect();
+        let mut keys: Vec<u64> =
+            (0..1000).flat_map(|n| [call(1, hash("a"), n), call(1, hash("b"), n), call(2, hash("a"), n)]).collect();
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), 3000);

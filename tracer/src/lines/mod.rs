@@ -3,6 +3,7 @@
 mod branch;
 mod cell;
 mod frame;
+mod join;
 pub(crate) mod key;
 mod line;
 pub(crate) mod scope;
@@ -13,6 +14,7 @@ mod within;
 pub(crate) use branch::Pinned;
 pub use branch::{Branch, branch, carry, carry_fn};
 pub use frame::{OpenFrame, current_trace_id, enter};
+pub use join::Join;
 pub(crate) use line::{Ancestry, Departure, Fork, Opened};
 pub(crate) use trace::{SeqCounter, Source, ThreadLane, Trace};
 pub use traced::{Traced, traced};

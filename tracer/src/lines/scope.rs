@@ -392,9 +392,7 @@ impl Scope {
             line.enter(at.frame, call, site, id, &mut detail, out)
         })?;
         match entered {
-            Entered::Here(frame) => {
-                Some(self.opening(at.cell, frame, holds))
-            }
+            Entered::Here(frame) => Some(self.opening(at.cell, frame, holds)),
             Entered::Elsewhere(elsewhere) => {
                 let (departure, call) = *elsewhere;
                 let cell = self.begin(departure)?;

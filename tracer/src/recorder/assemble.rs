@@ -183,10 +183,5 @@ fn hashed(key: u64) -> Arc<str> {
 
 fn error(kind: ErrorKind, failure: Option<&Failure>) -> ErrorRecord {
     let failure = failure.cloned().unwrap_or_default();
-    ErrorRecord {
-        kind,
-        type_name: failure.type_name.to_owned(),
-        message: failure.message,
-        chain: failure.chain,
-    }
+    ErrorRecord { kind, type_name: failure.type_name.to_owned(), message: failure.message, chain: failure.chain }
 }

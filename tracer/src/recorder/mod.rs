@@ -19,7 +19,6 @@ pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tail};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
 
-
 /// Keeps records.
 ///
 /// # Contract

@@ -306,7 +306,9 @@ impl Store {
         // The place may have been used again since.
         let Some((chunk, at)) = kept else { return false };
         let same = chunk.get(at).is_some_and(|enter| {
-            enter.step_status() == Some(Status::Enter) && enter.0[4] == entry.0[4] && self.trace_of(&enter) == Some(trace)
+            enter.step_status() == Some(Status::Enter)
+                && enter.0[4] == entry.0[4]
+                && self.trace_of(&enter) == Some(trace)
         });
         if same {
             chunk.erase(at);
