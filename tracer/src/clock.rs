@@ -282,6 +282,7 @@ mod system {
         #[test]
         fn ticks_are_close_to_the_wall_clock() {
             let tick = ticks();
+            #[expect(clippy::disallowed_methods, reason = "the clock is compared with it")]
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
             let error = i128::from(unix_ns(tick)) - i128::try_from(wall).unwrap();
             assert!(error.abs() < 1_000_000_000, "{error} ns off");

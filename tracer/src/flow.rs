@@ -49,8 +49,15 @@ impl FlowTable {
     }
 }
 
-/// Takes the enter of `node`; `Some` is a missing edge, from the given node or (`None`) from nowhere.
-pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Option<u16>> {
+/// A missing edge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missing {
+    /// The row of the node before; `None`: there was none.
+    pub(crate) from: Option<u16>,
+}
+
+/// Takes the enter of `node`.
+pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Missing> {
     let flow = node.flow;
     let here = Pred { flow, index: node.index, after_error: false };
     let before = flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, flow));
@@ -65,7 +72,7 @@ pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Option<u16>
         Some(pred) => *pred = here,
         None => flows.push(here),
     }
-    (!allowed && flow.is_checked()).then_some(from)
+    (!allowed && flow.is_checked()).then_some(Missing { from })
 }
 
 /// Takes the exit or error of `node`.

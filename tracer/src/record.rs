@@ -116,6 +116,9 @@ pub struct StepRecord {
     /// An enter that goes on with a frame that was open when an error ended its env.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
+    /// Where the function is written: on every error step of a traced function, as `file:line (module)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// How it failed: on every error step of a traced function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorRecord>,

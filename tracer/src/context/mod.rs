@@ -46,7 +46,7 @@ impl fmt::Debug for Context {
             .field("env_id", &self.env_id())
             .field("step_id", &self.step)
             .field("source", &self.source())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,16 +206,17 @@ impl Context {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if line.is_none() {
             let fresh = self.trace.tracer.registry().use_automatically(self.trace_id(), self.env_id());
-            let cell = match fresh {
-                true => scope.begin_opened(self.trace.clone(), self.env.clone())?,
-                false => scope.begin(Departure {
+            let cell = if fresh {
+                scope.begin_opened(&self.trace, self.env.clone())?
+            } else {
+                scope.begin(Departure {
                     env: Some((self.env.id, self.step)),
                     seq: self.env.seq,
                     fork: Some(self.trace.tracer.registry().fork(self.trace_id(), &self.env)),
                     ancestry: self.env.ancestry.clone(),
                     cause: Cause::Fork,
                     ..Departure::root(self.trace.clone())
-                })?,
+                })?
             };
             *line = Some(Pinned::of_held(scope, cell));
         }

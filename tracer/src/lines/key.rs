@@ -28,6 +28,7 @@ pub(crate) struct Calls {
     /// (node number, calls) of the first few nodes; unused past `len`.
     few: [(u32, u32); 4],
     len: usize,
+    #[expect(clippy::box_collection, reason = "a frame is the smaller for it, and few need it")]
     more: Option<Box<HashMap<u32, u32>>>,
 }
 

@@ -407,8 +407,8 @@ impl Line {
 
     #[cold]
     fn check_flow(&mut self, node: crate::flow::FlowNode, site: &'static Site, out: &mut ThreadLane) {
-        let broken = flow::enter(&mut self.flows, node);
-        if let (Some(from), Some(env)) = (broken, self.env) {
+        let missing = flow::enter(&mut self.flows, node);
+        if let (Some(flow::Missing { from }), Some(env)) = (missing, self.env) {
             let kind = NoteKind::FlowViolation { from };
             let step = self.steps - 1;
             self.seq = out.note(NoteEvent { ticks: 0, seq: self.seq, env, step, site: site.id().site, kind });

@@ -281,20 +281,20 @@ impl Scope {
     /// A line for the env that leaves as `departure`, held.
     pub(crate) fn begin(&mut self, departure: Departure) -> Option<&'static Cell> {
         let trace = departure.trace.clone()?;
-        self.begin_as(trace, |line, cell, out| {
+        self.begin_as(&trace, |line, cell, out| {
             line.begin(departure, out);
             cell.open(line);
         })
     }
 
     /// A line for an env that was recorded already, held.
-    pub(crate) fn begin_opened(&mut self, trace: Arc<Trace>, env: Opened) -> Option<&'static Cell> {
-        self.begin_as(trace.clone(), |line, cell, _| cell::adopt(cell, line, trace, env))
+    pub(crate) fn begin_opened(&mut self, trace: &Arc<Trace>, env: Opened) -> Option<&'static Cell> {
+        self.begin_as(trace, |line, cell, _| cell::adopt(cell, line, trace.clone(), env))
     }
 
     fn begin_as(
         &mut self,
-        trace: Arc<Trace>,
+        trace: &Arc<Trace>,
         begin: impl FnOnce(&mut Line, &'static Cell, &mut ThreadLane),
     ) -> Option<&'static Cell> {
         let cell = self.free_cell();

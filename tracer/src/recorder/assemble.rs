@@ -103,6 +103,7 @@ impl Assembler {
             parent: event.parent,
             key: key.map(|key| key.to_string()),
             resumed: event.resumed,
+            at: event.error.and_then(|_| site::site(event.site)).map(Site::place),
             error: event.error.map(|kind| error(kind, detail.and_then(|detail| detail.failure.as_ref()))),
             values: values.map_or(Value::Null, super::Captured::to_json),
             truncated: meta.is_some_and(super::Captured::is_truncated)

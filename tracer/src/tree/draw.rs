@@ -78,9 +78,8 @@ fn label(f: &mut fmt::Formatter<'_>, span: &Span, timed: bool) -> fmt::Result {
     if !span.result.is_null() {
         write!(f, " → {}", value(&span.result))?;
     }
-    match (span.duration_ns, timed) {
-        (Some(ns), true) => write!(f, " {}", Duration(ns))?,
-        _ => {}
+    if let (Some(ns), true) = (span.duration_ns, timed) {
+        write!(f, " {}", Duration(ns))?;
     }
     match &span.outcome {
         SpanOutcome::Ok => {}
@@ -94,7 +93,7 @@ fn label(f: &mut fmt::Formatter<'_>, span: &Span, timed: bool) -> fmt::Result {
 /// An error in one line: its type and text, or the way in which it failed.
 fn said(error: &ErrorRecord) -> String {
     let mut text = match error.kind {
-        ErrorKind::Err => short_type(&error.type_name).to_owned(),
+        ErrorKind::Err => short_type(&error.type_name),
         ErrorKind::Panic => "panic".to_owned(),
         ErrorKind::Cancelled => "cancelled".to_owned(),
     };
@@ -174,7 +173,8 @@ pub(super) fn line(spans: &[Span]) -> String {
         rest = &after[equal..];
         // Whatever follows would be read as one more child.
         let closed = span.children.is_empty() || (rest.is_empty() && equal == 0);
-        text.push_str(&if closed { one } else { format!("({one})") });
+        let (before, behind) = if closed { ("", "") } else { ("(", ")") };
+        text.extend([before, &one, behind]);
         if equal > 0 {
             let _infallible = write!(text, "*{}", equal + 1);
         }

@@ -63,9 +63,7 @@ impl Path {
             }
             let mut names = path.split('.').skip(self.depth);
             if names.next() == Some(name) {
-                if names.next().is_none() {
-                    return None;
-                }
+                names.next()?;
                 live |= 1 << nth;
             }
         }
