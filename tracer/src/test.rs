@@ -1,6 +1,8 @@
 //! Tracers for tests: one for each test, without any global state, so tests may run side by side.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
 use crate::lines::scope;
 use crate::record::Record;
@@ -26,16 +28,45 @@ pub fn record<T>(work: impl FnOnce() -> T) -> Recording<T> {
 
 /// Likewise, with a tracer that was made otherwise: of another clock, another recorder, another bound.
 pub fn record_with<T>(tracer: Tracer, work: impl FnOnce() -> T) -> Recording<T> {
-    struct TakeBack;
-    impl Drop for TakeBack {
-        fn drop(&mut self) {
-            scope::with(scope::Scope::take_back);
-        }
+    let output = Given::to(&tracer, work);
+    Recording { output, tracer }
+}
+
+/// Runs `future` with a tracer of its own, as [`record`] does for a function: in an async test, on any runtime.
+///
+/// ```
+/// # use tracer::{assert_trace, traced_node};
+/// #[traced_node]
+/// async fn answer() -> u32 { 42 }
+///
+/// # async fn test() {
+/// let recording = tracer::test::record_async(answer()).await;
+/// assert_trace!(recording, "answer");
+/// # }
+/// ```
+pub async fn record_async<F: Future>(future: F) -> Recording<F::Output> {
+    let tracer = Tracer::builder().build();
+    let mut future = pin!(future);
+    let output = poll_fn(|cx| Given::to(&tracer, || future.as_mut().poll(cx))).await;
+    Recording { output, tracer }
+}
+
+/// A tracer is given to this thread.
+struct Given;
+
+impl Given {
+    fn to<T>(tracer: &Tracer, work: impl FnOnce() -> T) -> T {
+        scope::with(|scope| scope.give(tracer.clone()));
+        let _given = Self;
+        work()
     }
-    scope::with(|scope| scope.give(tracer.clone()));
-    // Also when `work` panics: the thread goes on to other tests.
-    let _take_back = TakeBack;
-    Recording { output: work(), tracer }
+}
+
+/// Also when the work panics: the thread goes on to other tests.
+impl Drop for Given {
+    fn drop(&mut self) {
+        scope::with(scope::Scope::take_back);
+    }
 }
 
 /// What was recorded by [`record`].

@@ -45,8 +45,8 @@ pub(crate) struct Scope {
     lanes: Vec<ThreadLane>,
     free_cells: Vec<&'static Cell>,
     free_traces: Vec<Arc<Trace>>,
-    /// Tracers given to this thread by tests, innermost last.
-    given: Vec<Tracer>,
+    /// Tracers given to this thread by tests, innermost last, and where the thread was before.
+    given: Vec<(Tracer, Option<Position>)>,
     global: Option<(u64, Tracer)>,
     /// This thread works for a recorder: what it calls is not recorded.
     untraced: bool,
@@ -130,7 +130,7 @@ impl Scope {
 
     /// The tracer that new traces of this thread go to.
     pub(crate) fn tracer(&mut self) -> Tracer {
-        if let Some(given) = self.given.last() {
+        if let Some((given, _)) = self.given.last() {
             return given.clone();
         }
         let version = Tracer::global_version();
@@ -144,13 +144,16 @@ impl Scope {
         }
     }
 
+    /// Begins new traces in `tracer` from now on, and nothing in the trace that the thread is in.
     pub(crate) fn give(&mut self, tracer: Tracer) {
-        self.given.push(tracer);
+        let before = self.go(None);
+        self.given.push((tracer, before));
     }
 
     /// Takes back what [`give`](Self::give) gave, and all that leads to it.
     pub(crate) fn take_back(&mut self) {
-        if let Some(tracer) = self.given.pop() {
+        if let Some((tracer, before)) = self.given.pop() {
+            self.go(before);
             self.lanes.retain(|lane| lane.tracer != tracer);
             self.free_traces.retain(|trace| trace.tracer != tracer);
         }
