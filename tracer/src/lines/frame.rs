@@ -3,7 +3,7 @@
 use super::line::End;
 use super::scope::{self, Position, Scope};
 use crate::context::Context;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::record::ErrorKind;
 use crate::recorder::Detail;
 use crate::site::Site;
@@ -125,8 +125,16 @@ impl End {
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.
     pub(super) fn dropped(panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
-        let panicked = !panicking_before && std::thread::panicking();
-        Self { error: if panicked { Some(ErrorKind::Panic) } else { otherwise }, detail: None }
+        if panicking_before || !std::thread::panicking() {
+            return Self { error: otherwise, detail: None };
+        }
+        Self::panicked(scope::with(Scope::take_panic).flatten())
+    }
+
+    pub(super) fn panicked(text: Option<String>) -> Self {
+        let failure = text.map(|text| Failure { message: Some(text), ..Failure::default() });
+        let detail = failure.map(|failure| Box::new(Detail { failure: Some(failure), ..Detail::default() }));
+        Self { error: Some(ErrorKind::Panic), detail }
     }
 }
 

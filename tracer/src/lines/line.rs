@@ -266,6 +266,11 @@ impl Line {
         &self.frames[..self.depth]
     }
 
+    /// The innermost open frame.
+    pub(crate) fn innermost(&self) -> Option<FrameId> {
+        self.open().last().map(|frame| frame.id)
+    }
+
     /// The place of an open frame; the innermost is looked at first.
     #[inline]
     fn find(&self, frame: FrameId) -> Option<usize> {

@@ -50,6 +50,8 @@ pub(crate) struct Scope {
     global: Option<(u64, Tracer)>,
     /// This thread works for a recorder: what it calls is not recorded.
     untraced: bool,
+    /// What the last panic of this thread said, until a frame ends by it.
+    panic: Option<String>,
 }
 
 thread_local! {
@@ -101,6 +103,7 @@ impl Scope {
             given: Vec::new(),
             global: None,
             untraced: false,
+            panic: None,
         }
     }
 
@@ -310,6 +313,7 @@ impl Scope {
     }
 
     fn begin_trace(&mut self, site: &'static Site) -> Option<&'static Cell> {
+        super::panics::watch();
         let trace = self.new_trace(Source::Site(site));
         self.begin(Departure::root(trace))
     }
@@ -443,6 +447,25 @@ impl Scope {
             line.enter_first(call, site, id, detail, out)
         })?;
         Some(self.opening(cell, frame, true))
+    }
+
+    pub(crate) fn keep_panic(&mut self, text: String) {
+        self.panic = Some(text);
+    }
+
+    /// What the panic said that ends a frame now; the frames around it end by the same one.
+    pub(crate) fn take_panic(&mut self) -> Option<String> {
+        self.panic.take().filter(|text| !text.is_empty())
+    }
+
+    /// Ends every frame of the lines held, the innermost first: the thread will not come back.
+    pub(crate) fn end_all(&mut self) {
+        for place in (0..self.held.len()).rev() {
+            while let Some(frame) = self.held[place].line.innermost() {
+                let end = End::panicked(self.take_panic());
+                self.in_line(place, |line, _, out| line.end(frame, end, out));
+            }
+        }
     }
 
     /// Ends a frame, or leaves word that it ended.
