@@ -22,6 +22,9 @@ pub(crate) const fn hash(name: &str) -> u64 {
     hash
 }
 
+/// What stands for a node where an env is forked. No node has this name.
+pub(crate) const FORK: u64 = hash("fork");
+
 /// How often each node was called by one frame.
 #[derive(Debug, Default)]
 pub(crate) struct Calls {

@@ -66,16 +66,14 @@ impl Base {
 
 impl Fork {
     fn new(parent: Option<FrameId>, key: u64, number: u32) -> Self {
-        Self { parent, key: key::call(key, FORK, number), number }
+        Self { parent, key: key::call(key, key::FORK, number), number }
     }
 
     /// The fork `number` of this one.
     pub(crate) fn again(self, number: u32) -> Self {
-        Self { number, key: key::call(self.key, FORK, number), ..self }
+        Self { number, key: key::call(self.key, key::FORK, number), ..self }
     }
 }
-
-const FORK: u64 = key::hash("fork");
 
 /// An open frame.
 #[derive(Debug)]

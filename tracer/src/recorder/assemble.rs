@@ -1,12 +1,13 @@
 //! Entries into records, one after the other in the order of their numbers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::{Detail, Entry, EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Times};
 use crate::id::{EnvId, FrameId, IdMap, TraceId};
+use crate::lines::key;
 use crate::outcome::Failure;
 use crate::record::{Cause, EnvRecord, ErrorKind, ErrorRecord, Note, NoteRecord, Record, SCHEMA, StepRecord};
 use crate::site::{self, Site};
@@ -15,6 +16,10 @@ use crate::status::Status;
 /// A key longer than this has its beginning replaced by a hash, or the keys of a deep recursion would together grow
 /// with the square of its depth.
 const KEY_LEN_MAX: usize = 200;
+
+/// Frames of a trace whose keys are known after their end, for calls and forks of theirs that begin later. Where that
+/// many have ended in between, the key of such a call begins with a hash.
+const ENDED_MAX: usize = 4096;
 
 /// Knows of each running trace what the entries to come refer to.
 #[derive(Default)]
@@ -28,11 +33,26 @@ pub(crate) struct Assembler {
 struct Trace {
     envs: Vec<EnvId>,
     keys: IdMap<FrameId, (Arc<str>, u64)>,
+    /// Those of `keys` that have ended, in the order of their ends.
+    ended: VecDeque<FrameId>,
+}
+
+impl Trace {
+    fn end(&mut self, frame: FrameId) {
+        self.ended.push_back(frame);
+        if self.ended.len() > ENDED_MAX {
+            if let Some(oldest) = self.ended.pop_front() {
+                self.keys.remove(&oldest);
+            }
+        }
+    }
 }
 
 struct Env {
     trace: TraceId,
+    /// Its number, if it is a fork.
     fork: Option<u32>,
+    parent: Option<EnvId>,
 }
 
 impl Assembler {
@@ -55,7 +75,8 @@ impl Assembler {
     fn env(&mut self, event: &EnvEvent, detail: Option<&Detail>, times: &Times) -> EnvRecord {
         self.traces.entry(event.trace).or_default().envs.push(event.env);
         let fork = (event.cause == Cause::Fork).then_some(event.fork);
-        self.envs.insert(event.env, Env { trace: event.trace, fork });
+        let parent = event.parent.map(|(env, _)| env);
+        self.envs.insert(event.env, Env { trace: event.trace, fork, parent });
         let source = match detail.and_then(|detail| detail.trace.as_ref()) {
             Some((_, source)) => source.to_string(),
             None => site::site(event.site).map_or("", |site| site.source.unwrap_or(site.node)).to_owned(),
@@ -76,17 +97,15 @@ impl Assembler {
     }
 
     fn step(&mut self, event: &StepEvent, detail: Option<&Detail>, times: &Times) -> Option<StepRecord> {
-        let known = self.envs.get(&event.env);
-        let trace_id = match known {
+        let trace_id = match self.envs.get(&event.env) {
             Some(env) => env.trace,
             None => detail?.trace.as_ref()?.0,
         };
-        let fork = known.and_then(|env| env.fork).filter(|_| event.through_fork);
         let node = match detail.and_then(|detail| detail.node.as_ref()) {
             Some(node) => node.clone(),
             None => self.node(event.site),
         };
-        let key = event.frame.and_then(|frame| self.key(trace_id, frame, event, fork, &node));
+        let key = event.frame.and_then(|frame| self.key(trace_id, frame, event, &node));
         let meta = detail.and_then(|detail| detail.meta.as_deref());
         let values = detail.and_then(|detail| detail.values.as_deref());
         Some(StepRecord {
@@ -111,36 +130,71 @@ impl Assembler {
         })
     }
 
-    fn key(
-        &mut self,
-        trace: TraceId,
-        frame: FrameId,
-        event: &StepEvent,
-        fork: Option<u32>,
-        node: &str,
-    ) -> Option<Arc<str>> {
-        let keys = &mut self.traces.get_mut(&trace)?.keys;
+    fn key(&mut self, trace_id: TraceId, frame: FrameId, event: &StepEvent, node: &str) -> Option<Arc<str>> {
+        let trace = self.traces.get_mut(&trace_id)?;
         if event.status != Status::Enter {
-            // Nothing refers to a frame that has ended, except calls made by it that begin late: rare, and their
-            // key then is the hash.
-            return Some(keys.remove(&frame).map_or_else(|| hashed(event.key), |(key, _)| key));
+            let key = trace.keys.get(&frame).map(|(key, _)| key.clone());
+            trace.end(frame);
+            return Some(key.unwrap_or_else(|| hashed(event.key)));
         }
-        if let Some((key, _)) = keys.get(&frame) {
+        if let Some((key, _)) = trace.keys.get(&frame) {
             return Some(key.clone());
         }
-        let call = match fork {
-            Some(fork) => format!("fork#{fork}/{node}#{}", event.occurrence),
-            None => format!("{node}#{}", event.occurrence),
+        let parent = match event.parent {
+            Some(parent) => trace.keys.get(&parent).cloned(),
+            None => Some(("".into(), 0)),
         };
-        let key: Arc<str> = match event.parent.map(|parent| keys.get(&parent)) {
+        let key = match parent {
+            // Its first enter, or that of its parent, is not among the entries.
             _ if event.resumed => hashed(event.key),
-            None => call.into(),
-            Some(None) => hashed(event.key),
-            Some(Some((parent, _))) if parent.len() + call.len() < KEY_LEN_MAX => format!("{parent}/{call}").into(),
-            Some(Some((_, parent))) => format!("{}/{call}", hashed(*parent)).into(),
+            None => hashed(event.key),
+            Some((parent, hash)) => {
+                let forks =
+                    if event.through_fork { self.forks(trace_id, hash, event, node) } else { Some(String::new()) };
+                forks.map_or_else(
+                    || hashed(event.key),
+                    |forks| {
+                        let call = format!("{forks}{node}#{}", event.occurrence);
+                        match parent.len() + call.len() {
+                            _ if parent.is_empty() => call.into(),
+                            ..KEY_LEN_MAX => format!("{parent}/{call}").into(),
+                            _ => format!("{}/{call}", hashed(hash)).into(),
+                        }
+                    },
+                )
+            }
         };
-        keys.insert(frame, (key.clone(), event.key));
+        self.traces.get_mut(&trace_id)?.keys.insert(frame, (key.clone(), event.key));
         Some(key)
+    }
+
+    /// The forks between the frame with the key `parent` and a call made by no frame of a forked env.
+    ///
+    /// The call need not begin in that env: the env may have been recovered from, or the future taken elsewhere. So
+    /// the forks are those that the key was made with, looked for from the near to the far.
+    fn forks(&self, trace: TraceId, parent: u64, event: &StepEvent, node: &str) -> Option<String> {
+        let node = key::hash(node);
+        let fits = |forks: &Vec<u32>| {
+            let fork = forks.iter().fold(parent, |key, number| key::call(key, key::FORK, *number));
+            key::call(fork, node, event.occurrence) == event.key
+        };
+        let elsewhere = self.traces.get(&trace)?.envs.iter().rev().copied();
+        let forks = std::iter::once(event.env).chain(elsewhere).find_map(|env| self.forks_above(env).find(fits))?;
+        Some(forks.iter().map(|number| format!("fork#{number}/")).collect())
+    }
+
+    /// What may lead from a frame to the beginning of an env: its fork, the fork that this was made in and its, …
+    fn forks_above(&self, env: EnvId) -> impl Iterator<Item = Vec<u32>> {
+        let envs = std::iter::successors(self.envs.get(&env), |env| self.envs.get(&env.parent?));
+        let numbers = envs.filter_map(|env| env.fork);
+        numbers
+            .scan(Vec::new(), |path, number| {
+                path.insert(0, number);
+                // `carry_fn` forks once, and then for each call.
+                let carried = (number >> 16).checked_sub(1).map(|hub| [&[hub], &path[..]].concat());
+                Some(std::iter::once(path.clone()).chain(carried))
+            })
+            .flatten()
     }
 
     fn note(&mut self, event: &NoteEvent, times: &Times) -> Option<NoteRecord> {
@@ -148,7 +202,7 @@ impl Assembler {
         let note = match event.kind {
             NoteKind::Unwound { frame, error } => {
                 if let Some(trace) = self.traces.get_mut(&trace_id) {
-                    trace.keys.remove(&frame);
+                    trace.end(frame);
                 }
                 Note::Unwound { frame, node: self.node(event.site).to_string(), error }
             }

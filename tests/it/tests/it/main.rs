@@ -1,0 +1,11 @@
+//! What the runtime promises, as tests: one binary, modules by feature.
+//!
+//! The expansion of `#[traced_node]` is not part of it: the tests call what expansions call.
+
+#![expect(unreachable_pub, reason = "nothing outside reaches a test")]
+
+mod check;
+mod model;
+mod nodes;
+mod random;
+mod recorders;
