@@ -13,7 +13,8 @@ use crate::model::{
     Claim, ContextFrom, Form, Node, NodeName, Param, Receiver, Recorded, RecordedValue, Ret, Start,
     Text, is_lint,
 };
-use crate::types::without_impl;
+use crate::tail;
+use crate::types::{result_argument, without_impl};
 
 /// Arguments that `call0` to `call8` take.
 const ARGS_MAX: usize = 8;
@@ -58,7 +59,7 @@ fn call(node: &Node, output: &Type) -> TokenStream {
     let run = run(node, &output.to_token_stream());
     let frame = Ident::new("__tracer_frame", Span::mixed_site());
     let result = Ident::new("__tracer_result", Span::mixed_site());
-    let outcome = outcome(node, &quote!(&#result));
+    let outcome = outcome(node, &result, true);
     let content = quote! {
         #site
         let #frame = #enter;
@@ -246,18 +247,30 @@ fn traced(node: &Node, future: &TokenStream, output: Option<&TokenStream>) -> To
     let result = Ident::new("__tracer_result", Span::mixed_site());
     let judge = match output {
         Some(output) => {
-            let outcome = outcome(node, &quote!(#result));
+            let outcome = outcome(node, &result, false);
             quote!(|#result: &#output| #outcome)
         }
         None => quote!(|_| #krate::__private::Outcome::ok()),
     };
+    // A mistake with the lifetime of the returned value is reported where the future is made: let that be where the
+    // value is.
+    let (first, last) = tail::spans(&node.function.body);
+    let arguments = |content: TokenStream| {
+        let mut arguments = Group::new(Delimiter::Parenthesis, content);
+        // Of the same hygiene as the path before: spans of two kinds are not joined.
+        arguments.set_span(Span::call_site().located_at(last));
+        arguments
+    };
+    let private = tail::located(quote!(#krate::__private), first);
     match node.context {
         ContextFrom::Ambient => {
-            quote!(#krate::__private::traced(&__TRACER_SITE, #at, #values, #future, #judge))
+            let arguments = arguments(quote!(&__TRACER_SITE, #at, #values, #future, #judge));
+            quote!(#private::traced #arguments)
         }
         // A context moves into the future, so what is needed of it has to be read before.
         _ => {
-            quote!(#krate::__private::prepare(&__TRACER_SITE, #at, #values).traced(#future, #judge))
+            let arguments = arguments(quote!(#future, #judge));
+            quote!(#private::prepare(&__TRACER_SITE, #at, #values).traced #arguments)
         }
     }
 }
@@ -328,11 +341,18 @@ fn field(node: &Node, recorded: &Recorded, values: &Ident) -> TokenStream {
     quote!(#(#cfgs)* { #field })
 }
 
-/// The outcome that `result`, an expression for a reference to the returned value, stands for.
-fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
+/// The outcome that `result` stands for: the returned value if `owned`, else a reference to it.
+fn outcome(node: &Node, result: &Ident, owned: bool) -> TokenStream {
     let krate = &node.krate;
     let private = quote!(#krate::__private);
-    let at = Span::mixed_site().located_at(output_span(node));
+    let output = output_span(node, usize::from(node.judge.text != Text::Best));
+    let at = Span::mixed_site().located_at(output);
+    let located = Ident::new(&result.to_string(), at);
+    let (located, result) = if owned {
+        (quote_spanned!(at=> &#located), quote!(&#result))
+    } else {
+        (quote!(#located), quote!(#result))
+    };
     let judged = match node.judge.text {
         Text::Best => quote!({
             use #private::Judge as _;
@@ -342,8 +362,8 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
             use #private::JudgeWithoutText as _;
             (&&#private::Probe(#result)).__tracer_outcome_without_text()
         }),
-        Text::Display => quote_spanned!(at=> #private::DisplayErr::__tracer_outcome(#result)),
-        Text::Debug => quote_spanned!(at=> #private::DebugErr::__tracer_outcome(#result)),
+        Text::Display => quote_spanned!(at=> #private::DisplayErr::__tracer_outcome(#located)),
+        Text::Debug => quote_spanned!(at=> #private::DebugErr::__tracer_outcome(#located)),
     };
     let judged = match &node.judge.fail_if {
         Some(test) => {
@@ -351,6 +371,7 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
         }
         None => judged,
     };
+    let at = Span::mixed_site().located_at(output_span(node, 0));
     let bound = match node.ret {
         Ret::Unrecorded => return judged,
         Ret::Recorded => Ident::new("RecordReturn", at),
@@ -358,7 +379,7 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
         Ret::Effect => Ident::new("EffectOutput", at),
     };
     let values = Ident::new("__tracer_values", Span::mixed_site());
-    let value = Ident::new("__tracer_value", Span::mixed_site());
+    let value = Ident::new("__tracer_value", at);
     let record = quote_spanned!(at=> #private::#bound::record(#value, #values));
     quote! {
         #judged.with_value(#private::values(&__TRACER_SITE, |#values| {
@@ -371,9 +392,10 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
     }
 }
 
-fn output_span(node: &Node) -> Span {
+/// Where the return type is written; of a `Result`, where its `index`th argument is.
+fn output_span(node: &Node, index: usize) -> Span {
     match &node.function.sig.output {
-        ReturnType::Type(_, ty) => ty.span(),
+        ReturnType::Type(_, ty) => result_argument(ty, index).unwrap_or_else(|| ty.span()),
         ReturnType::Default => node.function.sig.ident.span(),
     }
 }

@@ -83,8 +83,8 @@ fn parse_item(input: ParseStream<'_>, diag: &Diag) -> Option<Item> {
             let span = tokens.first().map_or_else(Span::call_site, TokenTree::span);
             diag.error_with_help(
                 span,
-                "`#[traced_node]` needs the body of this module",
-                "put `#![traced_node]`'s work where the functions are: on them, or on an inline `mod name { .. }`",
+                "`#[traced_node]` goes on a module with its functions inside, and these are in another file",
+                "put it on the functions there",
             );
             None
         }
@@ -120,6 +120,13 @@ impl Kind {
                 // `extern "C" fn` goes on behind the string; `extern "C" { .. }` does not.
                 if input.parse::<syn::LitStr>().is_ok() {
                     continue;
+                }
+                if input.peek(syn::token::Brace) {
+                    return Self::Other {
+                        name: "a block of foreign items",
+                        span: start,
+                        help: "trace the functions that call them",
+                    };
                 }
                 break;
             };

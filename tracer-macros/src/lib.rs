@@ -10,6 +10,7 @@ mod model;
 mod name;
 mod node;
 mod pattern;
+mod tail;
 mod types;
 
 use proc_macro::TokenStream;

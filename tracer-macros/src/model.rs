@@ -56,7 +56,9 @@ pub(crate) enum Start {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Receiver {
     None,
+    /// `&self`, `&mut self`, also when spelt out.
     Reference,
+    /// `self`, `self: Box<Self>` and their like.
     Value,
 }
 
@@ -362,12 +364,9 @@ fn node_name(args: &Args, function: &Function, diag: &Diag) -> Option<NodeName> 
             let ident = &function.sig.ident;
             let name = ident.unraw().to_string();
             let Err(bad) = name::check(&name) else { return Some(NodeName::Literal(name)) };
-            let help = bad.repaired.as_deref().unwrap_or("name");
-            diag.error_with_help(
-                ident.span(),
-                format_args!("`{name}` cannot name a node: {}", bad.message),
-                format_args!("name it: `#[traced_node(\"{help}\")]`"),
-            );
+            let better = bad.repaired.unwrap_or_else(|| format!("{name}_node"));
+            let help = format!("name it: `#[traced_node(\"{better}\")]`");
+            diag.error_with_help(ident.span(), bad.message, help);
             None
         }
     }

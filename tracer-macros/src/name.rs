@@ -21,7 +21,10 @@ pub(crate) fn check(name: &str) -> Result<(), BadName> {
     let bad =
         |message: String, help: Option<String>| Err(BadName { message, help, repaired: None });
     if name.is_empty() {
-        return bad("a node name cannot be empty".into(), None);
+        return bad(
+            "a node name cannot be empty".into(),
+            Some("write `#[traced_node]` for the function's own name, or name it".into()),
+        );
     }
     if RESERVED.contains(&name) {
         let reserved: Vec<String> = RESERVED.iter().map(|word| format!("`{word}`")).collect();
@@ -40,7 +43,10 @@ pub(crate) fn check(name: &str) -> Result<(), BadName> {
         let repaired = repaired(name);
         Err(BadName {
             message,
-            help: repaired.as_ref().map(|name| format!("write `{name}`")),
+            help: Some(match &repaired {
+                Some(name) => format!("write `{name}`"),
+                None => "take a name like `parse` or `http/parse-2`".into(),
+            }),
             repaired,
         })
     };
@@ -64,6 +70,9 @@ fn is_allowed(c: char) -> bool {
 
 /// The nearest name that keeps the rule: `Validate Order!` gives `validate_order`.
 fn repaired(name: &str) -> Option<String> {
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
     let mut repaired = String::new();
     let mut after_lower = false;
     for c in name.chars() {

@@ -179,3 +179,11 @@ pub(crate) fn may_be_context(ty: &Type) -> bool {
         _ => false,
     }
 }
+
+/// Where the argument of a `Result<T, E>` is written.
+pub(crate) fn result_argument(ty: &Type, index: usize) -> Option<Span> {
+    let Type::Path(path) = plain(ty) else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
+    let PathArguments::AngleBracketed(args) = &last.arguments else { return None };
+    args.args.iter().nth(index).map(syn::spanned::Spanned::span)
+}

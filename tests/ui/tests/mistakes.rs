@@ -18,7 +18,11 @@ fn every_mistake_has_its_messages_and_says_what_to_expect() {
         if path.extension().is_some_and(|extension| extension == "rs") {
             mistakes += 1;
             let text = fs::read_to_string(&path).unwrap();
-            assert!(text.starts_with("// "), "{} does not say what the user should see", path.display());
+            assert!(
+                text.starts_with("// "),
+                "{} does not say what the user should see",
+                path.display()
+            );
             assert!(path.with_extension("stderr").exists(), "{} has no messages", path.display());
         }
     }

@@ -150,22 +150,22 @@ fn claimed(private: &TokenStream, flow: &Flow, node: &Node) -> TokenStream {
     let written = format!("{}::{}", flow.name, node.name);
     let message = format!("node `{written}` is declared, but no function in this crate is it");
     if flow.partial {
-        let claimed = Ident::new("claimed", at);
+        let unclaimed = Ident::new("unclaimed", at);
         return quote_spanned! {at=>
             const _: () = {
                 struct Node<N>(::core::marker::PhantomData<N>);
                 #[allow(dead_code)]
                 impl<N: #private::OneFunctionPerNode> Node<N> {
-                    fn #claimed() {}
+                    fn #unclaimed() {}
                 }
                 trait Missing {
                     #[deprecated(note = #message)]
-                    fn #claimed() {}
+                    fn #unclaimed() {}
                 }
                 impl<N> Missing for Node<N> {}
                 #[allow(dead_code)]
                 fn ask() {
-                    Node::<#path>::#claimed();
+                    Node::<#path>::#unclaimed();
                 }
             };
         };
