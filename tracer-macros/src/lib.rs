@@ -11,6 +11,8 @@ mod name;
 mod node;
 mod pattern;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use proc_macro::TokenStream;
