@@ -47,6 +47,15 @@ pub(crate) enum Name {
     Declared(Path),
 }
 
+impl Name {
+    fn span(&self) -> Span {
+        match self {
+            Self::Literal(literal) => literal.span(),
+            Self::Declared(path) => path_span(path),
+        }
+    }
+}
+
 /// `record`, or `record(a, b)`.
 pub(crate) struct Record {
     pub(crate) span: Span,
@@ -104,25 +113,15 @@ impl Args {
                 let _ = input.parse::<Token![,]>();
                 continue;
             }
-            if let Some(name) = read_name(input, first, diag) {
-                match name {
-                    Some(name) if first => self.name = Some(name),
-                    Some(Name::Literal(literal)) => misplaced_name(literal.span(), diag),
-                    Some(Name::Declared(path)) => misplaced_name(path_span(&path), diag),
-                    None => {}
-                }
-            } else if let Some(written) = Written::read(input, diag) {
-                let word = written.word.to_string();
-                if seen.contains(&word) {
-                    diag.error_with_help(
-                        written.word.span(),
-                        format_args!("`{word}` is written twice"),
-                        "keep one of them",
-                    );
-                } else {
-                    self.set(&written, diag);
-                    seen.push(word);
-                }
+            match read_name(input, first, diag) {
+                Reading::Name(name) if first => self.name = Some(name),
+                Reading::Name(name) => diag.error_with_help(
+                    name.span(),
+                    "the node's name comes first, and once",
+                    "write `#[traced_node(name, option, option = value)]`",
+                ),
+                Reading::BadName => {}
+                Reading::NoName => self.read_option(input, &mut seen, diag),
             }
             first = false;
             if !input.is_empty() && input.parse::<Token![,]>().is_err() {
@@ -130,6 +129,18 @@ impl Args {
                 to_comma(input);
                 let _ = input.parse::<Token![,]>();
             }
+        }
+    }
+
+    fn read_option(&mut self, input: ParseStream<'_>, seen: &mut Vec<String>, diag: &Diag) {
+        let Some(written) = Written::read(input, diag) else { return };
+        let word = written.word.to_string();
+        if seen.contains(&word) {
+            let message = format_args!("`{word}` is written twice");
+            diag.error_with_help(written.word.span(), message, "keep one of them");
+        } else {
+            self.set(&written, diag);
+            seen.push(word);
         }
     }
 
@@ -149,7 +160,7 @@ impl Args {
             "ctx" => self.ctx = written.parsed(diag, "ctx = parameter", "the name of a parameter"),
             "crate" => {
                 self.krate =
-                    written.parsed_with(diag, "crate = path", "a path", Path::parse_mod_style)
+                    written.parsed_with(diag, "crate = path", "a path", Path::parse_mod_style);
             }
             "record" => match &written.value {
                 Value::Nothing => self.record = Some(Record { span, only: None }),
@@ -187,6 +198,12 @@ impl Args {
 }
 
 impl Args {
+    /// Where `ret` stands in `record(..)`.
+    pub(crate) fn ret_span(&self) -> Option<Span> {
+        let only = self.record.as_ref()?.only.as_ref()?;
+        only.iter().find(|name| *name == "ret").map(Ident::span)
+    }
+
     /// Reports what can be said of one function only, on an item with several.
     pub(crate) fn check_container(&self, diag: &Diag) {
         let one = |span: Span, what: &str| {
@@ -196,10 +213,8 @@ impl Args {
                 "put it on the function itself",
             );
         };
-        match &self.name {
-            Some(Name::Literal(literal)) => one(literal.span(), "a name"),
-            Some(Name::Declared(path)) => one(path_span(path), "a name"),
-            None => {}
+        if let Some(name) = &self.name {
+            one(name.span(), "a name");
         }
         let names = self
             .record
@@ -222,55 +237,53 @@ impl Args {
     }
 }
 
-/// Reads a name if there is one. `Some(None)`: there was one, of a wrong kind, and it has been reported.
-fn read_name(input: ParseStream<'_>, first: bool, diag: &Diag) -> Option<Option<Name>> {
-    const HOW: &str = "write `#[traced_node(\"parse\")]` or `#[traced_node(webhook::parse)]`";
-    if input.peek(Lit) {
-        return Some(match diag.ok(input.parse::<Lit>())? {
-            Lit::Str(literal) => {
-                if let Err(bad) = name::check(&literal.value()) {
-                    match bad.help {
-                        Some(help) => diag.error_with_help(literal.span(), bad.message, help),
-                        None => diag.error(literal.span(), bad.message),
-                    }
-                    None
-                } else if !literal.suffix().is_empty() {
-                    diag.error(literal.span(), "a node name has no suffix");
-                    None
-                } else {
-                    Some(Name::Literal(literal))
-                }
-            }
-            other => {
-                diag.error_with_help(other.span(), "a node name is a string or a path", HOW);
-                None
-            }
-        });
-    }
-    let is_path = {
-        let ahead = input.fork();
-        let named = ahead.parse::<Token![::]>().is_ok() || {
-            let word = ahead.call(Ident::parse_any).ok();
-            let is_option = word.is_some_and(|word| {
-                word == "__each" || OPTIONS.contains(&word.to_string().as_str())
-            });
-            ahead.peek(Token![::])
-                || (first && !is_option && (ahead.is_empty() || ahead.peek(Token![,])))
-        };
-        named && input.fork().call(Path::parse_mod_style).is_ok()
-    };
-    if !is_path {
-        return None;
-    }
-    diag.ok(input.call(Path::parse_mod_style)).map(|path| Some(Name::Declared(path)))
+/// What stands where a name may stand.
+enum Reading {
+    Name(Name),
+    /// A name of a wrong kind; it has been reported.
+    BadName,
+    /// An option.
+    NoName,
 }
 
-fn misplaced_name(span: Span, diag: &Diag) {
-    diag.error_with_help(
-        span,
-        "the node's name comes first, and once",
-        "write `#[traced_node(name, option, option = value)]`",
-    );
+/// Reads a name if there is one.
+fn read_name(input: ParseStream<'_>, first: bool, diag: &Diag) -> Reading {
+    if input.peek(Lit) {
+        return match diag.ok(input.parse::<Lit>()) {
+            Some(literal) => read_literal(literal, diag),
+            None => Reading::BadName,
+        };
+    }
+    let ahead = input.fork();
+    let is_path = ahead.parse::<Token![::]>().is_ok() || {
+        let word = ahead.call(Ident::parse_any).map(|word| word.to_string()).unwrap_or_default();
+        let is_option = word == "__each" || OPTIONS.contains(&word.as_str());
+        let alone = ahead.is_empty() || ahead.peek(Token![,]);
+        ahead.peek(Token![::]) || (first && !is_option && alone)
+    };
+    if !is_path || input.fork().call(Path::parse_mod_style).is_err() {
+        return Reading::NoName;
+    }
+    diag.ok(input.call(Path::parse_mod_style))
+        .map_or(Reading::BadName, |path| Reading::Name(Name::Declared(path)))
+}
+
+fn read_literal(literal: Lit, diag: &Diag) -> Reading {
+    let Lit::Str(literal) = literal else {
+        diag.error_with_help(
+            literal.span(),
+            "a node name is a string or a path",
+            "write `#[traced_node(\"parse\")]` or `#[traced_node(webhook::parse)]`",
+        );
+        return Reading::BadName;
+    };
+    match name::check(&literal.value()) {
+        Ok(()) => Reading::Name(Name::Literal(literal)),
+        Err(bad) => {
+            bad.report(literal.span(), diag);
+            Reading::BadName
+        }
+    }
 }
 
 /// Skips what is left of an argument.
@@ -416,9 +429,9 @@ impl Written {
         for token in list.clone() {
             match (&token, elements.last_mut()) {
                 (TokenTree::Punct(punct), _) if punct.as_char() == ',' => {
-                    elements.push(TokenStream::new())
+                    elements.push(TokenStream::new());
                 }
-                (_, Some(last)) => last.extend([token]),
+                (_, Some(element)) => element.extend([token]),
                 (_, None) => {}
             }
         }

@@ -14,7 +14,7 @@ use crate::model::{
     Text, is_lint,
 };
 use crate::tail;
-use crate::types::{result_argument, without_impl};
+use crate::types::{is_infallible, result_argument, without_impl};
 
 /// Arguments that `call0` to `call8` take.
 const ARGS_MAX: usize = 8;
@@ -25,7 +25,7 @@ pub(crate) fn node(node: &Node) -> TokenStream {
         Form::Untouched => untouched(node),
         Form::InPlace => in_place(node),
         Form::Call { output } => call(node, output),
-        Form::Async { keep, output } => asynchronous(node, *keep, output.as_ref()),
+        Form::Async { keep, output } => asynchronous(node, *keep, output.as_deref()),
         Form::Future { output } => future(node, output),
         Form::BoxedFuture { output, returned, inner } => {
             boxed_future(node, output, returned, inner.as_ref())
@@ -37,7 +37,7 @@ fn untouched(node: &Node) -> TokenStream {
     let claim = claim(node);
     let body = &node.function.body;
     let content = if claim.is_empty() { body.stream() } else { quote!(#claim #body) };
-    function(node, &node.function.sig.to_token_stream(), content)
+    function(node, &node.function.sig.to_token_stream(), &content)
 }
 
 fn in_place(node: &Node) -> TokenStream {
@@ -50,7 +50,7 @@ fn in_place(node: &Node) -> TokenStream {
     } else {
         (node.function.sig.to_token_stream(), TokenStream::new())
     };
-    let traced = function(node, &sig, quote!(#site let #frame = #enter; #bindings #body));
+    let traced = function(node, &sig, &quote!(#site let #frame = #enter; #bindings #body));
     if read { with_doc(node, traced) } else { traced }
 }
 
@@ -67,7 +67,7 @@ fn call(node: &Node, output: &Type) -> TokenStream {
         #frame.end(#outcome);
         #result
     };
-    with_doc(node, function(node, &signature(node), content))
+    with_doc(node, function(node, &signature(node), &content))
 }
 
 fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
@@ -87,10 +87,11 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
     let receiver = whole_receiver(node);
     let (bindings, body) = (bindings(node), as_operand(&node.function.body));
     let future = quote!(async move { #receiver #bindings #edge #body });
-    let traced = traced(node, &future, output.map(|_| &erased));
+    let judged = output.filter(|ty| node.judge.asked || !is_infallible(ty)).map(|_| &erased);
+    let traced = traced(node, &future, judged);
     let site = site(node);
     if keep {
-        return with_doc(node, function(node, &signature(node), quote!(#site #traced.await)));
+        return with_doc(node, function(node, &signature(node), &quote!(#site #traced.await)));
     }
     // In the crate of the macro's edition, so that every lifetime in scope is captured, as `async fn` does.
     let output = quote!(impl ::core::future::Future<Output = #returned>);
@@ -98,14 +99,14 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
     sig.asyncness = None;
     sig.output = ReturnType::Default;
     let sig = signature_of(node, sig, Some(&output));
-    with_doc(node, function(node, &sig, quote!(#site #traced)))
+    with_doc(node, function(node, &sig, &quote!(#site #traced)))
 }
 
 fn future(node: &Node, output: &Type) -> TokenStream {
     let (site, run) = (site(node), run(node, &quote!(_)));
     let output = without_impl(output.clone()).to_token_stream();
     let traced = traced(node, &run, Some(&output));
-    with_doc(node, function(node, &signature(node), quote!(#site #traced)))
+    with_doc(node, function(node, &signature(node), &quote!(#site #traced)))
 }
 
 fn boxed_future(
@@ -120,15 +121,19 @@ fn boxed_future(
     let boxed = quote!(#krate::__private::Box::pin);
     if let Some(inner) = inner {
         let traced = traced(node, inner, Some(&output));
-        return function(node, &node.function.sig.to_token_stream(), quote!(#site #boxed(#traced)));
+        return function(
+            node,
+            &node.function.sig.to_token_stream(),
+            &quote!(#site #boxed(#traced)),
+        );
     }
     let run = run(node, &returned.to_token_stream());
     let traced = traced(node, &run, Some(&output));
-    with_doc(node, function(node, &signature(node), quote!(#site #boxed(#traced))))
+    with_doc(node, function(node, &signature(node), &quote!(#site #boxed(#traced))))
 }
 
 /// Attributes, signature and body.
-fn function(node: &Node, sig: &TokenStream, content: TokenStream) -> TokenStream {
+fn function(node: &Node, sig: &TokenStream, content: &TokenStream) -> TokenStream {
     let function = &node.function;
     let (attrs, qualifiers, inner) = (&function.attrs, &function.qualifiers, &function.inner_attrs);
     let mut body = Group::new(Delimiter::Brace, quote!(#inner #content));
@@ -245,12 +250,11 @@ fn traced(node: &Node, future: &TokenStream, output: Option<&TokenStream>) -> To
     let krate = &node.krate;
     let (at, values) = (context(node), values(node));
     let result = Ident::new("__tracer_result", Span::mixed_site());
-    let judge = match output {
-        Some(output) => {
-            let outcome = outcome(node, &result, false);
-            quote!(|#result: &#output| #outcome)
-        }
-        None => quote!(|_| #krate::__private::Outcome::ok()),
+    let judge = if let Some(output) = output {
+        let outcome = outcome(node, &result, false);
+        quote!(|#result: &#output| #outcome)
+    } else {
+        quote!(|_| #krate::__private::Outcome::ok())
     };
     // A mistake with the lifetime of the returned value is reported where the future is made: let that be where the
     // value is.
@@ -262,16 +266,13 @@ fn traced(node: &Node, future: &TokenStream, output: Option<&TokenStream>) -> To
         arguments
     };
     let private = tail::located(quote!(#krate::__private), first);
-    match node.context {
-        ContextFrom::Ambient => {
-            let arguments = arguments(quote!(&__TRACER_SITE, #at, #values, #future, #judge));
-            quote!(#private::traced #arguments)
-        }
+    if matches!(node.context, ContextFrom::Ambient) {
+        let arguments = arguments(quote!(&__TRACER_SITE, #at, #values, #future, #judge));
+        quote!(#private::traced #arguments)
+    } else {
         // A context moves into the future, so what is needed of it has to be read before.
-        _ => {
-            let arguments = arguments(quote!(#future, #judge));
-            quote!(#private::prepare(&__TRACER_SITE, #at, #values).traced #arguments)
-        }
+        let arguments = arguments(quote!(#future, #judge));
+        quote!(#private::prepare(&__TRACER_SITE, #at, #values).traced #arguments)
     }
 }
 
@@ -334,8 +335,9 @@ fn field(node: &Node, recorded: &Recorded, values: &Ident) -> TokenStream {
             let this = receiver(node).map(|this| point(&this));
             quote_spanned!(at=> #record(&#this, #text, #values);)
         }
-        RecordedValue::Binding { param, pat } => {
-            quote_spanned!(at=> match &#param { #pat => #record(#name, #text, #values) })
+        RecordedValue::Binding { param, pat, binding } => {
+            let binding = point(binding);
+            quote_spanned!(at=> match &#param { #pat => #record(#binding, #text, #values) })
         }
     };
     quote!(#(#cfgs)* { #field })

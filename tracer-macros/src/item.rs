@@ -77,7 +77,8 @@ fn parse_item(input: ParseStream<'_>, diag: &Diag) -> Option<Item> {
             let _ = input.parse::<TokenStream>();
             let mut tokens: Vec<TokenTree> =
                 whole.parse::<TokenStream>().ok()?.into_iter().collect();
-            if let Some(TokenTree::Group(body)) = tokens.pop_if(|last| is_braces(last)) {
+            if let Some(TokenTree::Group(body)) = tokens.last().cloned().filter(is_braces) {
+                tokens.pop();
                 return Some(Item::Container { kind, head: tokens.into_iter().collect(), body });
             }
             let span = tokens.first().map_or_else(Span::call_site, TokenTree::span);

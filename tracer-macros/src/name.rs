@@ -1,5 +1,9 @@
 //! The rule for node names.
 
+use proc_macro2::Span;
+
+use crate::diag::Diag;
+
 /// As long as a name may be.
 pub(crate) const NAME_LEN_MAX: usize = 64;
 
@@ -14,6 +18,16 @@ pub(crate) struct BadName {
     pub(crate) help: Option<String>,
     /// The nearest name that is right.
     pub(crate) repaired: Option<String>,
+}
+
+impl BadName {
+    /// Reports it at `span`.
+    pub(crate) fn report(self, span: Span, diag: &Diag) {
+        match self.help {
+            Some(help) => diag.error_with_help(span, self.message, help),
+            None => diag.error(span, self.message),
+        }
+    }
 }
 
 /// Checks `name` against the rule.

@@ -14,7 +14,7 @@ fn pretty(tokens: &TokenStream) -> String {
 }
 
 fn check(args: &str, item: &str, expected: &Expect) {
-    let expanded = node::traced_node(args.parse().unwrap(), item.parse().unwrap());
+    let expanded = node::traced_node(&args.parse().unwrap(), &item.parse().unwrap());
     expected.assert_eq(&pretty(&expanded));
 }
 
@@ -472,47 +472,44 @@ fn a_context_says_where() {
         "",
         r#"async fn handle(ctx: &mut Context, n: u32) -> u32 { n }"#,
         &expect![[r##"
-        #[cfg(doc)]
-        async fn handle(ctx: &mut Context, n: u32) -> u32 {
-            loop {}
-        }
-        #[cfg(not(doc))]
-        fn handle(ctx: &mut Context, n: u32) -> impl ::core::future::Future<Output = u32> {
-            static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
-                "handle",
-                ::core::module_path!(),
-                ::core::file!(),
-                ::core::line!(),
-            );
-            ::tracer::__private::prepare(
-                    &__TRACER_SITE,
-                    {
-                        #[allow(unused_imports)]
-                        use ::tracer::__private::NoContext as _;
-                        ::tracer::__private::ContextProbe(&ctx).__tracer_context()
-                    },
-                    ::tracer::__private::Recorded::none(),
-                )
-                .traced(
-                    async move {
-                        let ctx = ctx;
-                        let n = n;
-                        if let ::core::option::Option::Some(__tracer_value) = ::core::option::Option::None::<
-                            u32,
-                        > {
-                            return __tracer_value;
-                        }
-                        match () {
-                            () => n,
-                        }
-                    },
-                    |__tracer_result: &u32| {
-                        use ::tracer::__private::Judge as _;
-                        (&&&&&&::tracer::__private::Probe(__tracer_result)).__tracer_outcome()
-                    },
-                )
-        }
-    "##]],
+            #[cfg(doc)]
+            async fn handle(ctx: &mut Context, n: u32) -> u32 {
+                loop {}
+            }
+            #[cfg(not(doc))]
+            fn handle(ctx: &mut Context, n: u32) -> impl ::core::future::Future<Output = u32> {
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                    "handle",
+                    ::core::module_path!(),
+                    ::core::file!(),
+                    ::core::line!(),
+                );
+                ::tracer::__private::prepare(
+                        &__TRACER_SITE,
+                        {
+                            #[allow(unused_imports)]
+                            use ::tracer::__private::NoContext as _;
+                            ::tracer::__private::ContextProbe(&ctx).__tracer_context()
+                        },
+                        ::tracer::__private::Recorded::none(),
+                    )
+                    .traced(
+                        async move {
+                            let ctx = ctx;
+                            let n = n;
+                            if let ::core::option::Option::Some(__tracer_value) = ::core::option::Option::None::<
+                                u32,
+                            > {
+                                return __tracer_value;
+                            }
+                            match () {
+                                () => n,
+                            }
+                        },
+                        |_| ::tracer::__private::Outcome::ok(),
+                    )
+            }
+        "##]],
     );
 }
 
@@ -638,11 +635,11 @@ fn a_flow_is_a_module_of_nodes_and_a_table() {
             /// Docs.
             #[allow(non_camel_case_types, dead_code, unreachable_pub, clippy::pub_use)]
             pub mod webhook {
-                ///Node `parse` of flow `webhook`. After it: [`send`](send), [`reject`](reject).
+                ///Node `parse` of flow `webhook`. After it: `send`, `reject`.
                 pub struct parse;
-                ///Node `send` of flow `webhook`. Before it: [`parse`](parse), [`send`](send). After it: [`send`](send).
+                ///Node `send` of flow `webhook`. Before it: `parse`, `send`. After it: `send`.
                 pub struct send;
-                ///Node `reject` of flow `webhook`. Before it: [`parse`](parse).
+                ///Node `reject` of flow `webhook`. Before it: `parse`.
                 pub struct reject;
             }
             const _: () = {

@@ -21,22 +21,13 @@ pub(crate) enum Returned {
 impl Returned {
     pub(crate) fn of(output: &ReturnType) -> Self {
         let ReturnType::Type(_, ty) = output else { return Self::Infallible };
+        if is_infallible(ty) {
+            return Self::Infallible;
+        }
         match plain(ty) {
             Type::Never(_) => Self::Never,
-            Type::Tuple(_)
-            | Type::Array(_)
-            | Type::Reference(_)
-            | Type::Ptr(_)
-            | Type::FnPtr(_) => Self::Infallible,
             Type::ImplTrait(ty) => future_output(&ty.bounds).map_or(Self::Value, Self::Future),
             Type::Path(path) if path.qself.is_none() => {
-                if path
-                    .path
-                    .get_ident()
-                    .is_some_and(|name| PRIMITIVES.iter().any(|known| name == known))
-                {
-                    return Self::Infallible;
-                }
                 boxed_output(ty).map_or(Self::Value, Self::BoxedFuture)
             }
             _ => Self::Value,
@@ -48,6 +39,19 @@ const PRIMITIVES: [&str; 16] = [
     "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32",
     "u64", "u128", "usize",
 ];
+
+/// Whether the type cannot be a `Result`, whatever is in scope: its tokens are not a name, or that of a primitive.
+pub(crate) fn is_infallible(ty: &Type) -> bool {
+    match plain(ty) {
+        Type::Tuple(_) | Type::Array(_) | Type::Reference(_) | Type::Ptr(_) | Type::FnPtr(_) => {
+            true
+        }
+        Type::Path(path) => {
+            path.path.get_ident().is_some_and(|name| PRIMITIVES.iter().any(|known| name == known))
+        }
+        _ => false,
+    }
+}
 
 /// A type without the parentheses and invisible delimiters around it.
 pub(crate) fn plain(ty: &Type) -> &Type {
@@ -132,7 +136,7 @@ fn erase(ty: &mut Type) -> bool {
         Type::Array(it) => erase(&mut it.elem),
         Type::Slice(it) => erase(&mut it.elem),
         Type::Ptr(it) => erase(&mut it.elem),
-        Type::Tuple(it) => it.elems.iter_mut().fold(false, |found, elem| erase(elem) || found),
+        Type::Tuple(it) => it.elems.iter_mut().map(erase).filter(|&found| found).count() > 0,
         Type::Path(it) => {
             let mut found = false;
             for segment in &mut it.path.segments {

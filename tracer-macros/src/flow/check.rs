@@ -74,10 +74,7 @@ impl Graph {
             return index;
         }
         if let Err(bad) = name::check(&name) {
-            match bad.help {
-                Some(help) => diag.error_with_help(ident.span(), bad.message, help),
-                None => diag.error(ident.span(), bad.message),
-            }
+            bad.report(ident.span(), diag);
         }
         self.nodes.push(Node {
             ident: ident.clone(),

@@ -1,5 +1,7 @@
 //! Writes a flow: a module with one unit struct per node, and beside it, where it is not offered as a node, the rest.
 
+use std::fmt::Write;
+
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
@@ -58,7 +60,7 @@ fn declared(flow: &Flow, graph: &Graph, index: usize, node: &Node) -> TokenStrea
 
 fn doc(flow: &Flow, graph: &Graph, index: usize, node: &Node) -> String {
     let names = |edges: Vec<usize>| -> Vec<String> {
-        edges.into_iter().map(|node| format!("[`{0}`]({0})", graph.nodes[node].name)).collect()
+        edges.into_iter().map(|node| format!("`{}`", graph.nodes[node].name)).collect()
     };
     let before: Vec<usize> =
         graph.edges.iter().filter(|edge| edge.to == index).map(|edge| edge.from).collect();
@@ -67,7 +69,7 @@ fn doc(flow: &Flow, graph: &Graph, index: usize, node: &Node) -> String {
     let mut doc = format!("Node `{}` of flow `{}`.", node.name, flow.name);
     for (word, nodes) in [("Before", before), ("After", after)] {
         if !nodes.is_empty() {
-            doc += &format!(" {word} it: {}.", names(nodes).join(", "));
+            let _ = write!(doc, " {word} it: {}.", names(nodes).join(", "));
         }
     }
     doc
