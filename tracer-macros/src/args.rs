@@ -12,8 +12,8 @@ use crate::name;
 
 /// Every option, as messages list them.
 const OPTIONS: [&str; 15] = [
-    "root", "source", "ctx", "fork", "off", "record", "skip", "redact", "entry", "effect", "err",
-    "fail_if", "crate", "shared", "extern",
+    "root", "source", "ctx", "fork", "off", "record", "skip", "redact", "entry", "effect", "err", "fail_if", "crate",
+    "shared", "extern",
 ];
 
 /// The arguments.
@@ -45,6 +45,15 @@ pub(crate) struct Args {
 pub(crate) enum Name {
     Literal(LitStr),
     Declared(Path),
+}
+
+impl Name {
+    fn span(&self) -> Span {
+        match self {
+            Self::Literal(literal) => literal.span(),
+            Self::Declared(path) => path_span(path),
+        }
+    }
 }
 
 /// `record`, or `record(a, b)`.
@@ -104,25 +113,15 @@ impl Args {
                 let _ = input.parse::<Token![,]>();
                 continue;
             }
-            if let Some(name) = read_name(input, first, diag) {
-                match name {
-                    Some(name) if first => self.name = Some(name),
-                    Some(Name::Literal(literal)) => misplaced_name(literal.span(), diag),
-                    Some(Name::Declared(path)) => misplaced_name(path_span(&path), diag),
-                    None => {}
-                }
-            } else if let Some(written) = Written::read(input, diag) {
-                let word = written.word.to_string();
-                if seen.contains(&word) {
-                    diag.error_with_help(
-                        written.word.span(),
-                        format_args!("`{word}` is written twice"),
-                        "keep one of them",
-                    );
-                } else {
-                    self.set(&written, diag);
-                    seen.push(word);
-                }
+            match read_name(input, first, diag) {
+                Reading::Name(name) if first => self.name = Some(name),
+                Reading::Name(name) => diag.error_with_help(
+                    name.span(),
+                    "the node's name comes first, and once",
+                    "write `#[traced_node(name, option, option = value)]`",
+                ),
+                Reading::BadName => {}
+                Reading::NoName => self.read_option(input, &mut seen, diag),
             }
             first = false;
             if !input.is_empty() && input.parse::<Token![,]>().is_err() {
@@ -130,6 +129,18 @@ impl Args {
                 to_comma(input);
                 let _ = input.parse::<Token![,]>();
             }
+        }
+    }
+
+    fn read_option(&mut self, input: ParseStream<'_>, seen: &mut Vec<String>, diag: &Diag) {
+        let Some(written) = Written::read(input, diag) else { return };
+        let word = written.word.to_string();
+        if seen.contains(&word) {
+            let message = format_args!("`{word}` is written twice");
+            diag.error_with_help(written.word.span(), message, "keep one of them");
+        } else {
+            self.set(&written, diag);
+            seen.push(word);
         }
     }
 
@@ -148,8 +159,7 @@ impl Args {
             "source" => self.source = written.parsed(diag, "source = \"..\"", "a string"),
             "ctx" => self.ctx = written.parsed(diag, "ctx = parameter", "the name of a parameter"),
             "crate" => {
-                self.krate =
-                    written.parsed_with(diag, "crate = path", "a path", Path::parse_mod_style)
+                self.krate = written.parsed_with(diag, "crate = path", "a path", Path::parse_mod_style);
             }
             "record" => match &written.value {
                 Value::Nothing => self.record = Some(Record { span, only: None }),
@@ -165,8 +175,7 @@ impl Args {
             },
             "redact" => self.redact = written.paths(diag),
             "err" => {
-                let text: Option<Ident> =
-                    written.parsed(diag, "err = display", "`display`, `debug` or `none`");
+                let text: Option<Ident> = written.parsed(diag, "err = display", "`display`, `debug` or `none`");
                 self.err = text.and_then(|text| Some((span, err_text(&text, diag)?)));
             }
             "fail_if" => match &written.value {
@@ -174,8 +183,7 @@ impl Args {
                 _ => written.wants(diag, "fail_if = |result| ..", "a closure"),
             },
             _ => {
-                let listed: Vec<String> =
-                    OPTIONS.iter().map(|option| format!("`{option}`")).collect();
+                let listed: Vec<String> = OPTIONS.iter().map(|option| format!("`{option}`")).collect();
                 diag.error_with_help(
                     span,
                     format_args!("unknown option `{word}`{}", did_you_mean(&word, OPTIONS)),
@@ -187,6 +195,12 @@ impl Args {
 }
 
 impl Args {
+    /// Where `ret` stands in `record(..)`.
+    pub(crate) fn ret_span(&self) -> Option<Span> {
+        let only = self.record.as_ref()?.only.as_ref()?;
+        only.iter().find(|name| *name == "ret").map(Ident::span)
+    }
+
     /// Reports what can be said of one function only, on an item with several.
     pub(crate) fn check_container(&self, diag: &Diag) {
         let one = |span: Span, what: &str| {
@@ -196,16 +210,10 @@ impl Args {
                 "put it on the function itself",
             );
         };
-        match &self.name {
-            Some(Name::Literal(literal)) => one(literal.span(), "a name"),
-            Some(Name::Declared(path)) => one(path_span(path), "a name"),
-            None => {}
+        if let Some(name) = &self.name {
+            one(name.span(), "a name");
         }
-        let names = self
-            .record
-            .as_ref()
-            .and_then(|record| record.only.as_ref())
-            .and_then(|only| only.first());
+        let names = self.record.as_ref().and_then(|record| record.only.as_ref()).and_then(|only| only.first());
         let flags = [
             (self.ctx.as_ref().map(Ident::span), "`ctx`"),
             (names.map(Ident::span), "`record` with names"),
@@ -222,55 +230,52 @@ impl Args {
     }
 }
 
-/// Reads a name if there is one. `Some(None)`: there was one, of a wrong kind, and it has been reported.
-fn read_name(input: ParseStream<'_>, first: bool, diag: &Diag) -> Option<Option<Name>> {
-    const HOW: &str = "write `#[traced_node(\"parse\")]` or `#[traced_node(webhook::parse)]`";
-    if input.peek(Lit) {
-        return Some(match diag.ok(input.parse::<Lit>())? {
-            Lit::Str(literal) => {
-                if let Err(bad) = name::check(&literal.value()) {
-                    match bad.help {
-                        Some(help) => diag.error_with_help(literal.span(), bad.message, help),
-                        None => diag.error(literal.span(), bad.message),
-                    }
-                    None
-                } else if !literal.suffix().is_empty() {
-                    diag.error(literal.span(), "a node name has no suffix");
-                    None
-                } else {
-                    Some(Name::Literal(literal))
-                }
-            }
-            other => {
-                diag.error_with_help(other.span(), "a node name is a string or a path", HOW);
-                None
-            }
-        });
-    }
-    let is_path = {
-        let ahead = input.fork();
-        let named = ahead.parse::<Token![::]>().is_ok() || {
-            let word = ahead.call(Ident::parse_any).ok();
-            let is_option = word.is_some_and(|word| {
-                word == "__each" || OPTIONS.contains(&word.to_string().as_str())
-            });
-            ahead.peek(Token![::])
-                || (first && !is_option && (ahead.is_empty() || ahead.peek(Token![,])))
-        };
-        named && input.fork().call(Path::parse_mod_style).is_ok()
-    };
-    if !is_path {
-        return None;
-    }
-    diag.ok(input.call(Path::parse_mod_style)).map(|path| Some(Name::Declared(path)))
+/// What stands where a name may stand.
+enum Reading {
+    Name(Name),
+    /// A name of a wrong kind; it has been reported.
+    BadName,
+    /// An option.
+    NoName,
 }
 
-fn misplaced_name(span: Span, diag: &Diag) {
-    diag.error_with_help(
-        span,
-        "the node's name comes first, and once",
-        "write `#[traced_node(name, option, option = value)]`",
-    );
+/// Reads a name if there is one.
+fn read_name(input: ParseStream<'_>, first: bool, diag: &Diag) -> Reading {
+    if input.peek(Lit) {
+        return match diag.ok(input.parse::<Lit>()) {
+            Some(literal) => read_literal(literal, diag),
+            None => Reading::BadName,
+        };
+    }
+    let ahead = input.fork();
+    let is_path = ahead.parse::<Token![::]>().is_ok() || {
+        let word = ahead.call(Ident::parse_any).map(|word| word.to_string()).unwrap_or_default();
+        let is_option = word == "__each" || OPTIONS.contains(&word.as_str());
+        let alone = ahead.is_empty() || ahead.peek(Token![,]);
+        ahead.peek(Token![::]) || (first && !is_option && alone)
+    };
+    if !is_path || input.fork().call(Path::parse_mod_style).is_err() {
+        return Reading::NoName;
+    }
+    diag.ok(input.call(Path::parse_mod_style)).map_or(Reading::BadName, |path| Reading::Name(Name::Declared(path)))
+}
+
+fn read_literal(literal: Lit, diag: &Diag) -> Reading {
+    let Lit::Str(literal) = literal else {
+        diag.error_with_help(
+            literal.span(),
+            "a node name is a string or a path",
+            "write `#[traced_node(\"parse\")]` or `#[traced_node(webhook::parse)]`",
+        );
+        return Reading::BadName;
+    };
+    match name::check(&literal.value()) {
+        Ok(()) => Reading::Name(Name::Literal(literal)),
+        Err(bad) => {
+            bad.report(literal.span(), diag);
+            Reading::BadName
+        }
+    }
 }
 
 /// Skips what is left of an argument.
@@ -367,11 +372,7 @@ impl Written {
         for element in self.elements(diag, form, "names in parentheses")? {
             match Ident::parse_any.parse2(element.clone()) {
                 Ok(name) if names.contains(&name) => {
-                    diag.error_with_help(
-                        name.span(),
-                        format_args!("`{name}` is listed twice"),
-                        "keep one of them",
-                    );
+                    diag.error_with_help(name.span(), format_args!("`{name}` is listed twice"), "keep one of them");
                 }
                 Ok(name) => names.push(name),
                 Err(_) => diag.error_with_help(
@@ -390,12 +391,11 @@ impl Written {
         let mut paths: Vec<Redacted> = Vec::new();
         for element in self.elements(diag, FORM, "names in parentheses").unwrap_or_default() {
             match read_path.parse2(element.clone()) {
-                Ok(path) if paths.iter().any(|known| known.path == path.path) => diag
-                    .error_with_help(
-                        path.first.span(),
-                        format_args!("`{}` is listed twice", path.path),
-                        "keep one of them",
-                    ),
+                Ok(path) if paths.iter().any(|known| known.path == path.path) => diag.error_with_help(
+                    path.first.span(),
+                    format_args!("`{}` is listed twice", path.path),
+                    "keep one of them",
+                ),
                 Ok(path) => paths.push(path),
                 Err(_) => diag.error_with_help(
                     element.span(),
@@ -416,19 +416,15 @@ impl Written {
         for token in list.clone() {
             match (&token, elements.last_mut()) {
                 (TokenTree::Punct(punct), _) if punct.as_char() == ',' => {
-                    elements.push(TokenStream::new())
+                    elements.push(TokenStream::new());
                 }
-                (_, Some(last)) => last.extend([token]),
+                (_, Some(element)) => element.extend([token]),
                 (_, None) => {}
             }
         }
         elements.retain(|element| !element.is_empty());
         if elements.is_empty() {
-            diag.error_with_help(
-                *span,
-                format_args!("`{}` lists nothing", self.word),
-                format_args!("write `{form}`"),
-            );
+            diag.error_with_help(*span, format_args!("`{}` lists nothing", self.word), format_args!("write `{form}`"));
             return None;
         }
         Some(elements)

@@ -16,12 +16,7 @@ pub(crate) struct Attribute<'a> {
 }
 
 /// Hands the attribute on.
-pub(crate) fn push_down(
-    kind: Container,
-    head: &TokenStream,
-    body: &Group,
-    attribute: &Attribute<'_>,
-) -> TokenStream {
+pub(crate) fn push_down(kind: Container, head: &TokenStream, body: &Group, attribute: &Attribute<'_>) -> TokenStream {
     let mut pushed = Group::new(Delimiter::Brace, items(kind, body.stream(), attribute));
     pushed.set_span(body.span());
     quote!(#head #pushed)
@@ -124,9 +119,7 @@ impl Head {
                 head.is_const = before.as_deref() == Some("const") || head.is_const;
                 break;
             }
-            if before.as_deref() == Some("const")
-                && !matches!(word.as_str(), "async" | "unsafe" | "extern")
-            {
+            if before.as_deref() == Some("const") && !matches!(word.as_str(), "async" | "unsafe" | "extern") {
                 head.is_longer = true;
                 head.kind = Some(HeadKind::Other);
                 break;
@@ -157,16 +150,12 @@ fn one(kind: Container, mut item: Vec<TokenTree>, attribute: &Attribute<'_>) -> 
     };
     let has_body = body.delimiter() == Delimiter::Brace;
     match head.kind {
-        Some(HeadKind::Function)
-            if has_body && !head.is_const && !head.is_traced && !is_variadic(&item) =>
-        {
+        Some(HeadKind::Function) if has_body && !head.is_const && !head.is_traced && !is_variadic(&item) => {
             let tokens = attribute.at(item[head.start].span());
             item.splice(head.start..head.start, tokens);
             item.into_iter().collect()
         }
-        Some(HeadKind::Container(inner))
-            if kind == Container::Mod && has_body && !head.is_traced =>
-        {
+        Some(HeadKind::Container(inner)) if kind == Container::Mod && has_body && !head.is_traced => {
             item.pop();
             let head: TokenStream = item.into_iter().collect();
             push_down(inner, &head, &body, attribute)
@@ -180,9 +169,7 @@ fn is_variadic(item: &[TokenTree]) -> bool {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Parenthesis => {
             let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
             tokens.windows(3).any(|three| {
-                three
-                    .iter()
-                    .all(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '.'))
+                three.iter().all(|token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '.'))
             })
         }
         _ => false,

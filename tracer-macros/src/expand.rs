@@ -10,10 +10,10 @@ use syn::{FnArg, Pat, PatIdent, ReturnType, Type};
 
 use crate::args::path_span;
 use crate::model::{
-    Claim, ContextFrom, Form, Node, NodeName, Param, Receiver, Recorded, RecordedValue, Ret, Start,
-    Text, is_lint,
+    Claim, ContextFrom, Form, Node, NodeName, Param, Receiver, Recorded, RecordedValue, Ret, Start, Text, is_lint,
 };
-use crate::types::without_impl;
+use crate::tail;
+use crate::types::{is_infallible, result_argument, without_impl};
 
 /// Arguments that `call0` to `call8` take.
 const ARGS_MAX: usize = 8;
@@ -24,11 +24,9 @@ pub(crate) fn node(node: &Node) -> TokenStream {
         Form::Untouched => untouched(node),
         Form::InPlace => in_place(node),
         Form::Call { output } => call(node, output),
-        Form::Async { keep, output } => asynchronous(node, *keep, output.as_ref()),
+        Form::Async { keep, output } => asynchronous(node, *keep, output.as_deref()),
         Form::Future { output } => future(node, output),
-        Form::BoxedFuture { output, returned, inner } => {
-            boxed_future(node, output, returned, inner.as_ref())
-        }
+        Form::BoxedFuture { output, returned, inner } => boxed_future(node, output, returned, inner.as_ref()),
     }
 }
 
@@ -36,7 +34,7 @@ fn untouched(node: &Node) -> TokenStream {
     let claim = claim(node);
     let body = &node.function.body;
     let content = if claim.is_empty() { body.stream() } else { quote!(#claim #body) };
-    function(node, &node.function.sig.to_token_stream(), content)
+    function(node, &node.function.sig.to_token_stream(), &content)
 }
 
 fn in_place(node: &Node) -> TokenStream {
@@ -49,7 +47,7 @@ fn in_place(node: &Node) -> TokenStream {
     } else {
         (node.function.sig.to_token_stream(), TokenStream::new())
     };
-    let traced = function(node, &sig, quote!(#site let #frame = #enter; #bindings #body));
+    let traced = function(node, &sig, &quote!(#site let #frame = #enter; #bindings #body));
     if read { with_doc(node, traced) } else { traced }
 }
 
@@ -58,7 +56,7 @@ fn call(node: &Node, output: &Type) -> TokenStream {
     let run = run(node, &output.to_token_stream());
     let frame = Ident::new("__tracer_frame", Span::mixed_site());
     let result = Ident::new("__tracer_result", Span::mixed_site());
-    let outcome = outcome(node, &quote!(&#result));
+    let outcome = outcome(node, &result, true);
     let content = quote! {
         #site
         let #frame = #enter;
@@ -66,7 +64,7 @@ fn call(node: &Node, output: &Type) -> TokenStream {
         #frame.end(#outcome);
         #result
     };
-    with_doc(node, function(node, &signature(node), content))
+    with_doc(node, function(node, &signature(node), &content))
 }
 
 fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
@@ -86,10 +84,11 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
     let receiver = whole_receiver(node);
     let (bindings, body) = (bindings(node), as_operand(&node.function.body));
     let future = quote!(async move { #receiver #bindings #edge #body });
-    let traced = traced(node, &future, output.map(|_| &erased));
+    let judged = output.filter(|ty| node.judge.asked || !is_infallible(ty)).map(|_| &erased);
+    let traced = traced(node, &future, judged);
     let site = site(node);
     if keep {
-        return with_doc(node, function(node, &signature(node), quote!(#site #traced.await)));
+        return with_doc(node, function(node, &signature(node), &quote!(#site #traced.await)));
     }
     // In the crate of the macro's edition, so that every lifetime in scope is captured, as `async fn` does.
     let output = quote!(impl ::core::future::Future<Output = #returned>);
@@ -97,37 +96,32 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
     sig.asyncness = None;
     sig.output = ReturnType::Default;
     let sig = signature_of(node, sig, Some(&output));
-    with_doc(node, function(node, &sig, quote!(#site #traced)))
+    with_doc(node, function(node, &sig, &quote!(#site #traced)))
 }
 
 fn future(node: &Node, output: &Type) -> TokenStream {
     let (site, run) = (site(node), run(node, &quote!(_)));
     let output = without_impl(output.clone()).to_token_stream();
     let traced = traced(node, &run, Some(&output));
-    with_doc(node, function(node, &signature(node), quote!(#site #traced)))
+    with_doc(node, function(node, &signature(node), &quote!(#site #traced)))
 }
 
-fn boxed_future(
-    node: &Node,
-    output: &Type,
-    returned: &Type,
-    inner: Option<&TokenStream>,
-) -> TokenStream {
+fn boxed_future(node: &Node, output: &Type, returned: &Type, inner: Option<&TokenStream>) -> TokenStream {
     let krate = &node.krate;
     let site = site(node);
     let output = without_impl(output.clone()).to_token_stream();
     let boxed = quote!(#krate::__private::Box::pin);
     if let Some(inner) = inner {
         let traced = traced(node, inner, Some(&output));
-        return function(node, &node.function.sig.to_token_stream(), quote!(#site #boxed(#traced)));
+        return function(node, &node.function.sig.to_token_stream(), &quote!(#site #boxed(#traced)));
     }
     let run = run(node, &returned.to_token_stream());
     let traced = traced(node, &run, Some(&output));
-    with_doc(node, function(node, &signature(node), quote!(#site #boxed(#traced))))
+    with_doc(node, function(node, &signature(node), &quote!(#site #boxed(#traced))))
 }
 
 /// Attributes, signature and body.
-fn function(node: &Node, sig: &TokenStream, content: TokenStream) -> TokenStream {
+fn function(node: &Node, sig: &TokenStream, content: &TokenStream) -> TokenStream {
     let function = &node.function;
     let (attrs, qualifiers, inner) = (&function.attrs, &function.qualifiers, &function.inner_attrs);
     let mut body = Group::new(Delimiter::Brace, quote!(#inner #content));
@@ -170,13 +164,7 @@ fn signature_of(node: &Node, mut sig: syn::Signature, output: Option<&TokenStrea
     for (typed, param) in typed.zip(&node.params) {
         typed.attrs.retain(|attr| !is_lint(attr));
         let ident = param.outer.clone();
-        *typed.pat = Pat::Ident(PatIdent {
-            attrs: Vec::new(),
-            by_ref: None,
-            mutability: None,
-            ident,
-            subpat: None,
-        });
+        *typed.pat = Pat::Ident(PatIdent { attrs: Vec::new(), by_ref: None, mutability: None, ident, subpat: None });
     }
     let Some(output) = output else { return sig.to_token_stream() };
     let clause = sig.generics.where_clause.take();
@@ -189,9 +177,7 @@ fn site(node: &Node) -> TokenStream {
     let claim = claim(node);
     let (name, place) = match &node.name {
         NodeName::Literal(name) => (quote!(#name), TokenStream::new()),
-        NodeName::Declared { .. } => {
-            (quote!(__TRACER_NODE.name), quote!(.in_flow(__TRACER_NODE.place)))
-        }
+        NodeName::Declared { .. } => (quote!(__TRACER_NODE.name), quote!(.in_flow(__TRACER_NODE.place))),
     };
     let start = match node.start {
         Start::Call => TokenStream::new(),
@@ -244,21 +230,29 @@ fn traced(node: &Node, future: &TokenStream, output: Option<&TokenStream>) -> To
     let krate = &node.krate;
     let (at, values) = (context(node), values(node));
     let result = Ident::new("__tracer_result", Span::mixed_site());
-    let judge = match output {
-        Some(output) => {
-            let outcome = outcome(node, &quote!(#result));
-            quote!(|#result: &#output| #outcome)
-        }
-        None => quote!(|_| #krate::__private::Outcome::ok()),
+    let judge = if let Some(output) = output {
+        let outcome = outcome(node, &result, false);
+        quote!(|#result: &#output| #outcome)
+    } else {
+        quote!(|_| #krate::__private::Outcome::ok())
     };
-    match node.context {
-        ContextFrom::Ambient => {
-            quote!(#krate::__private::traced(&__TRACER_SITE, #at, #values, #future, #judge))
-        }
+    // A mistake with the lifetime of the returned value is reported where the future is made: let that be where the
+    // value is.
+    let (first, last) = tail::spans(&node.function.body);
+    let arguments = |content: TokenStream| {
+        let mut arguments = Group::new(Delimiter::Parenthesis, content);
+        // Of the same hygiene as the path before: spans of two kinds are not joined.
+        arguments.set_span(Span::call_site().located_at(last));
+        arguments
+    };
+    let private = tail::located(quote!(#krate::__private), first);
+    if matches!(node.context, ContextFrom::Ambient) {
+        let arguments = arguments(quote!(&__TRACER_SITE, #at, #values, #future, #judge));
+        quote!(#private::traced #arguments)
+    } else {
         // A context moves into the future, so what is needed of it has to be read before.
-        _ => {
-            quote!(#krate::__private::prepare(&__TRACER_SITE, #at, #values).traced(#future, #judge))
-        }
+        let arguments = arguments(quote!(#future, #judge));
+        quote!(#private::prepare(&__TRACER_SITE, #at, #values).traced #arguments)
     }
 }
 
@@ -267,9 +261,7 @@ fn context(node: &Node) -> TokenStream {
     match &node.context {
         ContextFrom::Ambient => quote!(::core::option::Option::None),
         ContextFrom::Probed(params) => {
-            let probes = params
-                .iter()
-                .map(|param| quote!(#krate::__private::ContextProbe(&#param).__tracer_context()));
+            let probes = params.iter().map(|param| quote!(#krate::__private::ContextProbe(&#param).__tracer_context()));
             let probes = probes.reduce(|first, next| quote!(#first.or(#next)));
             quote!({
                 #[allow(unused_imports)]
@@ -321,18 +313,23 @@ fn field(node: &Node, recorded: &Recorded, values: &Ident) -> TokenStream {
             let this = receiver(node).map(|this| point(&this));
             quote_spanned!(at=> #record(&#this, #text, #values);)
         }
-        RecordedValue::Binding { param, pat } => {
-            quote_spanned!(at=> match &#param { #pat => #record(#name, #text, #values) })
+        RecordedValue::Binding { param, pat, binding } => {
+            let binding = point(binding);
+            quote_spanned!(at=> match &#param { #pat => #record(#binding, #text, #values) })
         }
     };
     quote!(#(#cfgs)* { #field })
 }
 
-/// The outcome that `result`, an expression for a reference to the returned value, stands for.
-fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
+/// The outcome that `result` stands for: the returned value if `owned`, else a reference to it.
+fn outcome(node: &Node, result: &Ident, owned: bool) -> TokenStream {
     let krate = &node.krate;
     let private = quote!(#krate::__private);
-    let at = Span::mixed_site().located_at(output_span(node));
+    let output = output_span(node, usize::from(node.judge.text != Text::Best));
+    let at = Span::mixed_site().located_at(output);
+    let located = Ident::new(&result.to_string(), at);
+    let (located, result) =
+        if owned { (quote_spanned!(at=> &#located), quote!(&#result)) } else { (quote!(#located), quote!(#result)) };
     let judged = match node.judge.text {
         Text::Best => quote!({
             use #private::Judge as _;
@@ -342,8 +339,8 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
             use #private::JudgeWithoutText as _;
             (&&#private::Probe(#result)).__tracer_outcome_without_text()
         }),
-        Text::Display => quote_spanned!(at=> #private::DisplayErr::__tracer_outcome(#result)),
-        Text::Debug => quote_spanned!(at=> #private::DebugErr::__tracer_outcome(#result)),
+        Text::Display => quote_spanned!(at=> #private::DisplayErr::__tracer_outcome(#located)),
+        Text::Debug => quote_spanned!(at=> #private::DebugErr::__tracer_outcome(#located)),
     };
     let judged = match &node.judge.fail_if {
         Some(test) => {
@@ -351,6 +348,7 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
         }
         None => judged,
     };
+    let at = Span::mixed_site().located_at(output_span(node, 0));
     let bound = match node.ret {
         Ret::Unrecorded => return judged,
         Ret::Recorded => Ident::new("RecordReturn", at),
@@ -358,7 +356,7 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
         Ret::Effect => Ident::new("EffectOutput", at),
     };
     let values = Ident::new("__tracer_values", Span::mixed_site());
-    let value = Ident::new("__tracer_value", Span::mixed_site());
+    let value = Ident::new("__tracer_value", at);
     let record = quote_spanned!(at=> #private::#bound::record(#value, #values));
     quote! {
         #judged.with_value(#private::values(&__TRACER_SITE, |#values| {
@@ -371,9 +369,10 @@ fn outcome(node: &Node, result: &TokenStream) -> TokenStream {
     }
 }
 
-fn output_span(node: &Node) -> Span {
+/// Where the return type is written; of a `Result`, where its `index`th argument is.
+fn output_span(node: &Node, index: usize) -> Span {
     match &node.function.sig.output {
-        ReturnType::Type(_, ty) => ty.span(),
+        ReturnType::Type(_, ty) => result_argument(ty, index).unwrap_or_else(|| ty.span()),
         ReturnType::Default => node.function.sig.ident.span(),
     }
 }
@@ -421,8 +420,7 @@ fn bindings(node: &Node) -> TokenStream {
         let Param { outer, pat, cfgs, lints, .. } = param;
         // What a pattern leaves unbound is dropped with its parameter, so the parameter has to move too.
         let whole = (!matches!(pat, Pat::Ident(_))).then(|| quote!(#(#cfgs)* let #outer = #outer;));
-        let bind =
-            (!matches!(pat, Pat::Wild(_))).then(|| quote!(#(#cfgs)* #(#lints)* let #pat = #outer;));
+        let bind = (!matches!(pat, Pat::Wild(_))).then(|| quote!(#(#cfgs)* #(#lints)* let #pat = #outer;));
         quote!(#whole #bind)
     };
     node.params.iter().map(binding).collect()

@@ -52,11 +52,8 @@ fn parse_item(input: ParseStream<'_>, diag: &Diag) -> Option<Item> {
     let whole = input.fork();
     let attrs = diag.ok(Attribute::parse_outer(input))?;
     let vis: Visibility = diag.ok(input.parse())?;
-    let default = if input.peek(Token![default]) && !input.peek2(Token![!]) {
-        input.parse::<Ident>().ok()
-    } else {
-        None
-    };
+    let default =
+        if input.peek(Token![default]) && !input.peek2(Token![!]) { input.parse::<Ident>().ok() } else { None };
     match Kind::of(&input.fork()) {
         Kind::Function => {
             let sig: Signature = diag.ok(input.parse())?;
@@ -75,26 +72,22 @@ fn parse_item(input: ParseStream<'_>, diag: &Diag) -> Option<Item> {
         }
         Kind::Container(kind) => {
             let _ = input.parse::<TokenStream>();
-            let mut tokens: Vec<TokenTree> =
-                whole.parse::<TokenStream>().ok()?.into_iter().collect();
-            if let Some(TokenTree::Group(body)) = tokens.pop_if(|last| is_braces(last)) {
+            let mut tokens: Vec<TokenTree> = whole.parse::<TokenStream>().ok()?.into_iter().collect();
+            if let Some(TokenTree::Group(body)) = tokens.last().cloned().filter(is_braces) {
+                tokens.pop();
                 return Some(Item::Container { kind, head: tokens.into_iter().collect(), body });
             }
             let span = tokens.first().map_or_else(Span::call_site, TokenTree::span);
             diag.error_with_help(
                 span,
-                "`#[traced_node]` needs the body of this module",
-                "put `#![traced_node]`'s work where the functions are: on them, or on an inline `mod name { .. }`",
+                "`#[traced_node]` goes on a module with its functions inside, and these are in another file",
+                "put it on the functions there",
             );
             None
         }
         Kind::Other { name, span, help } => {
             let _ = input.parse::<TokenStream>();
-            diag.error_with_help(
-                span,
-                format_args!("`#[traced_node]` goes on a function, this is {name}"),
-                help,
-            );
+            diag.error_with_help(span, format_args!("`#[traced_node]` goes on a function, this is {name}"), help);
             None
         }
     }
@@ -110,8 +103,7 @@ enum Kind {
 impl Kind {
     fn of(input: ParseStream<'_>) -> Self {
         const METHODS: &str = "put it on the functions that work on it";
-        const ELSE: &str =
-            "put it on a function, or on an `impl`, `trait` or `mod` with functions inside";
+        const ELSE: &str = "put it on a function, or on an `impl`, `trait` or `mod` with functions inside";
         let start = input.span();
         while !input.is_empty() {
             let span = input.span();
@@ -120,6 +112,13 @@ impl Kind {
                 // `extern "C" fn` goes on behind the string; `extern "C" { .. }` does not.
                 if input.parse::<syn::LitStr>().is_ok() {
                     continue;
+                }
+                if input.peek(syn::token::Brace) {
+                    return Self::Other {
+                        name: "a block of foreign items",
+                        span: start,
+                        help: "trace the functions that call them",
+                    };
                 }
                 break;
             };
@@ -134,9 +133,7 @@ impl Kind {
                 "static" => other("a static", ELSE),
                 "type" => other("a type alias", ELSE),
                 "use" => other("an import", ELSE),
-                "macro_rules" | "macro" => {
-                    other("a macro", "put it on the functions that the macro makes")
-                }
+                "macro_rules" | "macro" => other("a macro", "put it on the functions that the macro makes"),
                 "const" if !is_function_behind(input) => other("a constant", ELSE),
                 "async" | "unsafe" | "safe" | "const" | "auto" | "default" | "gen" | "extern" => {
                     continue;
@@ -150,10 +147,7 @@ impl Kind {
 
 /// Whether `const` begins a `const fn` and not a constant.
 fn is_function_behind(input: ParseStream<'_>) -> bool {
-    input.peek(Token![fn])
-        || input.peek(Token![async])
-        || input.peek(Token![unsafe])
-        || input.peek(Token![extern])
+    input.peek(Token![fn]) || input.peek(Token![async]) || input.peek(Token![unsafe]) || input.peek(Token![extern])
 }
 
 fn is_braces(token: &TokenTree) -> bool {
@@ -177,15 +171,8 @@ fn braces(input: ParseStream<'_>) -> Option<Group> {
 fn split_inner_attrs(body: &Group) -> (TokenStream, Group) {
     let mut rest: &[TokenTree] = &body.stream().into_iter().collect::<Vec<_>>();
     let mut attrs = TokenStream::new();
-    while let [
-        TokenTree::Punct(hash),
-        TokenTree::Punct(bang),
-        TokenTree::Group(group),
-        after @ ..,
-    ] = rest
-    {
-        if hash.as_char() != '#' || bang.as_char() != '!' || group.delimiter() != Delimiter::Bracket
-        {
+    while let [TokenTree::Punct(hash), TokenTree::Punct(bang), TokenTree::Group(group), after @ ..] = rest {
+        if hash.as_char() != '#' || bang.as_char() != '!' || group.delimiter() != Delimiter::Bracket {
             break;
         }
         attrs.extend(rest[..3].iter().cloned());

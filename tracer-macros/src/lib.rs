@@ -10,6 +10,10 @@ mod model;
 mod name;
 mod node;
 mod pattern;
+mod tail;
+#[cfg(test)]
+#[expect(clippy::needless_raw_string_hashes, reason = "`UPDATE_EXPECT` writes them")]
+mod tests;
 mod types;
 
 use proc_macro::TokenStream;
@@ -17,7 +21,7 @@ use proc_macro::TokenStream;
 #[allow(missing_docs)]
 #[proc_macro_attribute]
 pub fn traced_node(args: TokenStream, item: TokenStream) -> TokenStream {
-    node::traced_node(args.into(), item.into()).into()
+    node::traced_node(&args.into(), &item.into()).into()
 }
 
 #[allow(missing_docs)]

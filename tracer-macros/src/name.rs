@@ -1,5 +1,9 @@
 //! The rule for node names.
 
+use proc_macro2::Span;
+
+use crate::diag::Diag;
+
 /// As long as a name may be.
 pub(crate) const NAME_LEN_MAX: usize = 64;
 
@@ -16,12 +20,24 @@ pub(crate) struct BadName {
     pub(crate) repaired: Option<String>,
 }
 
+impl BadName {
+    /// Reports it at `span`.
+    pub(crate) fn report(self, span: Span, diag: &Diag) {
+        match self.help {
+            Some(help) => diag.error_with_help(span, self.message, help),
+            None => diag.error(span, self.message),
+        }
+    }
+}
+
 /// Checks `name` against the rule.
 pub(crate) fn check(name: &str) -> Result<(), BadName> {
-    let bad =
-        |message: String, help: Option<String>| Err(BadName { message, help, repaired: None });
+    let bad = |message: String, help: Option<String>| Err(BadName { message, help, repaired: None });
     if name.is_empty() {
-        return bad("a node name cannot be empty".into(), None);
+        return bad(
+            "a node name cannot be empty".into(),
+            Some("write `#[traced_node]` for the function's own name, or name it".into()),
+        );
     }
     if RESERVED.contains(&name) {
         let reserved: Vec<String> = RESERVED.iter().map(|word| format!("`{word}`")).collect();
@@ -40,14 +56,15 @@ pub(crate) fn check(name: &str) -> Result<(), BadName> {
         let repaired = repaired(name);
         Err(BadName {
             message,
-            help: repaired.as_ref().map(|name| format!("write `{name}`")),
+            help: Some(match &repaired {
+                Some(name) => format!("write `{name}`"),
+                None => "take a name like `parse` or `http/parse-2`".into(),
+            }),
             repaired,
         })
     };
     if let Some(first) = name.chars().next().filter(|c| !c.is_ascii_lowercase()) {
-        return bad(format!(
-            "node name `{name}` starts with `{first}`: it must start with a lowercase letter (a-z)"
-        ));
+        return bad(format!("node name `{name}` starts with `{first}`: it must start with a lowercase letter (a-z)"));
     }
     if let Some(other) = name.chars().find(|&c| !is_allowed(c)) {
         return bad(format!(
@@ -64,6 +81,9 @@ fn is_allowed(c: char) -> bool {
 
 /// The nearest name that keeps the rule: `Validate Order!` gives `validate_order`.
 fn repaired(name: &str) -> Option<String> {
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
     let mut repaired = String::new();
     let mut after_lower = false;
     for c in name.chars() {
@@ -78,8 +98,7 @@ fn repaired(name: &str) -> Option<String> {
             repaired.push('_');
         }
     }
-    let repaired =
-        repaired.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('_');
+    let repaired = repaired.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches('_');
     check(repaired).is_ok().then(|| repaired.to_owned())
 }
 

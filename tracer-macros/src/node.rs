@@ -11,7 +11,7 @@ use crate::model::{Form, Node};
 use crate::{container, expand};
 
 /// Expands the attribute. With mistakes, the item comes back unchanged beside them: what uses it still finds it.
-pub(crate) fn traced_node(args: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn traced_node(args: &TokenStream, item: &TokenStream) -> TokenStream {
     let diag = Diag::default();
     let expanded = match Item::parse(item.clone(), &diag) {
         Some(Item::Function(function)) => on_function(args, *function, &diag),
@@ -27,14 +27,14 @@ pub(crate) fn traced_node(args: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
-fn on_function(args: TokenStream, function: Function, diag: &Diag) -> Option<TokenStream> {
-    let leave_out = is_leave_out(&args);
+fn on_function(args: &TokenStream, function: Function, diag: &Diag) -> Option<TokenStream> {
+    let leave_out = is_leave_out(args);
     if leave_out {
         let Function { attrs, qualifiers, sig, inner_attrs, body } = function;
         let content = body.stream();
         return Some(quote!(#(#attrs)* #qualifiers #sig { #inner_attrs #content }));
     }
-    let args = Args::parse(args, diag);
+    let args = Args::parse(args.clone(), diag);
     let mut node = Node::lower(args, function, diag)?;
     if cfg!(feature = "off") {
         node.form = Form::Untouched;
@@ -43,19 +43,19 @@ fn on_function(args: TokenStream, function: Function, diag: &Diag) -> Option<Tok
 }
 
 fn on_container(
-    args: TokenStream,
+    args: &TokenStream,
     kind: Container,
     head: &TokenStream,
     body: &Group,
     diag: &Diag,
 ) -> Option<TokenStream> {
-    if is_leave_out(&args) {
+    if is_leave_out(args) {
         return Some(quote!(#head #body));
     }
     let parsed = Args::parse(args.clone(), diag);
     parsed.check_container(diag);
     let krate = parsed.krate.map_or_else(|| quote!(::tracer), |path| quote!(#path));
-    let attribute = Attribute { krate: &krate, args: &args };
+    let attribute = Attribute { krate: &krate, args };
     diag.is_empty().then(|| container::push_down(kind, head, body, &attribute))
 }
 

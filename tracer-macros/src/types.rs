@@ -21,33 +21,31 @@ pub(crate) enum Returned {
 impl Returned {
     pub(crate) fn of(output: &ReturnType) -> Self {
         let ReturnType::Type(_, ty) = output else { return Self::Infallible };
+        if is_infallible(ty) {
+            return Self::Infallible;
+        }
         match plain(ty) {
             Type::Never(_) => Self::Never,
-            Type::Tuple(_)
-            | Type::Array(_)
-            | Type::Reference(_)
-            | Type::Ptr(_)
-            | Type::FnPtr(_) => Self::Infallible,
             Type::ImplTrait(ty) => future_output(&ty.bounds).map_or(Self::Value, Self::Future),
-            Type::Path(path) if path.qself.is_none() => {
-                if path
-                    .path
-                    .get_ident()
-                    .is_some_and(|name| PRIMITIVES.iter().any(|known| name == known))
-                {
-                    return Self::Infallible;
-                }
-                boxed_output(ty).map_or(Self::Value, Self::BoxedFuture)
-            }
+            Type::Path(path) if path.qself.is_none() => boxed_output(ty).map_or(Self::Value, Self::BoxedFuture),
             _ => Self::Value,
         }
     }
 }
 
 const PRIMITIVES: [&str; 16] = [
-    "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32",
-    "u64", "u128", "usize",
+    "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128",
+    "usize",
 ];
+
+/// Whether the type cannot be a `Result`, whatever is in scope: its tokens are not a name, or that of a primitive.
+pub(crate) fn is_infallible(ty: &Type) -> bool {
+    match plain(ty) {
+        Type::Tuple(_) | Type::Array(_) | Type::Reference(_) | Type::Ptr(_) | Type::FnPtr(_) => true,
+        Type::Path(path) => path.path.get_ident().is_some_and(|name| PRIMITIVES.iter().any(|known| name == known)),
+        _ => false,
+    }
+}
 
 /// A type without the parentheses and invisible delimiters around it.
 pub(crate) fn plain(ty: &Type) -> &Type {
@@ -69,9 +67,7 @@ fn future_output(bounds: &Punctuated<TypeParamBound, Token![+]>) -> Option<Box<T
             "Future" => {
                 let PathArguments::AngleBracketed(args) = &last.arguments else { return None };
                 output = args.args.iter().find_map(|arg| match arg {
-                    GenericArgument::AssocType(assoc) if assoc.ident == "Output" => {
-                        Some(Box::new(assoc.ty.clone()))
-                    }
+                    GenericArgument::AssocType(assoc) if assoc.ident == "Output" => Some(Box::new(assoc.ty.clone())),
                     _ => None,
                 });
             }
@@ -132,7 +128,7 @@ fn erase(ty: &mut Type) -> bool {
         Type::Array(it) => erase(&mut it.elem),
         Type::Slice(it) => erase(&mut it.elem),
         Type::Ptr(it) => erase(&mut it.elem),
-        Type::Tuple(it) => it.elems.iter_mut().fold(false, |found, elem| erase(elem) || found),
+        Type::Tuple(it) => it.elems.iter_mut().map(erase).filter(|&found| found).count() > 0,
         Type::Path(it) => {
             let mut found = false;
             for segment in &mut it.path.segments {
@@ -173,9 +169,19 @@ fn erase(ty: &mut Type) -> bool {
 pub(crate) fn may_be_context(ty: &Type) -> bool {
     match plain(ty) {
         Type::Reference(reference) => may_be_context(&reference.elem),
-        Type::Path(path) => path.path.segments.last().is_some_and(|last| {
-            last.ident == "Context" && matches!(last.arguments, PathArguments::None)
-        }),
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .is_some_and(|last| last.ident == "Context" && matches!(last.arguments, PathArguments::None)),
         _ => false,
     }
+}
+
+/// Where the argument of a `Result<T, E>` is written.
+pub(crate) fn result_argument(ty: &Type, index: usize) -> Option<Span> {
+    let Type::Path(path) = plain(ty) else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == "Result")?;
+    let PathArguments::AngleBracketed(args) = &last.arguments else { return None };
+    args.args.iter().nth(index).map(syn::spanned::Spanned::span)
 }

@@ -3,7 +3,7 @@
 //! An edge joins two consecutive steps of an env: `a -> b` allows the enter of `b` right after the enter or the
 //! exit of `a`, `a !> b` right after the error of `a`. Steps of nodes outside the flow do not count.
 
-/// A flow as `flow!` declared it. At most 64 × `words` nodes, row-major bit matrices.
+/// A flow as `flow!` declared it; one without edges allows everything. At most 64 × `words` nodes, row-major bit matrices.
 #[derive(Debug)]
 pub struct FlowTable {
     /// The name of the module.
@@ -42,11 +42,6 @@ impl FlowTable {
         let word = usize::from(row) * self.words + usize::from(column) / 64;
         matrix.get(word).is_some_and(|word| word >> (column % 64) & 1 == 1)
     }
-
-    /// A flow without any edge only declares names.
-    fn is_checked(&self) -> bool {
-        self.then.iter().chain(self.after_error).any(|row| *row != 0)
-    }
 }
 
 /// A missing edge.
@@ -72,7 +67,7 @@ pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Missing> {
         Some(pred) => *pred = here,
         None => flows.push(here),
     }
-    (!allowed && flow.is_checked()).then_some(Missing { from })
+    (!allowed).then_some(Missing { from })
 }
 
 /// Takes the exit or error of `node`.

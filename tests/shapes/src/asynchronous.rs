@@ -166,9 +166,7 @@ pub fn returns_future_borrowing<'a>(text: &'a str) -> impl Future<Output = usize
 }
 
 #[traced_node]
-pub fn returns_future_pattern(
-    (a, b): (u32, u32),
-) -> impl std::future::Future<Output = Result<u32, String>> {
+pub fn returns_future_pattern((a, b): (u32, u32)) -> impl std::future::Future<Output = Result<u32, String>> {
     std::future::ready(Ok(a + b))
 }
 
@@ -215,10 +213,7 @@ pub async fn temporaries(shared: Arc<Mutex<Vec<u8>>>) -> Option<u8> {
 }
 
 #[traced_node]
-pub async fn conditional(
-    #[cfg(any())] missing: Missing,
-    #[cfg(all())] present: u32,
-) -> Result<u32, String> {
+pub async fn conditional(#[cfg(any())] missing: Missing, #[cfg(all())] present: u32) -> Result<u32, String> {
     Ok(present)
 }
 

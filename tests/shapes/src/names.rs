@@ -12,10 +12,7 @@ pub mod no_prelude {
     }
 
     #[::tracer::traced_node(record, err = display)]
-    pub async fn asynchronous(
-        n: u32,
-        (a, _): (u32, u8),
-    ) -> ::core::result::Result<u32, ::std::string::String> {
+    pub async fn asynchronous(n: u32, (a, _): (u32, u8)) -> ::core::result::Result<u32, ::std::string::String> {
         ::core::result::Result::Ok(n + a)
     }
 
@@ -104,12 +101,7 @@ pub mod locals {
     use tracer::traced_node;
 
     #[traced_node]
-    pub fn frame(
-        __tracer_frame: u32,
-        __tracer_result: u32,
-        __arg0: u32,
-        (site, _): (u32, u32),
-    ) -> Option<u32> {
+    pub fn frame(__tracer_frame: u32, __tracer_result: u32, __arg0: u32, (site, _): (u32, u32)) -> Option<u32> {
         let __tracer_value = __tracer_frame + __tracer_result + __arg0 + site;
         Some(__tracer_value)
     }

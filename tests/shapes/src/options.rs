@@ -27,24 +27,14 @@ pub fn off(mut n: u32, (a, b): (u32, u32)) -> Result<u32, String> {
 }
 
 #[traced_node("values", record, skip(secret), redact(order.card, text))]
-pub fn values(
-    order: &Order,
-    secret: Secret,
-    text: &str,
-    (a, b): (u32, &u32),
-    mut n: u32,
-) -> Result<u32, String> {
+pub fn values(order: &Order, secret: Secret, text: &str, (a, b): (u32, &u32), mut n: u32) -> Result<u32, String> {
     drop(secret);
     n += a + *b;
     Ok(n + order.id + text.len() as u32)
 }
 
 #[traced_node(record(order, a, ret))]
-pub async fn some_values(
-    order: Order,
-    (a, _): (u32, Secret),
-    secret: Secret,
-) -> Result<Order, Secret> {
+pub async fn some_values(order: Order, (a, _): (u32, Secret), secret: Secret) -> Result<Order, Secret> {
     if a == 0 { Err(secret) } else { Ok(order) }
 }
 
@@ -76,11 +66,7 @@ impl Order {
 }
 
 #[traced_node(record)]
-pub fn generic_values<T: Serialize, U>(
-    a: &T,
-    b: impl Serialize,
-    #[cfg(all())] c: u32,
-) -> Option<U> {
+pub fn generic_values<T: Serialize, U>(a: &T, b: impl Serialize, #[cfg(all())] c: u32) -> Option<U> {
     let _ = (a, b, c);
     None
 }
@@ -157,10 +143,7 @@ pub async fn async_owned(ctx: Context) -> Context {
 }
 
 #[traced_node]
-pub fn foreign_context(
-    context: &mut other::Context,
-    cx: &mut std::task::Context<'_>,
-) -> Option<u32> {
+pub fn foreign_context(context: &mut other::Context, cx: &mut std::task::Context<'_>) -> Option<u32> {
     let _ = cx;
     context.0.checked_add(1)
 }

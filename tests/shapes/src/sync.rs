@@ -295,10 +295,7 @@ pub fn returns_higher_ranked() -> Box<dyn for<'a> Fn(&'a str) -> &'a str> {
 }
 
 #[traced_node]
-pub fn argument_attributes(
-    #[allow(unused_variables)] a: u32,
-    #[allow(unused_mut)] mut b: u32,
-) -> Result<u32, ()> {
+pub fn argument_attributes(#[allow(unused_variables)] a: u32, #[allow(unused_mut)] mut b: u32) -> Result<u32, ()> {
     Ok(b)
 }
 
@@ -312,18 +309,7 @@ pub fn conditional(
 }
 
 #[traced_node]
-pub fn many(
-    a: u8,
-    b: u8,
-    c: u8,
-    d: u8,
-    e: u8,
-    f: u8,
-    g: u8,
-    h: u8,
-    mut i: u8,
-    (j, _): (u8, String),
-) -> Option<u8> {
+pub fn many(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, mut i: u8, (j, _): (u8, String)) -> Option<u8> {
     i += a + b + c + d + e + f + g + h + j;
     Some(i)
 }
@@ -344,17 +330,7 @@ pub fn tail_temporary_plain(shared: Mutex<Vec<u8>>) -> usize {
 }
 
 #[traced_node]
-pub fn many_temporaries(
-    a: u8,
-    b: u8,
-    c: u8,
-    d: u8,
-    e: u8,
-    f: u8,
-    g: u8,
-    h: u8,
-    shared: Mutex<Vec<u8>>,
-) -> Option<u8> {
+pub fn many_temporaries(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8, shared: Mutex<Vec<u8>>) -> Option<u8> {
     let _ = [a, b, c, d, e, f, g, h];
     shared.lock().unwrap().pop()
 }
@@ -398,10 +374,7 @@ pub fn unbounded_error(n: Opaque) -> Result<(), Opaque> {
 pub struct Opaque;
 
 #[traced_node]
-pub fn dyn_argument(
-    f: &mut dyn FnMut(u32),
-    it: Box<dyn Iterator<Item = u32> + '_>,
-) -> Result<(), String> {
+pub fn dyn_argument(f: &mut dyn FnMut(u32), it: Box<dyn Iterator<Item = u32> + '_>) -> Result<(), String> {
     it.for_each(|n| f(n));
     Ok(())
 }

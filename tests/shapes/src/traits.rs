@@ -68,28 +68,19 @@ impl AsyncShop for String {
 }
 
 pub trait ByHand {
-    fn boxed<'a>(
-        &'a self,
-        n: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<u32, String>> + Send + 'a>>;
+    fn boxed<'a>(&'a self, n: u32) -> Pin<Box<dyn Future<Output = Result<u32, String>> + Send + 'a>>;
 }
 
 impl ByHand for u32 {
     #[traced_node]
-    fn boxed<'a>(
-        &'a self,
-        n: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<u32, String>> + Send + 'a>> {
+    fn boxed<'a>(&'a self, n: u32) -> Pin<Box<dyn Future<Output = Result<u32, String>> + Send + 'a>> {
         Box::pin(async move { Ok(n + *self) })
     }
 }
 
 impl ByHand for String {
     #[traced_node]
-    fn boxed<'a>(
-        &'a self,
-        n: u32,
-    ) -> Pin<Box<dyn Future<Output = Result<u32, String>> + Send + 'a>> {
+    fn boxed<'a>(&'a self, n: u32) -> Pin<Box<dyn Future<Output = Result<u32, String>> + Send + 'a>> {
         if n == 0 {
             return Box::pin(std::future::ready(Ok(1)));
         }
@@ -184,10 +175,7 @@ impl Future for Below {
     type Output = Result<u32, String>;
 
     #[traced_node]
-    fn poll(
-        self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
         cx.waker().wake_by_ref();
         std::task::Poll::Ready(Ok(1))
     }

@@ -74,18 +74,9 @@ impl Graph {
             return index;
         }
         if let Err(bad) = name::check(&name) {
-            match bad.help {
-                Some(help) => diag.error_with_help(ident.span(), bad.message, help),
-                None => diag.error(ident.span(), bad.message),
-            }
+            bad.report(ident.span(), diag);
         }
-        self.nodes.push(Node {
-            ident: ident.clone(),
-            name,
-            attrs: Vec::new(),
-            entry: false,
-            shared: false,
-        });
+        self.nodes.push(Node { ident: ident.clone(), name, attrs: Vec::new(), entry: false, shared: false });
         self.nodes.len() - 1
     }
 
@@ -129,8 +120,7 @@ impl Graph {
                 continue;
             };
             let (from, to) = (&self.nodes[edge.from].name, &self.nodes[edge.to].name);
-            let mut cycle: Vec<&str> =
-                path.iter().map(|&node| self.nodes[node].name.as_str()).collect();
+            let mut cycle: Vec<&str> = path.iter().map(|&node| self.nodes[node].name.as_str()).collect();
             cycle.push(to);
             let arrow = edge.kind.arrow();
             diag.error_with_help(
@@ -178,12 +168,8 @@ impl Graph {
             let Some(edge) = next else { break };
             reached[edge.to] = true;
         }
-        let entries: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|node| node.entry)
-            .map(|node| format!("`{}`", node.name))
-            .collect();
+        let entries: Vec<String> =
+            self.nodes.iter().filter(|node| node.entry).map(|node| format!("`{}`", node.name)).collect();
         for (index, node) in self.nodes.iter().enumerate().filter(|&(index, _)| !reached[index]) {
             // Of an unreachable part only its beginnings are reported.
             let led_to = self.edges.iter().any(|edge| edge.to == index && edge.from != index);
@@ -192,11 +178,7 @@ impl Graph {
             }
             diag.error_with_help(
                 node.ident.span(),
-                format_args!(
-                    "nothing leads to `{}`: it cannot be reached from {}",
-                    node.name,
-                    entries.join(", ")
-                ),
+                format_args!("nothing leads to `{}`: it cannot be reached from {}", node.name, entries.join(", ")),
                 format_args!("add an edge to it, or mark it: `entry {};`", node.name),
             );
         }

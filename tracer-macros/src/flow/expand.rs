@@ -1,5 +1,7 @@
 //! Writes a flow: a module with one unit struct per node, and beside it, where it is not offered as a node, the rest.
 
+use std::fmt::Write;
+
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
@@ -8,8 +10,7 @@ use super::parse::{EdgeKind, Flow};
 
 pub(crate) fn flow(krate: &TokenStream, flow: &Flow, graph: &Graph, sound: bool) -> TokenStream {
     let Flow { attrs, vis, name, .. } = flow;
-    let structs =
-        graph.nodes.iter().enumerate().map(|(index, node)| declared(flow, graph, index, node));
+    let structs = graph.nodes.iter().enumerate().map(|(index, node)| declared(flow, graph, index, node));
     let module = quote! {
         #(#attrs)*
         #[allow(non_camel_case_types, dead_code, unreachable_pub, clippy::pub_use)]
@@ -58,16 +59,14 @@ fn declared(flow: &Flow, graph: &Graph, index: usize, node: &Node) -> TokenStrea
 
 fn doc(flow: &Flow, graph: &Graph, index: usize, node: &Node) -> String {
     let names = |edges: Vec<usize>| -> Vec<String> {
-        edges.into_iter().map(|node| format!("[`{0}`]({0})", graph.nodes[node].name)).collect()
+        edges.into_iter().map(|node| format!("`{}`", graph.nodes[node].name)).collect()
     };
-    let before: Vec<usize> =
-        graph.edges.iter().filter(|edge| edge.to == index).map(|edge| edge.from).collect();
-    let after: Vec<usize> =
-        graph.edges.iter().filter(|edge| edge.from == index).map(|edge| edge.to).collect();
+    let before: Vec<usize> = graph.edges.iter().filter(|edge| edge.to == index).map(|edge| edge.from).collect();
+    let after: Vec<usize> = graph.edges.iter().filter(|edge| edge.from == index).map(|edge| edge.to).collect();
     let mut doc = format!("Node `{}` of flow `{}`.", node.name, flow.name);
     for (word, nodes) in [("Before", before), ("After", after)] {
         if !nodes.is_empty() {
-            doc += &format!(" {word} it: {}.", names(nodes).join(", "));
+            let _ = write!(doc, " {word} it: {}.", names(nodes).join(", "));
         }
     }
     doc
@@ -95,7 +94,8 @@ fn table(krate: &TokenStream, flow: &Flow, graph: &Graph) -> TokenStream {
         bits
     };
     let then = matrix(&|kind| kind != EdgeKind::AfterError);
-    let after_error = matrix(&|kind| kind == EdgeKind::AfterError);
+    // A loop that is meant is most often a retry.
+    let after_error = matrix(&|kind| kind != EdgeKind::Then);
     let mut entry = vec![if free { u64::MAX } else { 0 }; words];
     for (index, _) in graph.nodes.iter().enumerate().filter(|(_, node)| node.entry) {
         entry[index / 64] |= 1 << (index % 64);
@@ -120,11 +120,7 @@ fn table(krate: &TokenStream, flow: &Flow, graph: &Graph) -> TokenStream {
         }
     });
     let claimed = (!flow.open).then(|| {
-        let checks = graph
-            .nodes
-            .iter()
-            .filter(|node| !node.shared)
-            .map(|node| claimed(&private, flow, node));
+        let checks = graph.nodes.iter().filter(|node| !node.shared).map(|node| claimed(&private, flow, node));
         quote!(#(#checks)*)
     });
     quote! {
@@ -150,22 +146,22 @@ fn claimed(private: &TokenStream, flow: &Flow, node: &Node) -> TokenStream {
     let written = format!("{}::{}", flow.name, node.name);
     let message = format!("node `{written}` is declared, but no function in this crate is it");
     if flow.partial {
-        let claimed = Ident::new("claimed", at);
+        let unclaimed = Ident::new("unclaimed", at);
         return quote_spanned! {at=>
             const _: () = {
                 struct Node<N>(::core::marker::PhantomData<N>);
                 #[allow(dead_code)]
                 impl<N: #private::OneFunctionPerNode> Node<N> {
-                    fn #claimed() {}
+                    fn #unclaimed() {}
                 }
                 trait Missing {
                     #[deprecated(note = #message)]
-                    fn #claimed() {}
+                    fn #unclaimed() {}
                 }
                 impl<N> Missing for Node<N> {}
                 #[allow(dead_code)]
                 fn ask() {
-                    Node::<#path>::#claimed();
+                    Node::<#path>::#unclaimed();
                 }
             };
         };

@@ -13,8 +13,7 @@ pub(crate) fn flow(input: TokenStream) -> TokenStream {
     let diag = Diag::default();
     let input = parse::Input::parse(input, &diag);
     let mut output = TokenStream::new();
-    let graphs: Vec<check::Graph> =
-        input.flows.iter().map(|flow| check::Graph::new(flow, &diag)).collect();
+    let graphs: Vec<check::Graph> = input.flows.iter().map(|flow| check::Graph::new(flow, &diag)).collect();
     let sound = diag.is_empty();
     for (flow, graph) in input.flows.iter().zip(&graphs) {
         output.extend(expand::flow(&input.krate, flow, graph, sound));

@@ -1,6 +1,6 @@
 //! The grammar: `[vis] [open] [partial] name { [///] [entry] [shared] a -> b !> c ~> a; .. }`.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
@@ -103,9 +103,7 @@ fn flow(stream: ParseStream<'_>, diag: &Diag) -> syn::Result<Flow> {
         name = stream.call(ident)?;
     }
     if !stream.peek(syn::token::Brace) {
-        return Err(
-            stream.error("expected the nodes of the flow: `{ parse -> validate -> send; }`")
-        );
+        return Err(stream.error("expected the nodes of the flow: `{ parse -> validate -> send; }`"));
     }
     let body;
     syn::braced!(body in stream);
@@ -117,7 +115,7 @@ fn flow(stream: ParseStream<'_>, diag: &Diag) -> syn::Result<Flow> {
                 diag.push(error);
                 // One mistake is one error: go on behind the statement.
                 while !body.is_empty() && !body.peek(Token![;]) {
-                    let _ = body.parse::<proc_macro2::TokenTree>();
+                    let _ = body.parse::<TokenTree>();
                 }
             }
         }
@@ -169,10 +167,17 @@ fn chain(body: ParseStream<'_>) -> syn::Result<Chain> {
 
 fn wrong_arrow(body: ParseStream<'_>) -> syn::Error {
     const HELP: &str = "help: `->` then, `!>` after an error, `~>` again, `;` ends the statement";
-    let found = match body.fork().parse::<proc_macro2::TokenTree>() {
-        Ok(token) => token.to_string(),
-        Err(_) => String::new(),
-    };
+    let ahead = body.fork();
+    let mut found = String::new();
+    while let Ok(token) = ahead.parse::<TokenTree>() {
+        found += &token.to_string();
+        if !matches!(&token, TokenTree::Punct(punct) if punct.spacing() == Spacing::Joint) {
+            if matches!(token, TokenTree::Ident(_)) {
+                return body.error(format!("expected an arrow or `;` before `{found}`\n\n{HELP}"));
+            }
+            break;
+        }
+    }
     body.error(format!("no edge is written `{found}`\n\n{HELP}"))
 }
 

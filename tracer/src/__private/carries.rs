@@ -51,18 +51,21 @@ pub trait Carries {
     fn context(&self) -> Option<&Context>;
 }
 
+#[diagnostic::do_not_recommend]
 impl Carries for Context {
     fn context(&self) -> Option<&Context> {
         Some(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Carries for &Context {
     fn context(&self) -> Option<&Context> {
         Some(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Carries for &mut Context {
     fn context(&self) -> Option<&Context> {
         Some(self)

@@ -93,7 +93,7 @@ impl<T> JudgeWithoutText for Probe<'_, T> {
 /// `err = display`: a `Result` whose error has a text for people.
 #[diagnostic::on_unimplemented(
     message = "`err = display` needs a `Result` whose error implements `Display`, this is `{Self}`",
-    label = "its error has no text for people",
+    label = "expected `Result<_, E>` with `E: Display`",
     note = "implement `std::fmt::Display` for the error, write `err = debug`, or leave `err` out: the best text there is \
             will be recorded"
 )]
@@ -112,7 +112,7 @@ impl<T, E: Display> DisplayErr for Result<T, E> {
 /// `err = debug`: a `Result` whose error has a text for developers.
 #[diagnostic::on_unimplemented(
     message = "`err = debug` needs a `Result` whose error implements `Debug`, this is `{Self}`",
-    label = "its error has no text for developers",
+    label = "expected `Result<_, E>` with `E: Debug`",
     note = "derive `Debug` for the error, write `err = display`, or leave `err` out: the best text there is will be \
             recorded"
 )]

@@ -16,8 +16,8 @@ use proptest::prelude::*;
 use tracer::{Cause, Note, NoteRecord, Record, Status, TraceState};
 
 use crate::check::{self, Finished};
-use crate::random;
 use crate::nodes::{Failed, NAMES, SITES, call, call_async};
+use crate::random;
 
 type FrameNo = usize;
 type LineNo = usize;
@@ -381,10 +381,13 @@ impl Puppets {
         let done = Rc::new(RefCell::new(None));
         let slot = done.clone();
         let (mut future, at) = self.running.swap_remove(place);
-        let polled = self.poll(&mut future, Box::new(move || {
-            slot.replace(Some(work()));
-            Poll::Pending
-        }));
+        let polled = self.poll(
+            &mut future,
+            Box::new(move || {
+                slot.replace(Some(work()));
+                Poll::Pending
+            }),
+        );
         assert!(matches!(polled, Ok(Poll::Pending)));
         self.running.push((future, at));
         let last = self.running.len() - 1;
