@@ -647,7 +647,7 @@ fn a_flow_is_a_module_of_nodes_and_a_table() {
                     nodes: &["parse", "send", "reject"],
                     words: 1usize,
                     then: &[2u64, 2u64, 0u64],
-                    after_error: &[4u64, 0u64, 0u64],
+                    after_error: &[4u64, 2u64, 0u64],
                     entry: &[1u64],
                 };
                 impl ::tracer::__private::Declared for webhook::parse {
