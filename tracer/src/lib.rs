@@ -90,7 +90,7 @@ pub mod __private;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use context::{Context, ContextToken};
 pub use guard::{GuardError, GuardErrorKind};
-pub use id::{EnvId, FrameId, ParseFrameIdError, ParseIdError, TraceId};
+pub use id::{EnvId, FrameId, ParseFrameIdError, ParseIdError, Random, TraceId};
 pub use lines::{Branch, branch, carry, carry_fn, current_trace_id};
 pub use node::{NAME_LEN_MAX, NameError, RESERVED, check_name};
 pub use record::{Cause, EnvRecord, ErrorKind, ErrorRecord, Note, NoteRecord, Record, SCHEMA, StepRecord};

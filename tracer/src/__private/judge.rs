@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fmt::{Debug, Display};
 use std::ops::Deref;
 
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Failure, Outcome, text};
 
 /// A returned value.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ impl<T, E: Error> Judge for &&&&&Probe<'_, Result<T, E>> {
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(Some(error.to_string()), chain(error.source())),
+            Err(error) => failed::<E>(text(format_args!("{error}")), chain(error.source())),
         }
     }
 }
@@ -34,7 +34,7 @@ impl<T, E: Deref<Target: DynError>> Judge for &&&&Probe<'_, Result<T, E>> {
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(Some(error.text()), error.causes()),
+            Err(error) => failed::<E>(error.text(), error.causes()),
         }
     }
 }
@@ -43,7 +43,7 @@ impl<T, E: Display> Judge for &&&Probe<'_, Result<T, E>> {
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(Some(error.to_string()), Vec::new()),
+            Err(error) => failed::<E>(text(format_args!("{error}")), Vec::new()),
         }
     }
 }
@@ -52,7 +52,7 @@ impl<T, E: Debug> Judge for &&Probe<'_, Result<T, E>> {
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(Some(format!("{error:?}")), Vec::new()),
+            Err(error) => failed::<E>(text(format_args!("{error:?}")), Vec::new()),
         }
     }
 }
@@ -147,7 +147,7 @@ pub fn judged<R: ?Sized>(value: &R, failed: bool, outcome: impl FnOnce() -> Outc
 /// The targets of `anyhow::Error`, `Box<dyn Error>` and their like: errors by what they lend, not by what they are.
 pub trait DynError {
     /// Its text.
-    fn text(&self) -> String;
+    fn text(&self) -> Option<String>;
     /// The texts of its sources, nearest first.
     fn causes(&self) -> Vec<String>;
 }
@@ -155,8 +155,8 @@ pub trait DynError {
 macro_rules! dyn_errors {
     ($($ty:ty),*) => {$(
         impl DynError for $ty {
-            fn text(&self) -> String {
-                self.to_string()
+            fn text(&self) -> Option<String> {
+                text(format_args!("{self}"))
             }
 
             fn causes(&self) -> Vec<String> {
@@ -172,7 +172,8 @@ dyn_errors!(dyn Error + '_, dyn Error + Send + '_, dyn Error + Send + Sync + '_)
 const CHAIN_MAX: usize = 32;
 
 fn chain(first: Option<&(dyn Error + 'static)>) -> Vec<String> {
-    std::iter::successors(first, |&error| error.source()).take(CHAIN_MAX).map(ToString::to_string).collect()
+    let errors = std::iter::successors(first, |&error| error.source()).take(CHAIN_MAX);
+    errors.map_while(|error| text(format_args!("{error}"))).collect()
 }
 
 #[cold]

@@ -35,7 +35,7 @@ pub(crate) enum Source {
 impl Trace {
     pub(crate) fn new(tracer: Tracer, source: Source) -> Self {
         Self {
-            id: TraceId::random(),
+            id: TraceId::random(tracer.random()),
             tracer,
             source,
             envs: AtomicU32::new(0),
@@ -46,7 +46,7 @@ impl Trace {
 
     /// Makes it a new trace of the same tracer.
     pub(crate) fn renew(&mut self, source: Source) {
-        self.id = TraceId::random();
+        self.id = TraceId::random(self.tracer.random());
         self.source = source;
         *self.envs.get_mut() = 0;
         *self.holds.get_mut() = 0;
@@ -54,7 +54,7 @@ impl Trace {
     }
 
     pub(crate) fn next_env(&self) -> (EnvId, u32) {
-        (EnvId::random(), self.next_ordinal())
+        (EnvId::random(self.tracer.random()), self.next_ordinal())
     }
 
     pub(crate) fn next_ordinal(&self) -> u32 {

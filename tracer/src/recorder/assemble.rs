@@ -180,7 +180,7 @@ impl Assembler {
         };
         let elsewhere = self.traces.get(&trace)?.envs.iter().rev().copied();
         let forks = std::iter::once(event.env).chain(elsewhere).find_map(|env| self.forks_above(env).find(fits))?;
-        Some(forks.iter().map(|number| format!("fork#{number}/")).collect())
+        Some(forks.iter().map(ToString::to_string).map(|number| ["fork#", &number, "/"].concat()).collect())
     }
 
     /// What may lead from a frame to the beginning of an env: its fork, the fork that this was made in and its, …

@@ -345,10 +345,11 @@ const fn error_code(kind: ErrorKind) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::AnyRandom;
 
     #[test]
     fn entries_read_back_what_was_written() {
-        let env = EnvId::random();
+        let env = EnvId::random(&AnyRandom::System);
         let (frame, parent) = (FrameId::new(3, 9), Some(FrameId::new(0, 1)));
         let tail = Tail::new(u32::MAX, true);
         let mut entry = Entry::step(env, 1 << 43, 1_048_575, frame, parent, u64::MAX - 1, tail.enter(true));
@@ -379,9 +380,9 @@ mod tests {
         for status in [Status::Enter, Status::Exit, Status::Error] {
             assert_eq!(Entry::manual(env, 1, status).step_status(), Some(status));
         }
-        let trace = TraceId::random();
+        let trace = TraceId::random(&AnyRandom::System);
         for cause in Cause::ALL {
-            let parent = Some((EnvId::random(), 12));
+            let parent = Some((EnvId::random(&AnyRandom::System), 12));
             let event = EnvEvent { ticks: 1, seq: 2, env, trace, cause, parent, site: 5, fork: 3 };
             assert_eq!(Entry::env(&event).event(), Some(Event::Env(event)));
         }
