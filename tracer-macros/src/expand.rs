@@ -12,8 +12,8 @@ use crate::args::path_span;
 use crate::model::{
     Claim, ContextFrom, Form, Node, NodeName, Param, Receiver, Recorded, RecordedValue, Ret, Start, Text, is_lint,
 };
-use crate::tail;
 use crate::types::{is_infallible, result_argument, without_impl};
+use crate::{pattern, tail};
 
 /// Arguments that `call0` to `call8` take.
 const ARGS_MAX: usize = 8;
@@ -96,7 +96,11 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
     sig.asyncness = None;
     sig.output = ReturnType::Default;
     let sig = signature_of(node, sig, Some(&output));
-    with_doc(node, function(node, &sig, &quote!(#site #traced)))
+    // `async fn` may say `#[must_use]`; a function that returns a future says it twice.
+    let must_use = node.function.attrs.iter().any(|attr| attr.path().is_ident("must_use"));
+    let twice = must_use.then(|| quote!(#[allow(clippy::double_must_use)]));
+    let function = function(node, &sig, &quote!(#site #traced));
+    with_doc(node, quote!(#twice #function))
 }
 
 fn future(node: &Node, output: &Type) -> TokenStream {
@@ -420,7 +424,9 @@ fn bindings(node: &Node) -> TokenStream {
         let Param { outer, pat, cfgs, lints, .. } = param;
         // What a pattern leaves unbound is dropped with its parameter, so the parameter has to move too.
         let whole = (!matches!(pat, Pat::Ident(_))).then(|| quote!(#(#cfgs)* let #outer = #outer;));
-        let bind = (!matches!(pat, Pat::Wild(_))).then(|| quote!(#(#cfgs)* #(#lints)* let #pat = #outer;));
+        let unused =
+            pattern::starts_with_underscore(pat).then(|| quote!(#[allow(clippy::no_effect_underscore_binding)]));
+        let bind = (!matches!(pat, Pat::Wild(_))).then(|| quote!(#(#cfgs)* #(#lints)* #unused let #pat = #outer;));
         quote!(#whole #bind)
     };
     node.params.iter().map(binding).collect()

@@ -7,6 +7,11 @@ pub(crate) fn is_plain(pat: &PatIdent) -> bool {
     pat.by_ref.is_none() && pat.subpat.is_none() && !pat.ident.to_string().starts_with('_')
 }
 
+/// A name like `_unused`.
+pub(crate) fn starts_with_underscore(pat: &Pat) -> bool {
+    matches!(pat, Pat::Ident(pat) if pat.ident.to_string().starts_with('_'))
+}
+
 /// The names that the pattern binds, in order.
 pub(crate) fn bindings(pat: &Pat) -> Vec<Ident> {
     let mut names = Vec::new();
