@@ -16,8 +16,8 @@ use proptest::prelude::*;
 use tracer::{Cause, Note, NoteRecord, Record, Status, TraceState};
 
 use crate::check::{self, Finished};
-use crate::random;
 use crate::nodes::{Failed, NAMES, SITES, call, call_async};
+use crate::random;
 
 type FrameNo = usize;
 type LineNo = usize;
@@ -381,10 +381,13 @@ impl Puppets {
         let done = Rc::new(RefCell::new(None));
         let slot = done.clone();
         let (mut future, at) = self.running.swap_remove(place);
-        let polled = self.poll(&mut future, Box::new(move || {
-            slot.replace(Some(work()));
-            Poll::Pending
-        }));
+        let polled = self.poll(
+            &mut future,
+            Box::new(move || {
+                slot.replace(Some(work()));
+                Poll::Pending
+            }),
+        );
         assert!(matches!(polled, Ok(Poll::Pending)));
         self.running.push((future, at));
         let last = self.running.len() - 1;
@@ -455,7 +458,7 @@ fn apply(op: &Op, model: &mut Model, puppets: &mut Puppets) {
         }
         Op::Forget { call } if !puppets.calls.is_empty() => {
             let call = call % puppets.calls.len();
-            puppets.calls.remove(call);
+            drop(puppets.calls.remove(call));
         }
         Op::End { frame, place, how } if !puppets.running.is_empty() => {
             let frame = frame % puppets.running.len();
@@ -491,7 +494,7 @@ fn apply(op: &Op, model: &mut Model, puppets: &mut Puppets) {
         Op::Prune { branch } => {
             let mut branches = (0..puppets.running.len()).filter(|at| matches!(puppets.running[*at].1, At::Base(_)));
             if let Some(branch) = branches.nth(branch) {
-                puppets.running.remove(branch);
+                drop(puppets.running.remove(branch));
             }
         }
         Op::Nest { place, ref calls } => {
