@@ -130,7 +130,8 @@ impl ThreadLane {
         self.end = self.next + SEQ_BLOCK;
     }
 
-    /// A number for the beginning of something new: above all that other threads have taken blocks for.
+    /// A number for the beginning of something new, or the end of it all: above all that other threads have taken
+    /// blocks for.
     fn seq_now(&mut self) -> u64 {
         let taken = self.tracer.seq_counter().load(Ordering::Relaxed) + 1;
         if taken != self.end {
@@ -201,12 +202,16 @@ impl ThreadLane {
     }
 
     pub(crate) fn over(&mut self, trace: TraceId, after: u64) {
-        let seq = self.seq(after);
+        // After every record of the trace, also those that other threads made.
+        let seq = self.seq_now();
+        debug_assert!(seq > after, "a number taken now is above all that were given out");
         self.lane.write(&Entry::over(trace, seq));
     }
 
     pub(crate) fn resumed(&mut self, trace: TraceId, after: u64) {
-        let seq = self.seq(after);
+        // After the entry that says the trace is over, whichever thread made it.
+        let seq = self.seq_now();
+        debug_assert!(seq > after, "a number taken now is above all that were given out");
         self.lane.write(&Entry::resumed(trace, seq));
     }
 

@@ -7,5 +7,6 @@
 mod check;
 mod model;
 mod nodes;
+mod programs;
 mod random;
 mod recorders;

@@ -458,7 +458,7 @@ fn apply(op: &Op, model: &mut Model, puppets: &mut Puppets) {
         }
         Op::Forget { call } if !puppets.calls.is_empty() => {
             let call = call % puppets.calls.len();
-            puppets.calls.remove(call);
+            drop(puppets.calls.remove(call));
         }
         Op::End { frame, place, how } if !puppets.running.is_empty() => {
             let frame = frame % puppets.running.len();
@@ -494,7 +494,7 @@ fn apply(op: &Op, model: &mut Model, puppets: &mut Puppets) {
         Op::Prune { branch } => {
             let mut branches = (0..puppets.running.len()).filter(|at| matches!(puppets.running[*at].1, At::Base(_)));
             if let Some(branch) = branches.nth(branch) {
-                puppets.running.remove(branch);
+                drop(puppets.running.remove(branch));
             }
         }
         Op::Nest { place, ref calls } => {
