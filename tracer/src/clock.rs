@@ -71,12 +71,32 @@ pub(crate) enum AnyClock {
     Other(Arc<dyn Clock>),
 }
 
-impl AnyClock {
+/// Reads a clock with as little ado as it allows.
+#[derive(Clone)]
+pub(crate) enum Ticks {
+    /// The time stamp counter.
+    Counter,
+    System,
+    Other(Arc<dyn Clock>),
+}
+
+impl Ticks {
     #[inline]
-    pub(crate) fn ticks(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         match self {
+            Self::Counter => system::counter(),
             Self::System => system::ticks(),
             Self::Other(clock) => clock.ticks(),
+        }
+    }
+}
+
+impl AnyClock {
+    pub(crate) fn ticker(&self) -> Ticks {
+        match self {
+            Self::System if system::is_counter() => Ticks::Counter,
+            Self::System => Ticks::System,
+            Self::Other(clock) => Ticks::Other(clock.clone()),
         }
     }
 
@@ -90,6 +110,14 @@ impl AnyClock {
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
 mod system {
+    pub(super) fn is_counter() -> bool {
+        false
+    }
+
+    pub(super) fn counter() -> u64 {
+        0
+    }
+
     pub(super) fn ticks() -> u64 {
         0
     }
@@ -107,6 +135,12 @@ mod system {
     use std::sync::atomic::{AtomicU8, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
     use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+    /// Whether ticks are readings of the time stamp counter.
+    pub(super) fn is_counter() -> bool {
+        ticks();
+        COUNTER.load(Ordering::Relaxed) == TRUSTED
+    }
 
     #[inline]
     pub(super) fn ticks() -> u64 {
@@ -149,18 +183,18 @@ mod system {
 
     #[cfg(target_arch = "x86_64")]
     #[inline]
-    fn counter() -> u64 {
+    pub(super) fn counter() -> u64 {
         tick_counter::x86_64_tick_counter()
     }
 
     #[cfg(target_arch = "aarch64")]
     #[inline]
-    fn counter() -> u64 {
+    pub(super) fn counter() -> u64 {
         tick_counter::aarch64_tick_counter()
     }
 
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    fn counter() -> u64 {
+    pub(super) fn counter() -> u64 {
         instant_ns()
     }
 
@@ -248,6 +282,7 @@ mod system {
         #[test]
         fn ticks_are_close_to_the_wall_clock() {
             let tick = ticks();
+            #[expect(clippy::disallowed_methods, reason = "the clock is compared with it")]
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
             let error = i128::from(unix_ns(tick)) - i128::try_from(wall).unwrap();
             assert!(error.abs() < 1_000_000_000, "{error} ns off");

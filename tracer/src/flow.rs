@@ -3,9 +3,7 @@
 //! An edge joins two consecutive steps of an env: `a -> b` allows the enter of `b` right after the enter or the
 //! exit of `a`, `a !> b` right after the error of `a`. Steps of nodes outside the flow do not count.
 
-use crate::status::Status;
-
-/// A flow as `flow!` declared it. At most 64 × `words` nodes, row-major bit matrices.
+/// A flow as `flow!` declared it; one without edges allows everything. At most 64 × `words` nodes, row-major bit matrices.
 #[derive(Debug)]
 pub struct FlowTable {
     /// The name of the module.
@@ -31,7 +29,6 @@ pub struct FlowNode {
     pub index: u16,
 }
 
-
 /// Where one flow stands in an env.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pred {
@@ -45,15 +42,17 @@ impl FlowTable {
         let word = usize::from(row) * self.words + usize::from(column) / 64;
         matrix.get(word).is_some_and(|word| word >> (column % 64) & 1 == 1)
     }
-
-    /// A flow without any edge only declares names.
-    fn is_checked(&self) -> bool {
-        self.then.iter().chain(self.after_error).any(|row| *row != 0)
-    }
 }
 
-/// Takes the enter of `node`; `Some` is a missing edge, from the given node or (`None`) from nowhere.
-pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Option<u16>> {
+/// A missing edge.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Missing {
+    /// The row of the node before; `None`: there was none.
+    pub(crate) from: Option<u16>,
+}
+
+/// Takes the enter of `node`.
+pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Missing> {
     let flow = node.flow;
     let here = Pred { flow, index: node.index, after_error: false };
     let before = flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, flow));
@@ -68,12 +67,12 @@ pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Option<u16>
         Some(pred) => *pred = here,
         None => flows.push(here),
     }
-    (!allowed && flow.is_checked()).then_some(from)
+    (!allowed).then_some(Missing { from })
 }
 
 /// Takes the exit or error of `node`.
-pub(crate) fn end(flows: &mut Vec<Pred>, node: FlowNode, status: Status) {
-    let here = Pred { flow: node.flow, index: node.index, after_error: status == Status::Error };
+pub(crate) fn end(flows: &mut Vec<Pred>, node: FlowNode, after_error: bool) {
+    let here = Pred { flow: node.flow, index: node.index, after_error };
     match flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, node.flow)) {
         Some(pred) => *pred = here,
         None => flows.push(here),
@@ -86,7 +85,9 @@ impl FlowNode {
         let name = |row: u16| self.flow.nodes.get(usize::from(row)).copied().unwrap_or("?");
         let (flow, to) = (self.flow.name, name(self.index));
         match from.map(name) {
-            Some(from) => format!("flow `{flow}` has no edge `{from}` -> `{to}`: declare it, or do not call `{to}` there"),
+            Some(from) => {
+                format!("flow `{flow}` has no edge `{from}` -> `{to}`: declare it, or do not call `{to}` there")
+            }
             None => format!("flow `{flow}` does not begin with `{to}`: write `entry {to};` if it may"),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU64;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -18,15 +19,15 @@ pub struct ParseIdError {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident($int:ty), $digits:literal, $prefix:literal, $random:path) => {
+    ($(#[$doc:meta])* $name:ident($int:ty), $digits:literal, $prefix:literal, $random:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name($int);
 
         impl $name {
             /// A new random id; never zero.
-            pub(crate) fn random() -> Self {
-                Self($random(1..))
+            pub(crate) fn random(from: &AnyRandom) -> Self {
+                Self(from.$random())
             }
 
             /// The id as a number; zero never occurs.
@@ -95,12 +96,42 @@ macro_rules! id {
 
 id! {
     /// One causal story. 16 bytes, 32 lowercase hex digits, shown as `tr_…`.
-    TraceId(u128), 32, "tr_", fastrand::u128
+    TraceId(u128), 32, "tr_", u128
 }
 
 id! {
     /// One line of calls inside a trace, with its own gapless sequence of steps. 8 bytes, shown as `env_…`.
-    EnvId(u64), 16, "env_", fastrand::u64
+    EnvId(u64), 16, "env_", u64
+}
+
+/// Where ids come from.
+///
+/// They must be unique, not secret. The default is seeded once per thread from what the standard library has; on
+/// `wasm32-unknown-unknown` there is nothing to seed it with, so give the tracer a source of the host's.
+pub trait Random: Send + Sync + 'static {
+    /// 64 random bits.
+    fn bits(&self) -> u64;
+}
+
+/// A tracer's source of ids.
+#[derive(Clone, Default)]
+pub(crate) enum AnyRandom {
+    #[default]
+    System,
+    Other(Arc<dyn Random>),
+}
+
+impl AnyRandom {
+    fn u64(&self) -> u64 {
+        match self {
+            Self::System => fastrand::u64(1..),
+            Self::Other(random) => random.bits().max(1),
+        }
+    }
+
+    fn u128(&self) -> u128 {
+        (u128::from(self.u64()) << 64) | u128::from(self.u64())
+    }
 }
 
 /// A map by ids, which are random already.
@@ -213,7 +244,7 @@ mod tests {
 
     #[test]
     fn ids_read_back_what_they_print() {
-        let id = TraceId::random();
+        let id = TraceId::random(&AnyRandom::System);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(format!("{id:x}").parse(), Ok(id));
         assert_eq!(format!("{id:x}").len(), 32);

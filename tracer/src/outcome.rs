@@ -1,5 +1,9 @@
 //! How a traced call ended, as far as its value tells.
 
+use std::fmt::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::switch;
 use crate::values::Recorded;
 
 /// Success, or what failed. One pointer; null for the plain success.
@@ -43,4 +47,63 @@ pub struct Failure {
     pub message: Option<String>,
     /// The texts of its sources, nearest first.
     pub chain: Vec<String>,
+}
+
+/// The longest text of an error, in bytes.
+const TEXT_LEN_MAX: usize = 4096;
+
+/// A text, cut to a bound. `None` if nothing is recorded, or if what writes it panics.
+pub(crate) fn text(what: fmt::Arguments<'_>) -> Option<String> {
+    if !switch::is_on() {
+        return None;
+    }
+    let mut bounded = Bounded(String::new());
+    // Full is no failure: what fits is the text.
+    catch_unwind(AssertUnwindSafe(|| bounded.write_fmt(what).ok())).ok()?;
+    Some(bounded.0)
+}
+
+/// Takes what fits and then stops whoever writes.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = TEXT_LEN_MAX - self.0.len();
+        if text.len() <= room {
+            self.0.push_str(text);
+            return Ok(());
+        }
+        let fits = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        self.0.push_str(&text[..fits]);
+        self.0.push('…');
+        Err(fmt::Error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_bounded_and_never_panic() {
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("é and on ")?;
+                }
+            }
+        }
+        struct Panics;
+        impl fmt::Display for Panics {
+            fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+                panic!("inside Display")
+            }
+        }
+        let endless = text(format_args!("{Endless}")).unwrap();
+        assert!(endless.starts_with("é and on é") && endless.ends_with('…'));
+        assert!(endless.len() <= TEXT_LEN_MAX + 4);
+        assert_eq!(text(format_args!("{Panics}")), None);
+        assert_eq!(text(format_args!("short")).as_deref(), Some("short"));
+    }
 }

@@ -1,6 +1,5 @@
 //! Records as they are stored and read: the shape of one JSON line.
 
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -117,6 +116,9 @@ pub struct StepRecord {
     /// An enter that goes on with a frame that was open when an error ended its env.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
+    /// Where the function is written: on every error step of a traced function, as `file:line (module)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
     /// How it failed: on every error step of a traced function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorRecord>,
@@ -270,8 +272,7 @@ mod text_u64 {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(|_| {
-            de::Error::invalid_value(de::Unexpected::Str(&text), &"Unix nanoseconds as a text of digits")
-        })
+        text.parse()
+            .map_err(|_| de::Error::invalid_value(de::Unexpected::Str(&text), &"Unix nanoseconds as a text of digits"))
     }
 }

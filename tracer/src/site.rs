@@ -86,6 +86,11 @@ impl Site {
         self
     }
 
+    /// Where the function is written.
+    pub(crate) fn place(&self) -> String {
+        format!("{}:{} ({})", self.file, self.line, self.module)
+    }
+
     #[inline]
     pub(crate) fn id(&'static self) -> SiteId {
         match self.id.load(Ordering::Relaxed) {
@@ -102,7 +107,7 @@ impl Site {
         if known != 0 {
             return SiteId::unpack(known);
         }
-        let node = match table.iter().find(|site| site.node == self.node) {
+        let node = match table.iter().find(|site| site.hash == self.hash && site.node == self.node) {
             Some(same) => SiteId::unpack(same.id.load(Ordering::Relaxed)).node,
             None => u32::try_from(table.len()).unwrap_or(u32::MAX) + 1,
         };

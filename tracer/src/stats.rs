@@ -64,8 +64,10 @@ pub enum TraceState {
 impl Stats {
     pub(crate) fn of(records: &[Record], active: &[TraceId], dropped: u64, violations: u64) -> Self {
         let active: HashSet<_> = active.iter().copied().collect();
-        let traces: Vec<_> =
-            by_trace(records).into_iter().map(|(id, records)| TraceStats::of(id, &records, active.contains(&id))).collect();
+        let traces: Vec<_> = by_trace(records)
+            .into_iter()
+            .map(|(id, records)| TraceStats::of(id, &records, active.contains(&id)))
+            .collect();
         Self { total_records: records.len(), active_traces: active.len(), dropped, violations, traces }
     }
 }

@@ -91,12 +91,7 @@ impl StrictEnv {
     pub fn check(&self, position: u64, node: &str, status: Status) -> Result<(), Refusal> {
         self.check_position(position)?;
         if let Some(failed) = &self.failed {
-            return Err(Refusal::Terminated {
-                node: failed.clone(),
-                step: self.steps,
-                found: node.into(),
-                status,
-            });
+            return Err(Refusal::Terminated { node: failed.clone(), step: self.steps, found: node.into(), status });
         }
         let entered = self.entered.contains(node);
         match (entered, status) {

@@ -12,6 +12,6 @@ pub fn set_enabled(on: bool) {
 
 /// Whether traced functions are recorded.
 #[inline]
-pub fn is_on() -> bool {
+pub(crate) fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
 }

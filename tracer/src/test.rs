@@ -1,9 +1,14 @@
 //! Tracers for tests: one for each test, without any global state, so tests may run side by side.
 
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+
 use crate::lines::scope;
 use crate::record::Record;
 use crate::stats::Stats;
 use crate::tracer::Tracer;
+use crate::tree::{Pattern, Tree};
 
 /// Runs `work` with a tracer of its own: every trace that this thread begins meanwhile goes there.
 ///
@@ -23,16 +28,45 @@ pub fn record<T>(work: impl FnOnce() -> T) -> Recording<T> {
 
 /// Likewise, with a tracer that was made otherwise: of another clock, another recorder, another bound.
 pub fn record_with<T>(tracer: Tracer, work: impl FnOnce() -> T) -> Recording<T> {
-    struct TakeBack;
-    impl Drop for TakeBack {
-        fn drop(&mut self) {
-            scope::with(scope::Scope::take_back);
-        }
+    let output = Given::to(&tracer, work);
+    Recording { output, tracer }
+}
+
+/// Runs `future` with a tracer of its own, as [`record`] does for a function: in an async test, on any runtime.
+///
+/// ```
+/// # use tracer::{assert_trace, traced_node};
+/// #[traced_node]
+/// async fn answer() -> u32 { 42 }
+///
+/// # async fn test() {
+/// let recording = tracer::test::record_async(answer()).await;
+/// assert_trace!(recording, "answer");
+/// # }
+/// ```
+pub async fn record_async<F: Future>(future: F) -> Recording<F::Output> {
+    let tracer = Tracer::builder().build();
+    let mut future = pin!(future);
+    let output = poll_fn(|cx| Given::to(&tracer, || future.as_mut().poll(cx))).await;
+    Recording { output, tracer }
+}
+
+/// A tracer is given to this thread.
+struct Given;
+
+impl Given {
+    fn to<T>(tracer: &Tracer, work: impl FnOnce() -> T) -> T {
+        scope::with(|scope| scope.give(tracer.clone()));
+        let _given = Self;
+        work()
     }
-    scope::with(|scope| scope.give(tracer.clone()));
-    // Also when `work` panics: the thread goes on to other tests.
-    let _take_back = TakeBack;
-    Recording { output: work(), tracer }
+}
+
+/// Also when the work panics: the thread goes on to other tests.
+impl Drop for Given {
+    fn drop(&mut self) {
+        scope::with(scope::Scope::take_back);
+    }
 }
 
 /// What was recorded by [`record`].
@@ -54,10 +88,81 @@ impl<T> Recording<T> {
         self.tracer.stats()
     }
 
+    /// The traces as trees, in the order in which they began.
+    pub fn trees(&self) -> Vec<Tree> {
+        Tree::of(&self.records(), &self.tracer.active_traces())
+    }
+
+    /// Every trace in one line, as [`assert_trace!`](crate::assert_trace) takes it.
+    pub fn line(&self) -> String {
+        self.trees().iter().map(Tree::to_line).collect::<Vec<_>>().join(", ")
+    }
+
     /// The tracer that recorded.
     pub fn tracer(&self) -> &Tracer {
         &self.tracer
     }
+}
+
+/// The traces as a drawing without ids and times: equal runs give equal texts, so it fits a snapshot.
+impl<T> fmt::Display for Recording<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, tree) in self.trees().iter().enumerate() {
+            write!(f, "{}{tree}", if nth > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Asserts what was called: `assert_trace!(recording, "handle > parse, validate!(BadEvent)")`.
+///
+/// The pattern is described at [`Pattern`](crate::tree::Pattern). Several traces stand beside each other, as several
+/// calls do.
+///
+/// # Panics
+///
+/// If something else was called, with both in words and the drawing of what was; or if the pattern cannot be read.
+///
+/// # Examples
+///
+/// ```
+/// use tracer::{assert_trace, traced_node};
+///
+/// #[traced_node]
+/// fn parse(text: &str) -> Result<u32, std::num::ParseIntError> {
+///     text.parse()
+/// }
+///
+/// #[traced_node]
+/// fn handle(text: &str) -> u32 {
+///     parse(text).unwrap_or(0)
+/// }
+///
+/// let recording = tracer::test::record(|| handle("seven"));
+/// assert_trace!(recording, "handle > parse!(ParseIntError)");
+/// ```
+#[macro_export]
+macro_rules! assert_trace {
+    ($recording:expr, $pattern:expr $(,)?) => {
+        $crate::test::assert_matches(&$recording, $pattern)
+    };
+}
+
+/// What [`assert_trace!`](crate::assert_trace) calls.
+#[doc(hidden)]
+#[track_caller]
+pub fn assert_matches<T>(recording: &Recording<T>, pattern: &str) {
+    let expected: Pattern = match pattern.parse() {
+        Ok(expected) => expected,
+        Err(error) => panic!("{error}: {pattern}"),
+    };
+    let trees = recording.trees();
+    let spans: Vec<_> = trees.iter().flat_map(|tree| tree.spans.iter().cloned()).collect();
+    assert!(
+        expected.matches(&spans),
+        "the trace is not the expected one\n  expected: {expected}\n  recorded: {}\n\n{recording}",
+        recording.line()
+    );
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::clock::{AnyClock, Clock};
 use crate::context::{Context, ContextToken, Registry};
 use crate::guard::GuardError;
-use crate::id::TraceId;
+use crate::id::{AnyRandom, Random, TraceId};
 use crate::lines::SeqCounter;
 use crate::record::Record;
 use crate::recorder::{Detail, Entry, Lane, Memory, Recorder, Times};
@@ -25,6 +25,7 @@ pub struct Tracer(Arc<Inner>);
 struct Inner {
     recorders: Vec<Box<dyn Recorder>>,
     times: Times,
+    random: AnyRandom,
     seq: SeqCounter,
     violations: AtomicU64,
     on_violation: Violation,
@@ -148,6 +149,10 @@ impl Tracer {
         &self.0.times.0
     }
 
+    pub(crate) fn random(&self) -> &AnyRandom {
+        &self.0.random
+    }
+
     /// Counts a flow violation; `true` if it is to panic.
     pub(crate) fn count_violation(&self) -> bool {
         self.0.violations.fetch_add(1, Ordering::Relaxed);
@@ -187,9 +192,15 @@ impl fmt::Debug for Tracer {
 struct EachLane(Vec<Box<dyn Lane>>);
 
 impl Lane for EachLane {
-    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
+    fn write(&mut self, entry: &Entry) {
         for lane in &mut self.0 {
-            lane.write(entry, detail.clone());
+            lane.write(entry);
+        }
+    }
+
+    fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
+        for lane in &mut self.0 {
+            lane.write_with(entry, detail.clone());
         }
     }
 }
@@ -201,6 +212,7 @@ pub struct TracerBuilder {
     recorders: Vec<Box<dyn Recorder>>,
     bytes_max: Option<usize>,
     clock: Option<AnyClock>,
+    random: AnyRandom,
     on_violation: Violation,
 }
 
@@ -230,6 +242,12 @@ impl TracerBuilder {
         self
     }
 
+    /// Takes ids from `random`.
+    pub fn random(mut self, random: impl Random) -> Self {
+        self.random = AnyRandom::Other(Arc::new(random));
+        self
+    }
+
     /// Says what a missing edge of a declared flow does.
     pub fn on_violation(mut self, violation: Violation) -> Self {
         self.on_violation = violation;
@@ -248,6 +266,7 @@ impl TracerBuilder {
         Tracer(Arc::new(Inner {
             recorders: self.recorders,
             times,
+            random: self.random,
             seq: SeqCounter::default(),
             violations: AtomicU64::new(0),
             on_violation: self.on_violation,

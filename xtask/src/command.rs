@@ -17,10 +17,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// Like [`run`], handing each line of standard output to `on_line` after passing it on.
-pub(crate) fn run_reading(
-    command: &mut Command,
-    mut on_line: impl FnMut(&str),
-) -> Result<(), String> {
+pub(crate) fn run_reading(command: &mut Command, mut on_line: impl FnMut(&str)) -> Result<(), String> {
     announce(command);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| cannot_start(command, &error))?;
@@ -63,11 +60,7 @@ pub(crate) fn shown(command: &Command) -> String {
     }
     let program = command.get_program();
     // A cargo that was found by its full path is still `cargo` to the reader.
-    text += &if command.get_program() == cargo().get_program() {
-        "cargo".to_owned()
-    } else {
-        quoted(program)
-    };
+    text += &if command.get_program() == cargo().get_program() { "cargo".to_owned() } else { quoted(program) };
     for argument in command.get_args() {
         text += " ";
         text += &quoted(argument);

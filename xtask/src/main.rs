@@ -53,9 +53,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         ["check", steps @ ..] => step::run_all(check::STEPS, steps, &Workspace::read()?),
         ["test", steps @ ..] => step::run_all(test::STEPS, steps, &Workspace::read()?),
         [command @ ("demo" | "help"), ..] => Err(format!("`{command}` takes no arguments")),
-        [command, ..] => {
-            Err(format!("no command `{command}`; there are `demo`, `check`, `test` and `help`"))
-        }
+        [command, ..] => Err(format!("no command `{command}`; there are `demo`, `check`, `test` and `help`")),
     }
 }
 
@@ -83,11 +81,7 @@ mod tests {
     fn help_lists_every_step() {
         let text = help();
         for step in check::STEPS.iter().chain(test::STEPS) {
-            assert!(
-                text.contains(&format!(" {} ", step.name)),
-                "{} is missing in\n{text}",
-                step.name
-            );
+            assert!(text.contains(&format!(" {} ", step.name)), "{} is missing in\n{text}", step.name);
         }
     }
 }

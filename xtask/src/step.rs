@@ -58,8 +58,7 @@ fn choose<'a>(steps: &'a [Step], names: &[&str]) -> Result<Vec<&'a Step>, String
 }
 
 fn verdict(reports: &[Report]) -> Result<(), String> {
-    let failed: Vec<_> =
-        reports.iter().filter(|report| report.result.is_err()).map(|report| report.name).collect();
+    let failed: Vec<_> = reports.iter().filter(|report| report.result.is_err()).map(|report| report.name).collect();
     if !failed.is_empty() {
         return Err(format!("failed: {}", failed.join(", ")));
     }
@@ -103,23 +102,14 @@ mod tests {
             report("loom", Ok(Done::Absent("nothing there"))),
         ];
         assert_eq!(verdict(&reports), Err("failed: clippy".to_owned()));
-        assert_eq!(
-            reports[1].line(),
-            "FAILED  clippy        1.2 s  `cargo clippy` ended with exit status: 101"
-        );
+        assert_eq!(reports[1].line(), "FAILED  clippy        1.2 s  `cargo clippy` ended with exit status: 101");
         assert_eq!(reports[2].line(), "absent  loom          1.2 s  nothing there");
     }
 
     #[test]
     fn absent_steps_alone_are_no_success() {
-        assert_eq!(
-            verdict(&[report("fmt", Ok(Done::Passed)), report("a", Ok(Done::Absent("")))]),
-            Ok(())
-        );
-        assert_eq!(
-            verdict(&[report("a", Ok(Done::Absent("")))]),
-            Err("nothing was run".to_owned())
-        );
+        assert_eq!(verdict(&[report("fmt", Ok(Done::Passed)), report("a", Ok(Done::Absent("")))]), Ok(()));
+        assert_eq!(verdict(&[report("a", Ok(Done::Absent("")))]), Err("nothing was run".to_owned()));
         assert_eq!(verdict(&[]), Err("nothing was run".to_owned()));
     }
 

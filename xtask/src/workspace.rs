@@ -30,9 +30,7 @@ impl Workspace {
     pub(crate) fn read() -> Result<Self, String> {
         let mut command = command::cargo();
         command.args(["metadata", "--no-deps", "--format-version", "1"]);
-        command
-            .arg("--manifest-path")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+        command.arg("--manifest-path").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
         Self::parse(&command::output(&mut command)?)
     }
 
@@ -95,10 +93,8 @@ mod tests {
                 {"name": "libc", "target": "x86_64-unknown-linux-gnu"}
             ]}]}"#;
         let workspace = Workspace::parse(metadata).unwrap();
-        let dependency = |name: &str, cfg: Option<&str>| Dependency {
-            name: name.to_owned(),
-            cfg: cfg.map(str::to_owned),
-        };
+        let dependency =
+            |name: &str, cfg: Option<&str>| Dependency { name: name.to_owned(), cfg: cfg.map(str::to_owned) };
         assert_eq!(
             workspace.package_in("crates/ring").unwrap().dependencies,
             [dependency("serde", None), dependency("loom", Some("loom")), dependency("libc", None)]

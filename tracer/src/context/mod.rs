@@ -11,10 +11,10 @@ use serde::Serialize;
 use crate::guard::{GuardError, GuardErrorKind};
 use crate::id::{EnvId, TraceId};
 use crate::lines::scope::{self, Position, Scope};
-use crate::lines::{Ancestry, Departure, Fork, Opened, Output, Pinned, Source, Trace};
+use crate::lines::{Ancestry, Departure, Fork, Opened, Pinned, Source, ThreadLane, Trace};
 use crate::node::check_name;
 use crate::record::Cause;
-use crate::recorder::{Detail, EnvEvent, StepEvent};
+use crate::recorder::{Detail, Entry, EnvEvent};
 use crate::status::Status;
 use crate::tracer::Tracer;
 use crate::values::{Captured, Limits};
@@ -46,7 +46,7 @@ impl fmt::Debug for Context {
             .field("env_id", &self.env_id())
             .field("step_id", &self.step)
             .field("source", &self.source())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,11 +77,11 @@ impl Context {
             let source = trace.source().into();
             let detail = Detail { trace: Some((trace.id, source)), meta: payload, ..Detail::default() };
             let number = fork.map_or(0, |fork| fork.number);
-            let event = EnvEvent { ticks: 0, seq: after, env: id, trace: trace.id, cause, parent, site: 0, fork: number };
+            let event =
+                EnvEvent { ticks: 0, seq: after, env: id, trace: trace.id, cause, parent, site: 0, fork: number };
             out.env_with(event, Some(Box::new(detail)))
         });
-        let ancestry =
-            if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
+        let ancestry = if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
         let env = Opened { id, ordinal, seq: seq.unwrap_or(after), fork, ancestry };
         trace.tracer.registry().open(&trace, env.clone());
         Self { trace, env, step: 0, line: Mutex::default(), loose: false }
@@ -135,24 +135,10 @@ impl Context {
             Err(kind) => return Err(GuardError::new(kind, Some(self))),
         };
         self.trace.set_stepped();
-        let event = StepEvent {
-            ticks: 0,
-            seq: after,
-            env: self.env.id,
-            step,
-            site: 0,
-            frame: None,
-            parent: None,
-            key: 0,
-            occurrence: 0,
-            status,
-            resumed: false,
-            through_fork: false,
-            error: None,
-        };
         let trace = Some((self.trace.id, self.trace.source().into()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
-        let seq = emit(&self.trace, |out| out.step(event, Some(Box::new(detail)))).unwrap_or(after);
+        let entry = Entry::manual(self.env.id, step, status);
+        let seq = emit(&self.trace, |out| out.step(entry, after, Some(Box::new(detail)))).unwrap_or(after);
         self.trace.tracer.registry().recorded(self.trace_id(), self.env_id(), seq);
         self.step = step;
         self.env.seq = seq;
@@ -220,16 +206,17 @@ impl Context {
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if line.is_none() {
             let fresh = self.trace.tracer.registry().use_automatically(self.trace_id(), self.env_id());
-            let cell = match fresh {
-                true => scope.begin_opened(self.trace.clone(), self.env.clone())?,
-                false => scope.begin(Departure {
+            let cell = if fresh {
+                scope.begin_opened(&self.trace, self.env.clone())?
+            } else {
+                scope.begin(Departure {
                     env: Some((self.env.id, self.step)),
                     seq: self.env.seq,
                     fork: Some(self.trace.tracer.registry().fork(self.trace_id(), &self.env)),
                     ancestry: self.env.ancestry.clone(),
                     cause: Cause::Fork,
                     ..Departure::root(self.trace.clone())
-                })?,
+                })?
             };
             *line = Some(Pinned::of_held(scope, cell));
         }
@@ -298,6 +285,6 @@ impl Drop for Context {
     }
 }
 
-fn emit<R>(trace: &Trace, work: impl FnOnce(&mut Output<'_>) -> R) -> Option<R> {
+fn emit<R>(trace: &Trace, work: impl FnOnce(&mut ThreadLane) -> R) -> Option<R> {
     scope::with(|scope| scope.output(&trace.tracer, work))
 }

@@ -45,8 +45,7 @@ const SWEEP_MIN: usize = 1024;
 impl Registry {
     pub(super) fn open(&mut self, trace: &Arc<Trace>, opened: Opened) {
         self.sweep();
-        let known =
-            self.traces.entry(trace.id).or_insert_with(|| Known { trace: trace.clone(), envs: HashMap::new() });
+        let known = self.traces.entry(trace.id).or_insert_with(|| Known { trace: trace.clone(), envs: HashMap::new() });
         let env = Env { state: StrictEnv::default(), used: Use::Nobody, forks: 0, opened };
         known.envs.insert(env.opened.id, env);
     }

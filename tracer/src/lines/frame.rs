@@ -3,7 +3,7 @@
 use super::line::End;
 use super::scope::{self, Position, Scope};
 use crate::context::Context;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::record::ErrorKind;
 use crate::recorder::Detail;
 use crate::site::Site;
@@ -29,23 +29,35 @@ pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> Ope
         return frame;
     }
     frame.panicking = std::thread::panicking();
-    let mut panic = None;
-    scope::with(|scope| {
-        if scope.is_untraced() {
-            return;
-        }
+    let entered = scope::with(|scope| {
         frame.before = scope.here();
-        let at = position(scope, at);
-        if let Some(opening) = scope.enter(at, None, site, Detail::of_values(values), &mut panic) {
-            frame.at = Some(opening.at);
-            frame.holds = opening.holds;
+        if at.is_none() && !values.is_some() && !scope.is_untraced() {
+            frame.at = scope.enter_below(site);
         }
     });
-    if let Some(violation) = panic {
-        // The frame is ended by this panic.
-        panic!("{violation}");
+    if entered.is_some() && frame.at.is_none() {
+        frame.enter(site, at, values);
     }
     frame
+}
+
+impl OpenFrame {
+    #[cold]
+    fn enter(&mut self, site: &'static Site, at: Option<&Context>, values: Recorded) {
+        let opening = scope::with(|scope| {
+            if scope.is_untraced() {
+                return None;
+            }
+            let at = position(scope, at);
+            scope.enter(at, None, site, Detail::of_values(values))
+        });
+        let Some(opening) = opening.flatten() else { return };
+        (self.at, self.holds) = (Some(opening.at), opening.holds);
+        if let Some(violation) = opening.violation {
+            // Ends the frame.
+            panic!("{violation}");
+        }
+    }
 }
 
 /// Where a call is made: the context says which line of calls, the surroundings say where on it.
@@ -61,11 +73,24 @@ impl OpenFrame {
     /// Ends the call.
     #[inline(never)]
     pub fn end(mut self, outcome: Outcome) {
-        self.finish(End::of(outcome));
+        let Some(at) = self.at.take() else { return };
+        let ended = outcome.0.is_none()
+            && !self.holds
+            && scope::with(|scope| {
+                let ended = scope.end_innermost(at);
+                if ended {
+                    scope.go(self.before);
+                }
+                ended
+            })
+            .unwrap_or(false);
+        if !ended {
+            self.finish(at, End::of(outcome));
+        }
     }
 
-    fn finish(&mut self, end: End) {
-        let Some(at) = self.at.take() else { return };
+    #[cold]
+    fn finish(&self, at: Position, end: End) {
         scope::with(|scope| {
             scope.end(at, end);
             scope.go(self.before);
@@ -79,8 +104,8 @@ impl OpenFrame {
 impl Drop for OpenFrame {
     #[inline]
     fn drop(&mut self) {
-        if self.at.is_some() {
-            self.finish(End::dropped(self.panicking, None));
+        if let Some(at) = self.at.take() {
+            self.finish(at, End::dropped(self.panicking, None));
         }
     }
 }
@@ -100,8 +125,16 @@ impl End {
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.
     pub(super) fn dropped(panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
-        let panicked = !panicking_before && std::thread::panicking();
-        Self { error: if panicked { Some(ErrorKind::Panic) } else { otherwise }, detail: None }
+        if panicking_before || !std::thread::panicking() {
+            return Self { error: otherwise, detail: None };
+        }
+        Self::panicked(scope::with(Scope::take_panic).flatten())
+    }
+
+    pub(super) fn panicked(text: Option<String>) -> Self {
+        let failure = text.map(|text| Failure { message: Some(text), ..Failure::default() });
+        let detail = failure.map(|failure| Box::new(Detail { failure: Some(failure), ..Detail::default() }));
+        Self { error: Some(ErrorKind::Panic), detail }
     }
 }
 

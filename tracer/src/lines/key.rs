@@ -31,6 +31,7 @@ pub(crate) struct Calls {
     /// (node number, calls) of the first few nodes; unused past `len`.
     few: [(u32, u32); 4],
     len: usize,
+    #[expect(clippy::box_collection, reason = "a frame is the smaller for it, and few need it")]
     more: Option<Box<HashMap<u32, u32>>>,
 }
 
@@ -91,9 +92,8 @@ mod tests {
 
     #[test]
     fn keys_differ_where_calls_differ() {
-        let mut keys: Vec<u64> = (0..1000)
-            .flat_map(|n| [call(1, hash("a"), n), call(1, hash("b"), n), call(2, hash("a"), n)])
-            .collect();
+        let mut keys: Vec<u64> =
+            (0..1000).flat_map(|n| [call(1, hash("a"), n), call(1, hash("b"), n), call(2, hash("a"), n)]).collect();
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), 3000);

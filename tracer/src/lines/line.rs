@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use super::key::{self, Calls};
-use super::trace::{Output, Trace};
+use super::trace::{ThreadLane, Trace};
 use crate::flow::{self, Pred};
 use crate::id::{EnvId, FrameId};
 use crate::record::{Cause, ErrorKind};
-use crate::recorder::{Detail, NoteEvent, NoteKind, StepEvent};
-use crate::site::Site;
-use crate::status::Status;
+use crate::recorder::{Detail, Entry, NoteEvent, NoteKind, Tail};
+use crate::site::{Site, SiteId};
 
 /// One line of calls.
 #[derive(Debug, Default)]
@@ -57,7 +56,7 @@ impl Base {
     /// The call made by no frame of the line.
     pub(crate) fn call(self, site: &'static Site, occurrence: u32) -> Call {
         let key = key::call(self.key, site.hash, occurrence);
-        Call { parent: self.parent, key, occurrence, through_fork: self.forked }
+        Call { parent: self.parent, key, tail: Tail::new(occurrence, self.forked) }
     }
 
     pub(crate) fn fork(self, number: u32) -> Fork {
@@ -81,6 +80,8 @@ impl Fork {
 struct Frame {
     id: FrameId,
     site: &'static Site,
+    /// The number of the site.
+    number: u32,
     node: u32,
     call: Call,
     /// `open_nodes` without this frame and those in it.
@@ -89,13 +90,22 @@ struct Frame {
     forks: u32,
 }
 
+impl Frame {
+    /// Counts a call of `site` made by it.
+    #[inline]
+    fn call(&mut self, site: &'static Site, node: u32) -> Call {
+        let occurrence = self.calls.count(node);
+        let key = key::call(self.call.key, site.hash, occurrence);
+        Call { parent: Some(self.id), key, tail: Tail::new(occurrence, false) }
+    }
+}
+
 /// Who called, and for the how manieth time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) parent: Option<FrameId>,
     pub(crate) key: u64,
-    pub(crate) occurrence: u32,
-    pub(crate) through_fork: bool,
+    pub(crate) tail: Tail,
 }
 
 /// Where an env leaves another.
@@ -161,8 +171,8 @@ pub(crate) struct Ancestry {
 #[derive(Debug)]
 pub(crate) enum Entered {
     Here(FrameId),
-    /// It belongs into an env of its own.
-    Elsewhere(Departure),
+    /// It belongs into an env of its own. Rare, so it is not to burden the other.
+    Elsewhere(Box<(Departure, Call)>),
 }
 
 /// How a frame ended.
@@ -174,7 +184,7 @@ pub(crate) struct End {
 
 impl Line {
     /// Makes it the line of a new env, and records that.
-    pub(crate) fn begin(&mut self, from: Departure, out: &mut Output<'_>) {
+    pub(crate) fn begin(&mut self, from: Departure, out: &mut ThreadLane) {
         debug_assert!(self.depth == 0 && self.pins == 0, "a line in use is not begun again");
         self.steps = 0;
         self.seq = from.seq;
@@ -188,7 +198,7 @@ impl Line {
         self.open_env(from.cause, from.env, number, out);
     }
 
-    fn open_env(&mut self, cause: Cause, parent: Option<(EnvId, u64)>, fork: u32, out: &mut Output<'_>) {
+    fn open_env(&mut self, cause: Cause, parent: Option<(EnvId, u64)>, fork: u32, out: &mut ThreadLane) {
         let Some(trace) = &self.trace else { return };
         let (env, ordinal) = trace.next_env();
         self.env = Some(env);
@@ -254,6 +264,11 @@ impl Line {
         &self.frames[..self.depth]
     }
 
+    /// The innermost open frame.
+    pub(crate) fn innermost(&self) -> Option<FrameId> {
+        self.open().last().map(|frame| frame.id)
+    }
+
     /// The place of an open frame; the innermost is looked at first.
     #[inline]
     fn find(&self, frame: FrameId) -> Option<usize> {
@@ -270,18 +285,46 @@ impl Line {
         at_base: impl FnOnce() -> u32,
     ) -> Call {
         match caller.and_then(|caller| self.find(caller)) {
-            Some(place) => {
-                let frame = &mut self.frames[place];
-                let occurrence = frame.calls.count(node);
-                let key = key::call(frame.call.key, site.hash, occurrence);
-                Call { parent: caller, key, occurrence, through_fork: false }
-            }
+            Some(place) => self.frames[place].call(site, node),
             None => self.base.call(site, at_base()),
         }
     }
 
     pub(crate) fn base(&self) -> Base {
         self.base
+    }
+
+    /// The common case, all in one: the innermost frame calls, and the last row of the table holds. `None`: it is
+    /// not that case, and nothing was done.
+    #[inline]
+    pub(crate) fn enter_below(
+        &mut self,
+        caller: FrameId,
+        site: &'static Site,
+        id: SiteId,
+        out: &mut ThreadLane,
+    ) -> Option<FrameId> {
+        let innermost = self.frames[..self.depth].last_mut()?;
+        if innermost.id != caller || self.dead || self.open_nodes & bit(id.node) != 0 {
+            return None;
+        }
+        let call = innermost.call(site, id.node);
+        Some(self.push(call, site, id, None, out))
+    }
+
+    /// The common case of [`end`](Self::end): the innermost frame ends well. `false`: it is not that case.
+    #[inline]
+    pub(crate) fn end_innermost(&mut self, frame: FrameId, out: &mut ThreadLane) -> bool {
+        let Some(innermost) = self.frames[..self.depth].last() else { return false };
+        if innermost.id != frame || self.dead || innermost.site.flow.is_some() {
+            return false;
+        }
+        let (call, site) = (innermost.call, innermost.number);
+        self.open_nodes = innermost.nodes_below;
+        self.depth -= 1;
+        self.steps += 1;
+        self.emit(frame, call, site, call.tail.end(None), None, out);
+        true
     }
 
     /// Enters `site`, called as `call`, at the frame `at` (`None`: before any frame).
@@ -291,22 +334,22 @@ impl Line {
         at: Option<FrameId>,
         call: Call,
         site: &'static Site,
-        node: u32,
+        id: SiteId,
         detail: &mut Option<Box<Detail>>,
-        out: &mut Output<'_>,
+        out: &mut ThreadLane,
     ) -> Entered {
         let innermost = self.open().last().map(|frame| frame.id);
-        if at != innermost || self.dead || self.open_nodes & bit(node) != 0 {
-            if let Some(cause) = self.elsewhere(at, node, out) {
-                return Entered::Elsewhere(self.departure(cause));
+        if at != innermost || self.dead || self.open_nodes & bit(id.node) != 0 {
+            if let Some(cause) = self.elsewhere(at, id.node, out) {
+                return Entered::Elsewhere(Box::new((self.departure(cause), call)));
             }
         }
-        Entered::Here(self.push(call, site, node, detail.take(), out))
+        Entered::Here(self.push(call, site, id, detail.take(), out))
     }
 
     /// The first rows of the table. `None`: the node is entered here.
     #[cold]
-    fn elsewhere(&mut self, at: Option<FrameId>, node: u32, out: &mut Output<'_>) -> Option<Cause> {
+    fn elsewhere(&mut self, at: Option<FrameId>, node: u32, out: &mut ThreadLane) -> Option<Cause> {
         if at.is_some_and(|at| self.find(at).is_none()) {
             return Some(Cause::Detached);
         }
@@ -324,11 +367,11 @@ impl Line {
         &mut self,
         call: Call,
         site: &'static Site,
-        node: u32,
+        id: SiteId,
         detail: Option<Box<Detail>>,
-        out: &mut Output<'_>,
+        out: &mut ThreadLane,
     ) -> FrameId {
-        self.push(call, site, node, detail, out)
+        self.push(call, site, id, detail, out)
     }
 
     #[inline]
@@ -336,37 +379,39 @@ impl Line {
         &mut self,
         call: Call,
         site: &'static Site,
-        node: u32,
+        id: SiteId,
         detail: Option<Box<Detail>>,
-        out: &mut Output<'_>,
+        out: &mut ThreadLane,
     ) -> FrameId {
         self.steps += 1;
-        let id = FrameId::new(self.ordinal, self.steps);
+        let frame_id = FrameId::new(self.ordinal, self.steps);
         let nodes_below = self.open_nodes;
-        self.open_nodes |= bit(node);
+        self.open_nodes |= bit(id.node);
         if let Some(frame) = self.frames.get_mut(self.depth) {
-            frame.id = id;
+            frame.id = frame_id;
             frame.site = site;
-            frame.node = node;
+            frame.number = id.site;
+            frame.node = id.node;
             frame.call = call;
             frame.nodes_below = nodes_below;
             frame.calls.reset();
             frame.forks = 0;
         } else {
-            self.frames.push(Frame { id, site, node, call, nodes_below, calls: Calls::default(), forks: 0 });
+            let (number, node, calls) = (id.site, id.node, Calls::default());
+            self.frames.push(Frame { id: frame_id, site, number, node, call, nodes_below, calls, forks: 0 });
         }
         self.depth += 1;
         if let Some(flow) = site.flow {
             self.check_flow(flow, site, out);
         }
-        self.emit(Status::Enter, false, None, id, call, site, detail, out);
-        id
+        self.emit(frame_id, call, id.site, call.tail.enter(false), detail, out);
+        frame_id
     }
 
     #[cold]
-    fn check_flow(&mut self, node: crate::flow::FlowNode, site: &'static Site, out: &mut Output<'_>) {
-        let broken = flow::enter(&mut self.flows, node);
-        if let (Some(from), Some(env)) = (broken, self.env) {
+    fn check_flow(&mut self, node: crate::flow::FlowNode, site: &'static Site, out: &mut ThreadLane) {
+        let missing = flow::enter(&mut self.flows, node);
+        if let (Some(flow::Missing { from }), Some(env)) = (missing, self.env) {
             let kind = NoteKind::FlowViolation { from };
             let step = self.steps - 1;
             self.seq = out.note(NoteEvent { ticks: 0, seq: self.seq, env, step, site: site.id().site, kind });
@@ -376,7 +421,7 @@ impl Line {
 
     /// Ends a frame. Ending it twice does nothing.
     #[inline]
-    pub(crate) fn end(&mut self, frame: FrameId, end: End, out: &mut Output<'_>) {
+    pub(crate) fn end(&mut self, frame: FrameId, end: End, out: &mut ThreadLane) {
         let Some(place) = self.find(frame) else { return };
         if self.dead {
             if let Some(error) = end.error {
@@ -385,20 +430,19 @@ impl Line {
             }
             self.recover(out);
         }
-        let status = if end.error.is_some() { Status::Error } else { Status::Exit };
         let open = &self.frames[place];
-        let (call, site) = (open.call, open.site);
+        let (call, site, number) = (open.call, open.site, open.number);
         self.steps += 1;
         self.remove(place);
         if let Some(node) = site.flow {
-            flow::end(&mut self.flows, node, status);
+            flow::end(&mut self.flows, node, end.error.is_some());
         }
-        self.emit(status, false, end.error, frame, call, site, end.detail, out);
-        self.dead = status == Status::Error;
+        self.emit(frame, call, number, call.tail.end(end.error), end.detail, out);
+        self.dead = end.error.is_some();
     }
 
     #[cold]
-    fn unwind(&mut self, place: usize, error: ErrorKind, out: &mut Output<'_>) {
+    fn unwind(&mut self, place: usize, error: ErrorKind, out: &mut ThreadLane) {
         let (frame, site) = (self.frames[place].id, self.frames[place].site);
         self.remove(place);
         if let Some(env) = self.env {
@@ -430,47 +474,31 @@ impl Line {
 
     /// Goes on in a new env after an error was handled: enters every frame that is still open again.
     #[cold]
-    fn recover(&mut self, out: &mut Output<'_>) {
+    fn recover(&mut self, out: &mut ThreadLane) {
         let parent = self.env.map(|env| (env, self.steps));
         self.open_env(Cause::Recovery, parent, 0, out);
         for place in 0..self.depth {
             self.steps += 1;
             let frame = &self.frames[place];
-            let (id, call, site) = (frame.id, frame.call, frame.site);
-            self.emit(Status::Enter, true, None, id, call, site, None, out);
+            let (id, call, number) = (frame.id, frame.call, frame.number);
+            self.emit(id, call, number, call.tail.enter(true), None, out);
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of a step")]
+    /// Records the step that was just counted. `last` is the last word of its entry.
     #[inline]
     fn emit(
         &mut self,
-        status: Status,
-        resumed: bool,
-        error: Option<ErrorKind>,
         frame: FrameId,
         call: Call,
-        site: &'static Site,
+        site: u32,
+        last: u64,
         detail: Option<Box<Detail>>,
-        out: &mut Output<'_>,
+        out: &mut ThreadLane,
     ) {
         let Some(env) = self.env else { return };
-        let step = StepEvent {
-            ticks: 0,
-            seq: self.seq,
-            env,
-            step: self.steps,
-            site: site.id().site,
-            frame: Some(frame),
-            parent: call.parent,
-            key: call.key,
-            occurrence: call.occurrence,
-            status,
-            resumed,
-            through_fork: call.through_fork,
-            error,
-        };
-        self.seq = out.step(step, detail);
+        let entry = Entry::step(env, self.steps, site, frame, call.parent, call.key, last);
+        self.seq = out.step(entry, self.seq, detail);
     }
 
     /// Leaves for an env of its own.

@@ -3,8 +3,10 @@
 mod branch;
 mod cell;
 mod frame;
+mod join;
 pub(crate) mod key;
 mod line;
+mod panics;
 pub(crate) mod scope;
 mod trace;
 mod traced;
@@ -13,8 +15,9 @@ mod within;
 pub(crate) use branch::Pinned;
 pub use branch::{Branch, branch, carry, carry_fn};
 pub use frame::{OpenFrame, current_trace_id, enter};
+pub use join::Join;
 pub(crate) use line::{Ancestry, Departure, Fork, Opened};
-pub(crate) use trace::{Output, SeqCounter, Source, Trace};
+pub(crate) use trace::{SeqCounter, Source, ThreadLane, Trace};
 pub use traced::{Traced, traced};
 
 /// Runs `work` without recording anything of it.

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::cell::{self, Cell, Mail};
 use super::line::{Call, Departure, End, Entered, Line, Opened};
-use super::trace::{Output, Source, ThreadLane, Trace};
+use super::trace::{Source, ThreadLane, Trace};
 use crate::id::FrameId;
 use crate::record::Cause;
-use crate::recorder::Detail;
+use crate::recorder::{Detail, Tail};
 use crate::site::{Site, Start};
 use crate::tracer::Tracer;
 
@@ -33,6 +33,8 @@ impl Position {
 struct Held {
     cell: &'static Cell,
     line: MutexGuard<'static, Line>,
+    /// Where the way into its tracer was found last.
+    lane: usize,
 }
 
 #[derive(Debug)]
@@ -43,11 +45,13 @@ pub(crate) struct Scope {
     lanes: Vec<ThreadLane>,
     free_cells: Vec<&'static Cell>,
     free_traces: Vec<Arc<Trace>>,
-    /// Tracers given to this thread by tests, innermost last.
-    given: Vec<Tracer>,
+    /// Tracers given to this thread by tests, innermost last, and where the thread was before.
+    given: Vec<(Tracer, Option<Position>)>,
     global: Option<(u64, Tracer)>,
     /// This thread works for a recorder: what it calls is not recorded.
     untraced: bool,
+    /// What the last panic of this thread said, until a frame ends by it.
+    panic: Option<String>,
 }
 
 thread_local! {
@@ -73,6 +77,8 @@ pub(crate) struct Opening {
     pub(crate) at: Position,
     /// The caller of `enter` must let go of the line.
     pub(crate) holds: bool,
+    /// What it must panic with, once it is out of the scope.
+    pub(crate) violation: Option<String>,
 }
 
 /// Runs `work` in this thread's scope; `None` if there is none to be had.
@@ -97,6 +103,7 @@ impl Scope {
             given: Vec::new(),
             global: None,
             untraced: false,
+            panic: None,
         }
     }
 
@@ -126,7 +133,7 @@ impl Scope {
 
     /// The tracer that new traces of this thread go to.
     pub(crate) fn tracer(&mut self) -> Tracer {
-        if let Some(given) = self.given.last() {
+        if let Some((given, _)) = self.given.last() {
             return given.clone();
         }
         let version = Tracer::global_version();
@@ -140,26 +147,34 @@ impl Scope {
         }
     }
 
+    /// Begins new traces in `tracer` from now on, and nothing in the trace that the thread is in.
     pub(crate) fn give(&mut self, tracer: Tracer) {
-        self.given.push(tracer);
+        let before = self.go(None);
+        self.given.push((tracer, before));
     }
 
     /// Takes back what [`give`](Self::give) gave, and all that leads to it.
     pub(crate) fn take_back(&mut self) {
-        if let Some(tracer) = self.given.pop() {
+        if let Some((tracer, before)) = self.given.pop() {
+            self.go(before);
             self.lanes.retain(|lane| lane.tracer != tracer);
             self.free_traces.retain(|trace| trace.tracer != tracer);
         }
     }
 
     /// Runs `work` with this thread's way into `tracer`.
-    pub(crate) fn output<R>(&mut self, tracer: &Tracer, work: impl FnOnce(&mut Output<'_>) -> R) -> R {
+    pub(crate) fn output<R>(&mut self, tracer: &Tracer, work: impl FnOnce(&mut ThreadLane) -> R) -> R {
         let place = lane_of(&mut self.lanes, tracer);
-        work(&mut Output { lane: &mut self.lanes[place], panic: &mut None })
+        work(&mut self.lanes[place])
     }
 
     #[inline]
     fn place_of(&self, cell: &'static Cell) -> Option<usize> {
+        // Nearly always the innermost.
+        let last = self.held.len().checked_sub(1)?;
+        if std::ptr::eq(self.held[last].cell, cell) {
+            return Some(last);
+        }
         self.held.iter().rposition(|held| std::ptr::eq(held.cell, cell))
     }
 
@@ -170,7 +185,7 @@ impl Scope {
             return Some(false);
         }
         let line = cell.try_lock()?;
-        self.held.push(Held { cell, line });
+        self.held.push(Held { cell, line, lane: 0 });
         Some(true)
     }
 
@@ -179,12 +194,11 @@ impl Scope {
     fn in_line<R>(
         &mut self,
         place: usize,
-        panic: &mut Option<String>,
-        work: impl FnOnce(&mut Line, &'static Cell, &mut Output<'_>) -> R,
+        work: impl FnOnce(&mut Line, &'static Cell, &mut ThreadLane) -> R,
     ) -> Option<R> {
-        let Held { cell, line } = &mut self.held[place];
-        let lane = lane_of(&mut self.lanes, &line.trace()?.tracer);
-        let done = work(line, cell, &mut Output { lane: &mut self.lanes[lane], panic });
+        let Held { cell, line, lane } = &mut self.held[place];
+        *lane = lane_of(&mut self.lanes, &line.trace()?.tracer);
+        let done = work(line, cell, &mut self.lanes[*lane]);
         cell.show(line);
         Some(done)
     }
@@ -193,11 +207,11 @@ impl Scope {
     pub(crate) fn with_line<R>(
         &mut self,
         cell: &'static Cell,
-        work: impl FnOnce(&mut Line, &'static Cell, &mut Output<'_>) -> R,
+        work: impl FnOnce(&mut Line, &'static Cell, &mut ThreadLane) -> R,
     ) -> Option<R> {
         let took = self.hold(cell)?;
         let place = self.place_of(cell)?;
-        let done = self.in_line(place, &mut None, work);
+        let done = self.in_line(place, work);
         if took {
             self.let_go(cell);
         }
@@ -209,7 +223,7 @@ impl Scope {
         loop {
             let Some(place) = self.place_of(cell) else { return };
             for mail in if cell.has_mail() { cell.take_mail() } else { Vec::new() } {
-                self.in_line(place, &mut None, |line, _, out| match mail {
+                self.in_line(place, |line, _, out| match mail {
                     Mail::End(frame, end) => line.end(frame, end, out),
                     Mail::Unpin => line.unpin(),
                 });
@@ -227,7 +241,7 @@ impl Scope {
     }
 
     fn close(&mut self, place: usize) {
-        let Held { cell, mut line } = self.held.remove(place);
+        let Held { cell, mut line, .. } = self.held.remove(place);
         let seq = line.seq();
         if let Some(trace) = cell.close(&mut line) {
             self.release(trace, seq);
@@ -273,32 +287,33 @@ impl Scope {
     /// A line for the env that leaves as `departure`, held.
     pub(crate) fn begin(&mut self, departure: Departure) -> Option<&'static Cell> {
         let trace = departure.trace.clone()?;
-        self.begin_as(trace, |line, cell, out| {
+        self.begin_as(&trace, |line, cell, out| {
             line.begin(departure, out);
             cell.open(line);
         })
     }
 
     /// A line for an env that was recorded already, held.
-    pub(crate) fn begin_opened(&mut self, trace: Arc<Trace>, env: Opened) -> Option<&'static Cell> {
-        self.begin_as(trace.clone(), |line, cell, _| cell::adopt(cell, line, trace, env))
+    pub(crate) fn begin_opened(&mut self, trace: &Arc<Trace>, env: Opened) -> Option<&'static Cell> {
+        self.begin_as(trace, |line, cell, _| cell::adopt(cell, line, trace.clone(), env))
     }
 
     fn begin_as(
         &mut self,
-        trace: Arc<Trace>,
-        begin: impl FnOnce(&mut Line, &'static Cell, &mut Output<'_>),
+        trace: &Arc<Trace>,
+        begin: impl FnOnce(&mut Line, &'static Cell, &mut ThreadLane),
     ) -> Option<&'static Cell> {
         let cell = self.free_cell();
         let mut line = cell.try_lock()?;
         trace.hold();
         let lane = lane_of(&mut self.lanes, &trace.tracer);
-        begin(&mut line, cell, &mut Output { lane: &mut self.lanes[lane], panic: &mut None });
-        self.held.push(Held { cell, line });
+        begin(&mut line, cell, &mut self.lanes[lane]);
+        self.held.push(Held { cell, line, lane });
         Some(cell)
     }
 
     fn begin_trace(&mut self, site: &'static Site) -> Option<&'static Cell> {
+        super::panics::watch();
         let trace = self.new_trace(Source::Site(site));
         self.begin(Departure::root(trace))
     }
@@ -309,62 +324,98 @@ impl Scope {
         self.with_line(at.cell, |line, cell, _| line.call(at.frame, site, node, || cell.call_at_base(node).1))
     }
 
-    /// Enters `site` at `at`, or in a new trace; goes there.
+    /// The line held last, if it is that of `cell`, and the way into its tracer.
     #[inline]
+    fn innermost(&mut self, cell: &'static Cell) -> Option<(&mut Line, &mut ThreadLane)> {
+        let held = self.held.last_mut().filter(|held| std::ptr::eq(held.cell, cell))?;
+        let lane = self.lanes.get_mut(held.lane)?;
+        (lane.tracer == held.line.trace()?.tracer).then_some((&mut held.line, lane))
+    }
+
+    /// The common call, by the innermost frame of the line held last; goes there. `None`: it is another, and nothing
+    /// was done.
+    #[inline]
+    pub(crate) fn enter_below(&mut self, site: &'static Site) -> Option<Position> {
+        let here = self.here?;
+        let caller = here.frame?;
+        if site.start != Start::Call || site.flow.is_some() {
+            return None;
+        }
+        let (line, lane) = self.innermost(here.cell)?;
+        let frame = line.enter_below(caller, site, site.id(), lane)?;
+        here.cell.show(line);
+        let at = Position { frame: Some(frame), ..here };
+        self.here = Some(at);
+        Some(at)
+    }
+
+    /// The common end: of the innermost frame of the line held last, which ended well. `false`: it is another.
+    #[inline]
+    pub(crate) fn end_innermost(&mut self, at: Position) -> bool {
+        let (Some(frame), Some((line, lane))) = (at.frame, self.innermost(at.cell)) else { return false };
+        let ended = line.end_innermost(frame, lane);
+        at.cell.show(line);
+        ended
+    }
+
+    /// Enters `site` at `at`, or in a new trace; goes there.
+    #[cold]
     pub(crate) fn enter(
         &mut self,
         at: Option<Position>,
         call: Option<Call>,
         site: &'static Site,
         detail: Option<Box<Detail>>,
-        panic: &mut Option<String>,
     ) -> Option<Opening> {
         let opening = match (at, site.start) {
-            (Some(at), Start::Call) => self.enter_line(at, call, site, detail, panic),
+            (Some(at), Start::Call) => self.enter_line(at, call, site, detail),
             (Some(at), Start::Fork) => {
                 let departure = self.fork(at)?;
                 let cell = self.begin(departure)?;
-                self.enter_first(cell, None, site, detail, panic)
+                self.enter_first(cell, None, site, detail)
             }
             (None, _) | (_, Start::Root) => {
                 let cell = self.begin_trace(site)?;
-                self.enter_first(cell, None, site, detail, panic)
+                self.enter_first(cell, None, site, detail)
             }
         }?;
         self.here = Some(opening.at);
         Some(opening)
     }
 
-    #[inline]
     fn enter_line(
         &mut self,
         at: Position,
         call: Option<Call>,
         site: &'static Site,
         detail: Option<Box<Detail>>,
-        panic: &mut Option<String>,
     ) -> Option<Opening> {
-        let Some(holds) = self.hold(at.cell) else { return self.visit(at, call, site, detail, panic) };
+        let Some(holds) = self.hold(at.cell) else { return self.visit(at, call, site, detail) };
         let place = self.place_of(at.cell)?;
-        let node = site.id().node;
+        let id = site.id();
         let mut detail = detail;
-        let (call, entered) = self.in_line(place, panic, |line, cell, out| {
-            let call = call.unwrap_or_else(|| line.call(at.frame, site, node, || cell.call_at_base(node).1));
-            (call, line.enter(at.frame, call, site, node, &mut detail, out))
+        let entered = self.in_line(place, |line, cell, out| {
+            let call = call.unwrap_or_else(|| line.call(at.frame, site, id.node, || cell.call_at_base(id.node).1));
+            line.enter(at.frame, call, site, id, &mut detail, out)
         })?;
         match entered {
-            Entered::Here(frame) => {
-                Some(Opening { at: Position { cell: at.cell, frame: Some(frame) }, holds })
-            }
-            Entered::Elsewhere(departure) => {
+            Entered::Here(frame) => Some(self.opening(at.cell, frame, holds)),
+            Entered::Elsewhere(elsewhere) => {
+                let (departure, call) = *elsewhere;
                 let cell = self.begin(departure)?;
-                let opening = self.enter_first(cell, Some(call), site, detail, panic);
+                let opening = self.enter_first(cell, Some(call), site, detail);
                 if holds {
                     self.let_go(at.cell);
                 }
                 opening
             }
         }
+    }
+
+    fn opening(&mut self, cell: &'static Cell, frame: FrameId, holds: bool) -> Opening {
+        let place = self.held.last().map_or(0, |held| held.lane);
+        let violation = self.lanes.get_mut(place).and_then(ThreadLane::take_violation);
+        Opening { at: Position { cell, frame: Some(frame) }, holds, violation }
     }
 
     /// Enters at a line that another thread holds: in an env beside it.
@@ -375,12 +426,11 @@ impl Scope {
         call: Option<Call>,
         site: &'static Site,
         detail: Option<Box<Detail>>,
-        panic: &mut Option<String>,
     ) -> Option<Opening> {
         let call = call.unwrap_or_else(|| visiting_call(at, site));
         let departure = at.cell.departure(Cause::Overlap)?;
         let cell = self.begin(departure)?;
-        self.enter_first(cell, Some(call), site, detail, panic)
+        self.enter_first(cell, Some(call), site, detail)
     }
 
     fn enter_first(
@@ -389,15 +439,33 @@ impl Scope {
         call: Option<Call>,
         site: &'static Site,
         detail: Option<Box<Detail>>,
-        panic: &mut Option<String>,
     ) -> Option<Opening> {
         let place = self.place_of(cell)?;
-        let node = site.id().node;
-        let frame = self.in_line(place, panic, |line, cell, out| {
-            let call = call.unwrap_or_else(|| line.call(None, site, node, || cell.call_at_base(node).1));
-            line.enter_first(call, site, node, detail, out)
+        let id = site.id();
+        let frame = self.in_line(place, |line, cell, out| {
+            let call = call.unwrap_or_else(|| line.call(None, site, id.node, || cell.call_at_base(id.node).1));
+            line.enter_first(call, site, id, detail, out)
         })?;
-        Some(Opening { at: Position { cell, frame: Some(frame) }, holds: true })
+        Some(self.opening(cell, frame, true))
+    }
+
+    pub(crate) fn keep_panic(&mut self, text: String) {
+        self.panic = Some(text);
+    }
+
+    /// What the panic said that ends a frame now; the frames around it end by the same one.
+    pub(crate) fn take_panic(&mut self) -> Option<String> {
+        self.panic.take().filter(|text| !text.is_empty())
+    }
+
+    /// Ends every frame of the lines held, the innermost first: the thread will not come back.
+    pub(crate) fn end_all(&mut self) {
+        for place in (0..self.held.len()).rev() {
+            while let Some(frame) = self.held[place].line.innermost() {
+                let end = End::panicked(self.take_panic());
+                self.in_line(place, |line, _, out| line.end(frame, end, out));
+            }
+        }
     }
 
     /// Ends a frame, or leaves word that it ended.
@@ -405,7 +473,7 @@ impl Scope {
     pub(crate) fn end(&mut self, at: Position, end: End) {
         let Some(frame) = at.frame else { return };
         if let Some(place) = self.place_of(at.cell) {
-            self.in_line(place, &mut None, |line, _, out| line.end(frame, end, out));
+            self.in_line(place, |line, _, out| line.end(frame, end, out));
         } else {
             self.tell(at.cell, Mail::End(frame, end));
         }
@@ -417,7 +485,7 @@ impl Scope {
 
     pub(crate) fn unpin(&mut self, cell: &'static Cell) {
         if let Some(place) = self.place_of(cell) {
-            self.in_line(place, &mut None, |line, _, _| line.unpin());
+            self.in_line(place, |line, _, _| line.unpin());
         } else {
             self.tell(cell, Mail::Unpin);
         }
@@ -451,7 +519,7 @@ pub(crate) fn visiting_call(at: Position, site: &'static Site) -> Call {
         Some(frame) => {
             let occurrence = at.cell.visit();
             let key = super::key::call(frame.raw(), site.hash, occurrence);
-            Call { parent: Some(frame), key, occurrence, through_fork: false }
+            Call { parent: Some(frame), key, tail: Tail::new(occurrence, false) }
         }
     }
 }

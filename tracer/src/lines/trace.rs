@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::clock::Ticks;
 use crate::flow::FlowNode;
 use crate::id::{EnvId, TraceId};
 use crate::record::Cause;
-use crate::recorder::{Detail, Entry, EnvEvent, Lane, NoteEvent, StepEvent};
+use crate::recorder::{Detail, Entry, EnvEvent, Lane, NoteEvent};
 use crate::site::Site;
 use crate::tracer::Tracer;
 
@@ -34,7 +35,7 @@ pub(crate) enum Source {
 impl Trace {
     pub(crate) fn new(tracer: Tracer, source: Source) -> Self {
         Self {
-            id: TraceId::random(),
+            id: TraceId::random(tracer.random()),
             tracer,
             source,
             envs: AtomicU32::new(0),
@@ -45,7 +46,7 @@ impl Trace {
 
     /// Makes it a new trace of the same tracer.
     pub(crate) fn renew(&mut self, source: Source) {
-        self.id = TraceId::random();
+        self.id = TraceId::random(self.tracer.random());
         self.source = source;
         *self.envs.get_mut() = 0;
         *self.holds.get_mut() = 0;
@@ -53,7 +54,7 @@ impl Trace {
     }
 
     pub(crate) fn next_env(&self) -> (EnvId, u32) {
-        (EnvId::random(), self.next_ordinal())
+        (EnvId::random(self.tracer.random()), self.next_ordinal())
     }
 
     pub(crate) fn next_ordinal(&self) -> u32 {
@@ -96,6 +97,9 @@ pub(crate) struct ThreadLane {
     /// Numbers `next..end` are this thread's own.
     next: u64,
     end: u64,
+    ticks: Ticks,
+    /// A flow violation that the tracer wants as a panic.
+    violation: Option<String>,
 }
 
 impl std::fmt::Debug for ThreadLane {
@@ -106,7 +110,7 @@ impl std::fmt::Debug for ThreadLane {
 
 impl ThreadLane {
     pub(crate) fn new(tracer: Tracer) -> Self {
-        Self { lane: tracer.lane(), tracer, next: 0, end: 0 }
+        Self { lane: tracer.lane(), ticks: tracer.clock().ticker(), tracer, next: 0, end: 0, violation: None }
     }
 
     /// A number above `after`, which came from the same counter: a block taken now lies above all that were given
@@ -136,26 +140,27 @@ impl ThreadLane {
         self.seq(0)
     }
 
-    fn ticks(&self) -> u64 {
-        self.tracer.clock().ticks()
-    }
-}
-
-/// Takes what the rules decide and hands it to the recorder.
-pub(crate) struct Output<'a> {
-    pub(crate) lane: &'a mut ThreadLane,
-    /// A flow violation that the tracer wants as a panic, once no lock is held.
-    pub(crate) panic: &'a mut Option<String>,
-}
-
-impl Output<'_> {
-    /// Records a step, with the tick and a number after `step.seq`; gives the number.
     #[inline]
-    pub(crate) fn step(&mut self, mut step: StepEvent, detail: Option<Box<Detail>>) -> u64 {
-        step.seq = self.lane.seq(step.seq);
-        step.ticks = self.lane.ticks();
-        self.lane.lane.write(&Entry::step(&step), detail);
-        step.seq
+    fn ticks(&self) -> u64 {
+        self.ticks.now()
+    }
+
+    /// What the last enter is to panic with, now that no lock is held.
+    pub(crate) fn take_violation(&mut self) -> Option<String> {
+        self.violation.take()
+    }
+
+    /// Records a step, with the tick and a number after `after`; gives the number.
+    #[inline]
+    pub(crate) fn step(&mut self, mut step: Entry, after: u64, detail: Option<Box<Detail>>) -> u64 {
+        let seq = self.seq(after);
+        step.0[1] = seq;
+        step.0[0] = self.ticks();
+        match detail {
+            None => self.lane.write(&step),
+            Some(detail) => self.lane.write_with(&step, detail),
+        }
+        seq
     }
 
     pub(crate) fn env(
@@ -180,37 +185,40 @@ impl Output<'_> {
 
     /// Records an env, with the tick and a number after `env.seq`; gives the number.
     pub(crate) fn env_with(&mut self, mut env: EnvEvent, detail: Option<Box<Detail>>) -> u64 {
-        env.seq = if env.cause == Cause::Root { self.lane.seq_now() } else { self.lane.seq(env.seq) };
-        env.ticks = self.lane.ticks();
-        self.lane.lane.write(&Entry::env(&env), detail);
+        env.seq = if env.cause == Cause::Root { self.seq_now() } else { self.seq(env.seq) };
+        env.ticks = self.ticks();
+        match detail {
+            None => self.lane.write(&Entry::env(&env)),
+            Some(detail) => self.lane.write_with(&Entry::env(&env), detail),
+        }
         env.seq
     }
 
     pub(crate) fn note(&mut self, mut note: NoteEvent) -> u64 {
-        note.seq = self.lane.seq(note.seq);
-        note.ticks = self.lane.ticks();
-        self.lane.lane.write(&Entry::note(&note), None);
+        note.seq = self.seq(note.seq);
+        note.ticks = self.ticks();
+        self.lane.write(&Entry::note(&note));
         note.seq
     }
 
     pub(crate) fn over(&mut self, trace: TraceId, after: u64) {
         // After every record of the trace, also those that other threads made.
-        let seq = self.lane.seq_now();
+        let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.lane.write(&Entry::over(trace, seq), None);
+        self.lane.write(&Entry::over(trace, seq));
     }
 
     pub(crate) fn resumed(&mut self, trace: TraceId, after: u64) {
         // After the entry that says the trace is over, whichever thread made it.
-        let seq = self.lane.seq_now();
+        let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.lane.write(&Entry::resumed(trace, seq), None);
+        self.lane.write(&Entry::resumed(trace, seq));
     }
 
     #[cold]
     pub(crate) fn violation(&mut self, node: FlowNode, from: Option<u16>) {
-        if self.lane.tracer.count_violation() {
-            *self.panic = Some(node.violation(from));
+        if self.tracer.count_violation() {
+            self.violation = Some(node.violation(from));
         }
     }
 }

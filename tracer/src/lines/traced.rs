@@ -109,7 +109,6 @@ impl Called {
     /// Begins at the first poll; `None`: not recorded.
     #[inline(never)]
     fn begin(self) -> Option<(Position, bool)> {
-        let mut panic = None;
         let panicking = std::thread::panicking();
         let began = scope::with(|scope| {
             if scope.is_untraced() {
@@ -121,7 +120,7 @@ impl Called {
                 (None, here) => here,
             };
             let before = scope.here();
-            let opening = scope.enter(at, self.call, self.site, Detail::of_values(self.values), &mut panic);
+            let opening = scope.enter(at, self.call, self.site, Detail::of_values(self.values));
             if let Some(pinned) = self.at {
                 scope.unpin(pinned.cell);
             }
@@ -131,10 +130,10 @@ impl Called {
             if opening.holds {
                 scope.let_go(opening.at.cell);
             }
-            Some(opening.at)
+            Some((opening.at, opening.violation))
         });
-        let at = began.flatten()?;
-        if let Some(violation) = panic {
+        let (at, violation) = began.flatten()?;
+        if let Some(violation) = violation {
             let _end = EndLast { at, panicking };
             panic!("{violation}");
         }

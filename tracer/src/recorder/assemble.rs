@@ -122,6 +122,7 @@ impl Assembler {
             parent: event.parent,
             key: key.map(|key| key.to_string()),
             resumed: event.resumed,
+            at: event.error.and_then(|_| site::site(event.site)).map(Site::place),
             error: event.error.map(|kind| error(kind, detail.and_then(|detail| detail.failure.as_ref()))),
             values: values.map_or(Value::Null, super::Captured::to_json),
             truncated: meta.is_some_and(super::Captured::is_truncated)
@@ -179,7 +180,7 @@ impl Assembler {
         };
         let elsewhere = self.traces.get(&trace)?.envs.iter().rev().copied();
         let forks = std::iter::once(event.env).chain(elsewhere).find_map(|env| self.forks_above(env).find(fits))?;
-        Some(forks.iter().map(|number| format!("fork#{number}/")).collect())
+        Some(forks.iter().map(ToString::to_string).map(|number| ["fork#", &number, "/"].concat()).collect())
     }
 
     /// What may lead from a frame to the beginning of an env: its fork, the fork that this was made in and its, …

@@ -138,31 +138,56 @@ const fn step_and_site(step: u64, site: u32) -> u64 {
     (step << SITE_BITS) | (site as u64 & SITE_MASK)
 }
 
-impl Entry {
+/// The last word of a step, but for its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tail(u64);
+
+impl Tail {
+    /// For the call that is the `occurrence`-th of its node.
     #[inline]
-    pub(crate) fn step(event: &StepEvent) -> Self {
-        let status = match event.status {
+    pub(crate) const fn new(occurrence: u32, through_fork: bool) -> Self {
+        Self(KIND_STEP | ((occurrence as u64) << 32) | ((through_fork as u64) << 17))
+    }
+
+    #[inline]
+    pub(crate) const fn enter(self, resumed: bool) -> u64 {
+        self.0 | ((resumed as u64) << 16)
+    }
+
+    #[inline]
+    pub(crate) const fn end(self, error: Option<ErrorKind>) -> u64 {
+        self.0
+            | match error {
+                None => 1 << 8,
+                Some(kind) => (2 << 8) | (error_code(kind) << 24),
+            }
+    }
+}
+
+impl Entry {
+    /// A step of a frame; the ticks and the number are filled in as it is written.
+    #[inline]
+    pub(crate) fn step(
+        env: EnvId,
+        step: u64,
+        site: u32,
+        frame: FrameId,
+        parent: Option<FrameId>,
+        key: u64,
+        last: u64,
+    ) -> Self {
+        let parent = parent.map_or(0, FrameId::raw);
+        Self([0, 0, env.get(), step_and_site(step, site), frame.raw(), parent, key, last])
+    }
+
+    /// A step of the manual API.
+    pub(crate) fn manual(env: EnvId, step: u64, status: Status) -> Self {
+        let status = match status {
             Status::Enter => 0,
             Status::Exit => 1,
             Status::Error => 2,
         };
-        let error = event.error.map_or(0, error_code);
-        let raw = |frame: Option<FrameId>| frame.map_or(0, FrameId::raw);
-        Self([
-            event.ticks,
-            event.seq,
-            event.env.get(),
-            step_and_site(event.step, event.site),
-            raw(event.frame),
-            raw(event.parent),
-            event.key,
-            KIND_STEP
-                | (status << 8)
-                | (u64::from(event.resumed) << 16)
-                | (u64::from(event.through_fork) << 17)
-                | (error << 24)
-                | (u64::from(event.occurrence) << 32),
-        ])
+        Self([0, 0, env.get(), step_and_site(step, 0), 0, 0, 0, KIND_STEP | (status << 8)])
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
@@ -214,13 +239,31 @@ impl Entry {
     /// Whether it is a step: all but a few are.
     #[inline]
     pub(crate) fn is_step(&self) -> bool {
-        self.0[7] & 0xff == KIND_STEP
+        Self::is_step_in(self.0[7])
+    }
+
+    /// Likewise, by the last word alone.
+    #[inline]
+    pub(crate) const fn is_step_in(last: u64) -> bool {
+        last & 0xff == KIND_STEP
+    }
+
+    /// Whether it becomes a record.
+    #[inline]
+    pub(crate) fn is_record(&self) -> bool {
+        matches!(self.0[7] & 0xff, KIND_STEP | KIND_ENV | KIND_NOTE)
     }
 
     /// The status of a step; `None` for anything else.
     #[inline]
     pub(crate) fn step_status(&self) -> Option<Status> {
-        match self.0[7] & 0xffff {
+        Self::status_in(self.0[7])
+    }
+
+    /// Likewise, by the last word alone.
+    #[inline]
+    pub(crate) const fn status_in(last: u64) -> Option<Status> {
+        match last & 0xffff {
             0x001 => Some(Status::Enter),
             0x101 => Some(Status::Exit),
             0x201 => Some(Status::Error),
@@ -302,29 +345,44 @@ const fn error_code(kind: ErrorKind) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::AnyRandom;
 
     #[test]
     fn entries_read_back_what_was_written() {
-        let env = EnvId::random();
+        let env = EnvId::random(&AnyRandom::System);
+        let (frame, parent) = (FrameId::new(3, 9), Some(FrameId::new(0, 1)));
+        let tail = Tail::new(u32::MAX, true);
+        let mut entry = Entry::step(env, 1 << 43, 1_048_575, frame, parent, u64::MAX - 1, tail.enter(true));
+        (entry.0[0], entry.0[1]) = (u64::MAX, 7);
         let step = StepEvent {
             ticks: u64::MAX,
             seq: 7,
             env,
             step: 1 << 43,
             site: 1_048_575,
-            frame: Some(FrameId::new(3, 9)),
-            parent: None,
+            frame: Some(frame),
+            parent,
             key: u64::MAX - 1,
             occurrence: u32::MAX,
-            status: Status::Error,
+            status: Status::Enter,
             resumed: true,
             through_fork: true,
-            error: Some(ErrorKind::Cancelled),
+            error: None,
         };
-        assert_eq!(Entry::step(&step).event(), Some(Event::Step(step)));
-        let trace = TraceId::random();
+        assert_eq!(entry.event(), Some(Event::Step(step)));
+        for error in [None, Some(ErrorKind::Err), Some(ErrorKind::Panic), Some(ErrorKind::Cancelled)] {
+            let entry = Entry::step(env, 1, 2, frame, None, 3, Tail::new(4, false).end(error));
+            let status = if error.is_some() { Status::Error } else { Status::Exit };
+            assert_eq!(entry.step_status(), Some(status));
+            let Some(Event::Step(step)) = entry.event() else { panic!("a step") };
+            assert_eq!((step.error, step.status, step.occurrence, step.resumed), (error, status, 4, false));
+        }
+        for status in [Status::Enter, Status::Exit, Status::Error] {
+            assert_eq!(Entry::manual(env, 1, status).step_status(), Some(status));
+        }
+        let trace = TraceId::random(&AnyRandom::System);
         for cause in Cause::ALL {
-            let parent = Some((EnvId::random(), 12));
+            let parent = Some((EnvId::random(&AnyRandom::System), 12));
             let event = EnvEvent { ticks: 1, seq: 2, env, trace, cause, parent, site: 5, fork: 3 };
             assert_eq!(Entry::env(&event).event(), Some(Event::Env(event)));
         }

@@ -3,9 +3,9 @@
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -169,8 +169,18 @@ struct Queue {
 }
 
 impl Lane for Queue {
-    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
-        if self.queue.try_send(Message::Entry(*entry, detail)).is_err() {
+    fn write(&mut self, entry: &Entry) {
+        self.send(*entry, None);
+    }
+
+    fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
+        self.send(*entry, Some(detail));
+    }
+}
+
+impl Queue {
+    fn send(&self, entry: Entry, detail: Option<Box<Detail>>) {
+        if self.queue.try_send(Message::Entry(entry, detail)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -15,10 +15,9 @@ use crate::values::Captured;
 
 pub(crate) use assemble::Assembler;
 pub use entry::{Detail, Entry};
-pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent};
+pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tail};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
-
 
 /// Keeps records.
 ///
@@ -26,7 +25,7 @@ pub use memory::Memory;
 ///
 /// - Every call returns soon: no waiting for a disk, a socket or another thread's work.
 /// - No call panics, and none runs traced code: what a recorder's own code records is dropped and counted.
-/// - An entry that was [written](Lane::write) is kept or counted as dropped.
+/// - An entry that was [written](Lane) is kept or counted as dropped.
 pub trait Recorder: Send + Sync + 'static {
     /// Called once, when the tracer is built.
     fn start(&self, _times: &Times) {}
@@ -55,8 +54,11 @@ pub trait Recorder: Send + Sync + 'static {
 
 /// What one thread writes to.
 pub trait Lane: Send {
-    /// Takes one fact. `detail` holds what does not fit into the entry.
-    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>);
+    /// Takes one fact.
+    fn write(&mut self, entry: &Entry);
+
+    /// Takes one fact with what does not fit into the entry.
+    fn write_with(&mut self, entry: &Entry, detail: Box<Detail>);
 }
 
 /// Turns the ticks of entries into times: the clock of the tracer.

@@ -1,4 +1,4 @@
-//! MessagePack to JSON. Trusts no length: what is not there reads as null.
+//! `MessagePack` to JSON. Trusts no length: what is not there reads as null.
 
 use serde_json::{Map, Number, Value};
 
@@ -40,8 +40,8 @@ impl<'a> Reader<'a> {
         }
         Some(match self.number(1)? as u8 {
             tag @ 0x00..=0x7f => tag.into(),
-            tag @ 0x80..=0x8f => self.map(usize::from(tag & 0x0f), depth)?,
-            tag @ 0x90..=0x9f => self.array(usize::from(tag & 0x0f), depth)?,
+            tag @ 0x80..=0x8f => self.map(usize::from(tag & 0x0f), depth),
+            tag @ 0x90..=0x9f => self.array(usize::from(tag & 0x0f), depth),
             tag @ 0xa0..=0xbf => self.text(usize::from(tag & 0x1f))?,
             0xc2 => false.into(),
             0xc3 => true.into(),
@@ -61,10 +61,10 @@ impl<'a> Reader<'a> {
             0xd9 => self.len(1).and_then(|len| self.text(len))?,
             0xda => self.len(2).and_then(|len| self.text(len))?,
             0xdb => self.len(4).and_then(|len| self.text(len))?,
-            0xdc => self.len(2).and_then(|len| self.array(len, depth))?,
-            0xdd => self.len(4).and_then(|len| self.array(len, depth))?,
-            0xde => self.len(2).and_then(|len| self.map(len, depth))?,
-            0xdf => self.len(4).and_then(|len| self.map(len, depth))?,
+            0xdc => self.len(2).map(|len| self.array(len, depth))?,
+            0xdd => self.len(4).map(|len| self.array(len, depth))?,
+            0xde => self.len(2).map(|len| self.map(len, depth))?,
+            0xdf => self.len(4).map(|len| self.map(len, depth))?,
             tag @ 0xe0..=0xff => (tag as i8).into(),
             _ => Value::Null,
         })
@@ -75,22 +75,22 @@ impl<'a> Reader<'a> {
         Some(Value::Array(self.take(len)?.iter().map(|byte| Value::from(*byte)).collect()))
     }
 
-    fn array(&mut self, len: usize, depth: usize) -> Option<Value> {
+    fn array(&mut self, len: usize, depth: usize) -> Value {
         let mut items = Vec::new();
         for _ in 0..len {
             let Some(item) = self.value(depth + 1) else { break };
             items.push(item);
         }
-        Some(Value::Array(items))
+        Value::Array(items)
     }
 
-    fn map(&mut self, len: usize, depth: usize) -> Option<Value> {
+    fn map(&mut self, len: usize, depth: usize) -> Value {
         let mut entries = Map::new();
         for _ in 0..len {
             let Some(Value::String(name)) = self.value(depth + 1) else { break };
             entries.insert(name, self.value(depth + 1).unwrap_or(Value::Null));
         }
-        Some(Value::Object(entries))
+        Value::Object(entries)
     }
 }
 

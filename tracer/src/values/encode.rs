@@ -1,4 +1,4 @@
-//! A serialiser into MessagePack that knows its bounds.
+//! A serialiser into `MessagePack` that knows its bounds.
 //!
 //! It stops at a byte limit and at a depth, leaving a value that is complete as far as it goes: open arrays and maps
 //! are closed at what they hold. Sequences of unknown length are written with a 32-bit length, filled in at the end.
@@ -15,11 +15,11 @@ pub(super) const NIL: u8 = 0xc0;
 
 /// How much of a value is kept.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Bytes of one step's values, encoded.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     /// Levels of nesting.
-    pub depth: usize,
+    pub(crate) depth: usize,
 }
 
 impl Default for Limits {
@@ -35,7 +35,6 @@ pub(super) struct Writer {
     /// Arrays and maps not yet closed, outermost first.
     open: Vec<Open>,
     truncated: bool,
-    redacted: bool,
 }
 
 /// An array or map whose length is not known yet.
@@ -91,7 +90,7 @@ impl FloorCharBoundary for str {
 
 impl Writer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { out: Vec::with_capacity(64), limits, open: Vec::new(), truncated: false, redacted: false }
+        Self { out: Vec::with_capacity(64), limits, open: Vec::new(), truncated: false }
     }
 
     /// A writer of named fields.
@@ -103,7 +102,7 @@ impl Writer {
 
     pub(super) fn finish(mut self) -> Captured {
         self.close_to(0);
-        Captured { bytes: self.out, truncated: self.truncated, redacted: self.redacted }
+        Captured { bytes: self.out, truncated: self.truncated }
     }
 
     /// Writes one value whatever it does: cut if it is too large, its error if it fails.
@@ -143,7 +142,6 @@ impl Writer {
     }
 
     fn redacted(&mut self) {
-        self.redacted = true;
         self.marker("$redacted", |writer| writer.out.push(0xc3));
     }
 
@@ -240,12 +238,11 @@ impl Writer {
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn signed(&mut self, number: i64) {
-        match u64::try_from(number) {
-            Ok(number) => self.unsigned(number),
-            Err(_) => {
-                self.out.push(0xd3);
-                self.out.extend_from_slice(&number.to_be_bytes());
-            }
+        if let Ok(number) = u64::try_from(number) {
+            self.unsigned(number);
+        } else {
+            self.out.push(0xd3);
+            self.out.extend_from_slice(&number.to_be_bytes());
         }
     }
 }

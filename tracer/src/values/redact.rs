@@ -1,17 +1,8 @@
 //! Which values are replaced before they are written: by the name of their field, or by a path that a node names.
 
 /// Names that hold secrets wherever they stand. Compared without case and without `-` and `_`.
-const SECRET_PARTS: [&str; 9] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "apikey",
-    "authorization",
-    "credential",
-    "privatekey",
-    "setcookie",
-];
+const SECRET_PARTS: [&str; 9] =
+    ["password", "passwd", "passphrase", "secret", "apikey", "authorization", "credential", "privatekey", "setcookie"];
 
 /// Names that hold secrets when they stand alone, or at the end of a longer name.
 const SECRET_ENDS: [&str; 3] = ["token", "cookie", "bearer"];
@@ -72,9 +63,7 @@ impl Path {
             }
             let mut names = path.split('.').skip(self.depth);
             if names.next() == Some(name) {
-                if names.next().is_none() {
-                    return None;
-                }
+                names.next()?;
                 live |= 1 << nth;
             }
         }

@@ -1,5 +1,6 @@
 //! 256 entries that one thread writes while others may read what is complete.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -84,6 +85,24 @@ impl Chunk {
         let from = from.max(self.from.load(Ordering::Relaxed)).min(len);
         let read = |words: &[AtomicU64; 8]| Entry(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)));
         (from..len).zip(&self.words[from..len]).map(move |(at, words)| (at, read(words)))
+    }
+
+    /// The complete entries in `range` that are no steps.
+    pub(super) fn others(&self, range: Range<usize>) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        let words = self.words[range.clone()].iter();
+        let others = range.zip(words).filter(|(_, words)| !Entry::is_step_in(words[7].load(Ordering::Relaxed)));
+        others.filter_map(|(at, _)| Some((at, self.get(at)?)))
+    }
+
+    /// The places of the complete entries that are not forgotten.
+    pub(super) fn places(&self) -> Range<usize> {
+        self.from.load(Ordering::Relaxed)..self.len()
+    }
+
+    /// The env of the step at a place; `None` if it is no step.
+    pub(super) fn step_env(&self, at: usize) -> Option<u64> {
+        let words = self.words.get(at)?;
+        Entry::is_step_in(words[7].load(Ordering::Relaxed)).then(|| words[2].load(Ordering::Relaxed))
     }
 
     pub(super) fn get(&self, at: usize) -> Option<Entry> {

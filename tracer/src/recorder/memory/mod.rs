@@ -90,21 +90,26 @@ struct Writer {
 }
 
 impl Lane for Writer {
-    #[inline]
-    fn write(&mut self, entry: &Entry, detail: Option<Box<Detail>>) {
+    fn write(&mut self, entry: &Entry) {
         if self.at == chunk::ENTRIES {
             self.next_chunk();
         }
-        if let Some(detail) = detail {
-            self.chunk.attach(self.at, detail);
-        }
         self.chunk.put(self.at, entry);
         self.at += 1;
+    }
+
+    fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
+        if self.at == chunk::ENTRIES {
+            self.next_chunk();
+        }
+        self.chunk.attach(self.at, detail);
+        self.write(entry);
     }
 }
 
 impl Writer {
     #[cold]
+    #[inline(never)]
     fn next_chunk(&mut self) {
         let mut store = self.shared.store();
         store.seal(&self.chunk);

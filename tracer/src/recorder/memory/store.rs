@@ -27,6 +27,8 @@ pub(super) struct Store {
     traces: IdMap<TraceId, Trace>,
     envs: IdMap<EnvId, TraceId>,
     detail_bytes: usize,
+    /// Running traces take most of the memory: those that come up are trimmed.
+    trimming: bool,
 }
 
 #[derive(Debug)]
@@ -41,8 +43,6 @@ struct Open {
 #[derive(Debug, Default)]
 struct Trace {
     envs: Vec<EnvId>,
-    /// Steps in full chunks.
-    entries: usize,
     /// Enters that were kept when the rest was trimmed, by frame: all that is left where their ends will look.
     open: IdMap<u64, (Arc<Chunk>, usize)>,
     /// The highest number of an env of it, and of its end: it runs while the first is higher.
@@ -59,10 +59,9 @@ impl Trace {
 /// What becomes of the running traces in a chunk that has to go.
 #[derive(Debug, Clone, Copy)]
 enum Running {
-    /// Those that fill half of the memory alone are trimmed, the others kept.
-    TrimLarge,
-    /// All are trimmed.
-    TrimAll,
+    Keep,
+    /// Only what a running trace is to keep.
+    Trim,
     /// They go too: even trimmed they are over the bound.
     Drop,
 }
@@ -76,8 +75,10 @@ enum Verdict {
 
 #[derive(Debug, Default)]
 struct Evicted {
-    /// Records.
-    lost: u64,
+    /// Records of finished traces.
+    finished: u64,
+    /// Records of running ones.
+    trimmed: u64,
     /// Entries.
     kept: u64,
 }
@@ -100,6 +101,7 @@ impl Store {
             traces: IdMap::default(),
             envs: IdMap::default(),
             detail_bytes: 0,
+            trimming: false,
         }
     }
 
@@ -130,30 +132,8 @@ impl Store {
     pub(super) fn seal(&mut self, chunk: &Arc<Chunk>) {
         self.index();
         self.open.retain(|open| !Arc::ptr_eq(&open.chunk, chunk));
-        self.count(chunk);
         self.detail_bytes += chunk.detail_bytes();
         self.full.push_back(chunk.clone());
-    }
-
-    /// Counts the steps of each trace.
-    fn count(&mut self, chunk: &Chunk) {
-        let mut run = (0, 0);
-        for (_, entry) in chunk.entries().filter(|(_, entry)| entry.is_step()) {
-            if entry.0[2] == run.0 {
-                run.1 += 1;
-                continue;
-            }
-            self.count_run(run);
-            run = (entry.0[2], 1);
-        }
-        self.count_run(run);
-    }
-
-    fn count_run(&mut self, (env, steps): (u64, usize)) {
-        let trace = EnvId::new(env).and_then(|env| self.envs.get(&env));
-        if let Some(trace) = trace.and_then(|trace| self.traces.get_mut(trace)) {
-            trace.entries += steps;
-        }
     }
 
     /// The thread that wrote to it is gone.
@@ -166,11 +146,8 @@ impl Store {
     /// Brings the tables up to date with what the threads have written.
     fn index(&mut self) {
         for open in &mut self.open {
-            for (at, entry) in open.chunk.entries_from(open.indexed) {
-                open.indexed = at + 1;
-                if entry.is_step() {
-                    continue;
-                }
+            let len = open.chunk.len();
+            for (_, entry) in open.chunk.others(std::mem::replace(&mut open.indexed, len)..len) {
                 match entry.event() {
                     Some(Event::Env(env)) => {
                         let trace = self.traces.entry(env.trace).or_default();
@@ -212,14 +189,20 @@ impl Store {
         while self.bytes() > self.bytes_max {
             let Some(chunk) = self.full.pop_front() else { break };
             let held = (self.full.len() + 1) * chunk::ENTRIES;
-            let running = match kept / held {
-                0 => Running::TrimLarge,
-                1 => Running::TrimAll,
-                _ => Running::Drop,
+            let running = match self.trimming {
+                _ if kept > 2 * held => Running::Drop,
+                true => Running::Trim,
+                false => Running::Keep,
             };
             let evicted = self.evict(&chunk, running);
-            lost += evicted.lost;
-            kept = if evicted.lost > evicted.kept { 0 } else { kept + usize::try_from(evicted.kept).unwrap_or(0) };
+            lost += evicted.finished + evicted.trimmed;
+            if evicted.finished > evicted.trimmed + evicted.kept {
+                self.trimming = false;
+            }
+            kept = if evicted.finished + evicted.trimmed > evicted.kept { 0 } else { kept + chunk::ENTRIES };
+            if kept > held / 2 {
+                self.trimming = true;
+            }
         }
         lost
     }
@@ -232,18 +215,22 @@ impl Store {
         // Enters of trimmed traces whose ends have not come yet.
         let mut open: Vec<(TraceId, Entry, Option<Box<Detail>>)> = Vec::new();
         let mut last = None;
-        for (at, entry) in chunk.entries() {
-            let mut detail = None;
-            while let Some((_, found)) = details.next_if(|(place, _)| *place <= at) {
-                detail = Some(found);
+        for at in chunk.places() {
+            let env = chunk.step_env(at);
+            let known = last.filter(|(of, _)| Some(*of) == env).map(|(_, verdict)| verdict);
+            if let Some(Verdict::Lost) = known {
+                evicted.finished += 1;
+                continue;
             }
-            let verdict = match last {
-                Some((env, verdict)) if entry.is_step() && entry.0[2] == env => verdict,
-                _ => self.verdict(&entry, running),
-            };
-            last = entry.is_step().then_some((entry.0[2], verdict));
+            let Some(entry) = chunk.get(at) else { continue };
+            let verdict = known.unwrap_or_else(|| self.verdict(&entry, running));
+            last = env.map(|env| (env, verdict));
+            let mut detail = None;
+            while let Some((place, found)) = details.next_if(|(place, _)| *place <= at) {
+                detail = (place == at).then_some(found);
+            }
             match verdict {
-                Verdict::Lost => evicted.lost += u64::from(is_record(&entry)),
+                Verdict::Lost => evicted.finished += u64::from(entry.is_record()),
                 Verdict::Keep => self.survive(&entry, detail, &mut evicted),
                 Verdict::Trim(trace) => self.trim(trace, &entry, detail, &mut open, &mut evicted),
             }
@@ -266,8 +253,8 @@ impl Store {
             return Verdict::Lost;
         }
         match running {
-            Running::TrimLarge if trace.entries * 64 <= self.bytes_max / 2 => Verdict::Keep,
-            Running::TrimLarge | Running::TrimAll => Verdict::Trim(id),
+            Running::Keep => Verdict::Keep,
+            Running::Trim => Verdict::Trim(id),
             Running::Drop => {
                 if let Some(Event::Env(env)) = entry.event() {
                     self.envs.remove(&env.env);
@@ -297,8 +284,7 @@ impl Store {
                     self.survive(entry, detail, evicted);
                     return;
                 }
-                evicted.lost += 2;
-                self.count_lost(trace, 2);
+                evicted.trimmed += 2;
             }
             Some(Status::Error) | None => self.survive(entry, detail, evicted),
         }
@@ -307,8 +293,7 @@ impl Store {
     /// Remembers where the enter that was just kept is, and drops an older one of the same frame.
     fn remember_open(&mut self, trace: TraceId, entry: &Entry, evicted: &mut Evicted) {
         if self.forget_open(trace, entry) {
-            evicted.lost += 1;
-            self.count_lost(trace, 1);
+            evicted.trimmed += 1;
         }
         if let (Some((chunk, next)), Some(trace)) = (&self.survivors, self.traces.get_mut(&trace)) {
             trace.open.insert(entry.0[4], (chunk.clone(), next - 1));
@@ -321,18 +306,14 @@ impl Store {
         // The place may have been used again since.
         let Some((chunk, at)) = kept else { return false };
         let same = chunk.get(at).is_some_and(|enter| {
-            enter.step_status() == Some(Status::Enter) && enter.0[4] == entry.0[4] && self.trace_of(&enter) == Some(trace)
+            enter.step_status() == Some(Status::Enter)
+                && enter.0[4] == entry.0[4]
+                && self.trace_of(&enter) == Some(trace)
         });
         if same {
             chunk.erase(at);
         }
         same
-    }
-
-    fn count_lost(&mut self, trace: TraceId, lost: usize) {
-        if let Some(trace) = self.traces.get_mut(&trace) {
-            trace.entries = trace.entries.saturating_sub(lost);
-        }
     }
 
     fn trace_of(&self, entry: &Entry) -> Option<TraceId> {
@@ -417,10 +398,6 @@ impl Store {
             },
         }
     }
-}
-
-fn is_record(entry: &Entry) -> bool {
-    !matches!(entry.event(), Some(Event::Over { .. } | Event::Resumed { .. }) | None)
 }
 
 impl Snapshot {

@@ -1,0 +1,7 @@
+// `crate` takes a path.
+use tracer::traced_node;
+
+#[traced_node(crate = "tracer")]
+fn parse() {}
+
+fn main() {}

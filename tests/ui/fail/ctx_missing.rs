@@ -1,0 +1,7 @@
+// There is no such parameter.
+use tracer::traced_node;
+
+#[traced_node("parse", ctx = ctx)]
+fn parse() {}
+
+fn main() {}

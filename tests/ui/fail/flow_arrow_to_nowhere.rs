@@ -1,0 +1,8 @@
+// A node is missing behind the arrow.
+tracer::flow! {
+    pub open webhook {
+        parse -> ;
+    }
+}
+
+fn main() {}

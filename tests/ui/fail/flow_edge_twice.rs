@@ -1,0 +1,9 @@
+// The second one.
+tracer::flow! {
+    pub open webhook {
+        parse -> send;
+        parse -> send;
+    }
+}
+
+fn main() {}

@@ -1,0 +1,4 @@
+// `flow!` declares something.
+tracer::flow! {}
+
+fn main() {}

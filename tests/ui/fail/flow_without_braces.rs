@@ -1,0 +1,6 @@
+// What a flow looks like.
+tracer::flow! {
+    pub webhook;
+}
+
+fn main() {}

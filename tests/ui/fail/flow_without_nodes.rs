@@ -1,0 +1,8 @@
+// A flow has nodes.
+tracer::flow! {
+    pub open webhook {
+        
+    }
+}
+
+fn main() {}

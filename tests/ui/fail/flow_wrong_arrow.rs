@@ -1,0 +1,8 @@
+// The arrows there are.
+tracer::flow! {
+    pub open webhook {
+        parse => send;
+    }
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+// What an argument looks like.
+use tracer::traced_node;
+
+#[traced_node("parse", *)]
+fn parse() {}
+
+fn main() {}

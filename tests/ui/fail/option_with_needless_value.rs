@@ -1,0 +1,7 @@
+// `root` stands alone.
+use tracer::traced_node;
+
+#[traced_node("parse", root = true)]
+fn parse() {}
+
+fn main() {}

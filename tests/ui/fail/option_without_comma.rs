@@ -1,0 +1,7 @@
+// A comma is missing.
+use tracer::traced_node;
+
+#[traced_node("parse" root)]
+fn parse() {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+// The two exclude each other.
+use tracer::traced_node;
+
+#[traced_node("parse", root, fork)]
+fn parse() {}
+
+fn main() {}

@@ -1,0 +1,7 @@
+// `source` takes a string.
+use tracer::traced_node;
+
+#[traced_node("parse", source)]
+fn parse() {}
+
+fn main() {}

@@ -1,0 +1,182 @@
+//! Reads an outcome off any returned value without asking anything of its type.
+//!
+//! `(&&&&&&Probe(&value)).__tracer_outcome()` tries the implementations of [`Judge`] from the most to the least references:
+//! the first whose bounds are met where the function is written wins. A generic `E` without bounds is the last but
+//! one, whatever its caller puts in.
+
+use std::any::type_name;
+use std::error::Error;
+use std::fmt::{Debug, Display};
+use std::ops::Deref;
+
+use crate::outcome::{Failure, Outcome, text};
+
+/// A returned value.
+#[derive(Debug)]
+pub struct Probe<'a, T: ?Sized>(pub &'a T);
+
+/// What a returned value says of its call.
+pub trait Judge {
+    /// Success, or the failure with as much text as its type offers.
+    fn __tracer_outcome(&self) -> Outcome;
+}
+
+impl<T, E: Error> Judge for &&&&&Probe<'_, Result<T, E>> {
+    fn __tracer_outcome(&self) -> Outcome {
+        match self.0 {
+            Ok(_) => Outcome::ok(),
+            Err(error) => failed::<E>(text(format_args!("{error}")), chain(error.source())),
+        }
+    }
+}
+
+impl<T, E: Deref<Target: DynError>> Judge for &&&&Probe<'_, Result<T, E>> {
+    fn __tracer_outcome(&self) -> Outcome {
+        match self.0 {
+            Ok(_) => Outcome::ok(),
+            Err(error) => failed::<E>(error.text(), error.causes()),
+        }
+    }
+}
+
+impl<T, E: Display> Judge for &&&Probe<'_, Result<T, E>> {
+    fn __tracer_outcome(&self) -> Outcome {
+        match self.0 {
+            Ok(_) => Outcome::ok(),
+            Err(error) => failed::<E>(text(format_args!("{error}")), Vec::new()),
+        }
+    }
+}
+
+impl<T, E: Debug> Judge for &&Probe<'_, Result<T, E>> {
+    fn __tracer_outcome(&self) -> Outcome {
+        match self.0 {
+            Ok(_) => Outcome::ok(),
+            Err(error) => failed::<E>(text(format_args!("{error:?}")), Vec::new()),
+        }
+    }
+}
+
+impl<T, E> Judge for &Probe<'_, Result<T, E>> {
+    fn __tracer_outcome(&self) -> Outcome {
+        self.__tracer_outcome_without_text()
+    }
+}
+
+impl<T> Judge for Probe<'_, T> {
+    fn __tracer_outcome(&self) -> Outcome {
+        Outcome::ok()
+    }
+}
+
+/// What a returned value says of its call, leaving the error's text alone.
+pub trait JudgeWithoutText {
+    /// Success, or the failure with its type only.
+    fn __tracer_outcome_without_text(&self) -> Outcome;
+}
+
+impl<T, E> JudgeWithoutText for &Probe<'_, Result<T, E>> {
+    fn __tracer_outcome_without_text(&self) -> Outcome {
+        match self.0 {
+            Ok(_) => Outcome::ok(),
+            Err(_) => failed::<E>(None, Vec::new()),
+        }
+    }
+}
+
+impl<T> JudgeWithoutText for Probe<'_, T> {
+    fn __tracer_outcome_without_text(&self) -> Outcome {
+        Outcome::ok()
+    }
+}
+
+/// `err = display`: a `Result` whose error has a text for people.
+#[diagnostic::on_unimplemented(
+    message = "`err = display` needs a `Result` whose error implements `Display`, this is `{Self}`",
+    label = "expected `Result<_, E>` with `E: Display`",
+    note = "implement `std::fmt::Display` for the error, write `err = debug`, or leave `err` out: the best text there is \
+            will be recorded"
+)]
+pub trait DisplayErr {
+    /// Success, or the failure with its text.
+    fn __tracer_outcome(&self) -> Outcome;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: Display> DisplayErr for Result<T, E> {
+    fn __tracer_outcome(&self) -> Outcome {
+        <&&&Probe<'_, Self> as Judge>::__tracer_outcome(&&&&Probe(self))
+    }
+}
+
+/// `err = debug`: a `Result` whose error has a text for developers.
+#[diagnostic::on_unimplemented(
+    message = "`err = debug` needs a `Result` whose error implements `Debug`, this is `{Self}`",
+    label = "expected `Result<_, E>` with `E: Debug`",
+    note = "derive `Debug` for the error, write `err = display`, or leave `err` out: the best text there is will be \
+            recorded"
+)]
+pub trait DebugErr {
+    /// Success, or the failure with its text.
+    fn __tracer_outcome(&self) -> Outcome;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, E: Debug> DebugErr for Result<T, E> {
+    fn __tracer_outcome(&self) -> Outcome {
+        <&&Probe<'_, Self> as Judge>::__tracer_outcome(&&&Probe(self))
+    }
+}
+
+/// Gives the test of `fail_if` the type of its argument.
+#[inline]
+pub fn fails<R: ?Sized>(value: &R, test: impl FnOnce(&R) -> bool) -> bool {
+    test(value)
+}
+
+/// The outcome of a call that `fail_if` judged: what it says goes, the value gives the text.
+pub fn judged<R: ?Sized>(value: &R, failed: bool, outcome: impl FnOnce() -> Outcome) -> Outcome {
+    let _ = value;
+    if !failed {
+        return Outcome::ok();
+    }
+    let outcome = outcome();
+    if outcome.0.is_some() { outcome } else { self::failed::<R>(None, Vec::new()) }
+}
+
+/// The targets of `anyhow::Error`, `Box<dyn Error>` and their like: errors by what they lend, not by what they are.
+pub trait DynError {
+    /// Its text.
+    fn text(&self) -> Option<String>;
+    /// The texts of its sources, nearest first.
+    fn causes(&self) -> Vec<String>;
+}
+
+macro_rules! dyn_errors {
+    ($($ty:ty),*) => {$(
+        impl DynError for $ty {
+            fn text(&self) -> Option<String> {
+                text(format_args!("{self}"))
+            }
+
+            fn causes(&self) -> Vec<String> {
+                chain(self.source())
+            }
+        }
+    )*};
+}
+
+dyn_errors!(dyn Error + '_, dyn Error + Send + '_, dyn Error + Send + Sync + '_);
+
+/// Enough for any honest chain; an error that is its own source must not hang the program it failed.
+const CHAIN_MAX: usize = 32;
+
+fn chain(first: Option<&(dyn Error + 'static)>) -> Vec<String> {
+    let errors = std::iter::successors(first, |&error| error.source()).take(CHAIN_MAX);
+    errors.map_while(|error| text(format_args!("{error}"))).collect()
+}
+
+#[cold]
+fn failed<E: ?Sized>(message: Option<String>, chain: Vec<String>) -> Outcome {
+    Outcome::failed(Failure { type_name: type_name::<E>(), message, chain })
+}

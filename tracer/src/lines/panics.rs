@@ -1,0 +1,38 @@
+//! What panics say, and the frames that they end where nothing unwinds.
+
+use std::panic::{self, PanicHookInfo};
+use std::sync::Once;
+
+use super::scope;
+
+/// A longer text is cut.
+const TEXT_LEN_MAX: usize = 1024;
+
+/// Puts a hook in front of the one there is, once. It prints nothing and calls the other.
+pub(super) fn watch() {
+    static ONCE: Once = Once::new();
+    // Setting a hook panics while a panic is under way; the next trace will do it.
+    if ONCE.is_completed() || std::thread::panicking() {
+        return;
+    }
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            keep(info);
+            before(info);
+        }));
+    });
+}
+
+fn keep(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text: String = text.unwrap_or_default().chars().take(TEXT_LEN_MAX).collect();
+    scope::with(|scope| {
+        scope.keep_panic(text);
+        // Nobody will come to end them.
+        if cfg!(panic = "abort") {
+            scope.end_all();
+        }
+    });
+}

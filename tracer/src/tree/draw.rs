@@ -1,0 +1,204 @@
+//! Trees as texts.
+
+use std::fmt::{self, Write};
+
+use serde_json::Value;
+
+use super::{Span, SpanOutcome, Tree};
+use crate::record::{ErrorKind, ErrorRecord, Note};
+use crate::stats::TraceState;
+
+/// A drawn value is cut to this many characters.
+const VALUE_LEN_MAX: usize = 120;
+
+impl fmt::Display for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detailed = f.alternate();
+        if detailed {
+            let duration = Duration(self.duration_ns);
+            writeln!(f, "{} {} · {} · {duration}", self.trace_id, Escaped(&self.source), state(self.state))?;
+            if !self.payload.is_null() {
+                writeln!(f, "payload {}", value(&self.payload))?;
+            }
+        }
+        for (nth, span) in self.spans.iter().enumerate() {
+            if nth > 0 && !detailed {
+                writeln!(f)?;
+            }
+            if detailed {
+                branches(f, span, "", nth + 1 == self.spans.len(), true)?;
+            } else {
+                below(f, span, "", false)?;
+            }
+        }
+        for violation in &self.violations {
+            if let Note::FlowViolation { flow, from, to } = violation {
+                let from = from.as_deref().unwrap_or("(nothing)");
+                writeln!(f, "! flow {flow} has no edge {from} -> {to}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn state(state: TraceState) -> &'static str {
+    match state {
+        TraceState::Running => "running",
+        TraceState::Ok => "ok",
+        TraceState::Recovered => "ok (recovered)",
+        TraceState::Failed => "failed",
+        TraceState::Lost => "lost",
+    }
+}
+
+/// A span and, behind branches, those below it.
+fn below(f: &mut fmt::Formatter<'_>, span: &Span, indent: &str, timed: bool) -> fmt::Result {
+    label(f, span, timed)?;
+    for (nth, child) in span.children.iter().enumerate() {
+        branches(f, child, indent, nth + 1 == span.children.len(), timed)?;
+    }
+    Ok(())
+}
+
+fn branches(f: &mut fmt::Formatter<'_>, span: &Span, indent: &str, last: bool, timed: bool) -> fmt::Result {
+    write!(f, "{indent}{}", if last { "└─ " } else { "├─ " })?;
+    below(f, span, &format!("{indent}{}", if last { "   " } else { "│  " }), timed)
+}
+
+fn label(f: &mut fmt::Formatter<'_>, span: &Span, timed: bool) -> fmt::Result {
+    f.write_str(&span.node)?;
+    match &span.arguments {
+        Value::Null => {}
+        Value::Object(fields) if span.frame.is_some() => {
+            let fields = fields.iter().map(|(name, field)| format!("{}={}", Escaped(name), value(field)));
+            write!(f, "({})", fields.collect::<Vec<_>>().join(", "))?;
+        }
+        other => write!(f, "({})", value(other))?,
+    }
+    if !span.result.is_null() {
+        write!(f, " → {}", value(&span.result))?;
+    }
+    if let (Some(ns), true) = (span.duration_ns, timed) {
+        write!(f, " {}", Duration(ns))?;
+    }
+    match &span.outcome {
+        SpanOutcome::Ok => {}
+        SpanOutcome::Failed(error) => write!(f, " ✗ {}", said(error))?,
+        SpanOutcome::Unwound => f.write_str(" ↑")?,
+        SpanOutcome::Open => f.write_str(" …")?,
+    }
+    writeln!(f)
+}
+
+/// An error in one line: its type and text, or the way in which it failed.
+fn said(error: &ErrorRecord) -> String {
+    let mut text = match error.kind {
+        ErrorKind::Err => short_type(&error.type_name),
+        ErrorKind::Panic => "panic".to_owned(),
+        ErrorKind::Cancelled => "cancelled".to_owned(),
+    };
+    if text.is_empty() {
+        text.push_str("error");
+    }
+    for cause in error.message.iter().chain(&error.chain) {
+        let _infallible = write!(text, ": {}", Escaped(&cut(cause)));
+    }
+    text
+}
+
+/// `Option<a::b::C>` as `Option<C>`.
+pub(super) fn short_type(name: &str) -> String {
+    let mut short = String::new();
+    for part in name.split_inclusive(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
+        short.push_str(part.rsplit("::").next().unwrap_or(part));
+    }
+    short
+}
+
+fn value(value: &Value) -> String {
+    Escaped(&cut(&value.to_string())).to_string()
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(VALUE_LEN_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// Text with its control characters escaped: what was recorded is not to drive a terminal.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            // Beside the control characters, those that turn the direction of what follows.
+            if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Three digits and a unit.
+struct Duration(u64);
+
+impl fmt::Display for Duration {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (number, unit) = match self.0 {
+            ns @ 0..=999 => return write!(f, "{ns} ns"),
+            ns @ 1_000..=999_999 => (ns as f64 / 1e3, "µs"),
+            ns @ 1_000_000..=999_999_999 => (ns as f64 / 1e6, "ms"),
+            ns => (ns as f64 / 1e9, "s"),
+        };
+        let digits = if number < 10.0 { 2 } else { usize::from(number < 100.0) };
+        write!(f, "{number:.digits$} {unit}")
+    }
+}
+
+/// Spans in one line: `handle > parse, validate!(BadEvent)`.
+pub(super) fn line(spans: &[Span]) -> String {
+    let mut text = String::new();
+    let mut rest = spans;
+    while let Some((span, after)) = rest.split_first() {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let one = span_line(span);
+        let equal = after.iter().take_while(|next| span_line(next) == one).count();
+        rest = &after[equal..];
+        // Whatever follows would be read as one more child.
+        let closed = span.children.is_empty() || (rest.is_empty() && equal == 0);
+        let (before, behind) = if closed { ("", "") } else { ("(", ")") };
+        text.extend([before, &one, behind]);
+        if equal > 0 {
+            let _infallible = write!(text, "*{}", equal + 1);
+        }
+    }
+    text
+}
+
+fn span_line(span: &Span) -> String {
+    let mut text = span.node.clone();
+    match &span.outcome {
+        SpanOutcome::Ok => {}
+        SpanOutcome::Unwound => text.push('^'),
+        SpanOutcome::Open => text.push('?'),
+        SpanOutcome::Failed(error) => match error.kind {
+            ErrorKind::Panic => text.push_str("!panic"),
+            ErrorKind::Cancelled => text.push_str("!cancelled"),
+            ErrorKind::Err if error.type_name.is_empty() => text.push('!'),
+            ErrorKind::Err => {
+                let _infallible = write!(text, "!({})", short_type(&error.type_name));
+            }
+        },
+    }
+    if !span.children.is_empty() {
+        let _infallible = write!(text, " > {}", line(&span.children));
+    }
+    text
+}
