@@ -277,9 +277,7 @@ mod tests {
     fn fail_if_overrules_the_value() {
         let missing = Err::<(), _>("not found");
         let is_failure = fails(&missing, |value| *value != Err("not found"));
-        assert!(
-            failure(judged(&missing, is_failure, || Outcome::failed(Failure::default()))).is_none()
-        );
+        assert!(failure(judged(&missing, is_failure, || Outcome::failed(Failure::default()))).is_none());
         let error = failure(judged(&7, fails(&7, |n| *n > 5), Outcome::ok)).unwrap();
         assert_eq!(error.type_name, "i32");
     }

@@ -18,7 +18,7 @@ pub use frame::{OpenFrame, current_trace_id, enter};
 pub use join::Join;
 pub(crate) use line::{Ancestry, Departure, Fork, Opened};
 pub(crate) use trace::{SeqCounter, Source, ThreadLane, Trace};
-pub use traced::{Traced, traced};
+pub use traced::{Prepared, Traced, prepare, traced};
 
 /// Runs `work` without recording anything of it.
 pub(crate) fn untraced<R>(work: impl FnOnce() -> R) -> R {

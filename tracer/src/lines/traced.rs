@@ -83,7 +83,26 @@ pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
     future: F,
     judge: J,
 ) -> Traced<F, J> {
-    Traced { future: Some(future), judge: Some(judge), state: called(site, at, values) }
+    prepare(site, at, values).traced(future, judge)
+}
+
+/// The call of a traced future, before there is a future: for functions whose context moves into it.
+#[derive(Debug)]
+#[must_use = "nothing is traced without its future"]
+pub struct Prepared(State);
+
+/// The first half of [`traced`].
+#[inline]
+pub fn prepare(site: &'static Site, at: Option<&Context>, values: Recorded) -> Prepared {
+    Prepared(called(site, at, values))
+}
+
+impl Prepared {
+    /// The second half of [`traced`].
+    #[inline]
+    pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(self, future: F, judge: J) -> Traced<F, J> {
+        Traced { future: Some(future), judge: Some(judge), state: self.0 }
+    }
 }
 
 #[inline(never)]
