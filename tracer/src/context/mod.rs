@@ -207,7 +207,7 @@ impl Context {
         if line.is_none() {
             let fresh = self.trace.tracer.registry().use_automatically(self.trace_id(), self.env_id());
             let cell = if fresh {
-                scope.begin_opened(&self.trace, self.env.clone())?
+                scope.begin_opened(&self.trace, self.env.clone())
             } else {
                 scope.begin(Departure {
                     env: Some((self.env.id, self.step)),

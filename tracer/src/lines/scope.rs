@@ -125,7 +125,7 @@ impl Scope {
         self.here.is_some_and(|here| std::ptr::eq(here.cell, at.cell) && here.frame == at.frame)
     }
 
-    /// Whether both lie in one trace.
+    /// Goes to a position; gives the one before.
     #[inline]
     pub(crate) fn go(&mut self, to: Option<Position>) -> Option<Position> {
         std::mem::replace(&mut self.here, to)
@@ -228,7 +228,9 @@ impl Scope {
                     Mail::Unpin => line.unpin(),
                 });
             }
-            if self.held[place].line.is_over() {
+            let line = &self.held[place].line;
+            // Whoever left word tries the lock too, and may find that the mail was read and the line closed since.
+            if line.is_over() && line.trace().is_some() {
                 self.close(place);
                 return;
             }
@@ -257,8 +259,8 @@ impl Scope {
     /// Lets go of a trace; the last one says that it is over.
     pub(crate) fn release(&mut self, trace: Arc<Trace>, after: u64) {
         if trace.release() {
-            let id = trace.id;
-            self.output(&trace.tracer, |out| out.over(id, after));
+            let (id, stepped) = (trace.id, trace.is_stepped());
+            self.output(&trace.tracer, |out| out.over(id, stepped, after));
         }
         if Arc::strong_count(&trace) == 1 && self.free_traces.len() < FREE_MAX {
             self.free_traces.push(trace);
@@ -279,22 +281,29 @@ impl Scope {
         Arc::new(Trace::new(tracer, source))
     }
 
-    fn free_cell(&mut self) -> &'static Cell {
-        let shared = || FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        self.free_cells.pop().or_else(shared).unwrap_or_else(|| Box::leak(Box::default()))
+    /// A cell that is not in use, and its lock.
+    fn free_cell(&mut self) -> (&'static Cell, MutexGuard<'static, Line>) {
+        loop {
+            let shared = || FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let cell = self.free_cells.pop().or_else(shared).unwrap_or_else(|| Box::leak(Box::default()));
+            // Held for a moment by somebody who left word there and came late: it stays out of use.
+            if let Some(line) = cell.try_lock() {
+                return (cell, line);
+            }
+        }
     }
 
     /// A line for the env that leaves as `departure`, held.
     pub(crate) fn begin(&mut self, departure: Departure) -> Option<&'static Cell> {
         let trace = departure.trace.clone()?;
-        self.begin_as(&trace, |line, cell, out| {
+        Some(self.begin_as(&trace, |line, cell, out| {
             line.begin(departure, out);
             cell.open(line);
-        })
+        }))
     }
 
     /// A line for an env that was recorded already, held.
-    pub(crate) fn begin_opened(&mut self, trace: &Arc<Trace>, env: Opened) -> Option<&'static Cell> {
+    pub(crate) fn begin_opened(&mut self, trace: &Arc<Trace>, env: Opened) -> &'static Cell {
         self.begin_as(trace, |line, cell, _| cell::adopt(cell, line, trace.clone(), env))
     }
 
@@ -302,14 +311,13 @@ impl Scope {
         &mut self,
         trace: &Arc<Trace>,
         begin: impl FnOnce(&mut Line, &'static Cell, &mut ThreadLane),
-    ) -> Option<&'static Cell> {
-        let cell = self.free_cell();
-        let mut line = cell.try_lock()?;
+    ) -> &'static Cell {
+        let (cell, mut line) = self.free_cell();
         trace.hold();
         let lane = lane_of(&mut self.lanes, &trace.tracer);
         begin(&mut line, cell, &mut self.lanes[lane]);
         self.held.push(Held { cell, line, lane });
-        Some(cell)
+        cell
     }
 
     fn begin_trace(&mut self, site: &'static Site) -> Option<&'static Cell> {
@@ -544,5 +552,32 @@ impl Drop for Scope {
     fn drop(&mut self) {
         let mut shared = FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
         shared.append(&mut self.free_cells);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SITE: Site = Site::new("node", module_path!(), file!(), line!());
+
+    /// A thread that left word for the holder tries the lock once more. If the holder has closed the line by then,
+    /// closing it again would put the cell in use for two lines at once.
+    #[test]
+    fn a_line_is_closed_once() {
+        with(|scope| {
+            scope.give(Tracer::builder().build());
+            let opening = scope.enter(None, None, &SITE, None).unwrap();
+            let cell = opening.at.cell;
+            scope.end(opening.at, End { error: None, detail: None });
+            scope.let_go(cell);
+            let free = scope.free_cells.len();
+            assert!(scope.free_cells.iter().any(|free| std::ptr::eq(*free, cell)));
+            assert_eq!(scope.hold(cell), Some(true));
+            scope.let_go(cell);
+            assert_eq!(scope.free_cells.len(), free);
+            scope.take_back();
+        })
+        .unwrap();
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Trace {
     envs: AtomicU32,
     /// Lines, contexts and branches from which a step may still come.
     holds: AtomicU32,
-    /// A step was taken. A trace that has none has not begun, and so is not over.
+    /// A step was taken, or a traced function was entered.
     stepped: AtomicBool,
 }
 
@@ -72,10 +72,14 @@ impl Trace {
         self.holds.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lets go; `true` for the last one of a trace that has begun.
+    /// Lets go; `true` for the last one.
     pub(crate) fn release(&self) -> bool {
         // Release and acquire: what the others did comes before the end.
-        self.holds.fetch_sub(1, Ordering::AcqRel) == 1 && self.stepped.load(Ordering::Relaxed)
+        self.holds.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    pub(crate) fn is_stepped(&self) -> bool {
+        self.stepped.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -201,11 +205,11 @@ impl ThreadLane {
         note.seq
     }
 
-    pub(crate) fn over(&mut self, trace: TraceId, after: u64) {
+    pub(crate) fn over(&mut self, trace: TraceId, stepped: bool, after: u64) {
         // After every record of the trace, also those that other threads made.
         let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.write(&Entry::over(trace, seq));
+        self.lane.write(&Entry::over(trace, stepped, seq));
     }
 
     pub(crate) fn resumed(&mut self, trace: TraceId, after: u64) {

@@ -114,9 +114,11 @@ pub(crate) enum Event {
     Env(EnvEvent),
     Step(StepEvent),
     Note(NoteEvent),
-    /// Nothing of the trace is open any more, and no context points to it.
+    /// Nothing of the trace is open any more, and no context points to it. Without any step so far, a token of it
+    /// may still be on its way.
     Over {
         trace: TraceId,
+        stepped: bool,
         seq: u64,
     },
     /// A context of a trace that was over came back.
@@ -223,8 +225,8 @@ impl Entry {
         ])
     }
 
-    pub(crate) fn over(trace: TraceId, seq: u64) -> Self {
-        Self::of_trace(trace, seq, KIND_OVER)
+    pub(crate) fn over(trace: TraceId, stepped: bool, seq: u64) -> Self {
+        Self::of_trace(trace, seq, KIND_OVER | (u64::from(stepped) << 8))
     }
 
     pub(crate) fn resumed(trace: TraceId, seq: u64) -> Self {
@@ -327,7 +329,7 @@ impl Entry {
                     _ => return None,
                 },
             }),
-            KIND_OVER => Event::Over { trace: trace()?, seq },
+            KIND_OVER => Event::Over { trace: trace()?, stepped: (seven >> 8) & 0xff == 1, seq },
             KIND_RESUMED => Event::Resumed { trace: trace()?, seq },
             _ => return None,
         })
@@ -394,7 +396,7 @@ mod tests {
             let event = NoteEvent { ticks: 1, seq: 2, env, step: 4, site: 5, kind };
             assert_eq!(Entry::note(&event).event(), Some(Event::Note(event)));
         }
-        assert_eq!(Entry::over(trace, 8).event(), Some(Event::Over { trace, seq: 8 }));
+        assert_eq!(Entry::over(trace, true, 8).event(), Some(Event::Over { trace, stepped: true, seq: 8 }));
         assert_eq!(Entry([0; 8]).event(), None);
     }
 }

@@ -48,6 +48,8 @@ struct Trace {
     /// The highest number of an env of it, and of its end: it runs while the first is higher.
     begun: u64,
     over: u64,
+    /// At its end, a step had been taken.
+    stepped: bool,
 }
 
 impl Trace {
@@ -155,10 +157,11 @@ impl Store {
                         trace.begun = trace.begun.max(env.seq);
                         self.envs.insert(env.env, env.trace);
                     }
-                    Some(Event::Over { trace, seq }) => {
+                    Some(Event::Over { trace, stepped, seq }) => {
                         // A trace that was cleared while it ran is not known any more.
                         let Some(trace) = self.traces.get_mut(&trace) else { continue };
                         trace.over = trace.over.max(seq);
+                        trace.stepped = stepped;
                     }
                     Some(Event::Resumed { trace, seq }) => {
                         if let Some(trace) = self.traces.get_mut(&trace) {
@@ -364,7 +367,8 @@ impl Store {
 
     pub(super) fn running(&mut self) -> Vec<TraceId> {
         self.index();
-        let mut running: Vec<_> = self.traces.iter().filter(|(_, trace)| trace.is_running()).collect();
+        let mut running: Vec<_> =
+            self.traces.iter().filter(|(_, trace)| trace.is_running() || !trace.stepped).collect();
         running.sort_unstable_by_key(|(_, trace)| trace.begun);
         running.into_iter().map(|(id, _)| *id).collect()
     }
