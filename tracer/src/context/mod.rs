@@ -16,6 +16,7 @@ use crate::node::check_name;
 use crate::record::Cause;
 use crate::recorder::{Detail, Entry, EnvEvent};
 use crate::status::Status;
+use crate::strict::StrictEnv;
 use crate::tracer::Tracer;
 use crate::values::{Captured, Limits};
 pub(crate) use registry::Registry;
@@ -127,6 +128,10 @@ impl Context {
             return Err(GuardError::new(kind, Some(self)));
         }
         if self.trace.tracer.registry().use_of(self.trace_id(), self.env_id()) == Some(Use::Automatic) {
+            // The step would be the first of its env. A refusal must not leave that env behind.
+            if let Err(refusal) = StrictEnv::default().check(0, node, status) {
+                return Err(GuardError::new(refusal, Some(self)));
+            }
             self = self.beside();
         }
         let taken = self.trace.tracer.registry().step(self.trace_id(), self.env_id(), self.step, node, status);
@@ -207,6 +212,8 @@ impl Context {
         if line.is_none() {
             let fresh = self.trace.tracer.registry().use_automatically(self.trace_id(), self.env_id());
             let cell = if fresh {
+                // The env was recorded without a step. From now on the trace can be over.
+                self.trace.set_stepped();
                 scope.begin_opened(&self.trace, self.env.clone())?
             } else {
                 scope.begin(Departure {
