@@ -16,6 +16,7 @@ use crate::node::check_name;
 use crate::record::Cause;
 use crate::recorder::{Detail, Entry, EnvEvent};
 use crate::status::Status;
+use crate::strict::StrictEnv;
 use crate::tracer::Tracer;
 use crate::values::{Captured, Limits};
 pub(crate) use registry::Registry;
@@ -127,6 +128,10 @@ impl Context {
             return Err(GuardError::new(kind, Some(self)));
         }
         if self.trace.tracer.registry().use_of(self.trace_id(), self.env_id()) == Some(Use::Automatic) {
+            // The step would be the first of its env. A refusal must not leave that env behind.
+            if let Err(refusal) = StrictEnv::default().check(0, node, status) {
+                return Err(GuardError::new(refusal, Some(self)));
+            }
             self = self.beside();
         }
         let taken = self.trace.tracer.registry().step(self.trace_id(), self.env_id(), self.step, node, status);
@@ -207,7 +212,13 @@ impl Context {
         if line.is_none() {
             let fresh = self.trace.tracer.registry().use_automatically(self.trace_id(), self.env_id());
             let cell = if fresh {
+<<<<<<< HEAD
                 scope.begin_opened(&self.trace, self.env.clone())
+=======
+                // The env was recorded without a step. From now on the trace can be over.
+                self.trace.set_stepped();
+                scope.begin_opened(&self.trace, self.env.clone())?
+>>>>>>> tests
             } else {
                 scope.begin(Departure {
                     env: Some((self.env.id, self.step)),

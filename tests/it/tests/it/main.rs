@@ -5,8 +5,10 @@
 #![expect(unreachable_pub, reason = "nothing outside reaches a test")]
 
 mod check;
+mod manual;
 mod model;
 mod nodes;
 mod programs;
 mod random;
 mod recorders;
+mod straight;
