@@ -15,7 +15,7 @@ impl fmt::Display for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
             let duration = Duration(self.duration_ns);
-            writeln!(f, "{} {} · {} · {duration}", self.trace_id, Escaped(&self.source), state(self.state))?;
+            writeln!(f, "{} {} · {} · {duration}", self.trace_id, Escaped(&self.source), self.state)?;
             if !self.payload.is_null() {
                 writeln!(f, "payload {}", value(&self.payload))?;
             }
@@ -36,13 +36,16 @@ impl fmt::Display for Tree {
     }
 }
 
-fn state(state: TraceState) -> &'static str {
-    match state {
-        TraceState::Running => "running",
-        TraceState::Ok => "ok",
-        TraceState::Recovered => "ok (recovered)",
-        TraceState::Failed => "failed",
-        TraceState::Lost => "lost",
+/// As the detailed drawing shows it.
+impl fmt::Display for TraceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Ok => "ok",
+            Self::Recovered => "ok (recovered)",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        })
     }
 }
 
@@ -53,14 +56,14 @@ fn draw(f: &mut fmt::Formatter<'_>, span: &Span, branch: &str, indent: &str) -> 
         let duration = span.duration_ns.map(|ns| Duration(ns).to_string()).unwrap_or_default();
         write!(f, "{} {duration:>7}  {branch}{}", mark(&span.outcome), Label(span))?;
         match &span.outcome {
-            SpanOutcome::Failed(error) => writeln!(f, " — {}", said(error))?,
+            SpanOutcome::Failed(error) => writeln!(f, " — {error}")?,
             _ => writeln!(f)?,
         }
     } else {
         write!(f, "{branch}{}", Label(span))?;
         match &span.outcome {
             SpanOutcome::Ok => writeln!(f)?,
-            SpanOutcome::Failed(error) => writeln!(f, " {} {}", mark(&span.outcome), said(error))?,
+            SpanOutcome::Failed(error) => writeln!(f, " {} {error}", mark(&span.outcome))?,
             other => writeln!(f, " {}", mark(other))?,
         }
     }
@@ -102,20 +105,20 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// An error in one line: its type and text, or the way in which it failed.
-fn said(error: &ErrorRecord) -> String {
-    let mut text = match error.kind {
-        ErrorKind::Err => short_type(&error.type_name),
-        ErrorKind::Panic => "panic".to_owned(),
-        ErrorKind::Cancelled => "cancelled".to_owned(),
-    };
-    if text.is_empty() {
-        text.push_str("error");
+/// As drawings show it, in one line: its type or the way in which it failed, its text and those of its sources.
+impl fmt::Display for ErrorRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            ErrorKind::Err if self.type_name.is_empty() => f.write_str("error")?,
+            ErrorKind::Err => f.write_str(&short_type(&self.type_name))?,
+            ErrorKind::Panic => f.write_str("panic")?,
+            ErrorKind::Cancelled => f.write_str("cancelled")?,
+        }
+        for text in self.message.iter().chain(&self.chain) {
+            write!(f, ": {}", Escaped(&cut(text)))?;
+        }
+        Ok(())
     }
-    for cause in error.message.iter().chain(&error.chain) {
-        let _infallible = write!(text, ": {}", Escaped(&cut(cause)));
-    }
-    text
 }
 
 /// `Option<a::b::C>` as `Option<C>`.
