@@ -56,11 +56,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         ["test", steps @ ..] => step::run_all(test::STEPS, steps, &Workspace::read()?),
         ["bench", steps @ ..] => step::run_all(bench::STEPS, steps, &Workspace::read()?),
         [command @ ("demo" | "help"), ..] => Err(format!("`{command}` takes no arguments")),
-<<<<<<< HEAD
-        [command, ..] => Err(format!("no command `{command}`; there are `demo`, `check`, `test` and `help`")),
-=======
         [command, ..] => Err(format!("no command `{command}`; there are `demo`, `check`, `test`, `bench` and `help`")),
->>>>>>> bench
     }
 }
 
@@ -87,11 +83,7 @@ mod tests {
     #[test]
     fn help_lists_every_step() {
         let text = help();
-<<<<<<< HEAD
-        for step in check::STEPS.iter().chain(test::STEPS) {
-=======
         for step in check::STEPS.iter().chain(test::STEPS).chain(bench::STEPS) {
->>>>>>> bench
             assert!(text.contains(&format!(" {} ", step.name)), "{} is missing in\n{text}", step.name);
         }
     }

@@ -212,13 +212,9 @@ impl Context {
         if line.is_none() {
             let fresh = self.trace.tracer.registry().use_automatically(self.trace_id(), self.env_id());
             let cell = if fresh {
-<<<<<<< HEAD
-                scope.begin_opened(&self.trace, self.env.clone())
-=======
                 // The env was recorded without a step. From now on the trace can be over.
                 self.trace.set_stepped();
-                scope.begin_opened(&self.trace, self.env.clone())?
->>>>>>> tests
+                scope.begin_opened(&self.trace, self.env.clone())
             } else {
                 scope.begin(Departure {
                     env: Some((self.env.id, self.step)),
