@@ -74,17 +74,22 @@ impl Context {
     ) -> Self {
         let (id, ordinal) = trace.next_env();
         trace.hold();
-        let seq = emit(&trace, |out| {
+        // A fork of a trace that was cleared is as unknown as the context that it leaves.
+        let known = cause == Cause::Root || trace.tracer.registry().knows(trace.id);
+        let record = |out: &mut ThreadLane| {
             let source = trace.source().into();
             let detail = Detail { trace: Some((trace.id, source)), meta: payload, ..Detail::default() };
             let number = fork.map_or(0, |fork| fork.number);
             let event =
                 EnvEvent { ticks: 0, seq: after, env: id, trace: trace.id, cause, parent, site: 0, fork: number };
             out.env_with(event, Some(Box::new(detail)))
-        });
+        };
+        let seq = if known { emit(&trace, record) } else { None };
         let ancestry = if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
         let env = Opened { id, ordinal, seq: seq.unwrap_or(after), fork, ancestry };
-        trace.tracer.registry().open(&trace, env.clone());
+        if known {
+            trace.tracer.registry().open(&trace, env.clone());
+        }
         Self { trace, env, step: 0, line: Mutex::default(), loose: false }
     }
 

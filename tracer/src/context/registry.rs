@@ -50,6 +50,10 @@ impl Registry {
         known.envs.insert(env.opened.id, env);
     }
 
+    pub(super) fn knows(&self, trace: TraceId) -> bool {
+        self.traces.contains_key(&trace)
+    }
+
     /// Forgets traces that the recorder has evicted, unless a context is left. Each sweep is paid for by as many
     /// new traces as it leaves behind.
     fn sweep(&mut self) {
