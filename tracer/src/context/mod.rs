@@ -70,7 +70,7 @@ impl Context {
         fork: Option<Fork>,
         above: Option<Arc<Ancestry>>,
         after: u64,
-        payload: Option<Box<Captured>>,
+        payload: Option<Captured>,
     ) -> Self {
         let (id, ordinal) = trace.next_env();
         trace.hold();

@@ -49,7 +49,7 @@ impl OpenFrame {
                 return None;
             }
             let at = position(scope, at);
-            scope.enter(at, None, site, Detail::of_values(values))
+            scope.enter(at, None, site, values.into_detail())
         });
         let Some(opening) = opening.flatten() else { return };
         (self.at, self.holds) = (Some(opening.at), opening.holds);
@@ -113,14 +113,8 @@ impl Drop for OpenFrame {
 impl End {
     #[inline]
     pub(super) fn of(outcome: Outcome) -> Self {
-        match outcome.0 {
-            None => Self { error: None, detail: None },
-            Some(ending) => {
-                let error = ending.failure.is_some().then_some(ErrorKind::Err);
-                let values = ending.value.into_inner();
-                Self { error, detail: Some(Box::new(Detail { failure: ending.failure, values, ..Detail::default() })) }
-            }
-        }
+        let failed = outcome.0.as_ref().is_some_and(|detail| detail.failure.is_some());
+        Self { error: failed.then_some(ErrorKind::Err), detail: outcome.0 }
     }
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.
@@ -135,13 +129,6 @@ impl End {
         let failure = text.map(|text| Failure { message: Some(text), ..Failure::default() });
         let detail = failure.map(|failure| Box::new(Detail { failure: Some(failure), ..Detail::default() }));
         Self { error: Some(ErrorKind::Panic), detail }
-    }
-}
-
-impl Detail {
-    #[inline]
-    pub(crate) fn of_values(values: Recorded) -> Option<Box<Self>> {
-        values.into_inner().map(|values| Box::new(Self { values: Some(values), ..Self::default() }))
     }
 }
 

@@ -12,7 +12,6 @@ use super::within::Within;
 use crate::context::Context;
 use crate::outcome::Outcome;
 use crate::record::ErrorKind;
-use crate::recorder::Detail;
 use crate::site::Site;
 use crate::switch;
 use crate::values::Recorded;
@@ -139,7 +138,7 @@ impl Called {
                 (None, here) => here,
             };
             let before = scope.here();
-            let opening = scope.enter(at, self.call, self.site, Detail::of_values(self.values));
+            let opening = scope.enter(at, self.call, self.site, self.values.into_detail());
             if let Some(pinned) = self.at {
                 scope.unpin(pinned.cell);
             }

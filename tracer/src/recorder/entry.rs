@@ -31,16 +31,16 @@ pub struct Detail {
     /// The trace and its source, where no site names it.
     pub(crate) trace: Option<(TraceId, Arc<str>)>,
     /// Payload of an env or meta of a manual step.
-    pub(crate) meta: Option<Box<Captured>>,
+    pub(crate) meta: Option<Captured>,
     /// Recorded arguments or result.
-    pub(crate) values: Option<Box<Captured>>,
+    pub(crate) values: Option<Captured>,
     pub(crate) failure: Option<Failure>,
 }
 
 impl Detail {
     /// Bytes that it takes, roughly.
     pub(crate) fn size(&self) -> usize {
-        let captured = |value: &Option<Box<Captured>>| value.as_ref().map_or(0, |value| value.as_bytes().len() + 40);
+        let captured = |value: &Option<Captured>| value.as_ref().map_or(0, |value| value.as_bytes().len());
         let failure = self.failure.as_ref().map_or(0, |failure| {
             failure.message.as_ref().map_or(0, String::len)
                 + failure.chain.iter().map(|text| text.len() + 24).sum::<usize>()
