@@ -78,30 +78,22 @@ impl Child {
         figures.ok_or_else(|| format!("{} said {said:?}", self.name))
     }
 
-    /// Instructions of a call, in all threads: the difference between few and many calls, so that the start and
-    /// the way to the steady state drop out.
+    /// Instructions of a call in the thread that calls, in the steady state.
     ///
     /// # Errors
     ///
     /// If valgrind cannot be run or fails.
     pub fn instructions(&self) -> Result<f64, String> {
-        const FEW: u64 = 10_000;
-        const MANY: u64 = 60_000;
-        let (few, many) = (self.instructions_of(FEW)?, self.instructions_of(MANY)?);
-        Ok(many.saturating_sub(few) as f64 / (MANY - FEW) as f64)
-    }
-
-    fn instructions_of(&self, calls: u64) -> Result<u64, String> {
+        const CALLS: u64 = 50_000;
         let file = self.program.with_file_name(format!("callgrind.{}.{}", std::process::id(), self.nth));
         let mut valgrind = Command::new("valgrind");
-        valgrind.args(["--tool=callgrind", "--quiet"]);
+        valgrind.args(["--tool=callgrind", "--quiet"]).arg(format!("--toggle-collect={}", measure::WATCHED));
         valgrind.arg(format!("--callgrind-out-file={}", file.display())).arg(&self.program);
-        output(valgrind.args(["call", &self.nth.to_string(), &calls.to_string()]))?;
+        output(valgrind.args(["call", &self.nth.to_string(), &CALLS.to_string()]))?;
         let profile = std::fs::read_to_string(&file).map_err(|error| error.to_string());
         std::fs::remove_file(&file).map_err(|error| error.to_string())?;
-        let profile = profile?;
-        let totals = profile.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());
-        totals.ok_or_else(|| "callgrind wrote no totals".to_owned())
+        let totals = profile?.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse::<u64>().ok());
+        Ok(totals.ok_or_else(|| "callgrind wrote no totals".to_owned())? as f64 / CALLS as f64)
     }
 }
 

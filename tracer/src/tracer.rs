@@ -12,7 +12,7 @@ use crate::guard::GuardError;
 use crate::id::{AnyRandom, Random, TraceId};
 use crate::lines::SeqCounter;
 use crate::record::Record;
-use crate::recorder::{Detail, Entry, Lane, Memory, Recorder, Times};
+use crate::recorder::{AnyLane, AnyRecorder, Detail, Entry, Lane, Memory, Recorder, Times};
 use crate::stats::Stats;
 
 /// Where traces go. Cheap to clone; clones are the same tracer.
@@ -23,7 +23,7 @@ use crate::stats::Stats;
 pub struct Tracer(Arc<Inner>);
 
 struct Inner {
-    recorders: Vec<Box<dyn Recorder>>,
+    recorders: Vec<AnyRecorder>,
     times: Times,
     random: AnyRandom,
     seq: SeqCounter,
@@ -165,11 +165,10 @@ impl Tracer {
     }
 
     /// A lane into every recorder.
-    pub(crate) fn lane(&self) -> Box<dyn Lane> {
-        let mut lanes: Vec<_> = self.0.recorders.iter().map(|recorder| recorder.lane()).collect();
-        match lanes.len() {
-            1 => lanes.remove(0),
-            _ => Box::new(EachLane(lanes)),
+    pub(crate) fn lane(&self) -> AnyLane {
+        match &self.0.recorders[..] {
+            [recorder] => recorder.any_lane(),
+            recorders => AnyLane::Other(Box::new(EachLane(recorders.iter().map(AnyRecorder::any_lane).collect()))),
         }
     }
 }
@@ -189,7 +188,7 @@ impl fmt::Debug for Tracer {
 }
 
 /// Every recorder gets everything.
-struct EachLane(Vec<Box<dyn Lane>>);
+struct EachLane(Vec<AnyLane>);
 
 impl Lane for EachLane {
     fn write(&mut self, entry: &Entry) {
@@ -209,7 +208,7 @@ impl Lane for EachLane {
 #[derive(Default)]
 #[must_use = "nothing happens before `build` or `install`"]
 pub struct TracerBuilder {
-    recorders: Vec<Box<dyn Recorder>>,
+    recorders: Vec<AnyRecorder>,
     bytes_max: Option<usize>,
     clock: Option<AnyClock>,
     random: AnyRandom,
@@ -226,7 +225,7 @@ impl TracerBuilder {
     /// Records into `recorder`, instead of memory. Given several times: into each of them; reading back asks them in
     /// this order.
     pub fn recorder(mut self, recorder: impl Recorder) -> Self {
-        self.recorders.push(Box::new(recorder));
+        self.recorders.push(AnyRecorder::new(recorder));
         self
     }
 
@@ -257,7 +256,7 @@ impl TracerBuilder {
     /// Makes the tracer.
     pub fn build(mut self) -> Tracer {
         if self.recorders.is_empty() {
-            self.recorders.push(Box::new(Memory::new(self.bytes_max.unwrap_or(Memory::BYTES_DEFAULT))));
+            self.recorders.push(AnyRecorder::Memory(Memory::new(self.bytes_max.unwrap_or(Memory::BYTES_DEFAULT))));
         }
         let times = Times(self.clock.unwrap_or(AnyClock::System));
         for recorder in &self.recorders {

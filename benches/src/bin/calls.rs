@@ -80,7 +80,7 @@ fn table(cases: &[Child], costs: &[Vec<Cost>], instructions: &[f64]) -> Table {
         notes: vec![
             format!("Medians of {ROUNDS} interleaved rounds, a process for each case and round; ratios within a round."),
             format!("The floor is \"{FLOOR}\"; \"x tracer\" is to \"{OURS}\" of the same group."),
-            "The plain call is included. Roots are spread over the nodes below them. tracer's memory is full, so it evicts."
+            "The plain call is included, and other threads are not in the instructions. Roots are spread over the nodes below them. tracer's memory is full, so it evicts."
                 .to_owned(),
             "OpenTelemetry's batch processor drops what its queue of 2048 spans cannot take.".to_owned(),
         ],

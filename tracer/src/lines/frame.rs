@@ -22,42 +22,51 @@ pub struct OpenFrame {
 }
 
 /// Enters `site` at `at`, or at the surrounding context.
+// Small, so that it needs no stack frame of its own where recording is off.
 #[inline(never)]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    let mut frame = OpenFrame { at: None, before: None, holds: false, panicking: false };
-    if !switch::is_on() {
-        return frame;
+    if switch::is_on() {
+        return begin(site, at, values);
     }
-    frame.panicking = std::thread::panicking();
-    let entered = scope::with(|scope| {
-        frame.before = scope.here();
-        if at.is_none() && !values.is_some() && !scope.is_untraced() {
-            frame.at = scope.enter_below(site);
-        }
-    });
-    if entered.is_some() && frame.at.is_none() {
-        frame.enter(site, at, values);
-    }
-    frame
+    OpenFrame { at: None, before: None, holds: false, panicking: false }
 }
 
-impl OpenFrame {
-    #[cold]
-    fn enter(&mut self, site: &'static Site, at: Option<&Context>, values: Recorded) {
-        let opening = scope::with(|scope| {
-            if scope.is_untraced() {
-                return None;
-            }
-            let at = position(scope, at);
-            scope.enter(at, None, site, values.into_detail())
+#[inline(never)]
+fn begin(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
+    let panicking = std::thread::panicking();
+    if at.is_none() && !values.is_some() {
+        let below = scope::with(|scope| {
+            let before = scope.here();
+            Some((scope.enter_below(site)?, before))
         });
-        let Some(opening) = opening.flatten() else { return };
-        (self.at, self.holds) = (Some(opening.at), opening.holds);
-        if let Some(violation) = opening.violation {
-            // Ends the frame.
-            panic!("{violation}");
+        match below {
+            Some(Some((at, before))) => return OpenFrame { at: Some(at), before, holds: false, panicking },
+            Some(None) => {}
+            None => return OpenFrame { at: None, before: None, holds: false, panicking },
         }
     }
+    begin_anywhere(site, at, values, panicking)
+}
+
+#[cold]
+#[inline(never)]
+fn begin_anywhere(site: &'static Site, at: Option<&Context>, values: Recorded, panicking: bool) -> OpenFrame {
+    let mut frame = OpenFrame { at: None, before: None, holds: false, panicking };
+    let opening = scope::with(|scope| {
+        if scope.is_untraced() {
+            return None;
+        }
+        frame.before = scope.here();
+        let at = position(scope, at);
+        scope.enter(at, None, site, values.into_detail())
+    });
+    let Some(opening) = opening.flatten() else { return frame };
+    (frame.at, frame.holds) = (Some(opening.at), opening.holds);
+    if let Some(violation) = opening.violation {
+        // Ends the frame.
+        panic!("{violation}");
+    }
+    frame
 }
 
 /// Where a call is made: the context says which line of calls, the surroundings say where on it.
@@ -73,24 +82,33 @@ impl OpenFrame {
     /// Ends the call.
     #[inline(never)]
     pub fn end(mut self, outcome: Outcome) {
-        let Some(at) = self.at.take() else { return };
-        let ended = outcome.0.is_none()
-            && !self.holds
-            && scope::with(|scope| {
-                let ended = scope.end_innermost(at);
-                if ended {
-                    scope.go(self.before);
-                }
-                ended
-            })
-            .unwrap_or(false);
-        if !ended {
-            self.finish(at, End::of(outcome));
+        if outcome.0.is_some() || !self.ended() {
+            self.finish(End::of(outcome));
         }
     }
 
+    /// The common end, of a call that went well. `false`: it is another, and nothing was done.
+    #[inline]
+    fn ended(&mut self) -> bool {
+        let Some(at) = self.at else { return true };
+        let ended = |scope: &mut Scope| {
+            let ended = scope.end_innermost(at);
+            if ended {
+                scope.go(self.before);
+            }
+            ended
+        };
+        let ended = !self.holds && scope::with(ended).unwrap_or(false);
+        if ended {
+            self.at = None;
+        }
+        ended
+    }
+
     #[cold]
-    fn finish(&self, at: Position, end: End) {
+    #[inline(never)]
+    fn finish(&mut self, end: End) {
+        let Some(at) = self.at.take() else { return };
         scope::with(|scope| {
             scope.end(at, end);
             scope.go(self.before);
@@ -99,13 +117,20 @@ impl OpenFrame {
             }
         });
     }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_dropped(&mut self) {
+        self.finish(End::dropped(self.panicking, None));
+    }
 }
 
 impl Drop for OpenFrame {
-    #[inline]
+    // Out of line: it is in every traced function whose value says nothing of success.
+    #[inline(never)]
     fn drop(&mut self) {
-        if let Some(at) = self.at.take() {
-            self.finish(at, End::dropped(self.panicking, None));
+        if self.at.is_some() && (std::thread::panicking() || !self.ended()) {
+            self.finish_dropped();
         }
     }
 }

@@ -125,7 +125,7 @@ impl Scope {
         self.here.is_some_and(|here| std::ptr::eq(here.cell, at.cell) && here.frame == at.frame)
     }
 
-    /// Goes to a position; gives the one before.
+    /// Goes to `to`; gives where it was.
     #[inline]
     pub(crate) fn go(&mut self, to: Option<Position>) -> Option<Position> {
         std::mem::replace(&mut self.here, to)
@@ -326,10 +326,14 @@ impl Scope {
         self.begin(Departure::root(trace))
     }
 
-    /// Counts the call of `site` at `at` before it begins. `None`: its line is in use elsewhere.
-    pub(crate) fn call(&mut self, at: Position, site: &'static Site) -> Option<Call> {
+    /// Counts the call of `site` at `at` before it begins, and pins the line until then. `None`: its line is in use
+    /// elsewhere, and nothing was done.
+    pub(crate) fn call_later(&mut self, at: Position, site: &'static Site) -> Option<Call> {
         let node = site.id().node;
-        self.with_line(at.cell, |line, cell, _| line.call(at.frame, site, node, || cell.call_at_base(node).1))
+        self.with_line(at.cell, |line, cell, _| {
+            line.pin();
+            line.call(at.frame, site, node, || cell.call_at_base(node).1)
+        })
     }
 
     /// The line held last, if it is that of `cell`, and the way into its tracer.
@@ -346,12 +350,12 @@ impl Scope {
     pub(crate) fn enter_below(&mut self, site: &'static Site) -> Option<Position> {
         let here = self.here?;
         let caller = here.frame?;
-        if site.start != Start::Call || site.flow.is_some() {
+        if self.untraced || site.start != Start::Call || site.flow.is_some() {
             return None;
         }
         let (line, lane) = self.innermost(here.cell)?;
         let frame = line.enter_below(caller, site, site.id(), lane)?;
-        here.cell.show(line);
+        here.cell.show_step(line);
         let at = Position { frame: Some(frame), ..here };
         self.here = Some(at);
         Some(at)
@@ -362,7 +366,7 @@ impl Scope {
     pub(crate) fn end_innermost(&mut self, at: Position) -> bool {
         let (Some(frame), Some((line, lane))) = (at.frame, self.innermost(at.cell)) else { return false };
         let ended = line.end_innermost(frame, lane);
-        at.cell.show(line);
+        at.cell.show_step(line);
         ended
     }
 

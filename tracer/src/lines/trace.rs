@@ -7,7 +7,7 @@ use crate::clock::Ticks;
 use crate::flow::FlowNode;
 use crate::id::{EnvId, TraceId};
 use crate::record::Cause;
-use crate::recorder::{Detail, Entry, EnvEvent, Lane, NoteEvent};
+use crate::recorder::{AnyLane, Detail, Entry, EnvEvent, Lane, NoteEvent};
 use crate::site::Site;
 use crate::tracer::Tracer;
 
@@ -97,7 +97,7 @@ const SEQ_BLOCK: u64 = 64;
 /// The calling thread's way into one tracer.
 pub(crate) struct ThreadLane {
     pub(crate) tracer: Tracer,
-    lane: Box<dyn Lane>,
+    lane: AnyLane,
     /// Numbers `next..end` are this thread's own.
     next: u64,
     end: u64,
@@ -156,14 +156,20 @@ impl ThreadLane {
 
     /// Records a step, with the tick and a number after `after`; gives the number.
     #[inline]
-    pub(crate) fn step(&mut self, mut step: Entry, after: u64, detail: Option<Box<Detail>>) -> u64 {
+    pub(crate) fn step(&mut self, mut step: Entry, after: u64) -> u64 {
         let seq = self.seq(after);
         step.0[1] = seq;
         step.0[0] = self.ticks();
-        match detail {
-            None => self.lane.write(&step),
-            Some(detail) => self.lane.write_with(&step, detail),
-        }
+        self.lane.write(&step);
+        seq
+    }
+
+    /// Likewise, with a detail.
+    pub(crate) fn step_with(&mut self, mut step: Entry, after: u64, detail: Box<Detail>) -> u64 {
+        let seq = self.seq(after);
+        step.0[1] = seq;
+        step.0[0] = self.ticks();
+        self.lane.write_with(&step, detail);
         seq
     }
 

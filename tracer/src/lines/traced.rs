@@ -116,8 +116,8 @@ fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> S
         let at = super::frame::position(scope, context);
         let given = context.is_some() && !at.is_some_and(|at| scope.is_here(at));
         // A line that cannot be had now is not pinned either; the call then begins wherever it is polled.
-        let call = at.and_then(|at| scope.call(at, site));
-        let at = at.filter(|at| call.is_some() && scope.pin(at.cell));
+        let call = at.and_then(|at| scope.call_later(at, site));
+        let at = at.filter(|_| call.is_some());
         Some(Called { site, at, call, given, values })
     });
     called.flatten().map_or(State::Off, State::Called)

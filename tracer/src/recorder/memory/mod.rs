@@ -45,6 +45,16 @@ impl Memory {
         let store = Mutex::new(Store::new(bytes.max(8 * chunk::BYTES)));
         Self { shared: Arc::new(Shared { store, dropped: AtomicU64::new(0) }) }
     }
+
+    /// The same memory.
+    pub(super) fn again(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+
+    pub(super) fn writer(&self) -> Writer {
+        let chunk = self.shared.store().open_chunk();
+        Writer { at: chunk.len(), chunk, shared: self.shared.clone() }
+    }
 }
 
 impl Default for Memory {
@@ -55,8 +65,7 @@ impl Default for Memory {
 
 impl Recorder for Memory {
     fn lane(&self) -> Box<dyn Lane> {
-        let chunk = self.shared.store().open_chunk();
-        Box::new(Writer { at: chunk.len(), chunk, shared: self.shared.clone() })
+        Box::new(self.writer())
     }
 
     fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record> {
@@ -83,18 +92,20 @@ impl Recorder for Memory {
     }
 }
 
-struct Writer {
+/// Where one thread writes.
+pub(crate) struct Writer {
     chunk: Arc<Chunk>,
     at: usize,
     shared: Arc<Shared>,
 }
 
 impl Lane for Writer {
+    #[inline]
     fn write(&mut self, entry: &Entry) {
-        if self.at == chunk::ENTRIES {
+        if !self.chunk.put(self.at, entry) {
             self.next_chunk();
+            self.chunk.put(self.at, entry);
         }
-        self.chunk.put(self.at, entry);
         self.at += 1;
     }
 

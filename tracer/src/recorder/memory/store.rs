@@ -42,7 +42,7 @@ struct Open {
 
 #[derive(Debug, Default)]
 struct Trace {
-    envs: Vec<EnvId>,
+    envs: Envs,
     /// Enters that were kept when the rest was trimmed, by frame: all that is left where their ends will look.
     open: IdMap<u64, (Arc<Chunk>, usize)>,
     /// The highest number of an env of it, and of its end: it runs while the first is higher.
@@ -50,6 +50,27 @@ struct Trace {
     over: u64,
     /// At its end, a step had been taken.
     stepped: bool,
+}
+
+/// The envs of a trace. Nearly all have one, which is kept without an allocation.
+#[derive(Debug, Default)]
+struct Envs {
+    first: Option<EnvId>,
+    more: Vec<EnvId>,
+}
+
+impl Envs {
+    fn push(&mut self, env: EnvId) {
+        if self.first.is_none() {
+            self.first = Some(env);
+        } else {
+            self.more.push(env);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = EnvId> + '_ {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
 }
 
 impl Trace {
@@ -218,11 +239,15 @@ impl Store {
         // Enters of trimmed traces whose ends have not come yet.
         let mut open: Vec<(TraceId, Entry, Option<Box<Detail>>)> = Vec::new();
         let mut last = None;
-        for at in chunk.places() {
+        let mut places = chunk.places();
+        while let Some(at) = places.next() {
             let env = chunk.step_env(at);
             let known = last.filter(|(of, _)| Some(*of) == env).map(|(_, verdict)| verdict);
             if let Some(Verdict::Lost) = known {
-                evicted.finished += 1;
+                // Nearly all of a chunk is steps of a few envs.
+                let more = chunk.steps_like(at, places.end);
+                places.start += more;
+                evicted.finished += 1 + more as u64;
                 continue;
             }
             let Some(entry) = chunk.get(at) else { continue };
@@ -332,7 +357,7 @@ impl Store {
     }
 
     fn forget_trace(&mut self, trace: TraceId) {
-        for env in self.traces.remove(&trace).unwrap_or_default().envs {
+        for env in self.traces.remove(&trace).unwrap_or_default().envs.iter() {
             self.envs.remove(&env);
         }
     }
@@ -362,7 +387,7 @@ impl Store {
 
     pub(super) fn holds(&mut self, trace: TraceId) -> bool {
         self.index();
-        self.traces.get(&trace).is_some_and(|trace| !trace.envs.is_empty())
+        self.traces.get(&trace).is_some_and(|trace| trace.envs.first.is_some())
     }
 
     pub(super) fn running(&mut self) -> Vec<TraceId> {
@@ -392,7 +417,7 @@ impl Store {
         match of {
             Some(trace) => Snapshot {
                 chunks,
-                envs: self.traces.get(&trace).into_iter().flat_map(|trace| trace.envs.iter().copied()).collect(),
+                envs: self.traces.get(&trace).into_iter().flat_map(|trace| trace.envs.iter()).collect(),
                 traces: IdSet::from_iter([trace]),
             },
             None => Snapshot {
