@@ -23,8 +23,8 @@ use sha2::Sha256;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
-use tracer::traced_node;
 use tracer::tree::Tree;
+use tracer::{Context, traced_node};
 
 tracer::flow! {
     /// What a delivery goes through.
@@ -47,6 +47,9 @@ pub(crate) fn router(service: Service) -> Router {
     Router::new().route("/webhooks/{sender}", post(receive)).with_state(Arc::new(service))
 }
 
+/// The header of every answer that names the trace.
+pub(crate) const TRACE_HEADER: &str = "x-trace-id";
+
 async fn receive(
     State(service): State<Arc<Service>>,
     Path(sender): Path<Sender>,
@@ -56,17 +59,20 @@ async fn receive(
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (event, signature) = (text("x-github-event"), text(sender.signature_header()));
     let delivery = Delivery { sender, event, bytes: body.len(), signature, body };
+    // The trace begins here, with what is known of the request. Without this it would begin in `handle`.
+    let ctx = tracer::create_env(&delivery, "POST /webhooks");
+    let trace = [(TRACE_HEADER, ctx.trace_id().to_string())];
     // In a task of its own, a panic is the loss of one delivery, and a sender that hangs up stops nothing.
-    match tokio::spawn(handle(service, delivery)).await {
+    let answer = match tokio::spawn(handle(ctx, service, delivery)).await {
         Ok(Ok(receipt)) => Json(receipt).into_response(),
         Ok(Err(error)) => (error.status(), Json(json!({"error": error.to_string()}))).into_response(),
         Err(_panicked) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    };
+    (trace, answer)
 }
 
-/// Nothing traced calls it: here a trace begins.
-#[traced_node(webhook::handle, source = "POST /webhooks", record(delivery))]
-async fn handle(service: Arc<Service>, delivery: Delivery) -> Result<Receipt, WebhookError> {
+#[traced_node(webhook::handle)]
+async fn handle(_ctx: Context, service: Arc<Service>, delivery: Delivery) -> Result<Receipt, WebhookError> {
     verify(&service.secret, &delivery)?;
     let event = parse(&delivery)?;
     validate(&event)?;
@@ -170,7 +176,7 @@ async fn send(board: SocketAddr, topic: &str, text: &str) -> Result<(), SendErro
 #[traced_node(record(number))]
 async fn attempt(number: u32, board: SocketAddr, topic: &str, text: &str) -> Result<(), SendError> {
     let notice = json!({"topic": topic, "text": text, "attempt": number});
-    let (status, _) = post_json(board, "/notices", &[], notice.to_string().into()).await?;
+    let (status, ..) = post_json(board, "/notices", &[], notice.to_string().into()).await?;
     if status.is_success() { Ok(()) } else { Err(SendError::Refused { status }) }
 }
 
@@ -421,13 +427,13 @@ enum SendError {
     TooSlow { patience: Duration },
 }
 
-/// Posts JSON; gives the status and the body of the answer.
+/// Posts JSON; gives the status, the headers and the body of the answer.
 pub(crate) async fn post_json(
     to: SocketAddr,
     path: &str,
     headers: &[(&str, String)],
     body: Bytes,
-) -> io::Result<(StatusCode, Bytes)> {
+) -> io::Result<(StatusCode, HeaderMap, Bytes)> {
     let stream = TokioIo::new(TcpStream::connect(to).await?);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
@@ -439,7 +445,7 @@ pub(crate) async fn post_json(
     let answer = sender.send_request(request.map_err(io::Error::other)?).await.map_err(io::Error::other)?;
     let (parts, body) = answer.into_parts();
     let body = axum::body::to_bytes(Body::new(body), 1 << 20).await.map_err(io::Error::other)?;
-    Ok((parts.status, body))
+    Ok((parts.status, parts.headers, body))
 }
 
 /// Serves on a free port of this machine, until the program ends.
@@ -458,10 +464,23 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let headers = [Sender::GitHub.sign(&secret, &body), ("x-github-event", "push".to_owned())];
     let service = serve(router(Service { secret, board, patience })).await?;
 
-    let (status, answer) = post_json(service, "/webhooks/github", &headers, body).await?;
+    let (status, headers, answer) = post_json(service, "/webhooks/github", &headers, body).await?;
     println!("{status}: {}\n", String::from_utf8_lossy(&answer));
-    for tree in Tree::of(&tracer::all_traces(), &tracer::active_traces()) {
+    let trace_id = headers[TRACE_HEADER].to_str()?.parse()?;
+    for tree in Tree::of(&tracer::replay(trace_id), &tracer::active_traces()) {
         print!("{tree:#}");
     }
     Ok(())
 }
+
+// 200 OK: {"shown_under":"harbour-labs/tide-tables"}
+//
+// tr_… POST /webhooks · ok · _
+// payload {"bytes":10763,"event":"push","sender":"github"}
+// ✓ _  handle
+// ✓ _  ├─ verify
+// ✓ _  ├─ parse
+// ✓ _  ├─ validate
+// ✓ _  └─ process
+// ✓ _     └─ send(topic="harbour-labs/tide-tables")
+// ✓ _        └─ attempt(number=1)

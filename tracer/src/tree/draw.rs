@@ -36,6 +36,13 @@ impl fmt::Display for Tree {
     }
 }
 
+/// As a part of the drawing of its trace.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        draw(f, self, "", "")
+    }
+}
+
 /// As the detailed drawing shows it.
 impl fmt::Display for TraceState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,19 +112,20 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-/// As drawings show it, in one line: its type or the way in which it failed, its text and those of its sources.
+/// As drawings show it, in one line: its type or the way in which it failed, its text and those of its sources. Of an
+/// error that is only a text, the text.
 impl fmt::Display for ErrorRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            ErrorKind::Err if self.type_name.is_empty() => f.write_str("error")?,
-            ErrorKind::Err => f.write_str(&short_type(&self.type_name))?,
-            ErrorKind::Panic => f.write_str("panic")?,
-            ErrorKind::Cancelled => f.write_str("cancelled")?,
-        }
-        for text in self.message.iter().chain(&self.chain) {
-            write!(f, ": {}", Escaped(&cut(text)))?;
-        }
-        Ok(())
+        let said: Vec<_> = self.message.iter().chain(&self.chain).map(|text| Escaped(&cut(text)).to_string()).collect();
+        let what = match self.kind {
+            ErrorKind::Err if self.type_name.is_empty() => "error".to_owned(),
+            ErrorKind::Err => short_type(&self.type_name),
+            ErrorKind::Panic => "panic".to_owned(),
+            ErrorKind::Cancelled => "cancelled".to_owned(),
+        };
+        let is_text = matches!(&*what, "&str" | "String") && !said.is_empty();
+        let what = Some(what).filter(|_| !is_text);
+        f.write_str(&what.into_iter().chain(said).collect::<Vec<_>>().join(": "))
     }
 }
 
@@ -131,7 +139,9 @@ pub(super) fn short_type(name: &str) -> String {
 }
 
 fn value(value: &Value) -> String {
-    Escaped(&cut(&value.to_string())).to_string()
+    // A text that looks like this has its quotes escaped.
+    let text = value.to_string().replace(r#"{"$redacted":true}"#, "•••");
+    Escaped(&cut(&text)).to_string()
 }
 
 fn cut(text: &str) -> String {
