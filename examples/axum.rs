@@ -411,7 +411,7 @@ enum ParseError {
 enum ValidationError {
     #[error("expected a ref, found `{found}`")]
     NoRef { found: String },
-    #[error("{id} has a negative amount, {amount}")]
+    #[error("{id}: negative amount {amount}")]
     NegativeAmount { id: String, amount: i64 },
     #[error("expected three letters for a currency, found `{found}`")]
     NoCurrency { found: String },

@@ -149,7 +149,7 @@ const CASES: &[Case] = &[
         payload: "stripe_charge_negative.json",
         status: 422,
         trace: "handle^ > verify, parse, validate!(ValidationError)",
-        why: "negative amount, -1900",
+        why: "negative amount -1900",
         ..BAD
     },
     Case {
