@@ -177,7 +177,7 @@ const CASES: &[Case] = &[
         event: Some("push"),
         status: 500,
         trace: "handle^ > verify, parse, validate, process!panic",
-        why: "panic",
+        why: "a push has commits",
         ..BAD
     },
 ];
@@ -221,7 +221,7 @@ async fn show(State(board): State<Board>) -> StatusCode {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> ExitCode {
     // The panic among the cases is meant, and its trace says what it said.
     std::panic::set_hook(Box::new(|_| {}));

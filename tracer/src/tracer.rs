@@ -14,6 +14,7 @@ use crate::lines::SeqCounter;
 use crate::record::Record;
 use crate::recorder::{AnyLane, AnyRecorder, Detail, Entry, Lane, Memory, Recorder, Times};
 use crate::stats::Stats;
+use crate::tree::Tree;
 
 /// Where traces go. Cheap to clone; clones are the same tracer.
 ///
@@ -89,6 +90,18 @@ impl Tracer {
         read.into_iter().find(|records| !records.is_empty()).unwrap_or_default()
     }
 
+    /// A trace as a tree of calls; `None` if it is not known.
+    pub fn tree(&self, trace: TraceId) -> Option<Tree> {
+        let active = self.active_traces();
+        Tree::of(&self.replay(trace), &active).pop()
+    }
+
+    /// Every trace that is still held as a tree of calls, in the order of their first records.
+    pub fn trees(&self) -> Vec<Tree> {
+        let active = self.active_traces();
+        Tree::of(&self.all_traces(), &active)
+    }
+
     /// The traces of which a step may still come, oldest first: with an open node or a living context, or without
     /// any step yet.
     pub fn active_traces(&self) -> Vec<TraceId> {
@@ -99,9 +112,11 @@ impl Tracer {
     /// Counts, per trace and in all.
     pub fn stats(&self) -> Stats {
         let dropped = self.0.recorders.iter().map(|recorder| recorder.dropped()).sum::<u64>();
+        // First: what is over by then is complete in the records.
+        let active = self.active_traces();
         Stats::of(
             &self.all_traces(),
-            &self.active_traces(),
+            &active,
             dropped + crate::lines::scope::unreachable_calls(),
             self.0.violations.load(Ordering::Relaxed),
         )

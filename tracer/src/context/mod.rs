@@ -57,6 +57,7 @@ const MANUAL_LIMITS: Limits = Limits { bytes: 256 * 1024, depth: 64 };
 impl Context {
     /// Starts a trace: its first env, with its payload.
     pub(crate) fn create(tracer: &Tracer, payload: impl Serialize, source: &str) -> Self {
+        crate::lines::panics::watch();
         let payload = Captured::one(&payload, MANUAL_LIMITS);
         let trace = Arc::new(Trace::new(tracer.clone(), Source::Text(source.into())));
         Self::open(trace, Cause::Root, None, None, None, 0, payload)

@@ -6,7 +6,7 @@ mod frame;
 mod join;
 pub(crate) mod key;
 mod line;
-mod panics;
+pub(crate) mod panics;
 pub(crate) mod scope;
 mod trace;
 mod traced;

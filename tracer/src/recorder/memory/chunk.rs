@@ -89,10 +89,8 @@ impl Chunk {
     }
 
     /// The complete entries in `range` that are no steps.
-    pub(super) fn others(&self, range: Range<usize>) -> impl Iterator<Item = (usize, Entry)> + '_ {
-        let words = self.words[range.clone()].iter();
-        let others = range.zip(words).filter(|(_, words)| !Entry::is_step_in(words[7].load(Ordering::Relaxed)));
-        others.filter_map(|(at, _)| Some((at, self.get(at)?)))
+    pub(super) fn others(&self, range: Range<usize>) -> impl Iterator<Item = Entry> + '_ {
+        range.filter(|at| self.step_env(*at).is_none()).filter_map(|at| self.get(at))
     }
 
     /// The places of the complete entries that are not forgotten.

@@ -34,8 +34,12 @@ pub(super) struct Store {
 #[derive(Debug)]
 struct Open {
     chunk: Arc<Chunk>,
-    /// Entries before this one are in the tables.
-    indexed: usize,
+    /// Entries before this one are in the tables, as far as they begin an env.
+    begun: usize,
+    /// Likewise, as far as they say that a trace is over or goes on.
+    ended: usize,
+    /// Its length when they were last brought up to date.
+    len: usize,
     /// No thread writes to it.
     left: bool,
 }
@@ -136,7 +140,7 @@ impl Store {
             return open.chunk.clone();
         }
         let chunk = self.fresh();
-        self.open.push(Open { chunk: chunk.clone(), indexed: 0, left: false });
+        self.open.push(Open { chunk: chunk.clone(), begun: 0, ended: 0, len: 0, left: false });
         chunk
     }
 
@@ -167,27 +171,34 @@ impl Store {
     }
 
     /// Brings the tables up to date with what the threads have written.
+    ///
+    /// The end of a trace may lie in the chunk of another thread than its beginning. So all lengths are read first: what
+    /// ends before them began before they were read, and is among the beginnings found after.
     fn index(&mut self) {
+        self.open.iter_mut().for_each(|open| open.len = open.chunk.len());
         for open in &mut self.open {
             let len = open.chunk.len();
-            for (_, entry) in open.chunk.others(std::mem::replace(&mut open.indexed, len)..len) {
+            for entry in open.chunk.others(std::mem::replace(&mut open.begun, len)..len) {
+                if let Some(Event::Env(env)) = entry.event() {
+                    let trace = self.traces.entry(env.trace).or_default();
+                    trace.envs.push(env.env);
+                    trace.begun = trace.begun.max(env.seq);
+                    self.envs.insert(env.env, env.trace);
+                }
+            }
+        }
+        for open in &mut self.open {
+            for entry in open.chunk.others(std::mem::replace(&mut open.ended, open.len)..open.len) {
+                // A trace that was cleared while it ran is not known any more.
                 match entry.event() {
-                    Some(Event::Env(env)) => {
-                        let trace = self.traces.entry(env.trace).or_default();
-                        trace.envs.push(env.env);
-                        trace.begun = trace.begun.max(env.seq);
-                        self.envs.insert(env.env, env.trace);
-                    }
                     Some(Event::Over { trace, stepped, seq }) => {
-                        // A trace that was cleared while it ran is not known any more.
                         let Some(trace) = self.traces.get_mut(&trace) else { continue };
                         trace.over = trace.over.max(seq);
                         trace.stepped = stepped;
                     }
                     Some(Event::Resumed { trace, seq }) => {
-                        if let Some(trace) = self.traces.get_mut(&trace) {
-                            trace.begun = trace.begun.max(seq);
-                        }
+                        let Some(trace) = self.traces.get_mut(&trace) else { continue };
+                        trace.begun = trace.begun.max(seq);
                     }
                     _ => {}
                 }
