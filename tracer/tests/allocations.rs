@@ -92,12 +92,12 @@ fn calls_without_values_do_not_allocate() {
         ("sync", &|| {
             (0..100).for_each(|_| {
                 black_box(outer(10));
-            })
+            });
         }),
         ("async", &|| {
             (0..100).for_each(|_| {
                 black_box(block_on(outer_future(10)));
-            })
+            });
         }),
     ];
     for (name, work) in cases {
