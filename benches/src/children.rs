@@ -19,6 +19,10 @@ pub struct Child {
 }
 
 /// Does what a child is told to do; `false` if this process is none.
+///
+/// # Panics
+///
+/// If it is told nonsense.
 pub fn obey(arguments: &[&str]) -> bool {
     match *arguments {
         ["list"] => cases::all().iter().for_each(|case| println!("{}\t{}", case.group.heading(), case.name)),

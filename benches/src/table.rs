@@ -142,7 +142,8 @@ mod tests {
             columns: vec![Column { heading: "ns", digits: 1 }, Column { heading: "ratio", digits: 0 }],
             rows: vec![row("sync", "plain", vec![Some(1.25), None]), row("sync", "b", vec![Some(123.0), Some(9.0)])],
         };
-        let text = "Cost\n\n            ns   ratio\nsync\n  plain    1.2       -\n  b      123.0       9\n\nA note.\n";
+        let text =
+            "Cost\n\n             ns   ratio\nsync\n  plain     1.2       -\n  b       123.0       9\n\nA note.\n";
         assert_eq!(table.to_string(), text);
     }
 }

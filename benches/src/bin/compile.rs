@@ -116,7 +116,9 @@ fn libraries() -> Result<Vec<String>, String> {
             .iter()
             .find(|artifact| artifact["reason"] == "compiler-artifact" && artifact["target"]["name"] == library);
         let files = built.and_then(|artifact| artifact["filenames"].as_array()).into_iter().flatten();
-        let rlib = files.filter_map(|file| file.as_str()).find(|file| file.ends_with(".rlib"));
+        let rlib = files
+            .filter_map(|file| file.as_str())
+            .find(|file| Path::new(file).extension().is_some_and(|kind| kind == "rlib"));
         let rlib = rlib.ok_or_else(|| format!("cargo built no library `{library}`"))?;
         if options.is_empty() {
             let directory = Path::new(rlib).parent().ok_or("a file without a directory")?;

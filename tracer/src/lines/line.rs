@@ -296,7 +296,7 @@ impl Line {
 
     /// The common case, all in one: the innermost frame calls, and the last row of the table holds. `None`: it is
     /// not that case, and nothing was done.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn enter_below(
         &mut self,
         caller: FrameId,

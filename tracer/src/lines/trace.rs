@@ -155,7 +155,8 @@ impl ThreadLane {
     }
 
     /// Records a step, with the tick and a number after `after`; gives the number.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "takes eight words, which then stay in registers")]
     pub(crate) fn step(&mut self, mut step: Entry, after: u64) -> u64 {
         let seq = self.seq(after);
         step.0[1] = seq;
