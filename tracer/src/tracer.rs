@@ -316,7 +316,7 @@ pub fn clear_traces() {
 }
 
 /// The tracer of this thread: the global one, except inside [`test::record`](crate::test::record).
-fn current() -> Tracer {
+pub(crate) fn current() -> Tracer {
     crate::lines::scope::with(crate::lines::scope::Scope::tracer).unwrap_or_else(Tracer::global)
 }
 

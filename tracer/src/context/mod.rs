@@ -93,13 +93,14 @@ impl Context {
         Self { trace, env, step: 0, line: Mutex::default(), loose: false }
     }
 
-    /// Goes on from a token of the [global tracer](Tracer::global).
+    /// Goes on from a token of the [global tracer](Tracer::global), or of the one that
+    /// [`test::record`](crate::test::record) gives.
     ///
     /// # Errors
     ///
     /// `INVALID_CONTEXT`, `UNKNOWN_TRACE`, `ENV_MISMATCH` or `STEP_OUT_OF_ORDER`; nothing was recorded.
     pub fn resume(token: ContextToken) -> Result<Self, GuardError> {
-        Tracer::global().resume(token)
+        crate::tracer::current().resume(token)
     }
 
     /// Takes one step: `status` of `node`, with `meta` (`()` for none).
