@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::ser::{self, Impossible};
 
 use super::Captured;
-use super::redact::Path;
+use super::redact::{Path, is_secret};
 
 pub(super) const NIL: u8 = 0xc0;
 
@@ -298,12 +298,17 @@ impl<'a> Serializer<'a> {
         value.serialize(Self { wrappers: self.wrappers + 1, ..self })
     }
 
-    /// `{variant: …}` around what follows.
-    fn variant(self, name: &str) -> Result<Self, Stop> {
+    /// `{variant: […]}` or `{variant: {…}}`. A variant is no field: paths pass through it.
+    fn variant(self, name: &str, map: bool) -> Result<Compound<'a>, Stop> {
         self.writer.full()?;
         self.writer.out.push(0x81);
         self.writer.text(name);
-        Ok(self)
+        if is_secret(name) {
+            self.writer.redacted();
+            let depth = self.writer.open.len();
+            return Ok(Compound { writer: self.writer, path: self.path, depth, hidden: true, next: None });
+        }
+        Ok(self.compound(map))
     }
 }
 
@@ -318,6 +323,11 @@ impl Compound<'_> {
     }
 
     fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Stop> {
+        self.named(name, self.path.into_field(name), value)
+    }
+
+    /// An entry whose value goes on at `path`, or is redacted.
+    fn named<T: Serialize + ?Sized>(&mut self, name: &str, path: Option<Path>, value: &T) -> Result<(), Stop> {
         if self.hidden {
             return Ok(());
         }
@@ -325,7 +335,7 @@ impl Compound<'_> {
         self.writer.count();
         self.writer.text(name);
         self.owes(true);
-        match self.path.into_field(name) {
+        match path {
             Some(path) => value.serialize(Serializer::new(self.writer, path))?,
             None => self.writer.redacted(),
         }
@@ -465,7 +475,8 @@ impl<'a> ser::Serializer for Serializer<'a> {
         value: &T,
     ) -> Written {
         let mut map = self.compound(true);
-        map.entry(variant, value)?;
+        let path = (!is_secret(variant)).then_some(map.path);
+        map.named(variant, path, value)?;
         map.close();
         Ok(())
     }
@@ -489,7 +500,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(variant)?.compound(false))
+        self.variant(variant, false)
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -507,7 +518,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(variant)?.compound(true))
+        self.variant(variant, true)
     }
 }
 
@@ -565,7 +576,7 @@ impl ser::SerializeMap for Compound<'_> {
             return Ok(());
         }
         self.writer.full()?;
-        let name = key.serialize(KeyText)?;
+        let name = key.serialize(KeyText { wrappers: 0 })?;
         self.writer.count();
         self.writer.text(&name);
         self.owes(true);
@@ -592,7 +603,22 @@ impl ser::SerializeMap for Compound<'_> {
 }
 
 /// Map keys as text, as JSON wants them.
-struct KeyText;
+struct KeyText {
+    /// How many newtypes and `Some`s are around it.
+    wrappers: usize,
+}
+
+impl KeyText {
+    fn unwrapped<T: Serialize + ?Sized>(self, value: &T) -> Text {
+        if self.wrappers >= KEY_DEPTH_MAX {
+            return Err(Stop::Failed("a map key nests too deep".to_owned()));
+        }
+        value.serialize(Self { wrappers: self.wrappers + 1 })
+    }
+}
+
+/// Deeper than any honest key.
+const KEY_DEPTH_MAX: usize = 64;
 
 type Text = Result<String, Stop>;
 
@@ -642,7 +668,7 @@ impl ser::Serializer for KeyText {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Text {
-        value.serialize(self)
+        self.unwrapped(value)
     }
 
     fn serialize_unit(self) -> Text {
@@ -658,7 +684,7 @@ impl ser::Serializer for KeyText {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Text {
-        value.serialize(self)
+        self.unwrapped(value)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -668,7 +694,7 @@ impl ser::Serializer for KeyText {
         variant: &'static str,
         value: &T,
     ) -> Text {
-        Ok(format!("{variant}({})", value.serialize(Self)?))
+        Ok(format!("{variant}({})", self.unwrapped(value)?))
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Self::SerializeSeq, Stop> {
