@@ -275,9 +275,7 @@ impl Context {
             return Err(refuse(GuardErrorKind::UnknownTrace { trace: trace_id }));
         }
         let (trace, env) = tracer.registry().resume(trace_id, env_id, step).map_err(refuse)?;
-        if !trace.is_held() {
-            emit(&trace, |out| out.resumed(trace_id, env.seq));
-        }
+        emit(&trace, |out| out.resumed(trace_id, env_id, env.seq));
         trace.hold();
         Ok(Self { trace, env, step, line: Mutex::default(), loose: false })
     }

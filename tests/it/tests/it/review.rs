@@ -1,6 +1,11 @@
 //! Where something once went wrong.
 
-use tracer::{Context, all_traces, create_env, test};
+use tracer::{Context, JsonLines, Status, Tracer, all_traces, create_env, test, traced_node};
+
+use crate::recorders::{Written, memory};
+
+#[traced_node]
+fn works(_ctx: &Context) {}
 
 #[test]
 fn a_token_of_a_test_is_resumed_in_the_test() {
@@ -9,4 +14,22 @@ fn a_token_of_a_test_is_resumed_in_the_test() {
         Context::resume(ctx.token()).map(|ctx| ctx.trace_id() == all_traces()[0].trace_id())
     });
     assert!(recording.output.unwrap());
+}
+
+/// The trace is over as soon as its last context goes. A token may come back all the same.
+#[test]
+fn traced_functions_of_a_resumed_token_are_recorded() {
+    let file = Written::default();
+    let lines = JsonLines::to_writer(file.clone()).unwrap();
+    let tracer = Tracer::builder().recorder(memory(1 << 20)).recorder(lines).build();
+    let ctx = tracer.create_env((), "test");
+    let (id, first, second) = (ctx.trace_id(), ctx.token(), ctx.fork().token());
+    drop(ctx.step("manual", Status::Enter, ()).unwrap());
+    let first = tracer.resume(first).unwrap_err();
+    assert_eq!(first.code(), "STEP_OUT_OF_ORDER");
+    works(&tracer.resume(second).unwrap());
+    let steps = tracer.replay(id).iter().filter(|record| record.as_step().is_some()).count();
+    assert_eq!(steps, 3);
+    tracer.flush();
+    assert_eq!(file.records().len(), 5);
 }

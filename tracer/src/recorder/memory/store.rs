@@ -163,7 +163,7 @@ impl Store {
                         trace.over = trace.over.max(seq);
                         trace.stepped = stepped;
                     }
-                    Some(Event::Resumed { trace, seq }) => {
+                    Some(Event::Resumed { trace, seq, .. }) => {
                         if let Some(trace) = self.traces.get_mut(&trace) {
                             trace.begun = trace.begun.max(seq);
                         }
