@@ -5,6 +5,16 @@ use tracer::{Context, JsonLines, Status, Tracer, all_traces, create_env, test, t
 use crate::recorders::{Written, memory};
 
 #[traced_node]
+fn leaf() {}
+
+#[traced_node]
+fn leaves(count: usize) {
+    for _ in 0..count {
+        leaf();
+    }
+}
+
+#[traced_node]
 fn works(_ctx: &Context) {}
 
 #[test]
@@ -32,4 +42,31 @@ fn traced_functions_of_a_resumed_token_are_recorded() {
     assert_eq!(steps, 3);
     tracer.flush();
     assert_eq!(file.records().len(), 5);
+}
+
+/// A thread that ends with a full chunk, and more threads at once than chunks fit into the bound, once took memory
+/// for good.
+#[test]
+fn threads_that_are_gone_leave_no_memory_behind() {
+    let tracer = Tracer::builder().max_bytes(256 << 10).build();
+    let run = |count| drop(test::record_with(tracer.clone(), || leaves(count)));
+    // The enter and exit of each, and two entries for the trace: all lengths, the full chunk among them.
+    for count in 120..136 {
+        for _ in 0..20 {
+            std::thread::scope(|scope| scope.spawn(|| run(count)).join()).unwrap();
+        }
+    }
+    let barrier = std::sync::Barrier::new(40);
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                run(1);
+                barrier.wait();
+            });
+        }
+    });
+    run(10);
+    // 64 bytes each, and the bound allows for tables and texts too.
+    let held = tracer.stats().total_records;
+    assert!((1_000..=4_096).contains(&held), "{held} records of 64 bytes in 256 KiB");
 }
