@@ -291,8 +291,10 @@ impl TracerBuilder {
     /// Makes the tracer, and makes it the global one. Traces that run go on where they began.
     pub fn install(self) -> Tracer {
         let tracer = self.build();
-        *GLOBAL.write().unwrap_or_else(PoisonError::into_inner) = Some(tracer.clone());
+        let before = GLOBAL.write().unwrap_or_else(PoisonError::into_inner).replace(tracer.clone());
         GLOBAL_VERSION.fetch_add(1, Ordering::Release);
+        // Its recorders may be dropped with it, and ask for the global tracer as they go.
+        drop(before);
         tracer
     }
 }
@@ -328,6 +330,51 @@ pub fn clear_traces() {
 }
 
 /// The tracer of this thread: the global one, except inside [`test::record`](crate::test::record).
-fn current() -> Tracer {
+pub(crate) fn current() -> Tracer {
     crate::lines::scope::with(crate::lines::scope::Scope::tracer).unwrap_or_else(Tracer::global)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for the global tracer as it goes.
+    struct Asks;
+
+    impl Recorder for Asks {
+        fn lane(&self) -> Box<dyn Lane> {
+            Box::new(EachLane(Vec::new()))
+        }
+
+        fn records(&self, _of: Option<TraceId>, _times: &Times) -> Vec<Record> {
+            Vec::new()
+        }
+
+        fn holds(&self, _trace: TraceId) -> bool {
+            true
+        }
+
+        fn running(&self) -> Vec<TraceId> {
+            Vec::new()
+        }
+
+        fn clear(&self) {}
+
+        fn dropped(&self) -> u64 {
+            0
+        }
+    }
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            drop(Tracer::global());
+        }
+    }
+
+    /// Where it is dropped under the lock of the global tracer, this never ends.
+    #[test]
+    fn a_replaced_tracer_is_dropped_outside_of_the_lock() {
+        drop(Tracer::builder().recorder(Asks).install());
+        Tracer::builder().install();
+    }
 }

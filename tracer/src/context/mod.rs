@@ -94,13 +94,14 @@ impl Context {
         Self { trace, env, step: 0, line: Mutex::default(), loose: false }
     }
 
-    /// Goes on from a token of the [global tracer](Tracer::global).
+    /// Goes on from a token of the [global tracer](Tracer::global), or of the one that
+    /// [`test::record`](crate::test::record) gives.
     ///
     /// # Errors
     ///
     /// `INVALID_CONTEXT`, `UNKNOWN_TRACE`, `ENV_MISMATCH` or `STEP_OUT_OF_ORDER`; nothing was recorded.
     pub fn resume(token: ContextToken) -> Result<Self, GuardError> {
-        Tracer::global().resume(token)
+        crate::tracer::current().resume(token)
     }
 
     /// Takes one step: `status` of `node`, with `meta` (`()` for none).
@@ -275,9 +276,7 @@ impl Context {
             return Err(refuse(GuardErrorKind::UnknownTrace { trace: trace_id }));
         }
         let (trace, env) = tracer.registry().resume(trace_id, env_id, step).map_err(refuse)?;
-        if !trace.is_held() {
-            emit(&trace, |out| out.resumed(trace_id, env.seq));
-        }
+        emit(&trace, |out| out.resumed(trace_id, env_id, env.seq));
         trace.hold();
         Ok(Self { trace, env, step, line: Mutex::default(), loose: false })
     }

@@ -219,11 +219,11 @@ impl ThreadLane {
         self.lane.write(&Entry::over(trace, stepped, seq));
     }
 
-    pub(crate) fn resumed(&mut self, trace: TraceId, after: u64) {
+    pub(crate) fn resumed(&mut self, trace: TraceId, env: EnvId, after: u64) {
         // After the entry that says the trace is over, whichever thread made it.
         let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.write(&Entry::resumed(trace, seq));
+        self.lane.write(&Entry::resumed(trace, env, seq));
     }
 
     #[cold]

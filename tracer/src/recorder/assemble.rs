@@ -68,7 +68,14 @@ impl Assembler {
                 }
                 None
             }
-            Event::Resumed { .. } => None,
+            Event::Resumed { trace, env, .. } => {
+                // Forgotten, if the trace was over.
+                self.envs.entry(env).or_insert_with(|| {
+                    self.traces.entry(trace).or_default().envs.push(env);
+                    Env { trace, fork: None, parent: None }
+                });
+                None
+            }
         }
     }
 

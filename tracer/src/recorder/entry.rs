@@ -14,7 +14,7 @@ use crate::values::Captured;
 /// |---|---|---|---|---|
 /// | 0 | ticks | ticks | ticks | ticks |
 /// | 1 | seq | seq | seq | seq |
-/// | 2 | env | env | env | – |
+/// | 2 | env | env | env | –, env |
 /// | 3 | step « 20 + site | parent step « 20 + site | step « 20 + site | – |
 /// | 4 | frame | trace, high half | frame | trace, high half |
 /// | 5 | parent frame | trace, low half | from « 32 + site | trace, low half |
@@ -121,9 +121,10 @@ pub(crate) enum Event {
         stepped: bool,
         seq: u64,
     },
-    /// A context of a trace that was over came back.
+    /// A context came back, maybe of a trace that was over.
     Resumed {
         trace: TraceId,
+        env: EnvId,
         seq: u64,
     },
 }
@@ -229,8 +230,10 @@ impl Entry {
         Self::of_trace(trace, seq, KIND_OVER | (u64::from(stepped) << 8))
     }
 
-    pub(crate) fn resumed(trace: TraceId, seq: u64) -> Self {
-        Self::of_trace(trace, seq, KIND_RESUMED)
+    pub(crate) fn resumed(trace: TraceId, env: EnvId, seq: u64) -> Self {
+        let mut entry = Self::of_trace(trace, seq, KIND_RESUMED);
+        entry.0[2] = env.get();
+        entry
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
@@ -330,7 +333,7 @@ impl Entry {
                 },
             }),
             KIND_OVER => Event::Over { trace: trace()?, stepped: (seven >> 8) & 0xff == 1, seq },
-            KIND_RESUMED => Event::Resumed { trace: trace()?, seq },
+            KIND_RESUMED => Event::Resumed { trace: trace()?, env: EnvId::new(env)?, seq },
             _ => return None,
         })
     }
@@ -397,6 +400,7 @@ mod tests {
             assert_eq!(Entry::note(&event).event(), Some(Event::Note(event)));
         }
         assert_eq!(Entry::over(trace, true, 8).event(), Some(Event::Over { trace, stepped: true, seq: 8 }));
+        assert_eq!(Entry::resumed(trace, env, 9).event(), Some(Event::Resumed { trace, env, seq: 9 }));
         assert_eq!(Entry([0; 8]).event(), None);
     }
 }

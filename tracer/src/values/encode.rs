@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::ser::{self, Impossible};
 
 use super::Captured;
-use super::redact::Path;
+use super::redact::{Path, is_secret};
 
 pub(super) const NIL: u8 = 0xc0;
 
@@ -270,7 +270,7 @@ pub(super) struct Compound<'a> {
     writer: &'a mut Writer,
     path: Path,
     depth: usize,
-    /// `None`: too deep, swallow everything.
+    /// `None`: too deep, or a secret: swallow everything.
     open: Option<Open>,
     /// The path of the value of the last map key; `None`: it is to be redacted.
     next: Option<Path>,
@@ -303,12 +303,16 @@ impl<'a> Serializer<'a> {
         value.serialize(Self { wrappers: self.wrappers + 1, ..self })
     }
 
-    /// `{variant: …}` around what follows.
-    fn variant(self, name: &str) -> Result<Self, Stop> {
+    /// `{variant: […]}` or `{variant: {…}}`. A variant is no field: paths pass through it.
+    fn variant(self, name: &str, map: bool) -> Result<Compound<'a>, Stop> {
         self.writer.full()?;
         self.writer.out.push(0x81);
         self.writer.text(name);
-        Ok(self)
+        if is_secret(name) {
+            self.writer.redacted();
+            return Ok(Compound { writer: self.writer, path: self.path, depth: self.depth, open: None, next: None });
+        }
+        Ok(self.compound(map))
     }
 }
 
@@ -321,17 +325,18 @@ impl Compound<'_> {
     }
 
     fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Written {
-        self.key(name)?;
+        self.key(name, self.path.into_field(name))?;
         self.value(value)
     }
 
-    fn key(&mut self, name: &str) -> Written {
+    /// The name of an entry whose value goes on at `path`, or is redacted.
+    fn key(&mut self, name: &str, path: Option<Path>) -> Written {
         let Some(open) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
         self.writer.count(open);
         self.writer.text(name);
         self.writer.owes_value = true;
-        self.next = self.path.into_field(name);
+        self.next = path;
         Ok(())
     }
 
@@ -466,7 +471,10 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         value: &T,
     ) -> Written {
-        self.compound(true).entry(variant, value)
+        let mut map = self.compound(true);
+        let path = (!is_secret(variant)).then_some(map.path);
+        map.key(variant, path)?;
+        map.value(value)
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -488,7 +496,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(variant)?.compound(false))
+        self.variant(variant, false)
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -506,7 +514,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(variant)?.compound(true))
+        self.variant(variant, true)
     }
 }
 
@@ -561,8 +569,8 @@ impl ser::SerializeMap for Compound<'_> {
         if self.open.is_none() {
             return Ok(());
         }
-        let name = key.serialize(KeyText)?;
-        self.key(&name)
+        let name = key.serialize(KeyText { wrappers: 0 })?;
+        self.key(&name, self.path.into_field(&name))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
@@ -575,7 +583,22 @@ impl ser::SerializeMap for Compound<'_> {
 }
 
 /// Map keys as text, as JSON wants them.
-struct KeyText;
+struct KeyText {
+    /// How many newtypes and `Some`s are around it.
+    wrappers: usize,
+}
+
+impl KeyText {
+    fn unwrapped<T: Serialize + ?Sized>(self, value: &T) -> Text {
+        if self.wrappers >= KEY_DEPTH_MAX {
+            return Err(Stop::Failed("a map key nests too deep".to_owned()));
+        }
+        value.serialize(Self { wrappers: self.wrappers + 1 })
+    }
+}
+
+/// Deeper than any honest key.
+const KEY_DEPTH_MAX: usize = 64;
 
 type Text = Result<String, Stop>;
 
@@ -625,7 +648,7 @@ impl ser::Serializer for KeyText {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Text {
-        value.serialize(self)
+        self.unwrapped(value)
     }
 
     fn serialize_unit(self) -> Text {
@@ -641,7 +664,7 @@ impl ser::Serializer for KeyText {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Text {
-        value.serialize(self)
+        self.unwrapped(value)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -651,7 +674,7 @@ impl ser::Serializer for KeyText {
         variant: &'static str,
         value: &T,
     ) -> Text {
-        Ok(format!("{variant}({})", value.serialize(Self)?))
+        Ok(format!("{variant}({})", self.unwrapped(value)?))
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Self::SerializeSeq, Stop> {

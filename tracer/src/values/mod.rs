@@ -172,6 +172,27 @@ mod tests {
         }
     }
 
+    struct EndlessKey;
+
+    impl Serialize for EndlessKey {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_some(self)
+        }
+    }
+
+    struct EndlessKeyed;
+
+    impl Serialize for EndlessKeyed {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map([(EndlessKey, 1)])
+        }
+    }
+
+    #[test]
+    fn a_key_that_nests_for_ever_is_an_error() {
+        assert_eq!(capture(&EndlessKeyed).to_json(), json!({"$error": "a map key nests too deep"}));
+    }
+
     struct Panics;
 
     impl Serialize for Panics {
@@ -226,5 +247,37 @@ mod tests {
                 "others": [{"card": "not this one"}],
             })
         );
+    }
+
+    #[test]
+    fn variants_are_no_fields_of_a_path_and_may_be_secrets() {
+        #[derive(Serialize)]
+        struct Card {
+            number: u32,
+        }
+        #[derive(Serialize)]
+        enum Method {
+            New(Card),
+            Known { number: u32 },
+            Token { value: &'static str },
+            Password(&'static str, u8),
+            Bearer(&'static str),
+        }
+        let mut writer = Fields::new(Limits::default());
+        let path = Path::of(&["method.number"]);
+        for method in [
+            Method::New(Card { number: 4242 }),
+            Method::Known { number: 4242 },
+            Method::Token { value: "hunter2" },
+            Method::Password("hunter2", 1),
+            Method::Bearer("hunter2"),
+        ] {
+            writer.field(path, "method", &method);
+        }
+        let captured = writer.finish();
+        let text = String::from_utf8_lossy(captured.as_bytes());
+        assert!(!text.contains("hunter2"));
+        assert_eq!(text.matches("$redacted").count(), 5);
+        assert!(!captured.as_bytes().windows(2).any(|bytes| bytes == [0x10, 0x92]), "4242");
     }
 }

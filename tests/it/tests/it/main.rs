@@ -11,4 +11,5 @@ mod nodes;
 mod programs;
 mod random;
 mod recorders;
+mod review;
 mod straight;

@@ -18,7 +18,8 @@ use store::Store;
 ///
 /// When the bound is reached, whole finished traces go first, the oldest first. A running trace that alone outgrows
 /// it keeps the records of its envs, its open frames, its errors and its newest steps. What goes is counted in
-/// [`Stats::dropped`](crate::Stats::dropped). Each thread that records holds 16 KiB of its own, within the bound.
+/// [`Stats::dropped`](crate::Stats::dropped). Each thread that records holds 16 KiB of its own. They
+/// count, but are not taken away: more threads at once than fit into the bound exceed it, and leave no room for others.
 #[derive(Debug)]
 pub struct Memory {
     shared: Arc<Shared>,
@@ -136,7 +137,11 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.shared.store().leave(&self.chunk);
+        let mut store = self.shared.store();
+        store.leave(&self.chunk);
+        let lost = store.make_room();
+        drop(store);
+        self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
     }
 }
 

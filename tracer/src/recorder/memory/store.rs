@@ -12,6 +12,9 @@ use crate::status::Status;
 const ENV_BYTES: usize = 64;
 const TRACE_BYTES: usize = 160;
 
+/// Chunks with room that wait for a thread to go on with them.
+const LEFT_MAX: usize = 16;
+
 /// Chunks kept for reuse.
 const SPARE_MAX: usize = 4;
 
@@ -163,9 +166,11 @@ impl Store {
         self.full.push_back(chunk.clone());
     }
 
-    /// The thread that wrote to it is gone.
+    /// The thread that wrote to it is gone. What nobody would go on with soon is sealed, so that it can be evicted.
     pub(super) fn leave(&mut self, chunk: &Arc<Chunk>) {
-        if let Some(open) = self.open.iter_mut().find(|open| Arc::ptr_eq(&open.chunk, chunk)) {
+        if chunk.len() == chunk::ENTRIES || self.open.iter().filter(|open| open.left).count() >= LEFT_MAX {
+            self.seal(chunk);
+        } else if let Some(open) = self.open.iter_mut().find(|open| Arc::ptr_eq(&open.chunk, chunk)) {
             open.left = true;
         }
     }
@@ -196,7 +201,7 @@ impl Store {
                         trace.over = trace.over.max(seq);
                         trace.stepped = stepped;
                     }
-                    Some(Event::Resumed { trace, seq }) => {
+                    Some(Event::Resumed { trace, seq, .. }) => {
                         let Some(trace) = self.traces.get_mut(&trace) else { continue };
                         trace.begun = trace.begun.max(seq);
                     }
