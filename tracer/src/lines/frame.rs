@@ -1,5 +1,7 @@
 //! Traced functions that run on one thread from beginning to end.
 
+use std::mem::ManuallyDrop;
+
 use super::line::End;
 use super::scope::{self, Position, Scope};
 use crate::context::Context;
@@ -13,56 +15,60 @@ use crate::values::Recorded;
 /// A call in progress. Dropped without [`end`](Self::end): a panic while unwinding, else a success.
 #[derive(Debug)]
 #[must_use = "dropping it ends the call"]
-pub struct OpenFrame {
-    /// `None`: not recorded.
-    at: Option<Position>,
+pub struct OpenFrame(Option<Open>);
+
+/// A call that is recorded.
+#[derive(Debug)]
+struct Open {
+    at: Position,
     before: Option<Position>,
-    holds: bool,
-    panicking: bool,
+    flags: u8,
 }
 
+/// The line is let go of at the end.
+const HOLDS: u8 = 1;
+/// The thread was panicking already.
+const PANICKING: u8 = 2;
+
 /// Enters `site` at `at`, or at the surrounding context.
-// Small, so that it needs no stack frame of its own where recording is off.
-#[inline(never)]
+// In line, so that a call costs next to nothing where recording is off.
+#[inline]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    if switch::is_on() {
-        return begin(site, at, values);
-    }
-    OpenFrame { at: None, before: None, holds: false, panicking: false }
+    if switch::is_on() { begin(site, at, values) } else { OpenFrame(None) }
 }
 
 #[inline(never)]
 fn begin(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    let panicking = std::thread::panicking();
+    let flags = if std::thread::panicking() { PANICKING } else { 0 };
     if at.is_none() && !values.is_some() {
         let below = scope::with(|scope| {
             let before = scope.here();
             Some((scope.enter_below(site)?, before))
         });
         match below {
-            Some(Some((at, before))) => return OpenFrame { at: Some(at), before, holds: false, panicking },
+            Some(Some((at, before))) => return OpenFrame(Some(Open { at, before, flags })),
             Some(None) => {}
-            None => return OpenFrame { at: None, before: None, holds: false, panicking },
+            None => return OpenFrame(None),
         }
     }
-    begin_anywhere(site, at, values, panicking)
+    begin_anywhere(site, at, values, flags)
 }
 
 #[cold]
 #[inline(never)]
-fn begin_anywhere(site: &'static Site, at: Option<&Context>, values: Recorded, panicking: bool) -> OpenFrame {
-    let mut frame = OpenFrame { at: None, before: None, holds: false, panicking };
-    let opening = scope::with(|scope| {
+fn begin_anywhere(site: &'static Site, at: Option<&Context>, values: Recorded, flags: u8) -> OpenFrame {
+    let opened = scope::with(|scope| {
         if scope.is_untraced() {
             return None;
         }
-        frame.before = scope.here();
+        let before = scope.here();
         let at = position(scope, at);
-        scope.enter(at, None, site, values.into_detail())
+        let opening = scope.enter(at, None, site, values.into_detail())?;
+        let flags = if opening.holds { flags | HOLDS } else { flags };
+        Some((OpenFrame(Some(Open { at: opening.at, before, flags })), opening.violation))
     });
-    let Some(opening) = opening.flatten() else { return frame };
-    (frame.at, frame.holds) = (Some(opening.at), opening.holds);
-    if let Some(violation) = opening.violation {
+    let Some((frame, violation)) = opened.flatten() else { return OpenFrame(None) };
+    if let Some(violation) = violation {
         // Ends the frame.
         panic!("{violation}");
     }
@@ -80,58 +86,63 @@ pub(super) fn position(scope: &mut Scope, context: Option<&Context>) -> Option<P
 
 impl OpenFrame {
     /// Ends the call.
+    #[inline]
+    pub fn end(self, outcome: Outcome) {
+        // Ended where it lies: moving it would cost more than looking at it.
+        let frame = ManuallyDrop::new(self);
+        if let Some(open) = &frame.0 {
+            open.end(outcome);
+        }
+    }
+}
+
+impl Drop for OpenFrame {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(open) = &self.0 {
+            open.drop();
+        }
+    }
+}
+
+impl Open {
     #[inline(never)]
-    pub fn end(mut self, outcome: Outcome) {
+    fn end(&self, outcome: Outcome) {
         if outcome.0.is_some() || !self.ended() {
             self.finish(End::of(outcome));
         }
     }
 
+    #[inline(never)]
+    fn drop(&self) {
+        if std::thread::panicking() || !self.ended() {
+            self.finish(End::dropped(self.flags & PANICKING != 0, None));
+        }
+    }
+
     /// The common end, of a call that went well. `false`: it is another, and nothing was done.
     #[inline]
-    fn ended(&mut self) -> bool {
-        let Some(at) = self.at else { return true };
+    fn ended(&self) -> bool {
         let ended = |scope: &mut Scope| {
-            let ended = scope.end_innermost(at);
+            let ended = scope.end_innermost(self.at);
             if ended {
                 scope.go(self.before);
             }
             ended
         };
-        let ended = !self.holds && scope::with(ended).unwrap_or(false);
-        if ended {
-            self.at = None;
-        }
-        ended
+        self.flags & HOLDS == 0 && scope::with(ended).unwrap_or(false)
     }
 
     #[cold]
     #[inline(never)]
-    fn finish(&mut self, end: End) {
-        let Some(at) = self.at.take() else { return };
+    fn finish(&self, end: End) {
         scope::with(|scope| {
-            scope.end(at, end);
+            scope.end(self.at, end);
             scope.go(self.before);
-            if self.holds {
-                scope.let_go(at.cell);
+            if self.flags & HOLDS != 0 {
+                scope.let_go(self.at.cell);
             }
         });
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn finish_dropped(&mut self) {
-        self.finish(End::dropped(self.panicking, None));
-    }
-}
-
-impl Drop for OpenFrame {
-    // Out of line: it is in every traced function whose value says nothing of success.
-    #[inline(never)]
-    fn drop(&mut self) {
-        if self.at.is_some() && (std::thread::panicking() || !self.ended()) {
-            self.finish_dropped();
-        }
     }
 }
 
