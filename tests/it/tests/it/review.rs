@@ -1,5 +1,9 @@
 //! Where something once went wrong.
 
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tracer::{Context, JsonLines, Status, Tracer, all_traces, create_env, test, traced_node};
 
 use crate::recorders::{Written, memory};
@@ -69,4 +73,78 @@ fn threads_that_are_gone_leave_no_memory_behind() {
     // 64 bytes each, and the bound allows for tables and texts too.
     let held = tracer.stats().total_records;
     assert!((1_000..=4_096).contains(&held), "{held} records of 64 bytes in 256 KiB");
+}
+
+/// Fails, panics or takes bytes.
+#[derive(Clone, Default)]
+struct Unreliable {
+    fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
+    file: Written,
+}
+
+impl Write for Unreliable {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!self.panics.load(Ordering::Relaxed), "the disk is on fire");
+        if self.fails.load(Ordering::Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write(&bytes[..bytes.len().min(1_000)])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `Written::records` fails on a line that is no record.
+#[test]
+fn a_writer_that_fails_or_panics_costs_whole_lines_and_counts_them() {
+    let writer = Unreliable::default();
+    let tracer = Tracer::builder().recorder(JsonLines::to_writer(writer.clone()).unwrap()).build();
+    let steps = |count: u64| {
+        for _ in 0..count {
+            drop(tracer.create_env("x".repeat(100), "test"));
+        }
+        tracer.flush();
+    };
+    steps(100);
+    writer.fails.store(true, Ordering::Relaxed);
+    steps(100);
+    writer.fails.store(false, Ordering::Relaxed);
+    writer.panics.store(true, Ordering::Relaxed);
+    steps(100);
+    writer.panics.store(false, Ordering::Relaxed);
+    steps(100);
+    let (written, dropped) = (writer.file.records().len() as u64, tracer.stats().dropped);
+    assert!(written >= 200 && written + dropped >= 400, "{written} of 400, {dropped} dropped");
+}
+
+/// Takes nothing until it is let go.
+struct Blocked(Arc<AtomicBool>);
+
+impl Write for Blocked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        while self.0.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn values_that_wait_for_a_writer_are_bounded_in_bytes() {
+    let blocked = Arc::new(AtomicBool::new(true));
+    let tracer = Tracer::builder().recorder(JsonLines::to_writer(Blocked(blocked.clone())).unwrap()).build();
+    let large = "x".repeat(200_000);
+    for _ in 0..300 {
+        drop(tracer.create_env(&large, "test"));
+    }
+    let dropped = tracer.stats().dropped;
+    blocked.store(false, Ordering::Relaxed);
+    assert!((200..300).contains(&dropped), "{dropped} of 300 with 200 kB each");
 }
