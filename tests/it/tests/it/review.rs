@@ -148,3 +148,18 @@ fn values_that_wait_for_a_writer_are_bounded_in_bytes() {
     blocked.store(false, Ordering::Relaxed);
     assert!((200..300).contains(&dropped), "{dropped} of 300 with 200 kB each");
 }
+
+#[traced_node]
+fn nested(levels: u32) {
+    if levels > 0 {
+        leaf();
+        nested(levels - 1);
+    }
+}
+
+/// The line of each span was once made twice at every level above it.
+#[test]
+fn a_line_of_many_levels_is_made_in_time() {
+    let line = test::record(|| nested(60)).line();
+    assert_eq!((line.matches("leaf").count(), line.matches("nested").count()), (60, 61));
+}
