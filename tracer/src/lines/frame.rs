@@ -105,7 +105,7 @@ impl Drop for OpenFrame {
     #[inline]
     fn drop(&mut self) {
         if let Some(at) = self.at.take() {
-            self.finish(at, End::dropped(self.panicking, None));
+            self.finish(at, End::dropped(at, self.panicking, None));
         }
     }
 }
@@ -124,11 +124,11 @@ impl End {
     }
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.
-    pub(super) fn dropped(panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
+    pub(super) fn dropped(at: Position, panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
         if panicking_before || !std::thread::panicking() {
             return Self { error: otherwise, detail: None };
         }
-        Self::panicked(scope::with(Scope::take_panic).flatten())
+        Self::panicked(scope::with(|scope| scope.take_panic(at)).flatten())
     }
 
     pub(super) fn panicked(text: Option<String>) -> Self {

@@ -163,3 +163,24 @@ fn a_line_of_many_levels_is_made_in_time() {
     let line = test::record(|| nested(60)).line();
     assert_eq!((line.matches("leaf").count(), line.matches("nested").count()), (60, 61));
 }
+
+#[traced_node]
+fn resumes() {
+    std::panic::resume_unwind(Box::new("another"));
+}
+
+#[traced_node]
+fn catches() {
+    drop(std::panic::catch_unwind(|| std::panic::panic_any("caught".to_owned())));
+}
+
+/// `resume_unwind` runs no hook, so its text is not known. That of a panic before it is not its text.
+#[test]
+fn a_panic_that_was_caught_does_not_speak_for_the_next() {
+    let recording = test::record(|| {
+        catches();
+        drop(std::panic::catch_unwind(|| std::panic::panic_any("caught".to_owned())));
+        drop(std::panic::catch_unwind(resumes));
+    });
+    assert_eq!(recording.to_string(), "catches\n\nresumes ✗ panic\n");
+}
