@@ -184,3 +184,10 @@ fn a_panic_that_was_caught_does_not_speak_for_the_next() {
     });
     assert_eq!(recording.to_string(), "catches\n\nresumes ✗ panic\n");
 }
+
+#[test]
+fn a_source_is_bounded() {
+    let tracer = Tracer::builder().build();
+    let ctx = tracer.create_env((), &"é".repeat(10_000_000));
+    assert_eq!(ctx.source(), "é".repeat(128));
+}
