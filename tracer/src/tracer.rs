@@ -69,7 +69,7 @@ impl Tracer {
     }
 
     /// Starts a trace; gives the position before its first step. `payload` says what it was started with (`()` for
-    /// nothing), `source` what started it.
+    /// nothing), `source` what started it: its first 256 bytes.
     pub fn create_env(&self, payload: impl Serialize, source: &str) -> Context {
         Context::create(self, payload, source)
     }

@@ -54,12 +54,15 @@ impl fmt::Debug for Context {
 /// Bounds for payloads and meta: what one step of the manual API may carry.
 const MANUAL_LIMITS: Limits = Limits { bytes: 256 * 1024, depth: 64 };
 
+/// What is longer of a source is cut: every record of the manual API has it.
+const SOURCE_LEN_MAX: usize = 256;
+
 impl Context {
     /// Starts a trace: its first env, with its payload.
     pub(crate) fn create(tracer: &Tracer, payload: impl Serialize, source: &str) -> Self {
         crate::lines::panics::watch();
         let payload = Captured::one(&payload, MANUAL_LIMITS);
-        let trace = Arc::new(Trace::new(tracer.clone(), Source::Text(source.into())));
+        let trace = Arc::new(Trace::new(tracer.clone(), Source::Text(bounded(source).into())));
         Self::open(trace, Cause::Root, None, None, None, 0, payload)
     }
 
@@ -78,7 +81,7 @@ impl Context {
         // A fork of a trace that was cleared is as unknown as the context that it leaves.
         let known = cause == Cause::Root || trace.tracer.registry().knows(trace.id);
         let record = |out: &mut ThreadLane| {
-            let source = trace.source().into();
+            let source = trace.source_text();
             let detail = Detail { trace: Some((trace.id, source)), meta: payload, ..Detail::default() };
             let number = fork.map_or(0, |fork| fork.number);
             let event =
@@ -147,7 +150,7 @@ impl Context {
             Err(kind) => return Err(GuardError::new(kind, Some(self))),
         };
         self.trace.set_stepped();
-        let trace = Some((self.trace.id, self.trace.source().into()));
+        let trace = Some((self.trace.id, self.trace.source_text()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
         let entry = Entry::manual(self.env.id, step, status);
         let seq = emit(&self.trace, |out| out.step_with(entry, after, Box::new(detail))).unwrap_or(after);
@@ -245,6 +248,9 @@ impl Context {
     }
 
     /// The position as a text, to go on from elsewhere: [`Context::resume`].
+    ///
+    /// It keeps nothing: once the last context of a trace is gone, the trace can be evicted, and is forgotten when
+    /// some 16,000 newer ones were started by hand.
     pub fn token(&self) -> ContextToken {
         ContextToken::new(self.trace_id(), self.env_id(), self.step)
     }
@@ -295,6 +301,11 @@ impl Drop for Context {
         self.line.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         self.let_go();
     }
+}
+
+fn bounded(source: &str) -> &str {
+    let fits = source.len().min(SOURCE_LEN_MAX);
+    &source[..(0..=fits).rev().find(|at| source.is_char_boundary(*at)).unwrap_or(0)]
 }
 
 fn emit<R>(trace: &Trace, work: impl FnOnce(&mut ThreadLane) -> R) -> Option<R> {

@@ -116,7 +116,7 @@ impl Open {
     #[inline(never)]
     fn drop(&self) {
         if std::thread::panicking() || !self.ended() {
-            self.finish(End::dropped(self.flags & PANICKING != 0, None));
+            self.finish(End::dropped(self.at, self.flags & PANICKING != 0, None));
         }
     }
 
@@ -154,11 +154,11 @@ impl End {
     }
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.
-    pub(super) fn dropped(panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
+    pub(super) fn dropped(at: Position, panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
         if panicking_before || !std::thread::panicking() {
             return Self { error: otherwise, detail: None };
         }
-        Self::panicked(scope::with(Scope::take_panic).flatten())
+        Self::panicked(scope::with(|scope| scope.take_panic(at)).flatten())
     }
 
     pub(super) fn panicked(text: Option<String>) -> Self {

@@ -50,8 +50,8 @@ pub(crate) struct Scope {
     global: Option<(u64, Tracer)>,
     /// This thread works for a recorder: what it calls is not recorded.
     untraced: bool,
-    /// What the last panic of this thread said, until a frame ends by it.
-    panic: Option<String>,
+    /// Where the last panic of this thread came up and what it said, until a frame ends by it.
+    panic: Option<(Position, String)>,
 }
 
 thread_local! {
@@ -244,6 +244,8 @@ impl Scope {
 
     fn close(&mut self, place: usize) {
         let Held { cell, mut line, .. } = self.held.remove(place);
+        // Caught in this line, whose cell will be another's.
+        self.panic = None;
         let seq = line.seq();
         if let Some(trace) = cell.close(&mut line) {
             self.release(trace, seq);
@@ -462,19 +464,24 @@ impl Scope {
     }
 
     pub(crate) fn keep_panic(&mut self, text: String) {
-        self.panic = Some(text);
+        // Outside of every trace it ends no frame; one that was there before it does not either.
+        self.panic = self.here.map(|here| (here, text));
     }
 
-    /// What the panic said that ends a frame now; the frames around it end by the same one.
-    pub(crate) fn take_panic(&mut self) -> Option<String> {
-        self.panic.take().filter(|text| !text.is_empty())
+    /// What the panic said that ends a frame at `at` now; the frames around it end by the same one.
+    pub(crate) fn take_panic(&mut self, at: Position) -> Option<String> {
+        let (from, text) = self.panic.take()?;
+        // One that was caught elsewhere, while this unwinds without a hook having run (`resume_unwind`).
+        let ours = from.frame.is_none() || std::ptr::eq(from.cell, at.cell);
+        (ours && !text.is_empty()).then_some(text)
     }
 
     /// Ends every frame of the lines held, the innermost first: the thread will not come back.
     pub(crate) fn end_all(&mut self) {
         for place in (0..self.held.len()).rev() {
             while let Some(frame) = self.held[place].line.innermost() {
-                let end = End::panicked(self.take_panic());
+                let at = Position { cell: self.held[place].cell, frame: Some(frame) };
+                let end = End::panicked(self.take_panic(at));
                 self.in_line(place, |line, _, out| line.end(frame, end, out));
             }
         }

@@ -68,6 +68,14 @@ impl Trace {
         }
     }
 
+    /// Likewise, to keep.
+    pub(crate) fn source_text(&self) -> Arc<str> {
+        match &self.source {
+            Source::Site(_) => self.source().into(),
+            Source::Text(text) => text.clone(),
+        }
+    }
+
     pub(crate) fn hold(&self) {
         self.holds.fetch_add(1, Ordering::Relaxed);
     }

@@ -221,7 +221,7 @@ impl<F> Drop for Polled<'_, F> {
         if !self.done {
             // The frames inside end first.
             self.future.set(None);
-            self.finish(End::dropped(self.panicking, Some(ErrorKind::Cancelled)));
+            self.finish(End::dropped(self.at, self.panicking, Some(ErrorKind::Cancelled)));
         }
         self.within.take();
     }
@@ -235,7 +235,7 @@ struct EndLast {
 
 impl Drop for EndLast {
     fn drop(&mut self) {
-        let end = End::dropped(self.panicking, Some(ErrorKind::Cancelled));
+        let end = End::dropped(self.at, self.panicking, Some(ErrorKind::Cancelled));
         scope::with(|scope| {
             let holds = scope.hold(self.at.cell) == Some(true);
             scope.end(self.at, end);

@@ -2,9 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::record::Record;
 /// Entries that may wait for the writer. When it is that far behind, what comes is dropped and counted.
 const QUEUE_LEN: usize = 64 * 1024;
 
+/// Bytes of values and texts that may wait with them.
+const QUEUE_BYTES: usize = 16 << 20;
+
 /// How long [`Recorder::flush`] waits for a writer that does not move.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 
@@ -24,10 +28,13 @@ const FLUSH_MAX: Duration = Duration::from_secs(10);
 ///
 /// The traced program only puts 64 bytes into a queue; one thread turns them into lines and writes them. A writer
 /// that is slow or fails costs records, counted in [`Stats::dropped`](crate::Stats::dropped), never time. Lines reach
-/// the writer whenever the queue is empty; what is in the queue when the process is killed is lost.
+/// the writer whenever the queue is empty. What is still in the queue when the process ends is lost, also at the end of
+/// `main`: call [`Tracer::flush`](crate::Tracer::flush) there.
+///
+/// The queue takes 6 MB from the beginning, and at most 16 MiB more of values and texts.
 pub struct JsonLines {
     queue: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 enum Message {
@@ -38,7 +45,7 @@ enum Message {
 
 impl std::fmt::Debug for JsonLines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JsonLines").field("dropped", &self.dropped).finish_non_exhaustive()
+        f.debug_struct("JsonLines").field("counts", &self.counts).finish_non_exhaustive()
     }
 }
 
@@ -63,65 +70,123 @@ impl JsonLines {
     /// If the thread cannot be started (there is none on `wasm32-unknown-unknown`).
     pub fn to_writer(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE_LEN);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counter = dropped.clone();
+        let counts = Arc::<Counts>::default();
+        let writer = BufWriter::new(writer);
+        let mut lines = Lines { writer, line: Vec::new(), torn: false, unflushed: 0, counts: counts.clone() };
         thread::Builder::new()
             .name("tracer-json-lines".to_owned())
-            .spawn(move || crate::lines::untraced(|| write_all(&messages, BufWriter::new(writer), &counter)))?;
-        Ok(Self { queue, dropped })
+            .spawn(move || crate::lines::untraced(|| lines.write_all(&messages)))?;
+        Ok(Self { queue, counts })
     }
 }
 
-/// Runs until every sender is gone.
-fn write_all(messages: &Receiver<Message>, mut writer: impl Write, dropped: &AtomicU64) {
-    let mut assembler = Assembler::default();
-    let mut times = Times(AnyClock::System);
-    let mut unflushed = 0;
-    loop {
-        let message = match messages.try_recv() {
-            Ok(message) => message,
-            Err(TryRecvError::Empty) => {
-                flush(&mut writer, &mut unflushed, dropped);
-                let Ok(message) = messages.recv() else { return };
-                message
-            }
-            Err(TryRecvError::Disconnected) => break,
-        };
-        match message {
-            Message::Entry(entry, detail) => {
-                let Some(record) = assembler.push(&entry, detail.as_deref(), &times) else { continue };
-                if write_line(&mut writer, &record).is_ok() {
-                    unflushed += 1;
-                } else {
-                    dropped.fetch_add(1, Ordering::Relaxed);
+/// The lines on their way out.
+struct Lines<W> {
+    writer: W,
+    line: Vec<u8>,
+    /// The last line may have been written in part: the next one is not to go on with it.
+    torn: bool,
+    unflushed: u64,
+    counts: Arc<Counts>,
+}
+
+impl<W: Write> Lines<W> {
+    /// Runs until every sender is gone.
+    fn write_all(&mut self, messages: &Receiver<Message>) {
+        let mut assembler = Assembler::default();
+        let mut times = Times(AnyClock::System);
+        loop {
+            let message = match messages.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Empty) => {
+                    self.flush();
+                    let Ok(message) = messages.recv() else { return };
+                    message
+                }
+                Err(TryRecvError::Disconnected) => break,
+            };
+            match message {
+                Message::Entry(entry, detail) => {
+                    match assembler.push(&entry, detail.as_deref(), &times) {
+                        Some(record) => self.write(&record),
+                        // Its env was dropped before it came here.
+                        None if entry.is_record() => self.counts.drop_records(1),
+                        None => {}
+                    }
+                    self.counts.leave(detail.as_deref());
+                }
+                Message::Clock(clock) => times = Times(clock),
+                Message::Flush(done) => {
+                    self.flush();
+                    // Whoever asked may have given up waiting.
+                    done.send(()).ok();
                 }
             }
-            Message::Clock(clock) => times = Times(clock),
-            Message::Flush(done) => {
-                flush(&mut writer, &mut unflushed, dropped);
-                // Whoever asked may have given up waiting.
-                done.send(()).ok();
-            }
+        }
+        self.flush();
+    }
+
+    fn write(&mut self, record: &Record) {
+        self.line.clear();
+        if std::mem::take(&mut self.torn) {
+            self.line.push(b'\n');
+        }
+        let written = serde_json::to_writer(&mut self.line, record).map_err(io::Error::from).and_then(|()| {
+            self.line.push(b'\n');
+            unpanicked(|| self.writer.write_all(&self.line))
+        });
+        if written.is_ok() {
+            self.unflushed += 1;
+        } else {
+            self.torn = true;
+            self.counts.drop_records(1);
         }
     }
-    flush(&mut writer, &mut unflushed, dropped);
-}
 
-fn write_line(writer: &mut impl Write, record: &Record) -> io::Result<()> {
-    serde_json::to_writer(&mut *writer, record)?;
-    writer.write_all(b"\n")
-}
-
-fn flush(writer: &mut impl Write, unflushed: &mut u64, dropped: &AtomicU64) {
-    if writer.flush().is_err() {
-        dropped.fetch_add(*unflushed, Ordering::Relaxed);
+    fn flush(&mut self) {
+        if unpanicked(|| self.writer.flush()).is_err() {
+            self.counts.drop_records(self.unflushed);
+        }
+        self.unflushed = 0;
     }
-    *unflushed = 0;
+}
+
+/// A writer that panics has failed, as one that says so.
+fn unpanicked(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
+}
+
+/// What the threads that record and the one that writes share.
+#[derive(Debug, Default)]
+struct Counts {
+    dropped: AtomicU64,
+    /// Bytes of the details in the queue.
+    bytes: AtomicUsize,
+}
+
+impl Counts {
+    fn drop_records(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for it in the queue; it has to [`leave`](Self::leave) if there is.
+    fn arrive(&self, detail: Option<&Detail>) -> bool {
+        let Some(size) = detail.map(Detail::size) else { return true };
+        let room = self.bytes.fetch_add(size, Ordering::Relaxed) < QUEUE_BYTES;
+        if !room {
+            self.bytes.fetch_sub(size, Ordering::Relaxed);
+        }
+        room
+    }
+
+    fn leave(&self, detail: Option<&Detail>) {
+        self.bytes.fetch_sub(detail.map_or(0, Detail::size), Ordering::Relaxed);
+    }
 }
 
 impl Recorder for JsonLines {
     fn lane(&self) -> Box<dyn Lane> {
-        Box::new(Queue { queue: self.queue.clone(), dropped: self.dropped.clone() })
+        Box::new(Queue { queue: self.queue.clone(), counts: self.counts.clone() })
     }
 
     fn records(&self, _of: Option<TraceId>, _times: &Times) -> Vec<Record> {
@@ -139,7 +204,7 @@ impl Recorder for JsonLines {
     fn clear(&self) {}
 
     fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.counts.dropped.load(Ordering::Relaxed)
     }
 
     fn flush(&self) {
@@ -165,7 +230,7 @@ impl Recorder for JsonLines {
 
 struct Queue {
     queue: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl Lane for Queue {
@@ -180,8 +245,16 @@ impl Lane for Queue {
 
 impl Queue {
     fn send(&self, entry: Entry, detail: Option<Box<Detail>>) {
-        if self.queue.try_send(Message::Entry(entry, detail)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if !self.counts.arrive(detail.as_deref()) {
+            return self.counts.drop_records(1);
+        }
+        if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) =
+            self.queue.try_send(Message::Entry(entry, detail))
+        {
+            self.counts.drop_records(1);
+            if let Message::Entry(_, detail) = message {
+                self.counts.leave(detail.as_deref());
+            }
         }
     }
 }

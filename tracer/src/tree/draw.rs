@@ -188,18 +188,19 @@ impl fmt::Display for Duration {
 /// Spans in one line: `handle > parse, validate!(BadEvent)`.
 pub(super) fn line(spans: &[Span]) -> String {
     let mut text = String::new();
-    let mut rest = spans;
-    while let Some((span, after)) = rest.split_first() {
+    // Each once: comparing spans would make the lines of those below them again at every level.
+    let lines: Vec<_> = spans.iter().map(|span| (span, span_line(span))).collect();
+    let mut rest = &*lines;
+    while let Some(((span, one), after)) = rest.split_first() {
         if !text.is_empty() {
             text.push_str(", ");
         }
-        let one = span_line(span);
-        let equal = after.iter().take_while(|next| span_line(next) == one).count();
+        let equal = after.iter().take_while(|(_, next)| next == one).count();
         rest = &after[equal..];
         // Whatever follows would be read as one more child.
         let closed = span.children.is_empty() || (rest.is_empty() && equal == 0);
         let (before, behind) = if closed { ("", "") } else { ("(", ")") };
-        text.extend([before, &one, behind]);
+        text.extend([before, one, behind]);
         if equal > 0 {
             let _infallible = write!(text, "*{}", equal + 1);
         }
