@@ -99,9 +99,11 @@ impl Tracer {
     /// Counts, per trace and in all.
     pub fn stats(&self) -> Stats {
         let dropped = self.0.recorders.iter().map(|recorder| recorder.dropped()).sum::<u64>();
+        // First: what is over by then is complete in the records.
+        let active = self.active_traces();
         Stats::of(
             &self.all_traces(),
-            &self.active_traces(),
+            &active,
             dropped + crate::lines::scope::unreachable_calls(),
             self.0.violations.load(Ordering::Relaxed),
         )
