@@ -1,7 +1,7 @@
 //! One JSON object a line, to a file or any writer, from a thread of its own.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,21 +67,80 @@ impl JsonLines {
         let counter = dropped.clone();
         thread::Builder::new()
             .name("tracer-json-lines".to_owned())
-            .spawn(move || crate::lines::untraced(|| write_all(&messages, BufWriter::new(writer), &counter)))?;
+            .spawn(move || crate::lines::untraced(|| write_all(&messages, writer, &counter)))?;
         Ok(Self { queue, dropped })
     }
 }
 
+/// Bytes that are written at once, or more for one long line.
+const BUFFER_LEN: usize = 64 * 1024;
+
+/// Whole lines on their way to a writer.
+struct Lines<W> {
+    writer: W,
+    buffer: Vec<u8>,
+    /// Records in the buffer, and those that the writer took without having flushed them.
+    unflushed: u64,
+    /// The writer took only the beginning of a line, whose rest is gone.
+    broken: bool,
+}
+
+impl<W: Write> Lines<W> {
+    /// Takes a record; gives the number of records that this made certain to be lost.
+    fn push(&mut self, record: &Record) -> u64 {
+        let len = self.buffer.len();
+        if std::mem::take(&mut self.broken) {
+            self.buffer.push(b'\n');
+        }
+        if serde_json::to_writer(&mut self.buffer, record).is_err() {
+            self.buffer.truncate(len);
+            return 1;
+        }
+        self.buffer.push(b'\n');
+        self.unflushed += 1;
+        if self.buffer.len() < BUFFER_LEN { 0 } else { self.flush() }
+    }
+
+    /// Writes what is there, or gives up on it; gives the number of records lost.
+    fn flush(&mut self) -> u64 {
+        let mut sent = 0;
+        while sent < self.buffer.len() {
+            match self.writer.write(&self.buffer[sent..]) {
+                Ok(0) => break,
+                Ok(some) => sent += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        let whole = sent == self.buffer.len() && self.writer.flush().is_ok();
+        let lost = match whole {
+            true => 0,
+            // What was sent is lost too if it cannot be flushed.
+            false if sent == self.buffer.len() => self.unflushed,
+            // A line that lacks nothing but its end gets that with the next.
+            false => self.buffer[sent..].iter().skip(1).filter(|byte| **byte == b'\n').count() as u64,
+        };
+        self.broken = match sent.checked_sub(1) {
+            Some(last) => self.buffer[last] != b'\n',
+            None => self.buffer.first() == Some(&b'\n'),
+        };
+        self.buffer.clear();
+        self.unflushed = 0;
+        lost
+    }
+}
+
 /// Runs until every sender is gone.
-fn write_all(messages: &Receiver<Message>, mut writer: impl Write, dropped: &AtomicU64) {
+fn write_all(messages: &Receiver<Message>, writer: impl Write, dropped: &AtomicU64) {
     let mut assembler = Assembler::default();
     let mut times = Times(AnyClock::System);
-    let mut unflushed = 0;
+    let mut lines = Lines { writer, buffer: Vec::new(), unflushed: 0, broken: false };
+    let lose = |lost| drop(dropped.fetch_add(lost, Ordering::Relaxed));
     loop {
         let message = match messages.try_recv() {
             Ok(message) => message,
             Err(TryRecvError::Empty) => {
-                flush(&mut writer, &mut unflushed, dropped);
+                lose(lines.flush());
                 let Ok(message) = messages.recv() else { return };
                 message
             }
@@ -89,34 +148,19 @@ fn write_all(messages: &Receiver<Message>, mut writer: impl Write, dropped: &Ato
         };
         match message {
             Message::Entry(entry, detail) => {
-                let Some(record) = assembler.push(&entry, detail.as_deref(), &times) else { continue };
-                if write_line(&mut writer, &record).is_ok() {
-                    unflushed += 1;
-                } else {
-                    dropped.fetch_add(1, Ordering::Relaxed);
+                if let Some(record) = assembler.push(&entry, detail.as_deref(), &times) {
+                    lose(lines.push(&record));
                 }
             }
             Message::Clock(clock) => times = Times(clock),
             Message::Flush(done) => {
-                flush(&mut writer, &mut unflushed, dropped);
+                lose(lines.flush());
                 // Whoever asked may have given up waiting.
                 done.send(()).ok();
             }
         }
     }
-    flush(&mut writer, &mut unflushed, dropped);
-}
-
-fn write_line(writer: &mut impl Write, record: &Record) -> io::Result<()> {
-    serde_json::to_writer(&mut *writer, record)?;
-    writer.write_all(b"\n")
-}
-
-fn flush(writer: &mut impl Write, unflushed: &mut u64, dropped: &AtomicU64) {
-    if writer.flush().is_err() {
-        dropped.fetch_add(*unflushed, Ordering::Relaxed);
-    }
-    *unflushed = 0;
+    lose(lines.flush());
 }
 
 impl Recorder for JsonLines {
@@ -182,6 +226,53 @@ impl Queue {
     fn send(&self, entry: Entry, detail: Option<Box<Detail>>) {
         if self.queue.try_send(Message::Entry(entry, detail)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, then fails so often, then takes all.
+    struct Stumbles {
+        takes: usize,
+        fails: u32,
+        written: Vec<u8>,
+    }
+
+    impl Write for Stumbles {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.fails > 0 && self.takes == 0 {
+                self.fails -= 1;
+                return Err(io::Error::other("no space left"));
+            }
+            let some = if self.fails > 0 { bytes.len().min(self.takes) } else { bytes.len() };
+            self.takes -= if self.fails > 0 { some } else { 0 };
+            self.written.extend_from_slice(&bytes[..some]);
+            Ok(some)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_line_is_written_whole_or_counted() {
+        let seen = crate::test::record(|| drop(crate::create_env((), "test")));
+        let record = &seen.records()[0];
+        let len = serde_json::to_string(record).unwrap().len() + 1;
+        for (takes, fails) in (0..=3 * len).flat_map(|takes| [(takes, 1), (takes, 2)]) {
+            let writer = Stumbles { takes, fails, written: Vec::new() };
+            let mut lines = Lines { writer, buffer: Vec::new(), unflushed: 0, broken: false };
+            let mut lost = 0;
+            for _ in 0..3 {
+                lost += (0..3).map(|_| lines.push(record)).sum::<u64>() + lines.flush();
+            }
+            let written = String::from_utf8(lines.writer.written).unwrap();
+            let whole = written.lines().filter(|line| serde_json::from_str::<Record>(line).is_ok()).count();
+            assert_eq!(whole as u64 + lost, 9, "{takes} bytes taken: {written}");
         }
     }
 }
