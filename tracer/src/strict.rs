@@ -6,7 +6,7 @@
 //! | entered | refused | → idle | → failed, the env is terminal |
 //! | env terminal | refused | refused | refused |
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::status::Status;
 
@@ -14,7 +14,8 @@ use crate::status::Status;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StrictEnv {
     steps: u64,
-    entered: BTreeSet<Box<str>>,
+    /// And at which step.
+    entered: BTreeMap<Box<str>, u64>,
     /// The node whose error was the last step.
     failed: Option<Box<str>>,
 }
@@ -68,7 +69,12 @@ impl StrictEnv {
 
     /// The nodes that are entered, in alphabetical order.
     pub fn entered(&self) -> impl Iterator<Item = &str> {
-        self.entered.iter().map(|node| &**node)
+        self.entered.keys().map(|node| &**node)
+    }
+
+    /// The step that entered the node, unless it is idle.
+    pub(crate) fn entered_at(&self, node: &str) -> Option<u64> {
+        self.entered.get(node).copied()
     }
 
     /// Whether `position` is that of the last step.
@@ -93,7 +99,7 @@ impl StrictEnv {
         if let Some(failed) = &self.failed {
             return Err(Refusal::Terminated { node: failed.clone(), step: self.steps, found: node.into(), status });
         }
-        let entered = self.entered.contains(node);
+        let entered = self.entered.contains_key(node);
         match (entered, status) {
             (false, Status::Enter) | (true, Status::Exit | Status::Error) => Ok(()),
             _ => Err(Refusal::Transition { node: node.into(), entered, status }),
@@ -109,7 +115,7 @@ impl StrictEnv {
         self.check(position, node, status)?;
         match status {
             Status::Enter => {
-                self.entered.insert(node.into());
+                self.entered.insert(node.into(), self.steps + 1);
             }
             Status::Exit => {
                 self.entered.remove(node);

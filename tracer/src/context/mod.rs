@@ -20,7 +20,7 @@ use crate::strict::StrictEnv;
 use crate::tracer::Tracer;
 use crate::values::{Captured, Limits};
 pub(crate) use registry::Registry;
-use registry::Use;
+use registry::{Taken, Use};
 pub use token::ContextToken;
 
 /// The position (trace, env, step) in a line of calls.
@@ -145,14 +145,14 @@ impl Context {
             self = self.beside();
         }
         let taken = self.trace.tracer.registry().step(self.trace_id(), self.env_id(), self.step, node, status);
-        let (step, after) = match taken {
+        let Taken { step, entered, after } = match taken {
             Ok(taken) => taken,
             Err(kind) => return Err(GuardError::new(kind, Some(self))),
         };
         self.trace.set_stepped();
         let trace = Some((self.trace.id, self.trace.source_text()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
-        let entry = Entry::manual(self.env.id, step, status);
+        let entry = Entry::manual(self.env.id, step, entered, status);
         let seq = emit(&self.trace, |out| out.step_with(entry, after, Box::new(detail))).unwrap_or(after);
         self.trace.tracer.registry().recorded(self.trace_id(), self.env_id(), seq);
         self.step = step;

@@ -35,6 +35,16 @@ struct Env {
     forks: u32,
 }
 
+/// A step that was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) step: u64,
+    /// The step that entered the node: itself, if it is an enter.
+    pub(super) entered: u64,
+    /// The number of the record before it.
+    pub(super) after: u64,
+}
+
 /// Who takes the steps of an env.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -77,7 +87,7 @@ impl Registry {
             let idle = self.traces.values().filter(|known| !known.trace.is_held());
             let mut idle: Vec<u64> = idle.map(|known| known.number).collect();
             idle.sort_unstable();
-            let oldest = idle.into_iter().take(excess).last().unwrap_or(0);
+            let oldest = idle.get(excess - 1).copied().unwrap_or(0);
             self.traces.retain(|_, known| known.trace.is_held() || known.number > oldest);
         }
         self.sweep_at = self.traces.len() * 2;
@@ -106,7 +116,7 @@ impl Registry {
         true
     }
 
-    /// Takes a step; gives its number and the number of the record before it.
+    /// Takes a step.
     pub(super) fn step(
         &mut self,
         trace: TraceId,
@@ -114,12 +124,13 @@ impl Registry {
         position: u64,
         node: &str,
         status: Status,
-    ) -> Result<(u64, u64), GuardErrorKind> {
+    ) -> Result<Taken, GuardErrorKind> {
         self.check_env(trace, env_id)?;
         let Some(env) = self.env(trace, env_id) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
+        let entered = env.state.entered_at(node);
         let step = env.state.step(position, node, status)?;
         env.used = Use::Manual;
-        Ok((step, env.opened.seq))
+        Ok(Taken { step, entered: entered.unwrap_or(step), after: env.opened.seq })
     }
 
     pub(super) fn recorded(&mut self, trace: TraceId, env: EnvId, seq: u64) {

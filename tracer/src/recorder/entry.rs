@@ -18,7 +18,7 @@ use crate::values::Captured;
 /// | 3 | step « 20 + site | parent step « 20 + site | step « 20 + site | – |
 /// | 4 | frame | trace, high half | frame | trace, high half |
 /// | 5 | parent frame | trace, low half | from « 32 + site | trace, low half |
-/// | 6 | key | parent env | – | – |
+/// | 6 | key; by hand the step that entered | parent env | – | – |
 /// | 7 | kind, status, flags, error, occurrence | kind, cause, fork number | kind, note, error | kind |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry(pub(crate) [u64; 8]);
@@ -183,14 +183,14 @@ impl Entry {
         Self([0, 0, env.get(), step_and_site(step, site), frame.raw(), parent, key, last])
     }
 
-    /// A step of the manual API.
-    pub(crate) fn manual(env: EnvId, step: u64, status: Status) -> Self {
+    /// A step of the manual API; `entered` is the step that entered its node.
+    pub(crate) fn manual(env: EnvId, step: u64, entered: u64, status: Status) -> Self {
         let status = match status {
             Status::Enter => 0,
             Status::Exit => 1,
             Status::Error => 2,
         };
-        Self([0, 0, env.get(), step_and_site(step, 0), 0, 0, 0, KIND_STEP | (status << 8)])
+        Self([0, 0, env.get(), step_and_site(step, 0), 0, 0, entered, KIND_STEP | (status << 8)])
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
@@ -257,6 +257,20 @@ impl Entry {
     #[inline]
     pub(crate) fn is_record(&self) -> bool {
         matches!(self.0[7] & 0xff, KIND_STEP | KIND_ENV | KIND_NOTE)
+    }
+
+    /// [`Record::seq`](crate::Record::seq).
+    pub(crate) fn seq(&self) -> u64 {
+        self.0[1]
+    }
+
+    /// What the steps of one run of a function or node have in common, in their trace: the frame, or the step by hand
+    /// that entered the node.
+    pub(crate) fn run(&self) -> u64 {
+        match self.0[4] {
+            0 => self.0[2].wrapping_add(self.0[6]),
+            frame => frame,
+        }
     }
 
     /// The status of a step; `None` for anything else.
@@ -383,7 +397,7 @@ mod tests {
             assert_eq!((step.error, step.status, step.occurrence, step.resumed), (error, status, 4, false));
         }
         for status in [Status::Enter, Status::Exit, Status::Error] {
-            assert_eq!(Entry::manual(env, 1, status).step_status(), Some(status));
+            assert_eq!(Entry::manual(env, 1, 1, status).step_status(), Some(status));
         }
         let trace = TraceId::random(&AnyRandom::System);
         for cause in Cause::ALL {

@@ -1,7 +1,7 @@
 //! One JSON object a line, to a file or any writer, from a thread of its own.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -71,88 +71,109 @@ impl JsonLines {
     pub fn to_writer(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE_LEN);
         let counts = Arc::<Counts>::default();
-        let writer = BufWriter::new(writer);
-        let mut lines = Lines { writer, line: Vec::new(), torn: false, unflushed: 0, counts: counts.clone() };
+        let counted = counts.clone();
         thread::Builder::new()
             .name("tracer-json-lines".to_owned())
-            .spawn(move || crate::lines::untraced(|| lines.write_all(&messages)))?;
+            .spawn(move || crate::lines::untraced(|| write_all(&messages, writer, &counted)))?;
         Ok(Self { queue, counts })
     }
 }
 
-/// The lines on their way out.
+/// Bytes that are written at once, or more for one long line.
+const BUFFER_LEN: usize = 64 * 1024;
+
+/// Whole lines on their way to a writer.
 struct Lines<W> {
     writer: W,
-    line: Vec<u8>,
-    /// The last line may have been written in part: the next one is not to go on with it.
-    torn: bool,
+    buffer: Vec<u8>,
+    /// Records in the buffer, and those that the writer took without having flushed them.
     unflushed: u64,
-    counts: Arc<Counts>,
+    /// The writer took only the beginning of a line, whose rest is gone.
+    broken: bool,
 }
 
 impl<W: Write> Lines<W> {
-    /// Runs until every sender is gone.
-    fn write_all(&mut self, messages: &Receiver<Message>) {
-        let mut assembler = Assembler::default();
-        let mut times = Times(AnyClock::System);
-        loop {
-            let message = match messages.try_recv() {
-                Ok(message) => message,
-                Err(TryRecvError::Empty) => {
-                    self.flush();
-                    let Ok(message) = messages.recv() else { return };
-                    message
-                }
-                Err(TryRecvError::Disconnected) => break,
-            };
-            match message {
-                Message::Entry(entry, detail) => {
-                    match assembler.push(&entry, detail.as_deref(), &times) {
-                        Some(record) => self.write(&record),
-                        // Its env was dropped before it came here.
-                        None if entry.is_record() => self.counts.drop_records(1),
-                        None => {}
-                    }
-                    self.counts.leave(detail.as_deref());
-                }
-                Message::Clock(clock) => times = Times(clock),
-                Message::Flush(done) => {
-                    self.flush();
-                    // Whoever asked may have given up waiting.
-                    done.send(()).ok();
-                }
+    /// Takes a record; gives the number of records that this made certain to be lost.
+    fn push(&mut self, record: &Record) -> u64 {
+        let len = self.buffer.len();
+        if std::mem::take(&mut self.broken) {
+            self.buffer.push(b'\n');
+        }
+        if serde_json::to_writer(&mut self.buffer, record).is_err() {
+            self.buffer.truncate(len);
+            return 1;
+        }
+        self.buffer.push(b'\n');
+        self.unflushed += 1;
+        if self.buffer.len() < BUFFER_LEN { 0 } else { self.flush() }
+    }
+
+    /// Writes what is there, or gives up on it; gives the number of records lost.
+    fn flush(&mut self) -> u64 {
+        let mut sent = 0;
+        while sent < self.buffer.len() {
+            match unpanicked(|| self.writer.write(&self.buffer[sent..])) {
+                Ok(0) => break,
+                Ok(some) => sent += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
             }
         }
-        self.flush();
-    }
-
-    fn write(&mut self, record: &Record) {
-        self.line.clear();
-        if std::mem::take(&mut self.torn) {
-            self.line.push(b'\n');
-        }
-        let written = serde_json::to_writer(&mut self.line, record).map_err(io::Error::from).and_then(|()| {
-            self.line.push(b'\n');
-            unpanicked(|| self.writer.write_all(&self.line))
-        });
-        if written.is_ok() {
-            self.unflushed += 1;
-        } else {
-            self.torn = true;
-            self.counts.drop_records(1);
-        }
-    }
-
-    fn flush(&mut self) {
-        if unpanicked(|| self.writer.flush()).is_err() {
-            self.counts.drop_records(self.unflushed);
-        }
+        let whole = sent == self.buffer.len() && unpanicked(|| self.writer.flush()).is_ok();
+        let lost = match whole {
+            true => 0,
+            // What was sent is lost too if it cannot be flushed.
+            false if sent == self.buffer.len() => self.unflushed,
+            // A line that lacks nothing but its end gets that with the next.
+            false => self.buffer[sent..].iter().skip(1).filter(|byte| **byte == b'\n').count() as u64,
+        };
+        self.broken = match sent.checked_sub(1) {
+            Some(last) => self.buffer[last] != b'\n',
+            None => self.buffer.first() == Some(&b'\n'),
+        };
+        self.buffer.clear();
         self.unflushed = 0;
+        lost
     }
 }
 
+/// Runs until every sender is gone.
+fn write_all(messages: &Receiver<Message>, writer: impl Write, counts: &Counts) {
+    let mut assembler = Assembler::default();
+    let mut times = Times(AnyClock::System);
+    let mut lines = Lines { writer, buffer: Vec::new(), unflushed: 0, broken: false };
+    loop {
+        let message = match messages.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Empty) => {
+                counts.drop_records(lines.flush());
+                let Ok(message) = messages.recv() else { return };
+                message
+            }
+            Err(TryRecvError::Disconnected) => break,
+        };
+        match message {
+            Message::Entry(entry, detail) => {
+                match assembler.push(&entry, detail.as_deref(), &times) {
+                    Some(record) => counts.drop_records(lines.push(&record)),
+                    // Its env was dropped before it came here.
+                    None => counts.drop_records(u64::from(entry.is_record())),
+                }
+                counts.leave(detail.as_deref());
+            }
+            Message::Clock(clock) => times = Times(clock),
+            Message::Flush(done) => {
+                counts.drop_records(lines.flush());
+                // Whoever asked may have given up waiting.
+                done.send(()).ok();
+            }
+        }
+    }
+    counts.drop_records(lines.flush());
+}
+
 /// A writer that panics has failed, as one that says so.
-fn unpanicked(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+fn unpanicked<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(io::Error::other("the writer panicked")))
 }
 
@@ -255,6 +276,53 @@ impl Queue {
             if let Message::Entry(_, detail) = message {
                 self.counts.leave(detail.as_deref());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes, then fails so often, then takes all.
+    struct Stumbles {
+        takes: usize,
+        fails: u32,
+        written: Vec<u8>,
+    }
+
+    impl Write for Stumbles {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.fails > 0 && self.takes == 0 {
+                self.fails -= 1;
+                return Err(io::Error::other("no space left"));
+            }
+            let some = if self.fails > 0 { bytes.len().min(self.takes) } else { bytes.len() };
+            self.takes -= if self.fails > 0 { some } else { 0 };
+            self.written.extend_from_slice(&bytes[..some]);
+            Ok(some)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_line_is_written_whole_or_counted() {
+        let seen = crate::test::record(|| drop(crate::create_env((), "test")));
+        let record = &seen.records()[0];
+        let len = serde_json::to_string(record).unwrap().len() + 1;
+        for (takes, fails) in (0..=3 * len).flat_map(|takes| [(takes, 1), (takes, 2)]) {
+            let writer = Stumbles { takes, fails, written: Vec::new() };
+            let mut lines = Lines { writer, buffer: Vec::new(), unflushed: 0, broken: false };
+            let mut lost = 0;
+            for _ in 0..3 {
+                lost += (0..3).map(|_| lines.push(record)).sum::<u64>() + lines.flush();
+            }
+            let written = String::from_utf8(lines.writer.written).unwrap();
+            let whole = written.lines().filter(|line| serde_json::from_str::<Record>(line).is_ok()).count();
+            assert_eq!(whole as u64 + lost, 9, "{takes} bytes taken: {written}");
         }
     }
 }

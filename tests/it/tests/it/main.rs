@@ -6,6 +6,7 @@
 
 mod check;
 mod manual;
+mod memory;
 mod model;
 mod nodes;
 mod programs;

@@ -56,8 +56,9 @@ impl Chunk {
 
     /// Gives the entry `at` its detail, before it is complete.
     pub(super) fn attach(&self, at: usize, detail: Box<Detail>) {
+        let mut details = self.details();
         self.detail_bytes.fetch_add(detail.size(), Ordering::Relaxed);
-        self.details().push((at, detail));
+        details.push((at, detail));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -68,29 +69,25 @@ impl Chunk {
         self.detail_bytes.load(Ordering::Relaxed)
     }
 
-    /// Forgets what is complete.
-    pub(super) fn forget(&self) {
-        self.from.store(self.len(), Ordering::Relaxed);
-        self.detail_bytes.store(0, Ordering::Relaxed);
-        self.details().clear();
+    /// Forgets the entries before `len`.
+    pub(super) fn forget(&self, len: usize) {
+        self.from.store(len, Ordering::Relaxed);
+        let mut details = self.details();
+        // The writer may have attached one to the entry that it is about to complete.
+        details.retain(|(at, _)| *at >= len);
+        self.detail_bytes.store(details.iter().map(|(_, detail)| detail.size()).sum(), Ordering::Relaxed);
     }
 
-    /// The complete entries that are not forgotten, with their places.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, Entry)> + '_ {
-        self.entries_from(0)
+    /// The complete entries at `places`.
+    pub(super) fn entries(&self, places: Range<usize>) -> impl Iterator<Item = (usize, Entry)> + '_ {
+        let words = &self.words[places.clone()];
+        places.zip(words).map(|(at, words)| (at, read(words)))
     }
 
-    /// Likewise, from a place on.
-    pub(super) fn entries_from(&self, from: usize) -> impl Iterator<Item = (usize, Entry)> + '_ {
-        let len = self.len();
-        let from = from.max(self.from.load(Ordering::Relaxed)).min(len);
-        let read = |words: &[AtomicU64; 8]| Entry(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)));
-        (from..len).zip(&self.words[from..len]).map(move |(at, words)| (at, read(words)))
-    }
-
-    /// The complete entries in `range` that are no steps.
-    pub(super) fn others(&self, range: Range<usize>) -> impl Iterator<Item = Entry> + '_ {
-        range.filter(|at| self.step_env(*at).is_none()).filter_map(|at| self.get(at))
+    /// Those among them that are no steps.
+    pub(super) fn others(&self, places: Range<usize>) -> impl Iterator<Item = Entry> + '_ {
+        let words = self.words[places].iter();
+        words.filter(|words| !Entry::is_step_in(words[7].load(Ordering::Relaxed))).map(read)
     }
 
     /// The places of the complete entries that are not forgotten.
@@ -115,7 +112,7 @@ impl Chunk {
     }
 
     pub(super) fn get(&self, at: usize) -> Option<Entry> {
-        self.entries_from(at).next().map(|(_, entry)| entry)
+        self.places().contains(&at).then(|| read(&self.words[at]))
     }
 
     /// Makes a complete entry one that says nothing.
@@ -128,4 +125,8 @@ impl Chunk {
     pub(super) fn details(&self) -> MutexGuard<'_, Vec<(usize, Box<Detail>)>> {
         self.details.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read(words: &[AtomicU64; 8]) -> Entry {
+    Entry(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)))
 }

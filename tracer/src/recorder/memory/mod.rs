@@ -5,7 +5,6 @@
 mod chunk;
 mod store;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Assembler, Detail, Entry, Lane, Recorder, Times};
@@ -28,7 +27,6 @@ pub struct Memory {
 #[derive(Debug)]
 struct Shared {
     store: Mutex<Store>,
-    dropped: AtomicU64,
 }
 
 impl Shared {
@@ -44,7 +42,7 @@ impl Memory {
     /// Keeps at most `bytes`, or 128 KiB if that is less.
     pub fn new(bytes: usize) -> Self {
         let store = Mutex::new(Store::new(bytes.max(8 * chunk::BYTES)));
-        Self { shared: Arc::new(Shared { store, dropped: AtomicU64::new(0) }) }
+        Self { shared: Arc::new(Shared { store }) }
     }
 
     /// The same memory.
@@ -53,8 +51,9 @@ impl Memory {
     }
 
     pub(super) fn writer(&self) -> Writer {
-        let chunk = self.shared.store().open_chunk();
-        Writer { at: chunk.len(), chunk, shared: self.shared.clone() }
+        let mut store = self.shared.store();
+        let (chunk, detail_bytes_max) = (store.open_chunk(), store.detail_bytes_max());
+        Writer { at: chunk.len(), chunk, detail_bytes_max, shared: self.shared.clone() }
     }
 }
 
@@ -70,9 +69,15 @@ impl Recorder for Memory {
     }
 
     fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record> {
-        let snapshot = self.shared.store().snapshot(of);
+        let entries = loop {
+            let snapshot = self.shared.store().snapshot(of);
+            let entries = snapshot.entries();
+            // What was cleared meanwhile has lost its details.
+            if self.shared.store().is_current(&snapshot) {
+                break entries;
+            }
+        };
         let mut assembler = Assembler::default();
-        let entries = snapshot.entries();
         entries.iter().filter_map(|(entry, detail)| assembler.push(entry, detail.as_ref(), times)).collect()
     }
 
@@ -89,7 +94,7 @@ impl Recorder for Memory {
     }
 
     fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Ordering::Relaxed)
+        self.shared.store().dropped()
     }
 }
 
@@ -97,6 +102,7 @@ impl Recorder for Memory {
 pub(crate) struct Writer {
     chunk: Arc<Chunk>,
     at: usize,
+    detail_bytes_max: usize,
     shared: Arc<Shared>,
 }
 
@@ -111,7 +117,8 @@ impl Lane for Writer {
     }
 
     fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
-        if self.at == chunk::ENTRIES {
+        // A chunk that is evicted whole must not be most of the memory.
+        if self.at == chunk::ENTRIES || self.chunk.detail_bytes() >= self.detail_bytes_max {
             self.next_chunk();
         }
         self.chunk.attach(self.at, detail);
@@ -125,23 +132,15 @@ impl Writer {
     fn next_chunk(&mut self) {
         let mut store = self.shared.store();
         store.seal(&self.chunk);
-        let lost = store.make_room();
         self.chunk = store.open_chunk();
         drop(store);
         self.at = self.chunk.len();
-        if lost > 0 {
-            self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
-        }
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let mut store = self.shared.store();
-        store.leave(&self.chunk);
-        let lost = store.make_room();
-        drop(store);
-        self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
+        self.shared.store().leave(&self.chunk);
     }
 }
 

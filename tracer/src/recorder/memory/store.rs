@@ -1,10 +1,12 @@
 //! What the threads share: full chunks in the order they came, and which trace each env belongs to.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunk::{self, Chunk};
 use crate::id::{EnvId, IdMap, IdSet, TraceId};
+use crate::record::Cause;
 use crate::recorder::{Detail, Entry, Event};
 use crate::status::Status;
 
@@ -12,11 +14,12 @@ use crate::status::Status;
 const ENV_BYTES: usize = 64;
 const TRACE_BYTES: usize = 160;
 
-/// Chunks with room that wait for a thread to go on with them.
-const LEFT_MAX: usize = 16;
-
 /// Chunks kept for reuse.
 const SPARE_MAX: usize = 4;
+
+/// Chunks that wait for another thread to go on with them, half full. Those of more threads that are gone are taken
+/// for full.
+const LEFT_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -32,17 +35,17 @@ pub(super) struct Store {
     detail_bytes: usize,
     /// Running traces take most of the memory: those that come up are trimmed.
     trimming: bool,
+    /// Records that went with an evicted chunk.
+    evicted: u64,
+    /// How often everything was forgotten.
+    cleared: u64,
 }
 
 #[derive(Debug)]
 struct Open {
     chunk: Arc<Chunk>,
-    /// Entries before this one are in the tables, as far as they begin an env.
-    begun: usize,
-    /// Likewise, as far as they say that a trace is over or goes on.
-    ended: usize,
-    /// Its length when they were last brought up to date.
-    len: usize,
+    /// Entries before this one are in the tables.
+    indexed: usize,
     /// No thread writes to it.
     left: bool,
 }
@@ -50,7 +53,7 @@ struct Open {
 #[derive(Debug, Default)]
 struct Trace {
     envs: Envs,
-    /// Enters that were kept when the rest was trimmed, by frame: all that is left where their ends will look.
+    /// Enters that were kept when the rest was trimmed, by [`Entry::run`]: all that is left where their ends will look.
     open: IdMap<u64, (Arc<Chunk>, usize)>,
     /// The highest number of an env of it, and of its end: it runs while the first is higher.
     begun: u64,
@@ -115,9 +118,19 @@ struct Evicted {
 
 /// What a reader takes along to read without the lock.
 pub(super) struct Snapshot {
-    chunks: Vec<Arc<Chunk>>,
-    envs: IdSet<EnvId>,
+    parts: Vec<Part>,
+    envs: IdMap<EnvId, TraceId>,
     traces: IdSet<TraceId>,
+    /// [`Store::cleared`] then.
+    cleared: u64,
+}
+
+/// A chunk as it was: it may be written to, or its entries taken elsewhere, while it is read.
+struct Part {
+    chunk: Arc<Chunk>,
+    places: Range<usize>,
+    /// Entries from the end of `places` up to this one came while the other chunks were looked at.
+    late: usize,
 }
 
 impl Store {
@@ -132,33 +145,36 @@ impl Store {
             envs: IdMap::default(),
             detail_bytes: 0,
             trimming: false,
+            evicted: 0,
+            cleared: 0,
         }
+    }
+
+    /// With so many bytes of details, a chunk counts as full.
+    pub(super) fn detail_bytes_max(&self) -> usize {
+        (self.bytes_max / 16).max(chunk::BYTES)
     }
 
     /// A chunk for one thread, with room.
     pub(super) fn open_chunk(&mut self) -> Arc<Chunk> {
-        let left = self.open.iter_mut().find(|open| open.left && open.chunk.len() < chunk::ENTRIES);
-        if let Some(open) = left {
+        let left = self.open.iter_mut().find(|open| open.left);
+        let chunk = if let Some(open) = left {
             open.left = false;
-            return open.chunk.clone();
-        }
-        let chunk = self.fresh();
-        self.open.push(Open { chunk: chunk.clone(), begun: 0, ended: 0, len: 0, left: false });
+            open.chunk.clone()
+        } else {
+            let chunk = self.fresh();
+            self.open.push(Open { chunk: chunk.clone(), indexed: 0, left: false });
+            chunk
+        };
+        self.make_room();
         chunk
     }
 
     fn fresh(&mut self) -> Arc<Chunk> {
-        while let Some(mut chunk) = self.spare.pop() {
-            // A reader or the thread that just filled it may hold it still.
-            if let Some(alone) = Arc::get_mut(&mut chunk) {
-                alone.reset();
-                return chunk;
-            }
-        }
-        Arc::new(Chunk::new())
+        self.spare.pop().unwrap_or_else(|| Arc::new(Chunk::new()))
     }
 
-    /// Takes a chunk over that is full.
+    /// Takes a chunk over that is full, or that nobody goes on with.
     pub(super) fn seal(&mut self, chunk: &Arc<Chunk>) {
         self.index();
         self.open.retain(|open| !Arc::ptr_eq(&open.chunk, chunk));
@@ -166,49 +182,75 @@ impl Store {
         self.full.push_back(chunk.clone());
     }
 
-    /// The thread that wrote to it is gone. What nobody would go on with soon is sealed, so that it can be evicted.
+    /// The thread that wrote to it is gone.
     pub(super) fn leave(&mut self, chunk: &Arc<Chunk>) {
-        if chunk.len() == chunk::ENTRIES || self.open.iter().filter(|open| open.left).count() >= LEFT_MAX {
+        if chunk.len() == chunk::ENTRIES {
             self.seal(chunk);
         } else if let Some(open) = self.open.iter_mut().find(|open| Arc::ptr_eq(&open.chunk, chunk)) {
             open.left = true;
         }
+        let mut left = self.open.iter().filter(|open| open.left);
+        if let (Some(oldest), LEFT_MAX..) = (left.next().map(|open| open.chunk.clone()), left.count()) {
+            self.seal(&oldest);
+        }
+        self.make_room();
     }
 
     /// Brings the tables up to date with what the threads have written.
-    ///
-    /// The end of a trace may lie in the chunk of another thread than its beginning. So all lengths are read first: what
-    /// ends before them began before they were read, and is among the beginnings found after.
     fn index(&mut self) {
-        self.open.iter_mut().for_each(|open| open.len = open.chunk.len());
-        for open in &mut self.open {
-            let len = open.chunk.len();
-            for entry in open.chunk.others(std::mem::replace(&mut open.begun, len)..len) {
-                if let Some(Event::Env(env)) = entry.event() {
-                    let trace = self.traces.entry(env.trace).or_default();
-                    trace.envs.push(env.env);
-                    trace.begun = trace.begun.max(env.seq);
-                    self.envs.insert(env.env, env.trace);
-                }
+        let mut unknown = self.index_new();
+        // What refers to a trace that is not known may have been read before the beginning of that trace, which
+        // another thread wrote. After one more look it refers to one that was forgotten.
+        while !unknown.is_empty() {
+            let newer = self.index_new();
+            for event in unknown {
+                self.learn(&event);
             }
+            unknown = newer;
         }
-        for open in &mut self.open {
-            for entry in open.chunk.others(std::mem::replace(&mut open.ended, open.len)..open.len) {
-                // A trace that was cleared while it ran is not known any more.
-                match entry.event() {
-                    Some(Event::Over { trace, stepped, seq }) => {
-                        let Some(trace) = self.traces.get_mut(&trace) else { continue };
-                        trace.over = trace.over.max(seq);
-                        trace.stepped = stepped;
-                    }
-                    Some(Event::Resumed { trace, seq, .. }) => {
-                        let Some(trace) = self.traces.get_mut(&trace) else { continue };
-                        trace.begun = trace.begun.max(seq);
-                    }
-                    _ => {}
-                }
+    }
+
+    /// Takes in what was not read yet; gives back what could not be placed.
+    fn index_new(&mut self) -> Vec<Event> {
+        let mut unknown = Vec::new();
+        for open in 0..self.open.len() {
+            let Open { chunk, indexed, .. } = &mut self.open[open];
+            let len = chunk.len();
+            let places = std::mem::replace(indexed, len)..len;
+            if places.is_empty() {
+                continue;
             }
+            let chunk = chunk.clone();
+            let events = chunk.others(places).filter_map(|entry| entry.event());
+            unknown.extend(events.filter(|event| !self.learn(event)));
         }
+        unknown
+    }
+
+    /// `false`: it is of a trace that is not known.
+    fn learn(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Env(env) => {
+                if env.cause == Cause::Root {
+                    self.traces.entry(env.trace).or_default();
+                }
+                let Some(trace) = self.traces.get_mut(&env.trace) else { return false };
+                trace.envs.push(env.env);
+                trace.begun = trace.begun.max(env.seq);
+                self.envs.insert(env.env, env.trace);
+            }
+            Event::Over { trace, stepped, seq } => {
+                let Some(trace) = self.traces.get_mut(trace) else { return false };
+                trace.over = trace.over.max(*seq);
+                trace.stepped = *stepped;
+            }
+            Event::Resumed { trace, seq, .. } => {
+                let Some(trace) = self.traces.get_mut(trace) else { return false };
+                trace.begun = trace.begun.max(*seq);
+            }
+            Event::Step(_) | Event::Note(_) => {}
+        }
+        true
     }
 
     fn bytes(&self) -> usize {
@@ -221,9 +263,8 @@ impl Store {
             + self.traces.len() * TRACE_BYTES
     }
 
-    /// Evicts until the bound is kept, and gives the number of records lost.
-    pub(super) fn make_room(&mut self) -> u64 {
-        let mut lost = 0;
+    /// Evicts until the bound is kept.
+    fn make_room(&mut self) {
         // Entries kept since the last chunk that gave room.
         let mut kept = 0;
         while self.bytes() > self.bytes_max {
@@ -234,8 +275,8 @@ impl Store {
                 true => Running::Trim,
                 false => Running::Keep,
             };
-            let evicted = self.evict(&chunk, running);
-            lost += evicted.finished + evicted.trimmed;
+            let evicted = self.evict(chunk, running);
+            self.evicted += evicted.finished + evicted.trimmed;
             if evicted.finished > evicted.trimmed + evicted.kept {
                 self.trimming = false;
             }
@@ -244,14 +285,31 @@ impl Store {
                 self.trimming = true;
             }
         }
-        lost
+    }
+
+    /// Records that are lost: evicted, or of a trace that is not known any more.
+    pub(super) fn dropped(&mut self) -> u64 {
+        // Read before the tables are brought up to date: then they know the env of each of these.
+        let open: Vec<_> = self.open.iter().map(|open| (open.chunk.clone(), open.chunk.places())).collect();
+        self.index();
+        let closed = self.full.iter().chain(self.survivors.as_ref().map(|(chunk, _)| chunk));
+        let closed = closed.map(|chunk| (chunk, chunk.places()));
+        let chunks = closed.chain(open.iter().map(|(chunk, places)| (chunk, places.clone())));
+        let entries = chunks.flat_map(|(chunk, places)| chunk.entries(places));
+        let orphans = entries.filter(|(_, entry)| entry.is_record() && self.trace_of(entry).is_none());
+        self.evicted + orphans.count() as u64
     }
 
     /// Drops the finished traces in `chunk`, whole; takes the running ones along, or what `running` leaves of them.
-    fn evict(&mut self, chunk: &Arc<Chunk>, running: Running) -> Evicted {
+    fn evict(&mut self, mut chunk: Arc<Chunk>, running: Running) -> Evicted {
         let mut evicted = Evicted::default();
         self.detail_bytes -= chunk.detail_bytes();
-        let mut details = std::mem::take(&mut *chunk.details()).into_iter().peekable();
+        let details = match Arc::get_mut(&mut chunk) {
+            Some(alone) => std::mem::take(&mut *alone.details()),
+            // A reader is still at it.
+            None => chunk.details().clone(),
+        };
+        let mut details = details.into_iter().peekable();
         // Enters of trimmed traces whose ends have not come yet.
         let mut open: Vec<(TraceId, Entry, Option<Box<Detail>>)> = Vec::new();
         let mut last = None;
@@ -275,15 +333,23 @@ impl Store {
             }
             match verdict {
                 Verdict::Lost => evicted.finished += u64::from(entry.is_record()),
-                Verdict::Keep => self.survive(&entry, detail, &mut evicted),
+                Verdict::Keep => {
+                    self.survive(&entry, detail, &mut evicted);
+                    self.move_open(&entry, (&chunk, at));
+                }
                 Verdict::Trim(trace) => self.trim(trace, &entry, detail, &mut open, &mut evicted),
             }
         }
         for (trace, entry, detail) in open {
-            self.survive(&entry, detail, &mut evicted);
-            self.remember_open(trace, &entry, &mut evicted);
+            self.keep_open(trace, &entry, detail, &mut evicted);
         }
-        self.recycle(chunk.clone());
+        if let Running::Drop = running {
+            // Gone are also the enters that were remembered in it.
+            for trace in self.traces.values_mut() {
+                trace.open.retain(|_, (place, _)| !Arc::ptr_eq(place, &chunk));
+            }
+        }
+        self.recycle(chunk);
         evicted
     }
 
@@ -318,46 +384,76 @@ impl Store {
         evicted: &mut Evicted,
     ) {
         match entry.step_status() {
-            Some(Status::Enter) => open.push((trace, *entry, detail)),
+            Some(Status::Enter) => {
+                if self.open_seq(trace, entry.run()) == Some(entry.seq()) {
+                    // It leaves the place where it was remembered.
+                    self.traces.get_mut(&trace).and_then(|trace| trace.open.remove(&entry.run()));
+                }
+                open.push((trace, *entry, detail));
+            }
             Some(Status::Exit) => {
-                let enter = open.iter().rposition(|(of, enter, _)| *of == trace && enter.0[4] == entry.0[4]);
-                if let Some(enter) = enter {
-                    open.remove(enter);
-                } else if !self.forget_open(trace, entry) {
+                // All its enters: a frame may have been resumed.
+                let before = open.len();
+                open.retain(|(of, enter, _)| *of != trace || enter.run() != entry.run());
+                let enters = (before - open.len()) as u64 + u64::from(self.forget_open(trace, entry.run()));
+                if enters == 0 {
                     // Its enter is somewhere else, and without this one would seem to be open.
                     self.survive(entry, detail, evicted);
                     return;
                 }
-                evicted.trimmed += 2;
+                evicted.trimmed += enters + 1;
             }
             Some(Status::Error) | None => self.survive(entry, detail, evicted),
         }
     }
 
-    /// Remembers where the enter that was just kept is, and drops an older one of the same frame.
-    fn remember_open(&mut self, trace: TraceId, entry: &Entry, evicted: &mut Evicted) {
-        if self.forget_open(trace, entry) {
-            evicted.trimmed += 1;
+    /// Keeps an enter whose end did not come, and remembers where.
+    fn keep_open(&mut self, trace: TraceId, enter: &Entry, detail: Option<Box<Detail>>, evicted: &mut Evicted) {
+        let run = enter.run();
+        match self.open_seq(trace, run) {
+            // The frame was resumed since: chunks do not come in the order in which they were written.
+            Some(newer) if newer > enter.seq() => {
+                evicted.trimmed += 1;
+                return;
+            }
+            Some(older) if older < enter.seq() => {
+                self.forget_open(trace, run);
+                evicted.trimmed += 1;
+            }
+            _ => {}
         }
+        self.survive(enter, detail, evicted);
         if let (Some((chunk, next)), Some(trace)) = (&self.survivors, self.traces.get_mut(&trace)) {
-            trace.open.insert(entry.0[4], (chunk.clone(), next - 1));
+            trace.open.insert(run, (chunk.clone(), next - 1));
         }
     }
 
-    /// Drops the kept enter of the frame of `entry`.
-    fn forget_open(&mut self, trace: TraceId, entry: &Entry) -> bool {
-        let kept = self.traces.get_mut(&trace).and_then(|trace| trace.open.remove(&entry.0[4]));
-        // The place may have been used again since.
-        let Some((chunk, at)) = kept else { return false };
-        let same = chunk.get(at).is_some_and(|enter| {
-            enter.step_status() == Some(Status::Enter)
-                && enter.0[4] == entry.0[4]
-                && self.trace_of(&enter) == Some(trace)
-        });
-        if same {
-            chunk.erase(at);
+    /// The number of the enter that is remembered for a run.
+    fn open_seq(&self, trace: TraceId, run: u64) -> Option<u64> {
+        let (chunk, at) = self.traces.get(&trace)?.open.get(&run)?;
+        chunk.get(*at).map(|enter| enter.seq())
+    }
+
+    /// Remembers the new place of an enter that was kept with all the others, if it was remembered at the old one.
+    fn move_open(&mut self, entry: &Entry, (chunk, at): (&Arc<Chunk>, usize)) {
+        let trace = self.trace_of(entry).and_then(|trace| self.traces.get_mut(&trace));
+        if let (Some((to, next)), Some(trace)) = (&self.survivors, trace) {
+            if let Some(place) =
+                trace.open.get_mut(&entry.run()).filter(|(old, place)| Arc::ptr_eq(old, chunk) && *place == at)
+            {
+                *place = (to.clone(), next - 1);
+            }
         }
-        same
+    }
+
+    /// Drops the kept enter of a run. It is still in its place: nobody else writes to a chunk while it is held here.
+    fn forget_open(&mut self, trace: TraceId, run: u64) -> bool {
+        let Some((chunk, at)) = self.traces.get_mut(&trace).and_then(|trace| trace.open.remove(&run)) else {
+            return false;
+        };
+        let held = chunk.get(at).is_some_and(|enter| enter.is_step());
+        chunk.erase(at);
+        held
     }
 
     fn trace_of(&self, entry: &Entry) -> Option<TraceId> {
@@ -395,8 +491,10 @@ impl Store {
         self.survivors = Some((chunk, at + 1));
     }
 
-    fn recycle(&mut self, chunk: Arc<Chunk>) {
-        if self.spare.len() < SPARE_MAX {
+    fn recycle(&mut self, mut chunk: Arc<Chunk>) {
+        // Unless a reader holds it, or a trace looks for its open frames there.
+        if let (Some(alone), ..SPARE_MAX) = (Arc::get_mut(&mut chunk), self.spare.len()) {
+            alone.reset();
             self.spare.push(chunk);
         }
     }
@@ -415,56 +513,98 @@ impl Store {
     }
 
     pub(super) fn clear(&mut self) {
-        self.index();
+        self.cleared += 1;
         self.full.clear();
         self.survivors = None;
         self.detail_bytes = 0;
         self.traces.clear();
         self.envs.clear();
-        for open in &self.open {
-            open.chunk.forget();
+        for open in &mut self.open {
+            open.indexed = open.chunk.len();
+            open.chunk.forget(open.indexed);
         }
     }
 
     pub(super) fn snapshot(&mut self, of: Option<TraceId>) -> Snapshot {
         self.index();
-        let chunks = self.full.iter().chain(self.survivors.as_ref().map(|(chunk, _)| chunk));
-        let chunks = chunks.chain(self.open.iter().map(|open| &open.chunk)).cloned().collect();
-        match of {
-            Some(trace) => Snapshot {
-                chunks,
-                envs: self.traces.get(&trace).into_iter().flat_map(|trace| trace.envs.iter()).collect(),
-                traces: IdSet::from_iter([trace]),
-            },
-            None => Snapshot {
-                chunks,
-                envs: self.envs.keys().copied().collect(),
-                traces: self.traces.keys().copied().collect(),
-            },
+        let closed = self.full.iter().chain(self.survivors.as_ref().map(|(chunk, _)| chunk));
+        let chunks = closed.chain(self.open.iter().map(|open| &open.chunk));
+        let mut parts: Vec<_> =
+            chunks.map(|chunk| Part { places: chunk.places(), late: 0, chunk: chunk.clone() }).collect();
+        // Only now: each of these was written before what is in `places`, or is none of its causes.
+        for part in &mut parts {
+            part.late = part.chunk.len();
         }
+        let (envs, traces) = match of {
+            Some(id) => {
+                let trace = self.traces.get(&id);
+                let envs = trace.into_iter().flat_map(|trace| trace.envs.iter().map(|env| (env, id)));
+                (envs.collect(), IdSet::from_iter([id]))
+            }
+            None => (self.envs.clone(), self.traces.keys().copied().collect()),
+        };
+        Snapshot { parts, envs, traces, cleared: self.cleared }
+    }
+
+    /// Whether nothing was cleared since.
+    pub(super) fn is_current(&self, snapshot: &Snapshot) -> bool {
+        self.cleared == snapshot.cleared
     }
 }
 
 impl Snapshot {
-    /// The entries, by number, with their details.
+    /// The entries, by number, with their details: of each env all that came before the last one of it.
     pub(super) fn entries(&self) -> Vec<(Entry, Option<Detail>)> {
         let mut entries = Vec::new();
-        for chunk in &self.chunks {
-            let wanted = chunk.entries().filter(|(_, entry)| match entry.event() {
-                Some(Event::Env(env)) => self.envs.contains(&env.env),
-                Some(Event::Step(step)) => self.envs.contains(&step.env),
-                Some(Event::Note(note)) => self.envs.contains(&note.env),
-                Some(Event::Over { trace, .. } | Event::Resumed { trace, .. }) => self.traces.contains(&trace),
-                None => false,
-            });
-            let wanted: Vec<_> = wanted.collect();
-            let details = chunk.details();
-            entries.extend(wanted.into_iter().map(|(at, entry)| {
+        let mut late = Vec::new();
+        for part in &self.parts {
+            let details = part.chunk.details();
+            for (at, entry) in part.chunk.entries(part.places.start..part.late) {
+                if !self.wants(&entry) {
+                    continue;
+                }
                 let place = details.binary_search_by_key(&at, |(place, _)| *place);
-                (entry, place.ok().map(|place| (*details[place].1).clone()))
-            }));
+                let detail = place.ok().map(|place| (*details[place].1).clone());
+                if at < part.places.end { &mut entries } else { &mut late }.push((entry, detail));
+            }
         }
-        entries.sort_unstable_by_key(|(entry, _)| entry.0[1]);
+        self.add_causes(&mut entries, late);
+        entries.sort_unstable_by_key(|(entry, _)| entry.seq());
         entries
+    }
+
+    /// Of what came while the chunks were looked at one after the other, takes what lies before something that is
+    /// there already: an env that went from one thread to another has no gap.
+    fn add_causes(&self, entries: &mut Vec<(Entry, Option<Detail>)>, late: Vec<(Entry, Option<Detail>)>) {
+        if late.is_empty() {
+            return;
+        }
+        let (mut of_env, mut of_trace): (IdMap<EnvId, u64>, IdMap<TraceId, u64>) = Default::default();
+        for (entry, _) in &*entries {
+            let seq = entry.seq();
+            if let Some(Event::Over { trace, .. }) = entry.event() {
+                let newest = of_trace.entry(trace).or_default();
+                *newest = seq.max(*newest);
+            } else if let Some(env) = EnvId::new(entry.0[2]) {
+                let newest = of_env.entry(env).or_default();
+                *newest = seq.max(*newest);
+            }
+        }
+        let over: IdMap<EnvId, u64> =
+            self.envs.iter().filter_map(|(env, trace)| Some((*env, *of_trace.get(trace)?))).collect();
+        entries.extend(late.into_iter().filter(|(entry, _)| {
+            let newest = |of: &IdMap<EnvId, u64>| of.get(&EnvId::new(entry.0[2])?).copied();
+            entry.seq() < newest(&of_env).max(newest(&over)).unwrap_or(0)
+        }));
+    }
+
+    fn wants(&self, entry: &Entry) -> bool {
+        match entry.event() {
+            Some(Event::Env(env)) => self.envs.contains_key(&env.env),
+            Some(Event::Step(step)) => self.envs.contains_key(&step.env),
+            Some(Event::Note(note)) => self.envs.contains_key(&note.env),
+            Some(Event::Over { trace, .. } | Event::Resumed { trace, .. }) => self.traces.contains(&trace),
+            None => false,
+        }
     }
 }
