@@ -1,6 +1,7 @@
 //! What the threads share: full chunks in the order they came, and which trace each env belongs to.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::status::Status;
 
 /// What an env and a trace take in the tables below, roughly.
 const ENV_BYTES: usize = 64;
-const TRACE_BYTES: usize = 160;
+const TRACE_BYTES: usize = 256;
 
 /// Chunks kept for reuse.
 const SPARE_MAX: usize = 4;
@@ -260,6 +261,8 @@ impl Store {
             if kept > held / 2 {
                 self.trimming = true;
             }
+            tidy(&mut self.traces);
+            tidy(&mut self.envs);
         }
     }
 
@@ -577,5 +580,12 @@ impl Snapshot {
             Some(Event::Over { trace, .. } | Event::Resumed { trace, .. }) => self.traces.contains(&trace),
             None => false,
         }
+    }
+}
+
+/// A table from which as much goes as comes grows all the same, for what is gone is only marked in it.
+fn tidy<K: Eq + Hash, V>(table: &mut IdMap<K, V>) {
+    if table.len() * 3 < table.capacity() {
+        table.shrink_to(table.len() * 3 / 2);
     }
 }
