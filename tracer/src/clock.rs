@@ -83,9 +83,15 @@ pub(crate) enum Ticks {
 impl Ticks {
     #[inline]
     pub(crate) fn now(&self) -> u64 {
+        if let Self::Counter = self { system::counter() } else { self.now_otherwise() }
+    }
+
+    /// Out of line: the counter is one instruction, in the midst of every step.
+    #[cold]
+    #[inline(never)]
+    fn now_otherwise(&self) -> u64 {
         match self {
-            Self::Counter => system::counter(),
-            Self::System => system::ticks(),
+            Self::Counter | Self::System => system::ticks(),
             Self::Other(clock) => clock.ticks(),
         }
     }

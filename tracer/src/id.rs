@@ -154,9 +154,11 @@ impl Hasher for IdHasher {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
     fn write_u64(&mut self, bits: u64) {
-        // Frame ids are small numbers; the map looks at the highest bits too.
-        self.0 = (self.0 ^ bits).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Frame ids differ in their high bits only, or in their low bits only; the map looks at both ends.
+        let product = u128::from(self.0 ^ bits) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
@@ -251,6 +253,17 @@ mod tests {
         let frame = FrameId::new(7, 42);
         assert_eq!(frame.to_string(), "7.42");
         assert_eq!("7.42".parse(), Ok(frame));
+    }
+
+    /// A map takes the place from the lowest bits of a hash. Frames of many envs have equal low bits.
+    #[test]
+    fn frames_of_many_envs_spread_over_a_map() {
+        use std::hash::BuildHasher;
+        let hash = |frame: FrameId| BuildHasherDefault::<IdHasher>::default().hash_one(frame) & 0xffff;
+        let first_steps: HashSet<u64> = (0..10_000).map(|env| hash(FrameId::new(env, 1))).collect();
+        let one_env: HashSet<u64> = (1..10_001).map(|step| hash(FrameId::new(0, step))).collect();
+        assert!(first_steps.len() > 8_000, "{} of 10000", first_steps.len());
+        assert!(one_env.len() > 8_000, "{} of 10000", one_env.len());
     }
 
     #[test]

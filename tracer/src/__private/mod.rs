@@ -7,7 +7,6 @@ mod call;
 mod carries;
 mod judge;
 mod node;
-mod prepare;
 mod record;
 
 pub use std::boxed::Box;
@@ -17,11 +16,10 @@ pub use call::{call0, call1, call2, call3, call4, call5, call6, call7, call8};
 pub use carries::{Carries, ContextProbe, NoContext};
 pub use judge::{DebugErr, DisplayErr, Judge, JudgeWithoutText, Probe, fails, judged};
 pub use node::{Claimed, Declared, Node, NodeInfo, OneFunctionPerNode, OpenNode, SharedNode};
-pub use prepare::{Prepared, prepare};
 pub use record::{AnyReturn, RecordArgument, RecordReturn, ReturnProbe};
 
 pub use crate::flow::{FlowNode, FlowTable};
-pub use crate::lines::{Join, OpenFrame, Traced, enter, traced};
+pub use crate::lines::{Join, OpenFrame, Prepared, Traced, enter, prepare, traced};
 pub use crate::outcome::{Failure, Outcome};
 pub use crate::site::Site;
 pub use crate::values::{Recorded, Values, values};

@@ -54,11 +54,15 @@ impl fmt::Debug for Context {
 /// Bounds for payloads and meta: what one step of the manual API may carry.
 const MANUAL_LIMITS: Limits = Limits { bytes: 256 * 1024, depth: 64 };
 
+/// What is longer of a source is cut: every record of the manual API has it.
+const SOURCE_LEN_MAX: usize = 256;
+
 impl Context {
     /// Starts a trace: its first env, with its payload.
     pub(crate) fn create(tracer: &Tracer, payload: impl Serialize, source: &str) -> Self {
+        crate::lines::panics::watch();
         let payload = Captured::one(&payload, MANUAL_LIMITS);
-        let trace = Arc::new(Trace::new(tracer.clone(), Source::Text(source.into())));
+        let trace = Arc::new(Trace::new(tracer.clone(), Source::Text(bounded(source).into())));
         Self::open(trace, Cause::Root, None, None, None, 0, payload)
     }
 
@@ -70,31 +74,37 @@ impl Context {
         fork: Option<Fork>,
         above: Option<Arc<Ancestry>>,
         after: u64,
-        payload: Option<Box<Captured>>,
+        payload: Option<Captured>,
     ) -> Self {
         let (id, ordinal) = trace.next_env();
         trace.hold();
-        let seq = emit(&trace, |out| {
-            let source = trace.source().into();
+        // A fork of a trace that was cleared is as unknown as the context that it leaves.
+        let known = cause == Cause::Root || trace.tracer.registry().knows(trace.id);
+        let record = |out: &mut ThreadLane| {
+            let source = trace.source_text();
             let detail = Detail { trace: Some((trace.id, source)), meta: payload, ..Detail::default() };
             let number = fork.map_or(0, |fork| fork.number);
             let event =
                 EnvEvent { ticks: 0, seq: after, env: id, trace: trace.id, cause, parent, site: 0, fork: number };
             out.env_with(event, Some(Box::new(detail)))
-        });
+        };
+        let seq = if known { emit(&trace, record) } else { None };
         let ancestry = if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
         let env = Opened { id, ordinal, seq: seq.unwrap_or(after), fork, ancestry };
-        trace.tracer.registry().open(&trace, env.clone());
+        if known {
+            trace.tracer.registry().open(&trace, env.clone());
+        }
         Self { trace, env, step: 0, line: Mutex::default(), loose: false }
     }
 
-    /// Goes on from a token of the [global tracer](Tracer::global).
+    /// Goes on from a token of the [global tracer](Tracer::global), or of the one that
+    /// [`test::record`](crate::test::record) gives.
     ///
     /// # Errors
     ///
     /// `INVALID_CONTEXT`, `UNKNOWN_TRACE`, `ENV_MISMATCH` or `STEP_OUT_OF_ORDER`; nothing was recorded.
     pub fn resume(token: ContextToken) -> Result<Self, GuardError> {
-        Tracer::global().resume(token)
+        crate::tracer::current().resume(token)
     }
 
     /// Takes one step: `status` of `node`, with `meta` (`()` for none).
@@ -140,10 +150,10 @@ impl Context {
             Err(kind) => return Err(GuardError::new(kind, Some(self))),
         };
         self.trace.set_stepped();
-        let trace = Some((self.trace.id, self.trace.source().into()));
+        let trace = Some((self.trace.id, self.trace.source_text()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
         let entry = Entry::manual(self.env.id, step, entered, status);
-        let seq = emit(&self.trace, |out| out.step(entry, after, Some(Box::new(detail)))).unwrap_or(after);
+        let seq = emit(&self.trace, |out| out.step_with(entry, after, Box::new(detail))).unwrap_or(after);
         self.trace.tracer.registry().recorded(self.trace_id(), self.env_id(), seq);
         self.step = step;
         self.env.seq = seq;
@@ -214,7 +224,7 @@ impl Context {
             let cell = if fresh {
                 // The env was recorded without a step. From now on the trace can be over.
                 self.trace.set_stepped();
-                scope.begin_opened(&self.trace, self.env.clone())?
+                scope.begin_opened(&self.trace, self.env.clone())
             } else {
                 scope.begin(Departure {
                     env: Some((self.env.id, self.step)),
@@ -238,6 +248,9 @@ impl Context {
     }
 
     /// The position as a text, to go on from elsewhere: [`Context::resume`].
+    ///
+    /// It keeps nothing: once the last context of a trace is gone, the trace can be evicted, and is forgotten when
+    /// some 16,000 newer ones were started by hand.
     pub fn token(&self) -> ContextToken {
         ContextToken::new(self.trace_id(), self.env_id(), self.step)
     }
@@ -269,9 +282,7 @@ impl Context {
             return Err(refuse(GuardErrorKind::UnknownTrace { trace: trace_id }));
         }
         let (trace, env) = tracer.registry().resume(trace_id, env_id, step).map_err(refuse)?;
-        if !trace.is_held() {
-            emit(&trace, |out| out.resumed(trace_id, env.seq));
-        }
+        emit(&trace, |out| out.resumed(trace_id, env_id, env.seq));
         trace.hold();
         Ok(Self { trace, env, step, line: Mutex::default(), loose: false })
     }
@@ -290,6 +301,11 @@ impl Drop for Context {
         self.line.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         self.let_go();
     }
+}
+
+fn bounded(source: &str) -> &str {
+    let fits = source.len().min(SOURCE_LEN_MAX);
+    &source[..(0..=fits).rev().find(|at| source.is_char_boundary(*at)).unwrap_or(0)]
 }
 
 fn emit<R>(trace: &Trace, work: impl FnOnce(&mut ThreadLane) -> R) -> Option<R> {

@@ -75,6 +75,12 @@ impl Cell {
     #[inline]
     pub(crate) fn show(&self, line: &Line) {
         self.env.store(line.env().map_or(0, EnvId::get), Ordering::Relaxed);
+        self.show_step(line);
+    }
+
+    /// Likewise, where the env is the one that was shown last.
+    #[inline]
+    pub(crate) fn show_step(&self, line: &Line) {
         self.steps.store(line.steps(), Ordering::Relaxed);
         self.seq.store(line.seq(), Ordering::Relaxed);
     }

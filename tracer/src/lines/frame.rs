@@ -1,5 +1,7 @@
 //! Traced functions that run on one thread from beginning to end.
 
+use std::mem::ManuallyDrop;
+
 use super::line::End;
 use super::scope::{self, Position, Scope};
 use crate::context::Context;
@@ -13,51 +15,64 @@ use crate::values::Recorded;
 /// A call in progress. Dropped without [`end`](Self::end): a panic while unwinding, else a success.
 #[derive(Debug)]
 #[must_use = "dropping it ends the call"]
-pub struct OpenFrame {
-    /// `None`: not recorded.
-    at: Option<Position>,
+pub struct OpenFrame(Option<Open>);
+
+/// A call that is recorded.
+#[derive(Debug)]
+struct Open {
+    at: Position,
     before: Option<Position>,
-    holds: bool,
-    panicking: bool,
+    flags: u8,
 }
+
+/// The line is let go of at the end.
+const HOLDS: u8 = 1;
+/// The thread was panicking already.
+const PANICKING: u8 = 2;
 
 /// Enters `site` at `at`, or at the surrounding context.
-#[inline(never)]
+// In line, so that a call costs next to nothing where recording is off.
+#[inline]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    let mut frame = OpenFrame { at: None, before: None, holds: false, panicking: false };
-    if !switch::is_on() {
-        return frame;
-    }
-    frame.panicking = std::thread::panicking();
-    let entered = scope::with(|scope| {
-        frame.before = scope.here();
-        if at.is_none() && !values.is_some() && !scope.is_untraced() {
-            frame.at = scope.enter_below(site);
-        }
-    });
-    if entered.is_some() && frame.at.is_none() {
-        frame.enter(site, at, values);
-    }
-    frame
+    if switch::is_on() { begin(site, at, values) } else { OpenFrame(None) }
 }
 
-impl OpenFrame {
-    #[cold]
-    fn enter(&mut self, site: &'static Site, at: Option<&Context>, values: Recorded) {
-        let opening = scope::with(|scope| {
-            if scope.is_untraced() {
-                return None;
-            }
-            let at = position(scope, at);
-            scope.enter(at, None, site, Detail::of_values(values))
+#[inline(never)]
+fn begin(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
+    let flags = if std::thread::panicking() { PANICKING } else { 0 };
+    if at.is_none() && !values.is_some() {
+        let below = scope::with(|scope| {
+            let before = scope.here();
+            Some((scope.enter_below(site)?, before))
         });
-        let Some(opening) = opening.flatten() else { return };
-        (self.at, self.holds) = (Some(opening.at), opening.holds);
-        if let Some(violation) = opening.violation {
-            // Ends the frame.
-            panic!("{violation}");
+        match below {
+            Some(Some((at, before))) => return OpenFrame(Some(Open { at, before, flags })),
+            Some(None) => {}
+            None => return OpenFrame(None),
         }
     }
+    begin_anywhere(site, at, values, flags)
+}
+
+#[cold]
+#[inline(never)]
+fn begin_anywhere(site: &'static Site, at: Option<&Context>, values: Recorded, flags: u8) -> OpenFrame {
+    let opened = scope::with(|scope| {
+        if scope.is_untraced() {
+            return None;
+        }
+        let before = scope.here();
+        let at = position(scope, at);
+        let opening = scope.enter(at, None, site, values.into_detail())?;
+        let flags = if opening.holds { flags | HOLDS } else { flags };
+        Some((OpenFrame(Some(Open { at: opening.at, before, flags })), opening.violation))
+    });
+    let Some((frame, violation)) = opened.flatten() else { return OpenFrame(None) };
+    if let Some(violation) = violation {
+        // Ends the frame.
+        panic!("{violation}");
+    }
+    frame
 }
 
 /// Where a call is made: the context says which line of calls, the surroundings say where on it.
@@ -71,77 +86,85 @@ pub(super) fn position(scope: &mut Scope, context: Option<&Context>) -> Option<P
 
 impl OpenFrame {
     /// Ends the call.
-    #[inline(never)]
-    pub fn end(mut self, outcome: Outcome) {
-        let Some(at) = self.at.take() else { return };
-        let ended = outcome.0.is_none()
-            && !self.holds
-            && scope::with(|scope| {
-                let ended = scope.end_innermost(at);
-                if ended {
-                    scope.go(self.before);
-                }
-                ended
-            })
-            .unwrap_or(false);
-        if !ended {
-            self.finish(at, End::of(outcome));
+    #[inline]
+    pub fn end(self, outcome: Outcome) {
+        // Ended where it lies: moving it would cost more than looking at it.
+        let frame = ManuallyDrop::new(self);
+        if let Some(open) = &frame.0 {
+            open.end(outcome);
         }
-    }
-
-    #[cold]
-    fn finish(&self, at: Position, end: End) {
-        scope::with(|scope| {
-            scope.end(at, end);
-            scope.go(self.before);
-            if self.holds {
-                scope.let_go(at.cell);
-            }
-        });
     }
 }
 
 impl Drop for OpenFrame {
     #[inline]
     fn drop(&mut self) {
-        if let Some(at) = self.at.take() {
-            self.finish(at, End::dropped(self.panicking, None));
+        if let Some(open) = &self.0 {
+            open.drop();
         }
+    }
+}
+
+impl Open {
+    #[inline(never)]
+    fn end(&self, outcome: Outcome) {
+        if outcome.0.is_some() || !self.ended() {
+            self.finish(End::of(outcome));
+        }
+    }
+
+    #[inline(never)]
+    fn drop(&self) {
+        if std::thread::panicking() || !self.ended() {
+            self.finish(End::dropped(self.at, self.flags & PANICKING != 0, None));
+        }
+    }
+
+    /// The common end, of a call that went well. `false`: it is another, and nothing was done.
+    #[inline]
+    fn ended(&self) -> bool {
+        let ended = |scope: &mut Scope| {
+            let ended = scope.end_innermost(self.at);
+            if ended {
+                scope.go(self.before);
+            }
+            ended
+        };
+        self.flags & HOLDS == 0 && scope::with(ended).unwrap_or(false)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish(&self, end: End) {
+        scope::with(|scope| {
+            scope.end(self.at, end);
+            scope.go(self.before);
+            if self.flags & HOLDS != 0 {
+                scope.let_go(self.at.cell);
+            }
+        });
     }
 }
 
 impl End {
     #[inline]
     pub(super) fn of(outcome: Outcome) -> Self {
-        match outcome.0 {
-            None => Self { error: None, detail: None },
-            Some(ending) => {
-                let error = ending.failure.is_some().then_some(ErrorKind::Err);
-                let values = ending.value.into_inner();
-                Self { error, detail: Some(Box::new(Detail { failure: ending.failure, values, ..Detail::default() })) }
-            }
-        }
+        let failed = outcome.0.as_ref().is_some_and(|detail| detail.failure.is_some());
+        Self { error: failed.then_some(ErrorKind::Err), detail: outcome.0 }
     }
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.
-    pub(super) fn dropped(panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
+    pub(super) fn dropped(at: Position, panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
         if panicking_before || !std::thread::panicking() {
             return Self { error: otherwise, detail: None };
         }
-        Self::panicked(scope::with(Scope::take_panic).flatten())
+        Self::panicked(scope::with(|scope| scope.take_panic(at)).flatten())
     }
 
     pub(super) fn panicked(text: Option<String>) -> Self {
         let failure = text.map(|text| Failure { message: Some(text), ..Failure::default() });
         let detail = failure.map(|failure| Box::new(Detail { failure: Some(failure), ..Detail::default() }));
         Self { error: Some(ErrorKind::Panic), detail }
-    }
-}
-
-impl Detail {
-    #[inline]
-    pub(crate) fn of_values(values: Recorded) -> Option<Box<Self>> {
-        values.into_inner().map(|values| Box::new(Self { values: Some(values), ..Self::default() }))
     }
 }
 

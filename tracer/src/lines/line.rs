@@ -296,7 +296,7 @@ impl Line {
 
     /// The common case, all in one: the innermost frame calls, and the last row of the table holds. `None`: it is
     /// not that case, and nothing was done.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn enter_below(
         &mut self,
         caller: FrameId,
@@ -309,7 +309,9 @@ impl Line {
             return None;
         }
         let call = innermost.call(site, id.node);
-        Some(self.push(call, site, id, None, out))
+        let frame = self.push_frame(call, site, id);
+        self.emit_plain(frame, call, id.site, call.tail.enter(false), out);
+        Some(frame)
     }
 
     /// The common case of [`end`](Self::end): the innermost frame ends well. `false`: it is not that case.
@@ -323,7 +325,7 @@ impl Line {
         self.open_nodes = innermost.nodes_below;
         self.depth -= 1;
         self.steps += 1;
-        self.emit(frame, call, site, call.tail.end(None), None, out);
+        self.emit_plain(frame, call, site, call.tail.end(None), out);
         true
     }
 
@@ -383,10 +385,24 @@ impl Line {
         detail: Option<Box<Detail>>,
         out: &mut ThreadLane,
     ) -> FrameId {
+        let frame = self.push_frame(call, site, id);
+        if let Some(flow) = site.flow {
+            self.check_flow(flow, site, out);
+        }
+        self.emit(frame, call, id.site, call.tail.enter(false), detail, out);
+        frame
+    }
+
+    /// Counts the step of an enter and opens its frame.
+    #[inline]
+    fn push_frame(&mut self, call: Call, site: &'static Site, id: SiteId) -> FrameId {
         self.steps += 1;
         let frame_id = FrameId::new(self.ordinal, self.steps);
         let nodes_below = self.open_nodes;
         self.open_nodes |= bit(id.node);
+        if self.depth == self.frames.len() {
+            self.add_frame(frame_id, site);
+        }
         if let Some(frame) = self.frames.get_mut(self.depth) {
             frame.id = frame_id;
             frame.site = site;
@@ -396,16 +412,18 @@ impl Line {
             frame.nodes_below = nodes_below;
             frame.calls.reset();
             frame.forks = 0;
-        } else {
-            let (number, node, calls) = (id.site, id.node, Calls::default());
-            self.frames.push(Frame { id: frame_id, site, number, node, call, nodes_below, calls, forks: 0 });
         }
         self.depth += 1;
-        if let Some(flow) = site.flow {
-            self.check_flow(flow, site, out);
-        }
-        self.emit(frame_id, call, id.site, call.tail.enter(false), detail, out);
         frame_id
+    }
+
+    /// Room for one more, to be filled in.
+    #[cold]
+    #[inline(never)]
+    fn add_frame(&mut self, id: FrameId, site: &'static Site) {
+        let call = Call { parent: None, key: 0, tail: Tail::new(0, false) };
+        let calls = Calls::default();
+        self.frames.push(Frame { id, site, number: 0, node: 0, call, nodes_below: 0, calls, forks: 0 });
     }
 
     #[cold]
@@ -486,7 +504,6 @@ impl Line {
     }
 
     /// Records the step that was just counted. `last` is the last word of its entry.
-    #[inline]
     fn emit(
         &mut self,
         frame: FrameId,
@@ -496,9 +513,19 @@ impl Line {
         detail: Option<Box<Detail>>,
         out: &mut ThreadLane,
     ) {
+        let Some(detail) = detail else { return self.emit_plain(frame, call, site, last, out) };
         let Some(env) = self.env else { return };
         let entry = Entry::step(env, self.steps, site, frame, call.parent, call.key, last);
-        self.seq = out.step(entry, self.seq, detail);
+        self.seq = out.step_with(entry, self.seq, detail);
+    }
+
+    /// Likewise, of a step without a detail: most.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "hands over eight words, which then stay in registers")]
+    fn emit_plain(&mut self, frame: FrameId, call: Call, site: u32, last: u64, out: &mut ThreadLane) {
+        let Some(env) = self.env else { return };
+        let entry = Entry::step(env, self.steps, site, frame, call.parent, call.key, last);
+        self.seq = out.step(entry, self.seq);
     }
 
     /// Leaves for an env of its own.

@@ -6,7 +6,7 @@ mod frame;
 mod join;
 pub(crate) mod key;
 mod line;
-mod panics;
+pub(crate) mod panics;
 pub(crate) mod scope;
 mod trace;
 mod traced;
@@ -18,7 +18,7 @@ pub use frame::{OpenFrame, current_trace_id, enter};
 pub use join::Join;
 pub(crate) use line::{Ancestry, Departure, Fork, Opened};
 pub(crate) use trace::{SeqCounter, Source, ThreadLane, Trace};
-pub use traced::{Traced, traced};
+pub use traced::{Prepared, Traced, prepare, traced};
 
 /// Runs `work` without recording anything of it.
 pub(crate) fn untraced<R>(work: impl FnOnce() -> R) -> R {

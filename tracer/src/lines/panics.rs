@@ -9,7 +9,7 @@ use super::scope;
 const TEXT_LEN_MAX: usize = 1024;
 
 /// Puts a hook in front of the one there is, once. It prints nothing and calls the other.
-pub(super) fn watch() {
+pub(crate) fn watch() {
     static ONCE: Once = Once::new();
     // Setting a hook panics while a panic is under way; the next trace will do it.
     if ONCE.is_completed() || std::thread::panicking() {

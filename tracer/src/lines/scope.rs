@@ -50,8 +50,8 @@ pub(crate) struct Scope {
     global: Option<(u64, Tracer)>,
     /// This thread works for a recorder: what it calls is not recorded.
     untraced: bool,
-    /// What the last panic of this thread said, until a frame ends by it.
-    panic: Option<String>,
+    /// Where the last panic of this thread came up and what it said, until a frame ends by it.
+    panic: Option<(Position, String)>,
 }
 
 thread_local! {
@@ -125,7 +125,7 @@ impl Scope {
         self.here.is_some_and(|here| std::ptr::eq(here.cell, at.cell) && here.frame == at.frame)
     }
 
-    /// Whether both lie in one trace.
+    /// Goes to `to`; gives where it was.
     #[inline]
     pub(crate) fn go(&mut self, to: Option<Position>) -> Option<Position> {
         std::mem::replace(&mut self.here, to)
@@ -228,7 +228,9 @@ impl Scope {
                     Mail::Unpin => line.unpin(),
                 });
             }
-            if self.held[place].line.is_over() {
+            let line = &self.held[place].line;
+            // Whoever left word tries the lock too, and may find that the mail was read and the line closed since.
+            if line.is_over() && line.trace().is_some() {
                 self.close(place);
                 return;
             }
@@ -242,6 +244,8 @@ impl Scope {
 
     fn close(&mut self, place: usize) {
         let Held { cell, mut line, .. } = self.held.remove(place);
+        // Caught in this line, whose cell will be another's.
+        self.panic = None;
         let seq = line.seq();
         if let Some(trace) = cell.close(&mut line) {
             self.release(trace, seq);
@@ -257,8 +261,8 @@ impl Scope {
     /// Lets go of a trace; the last one says that it is over.
     pub(crate) fn release(&mut self, trace: Arc<Trace>, after: u64) {
         if trace.release() {
-            let id = trace.id;
-            self.output(&trace.tracer, |out| out.over(id, after));
+            let (id, stepped) = (trace.id, trace.is_stepped());
+            self.output(&trace.tracer, |out| out.over(id, stepped, after));
         }
         if Arc::strong_count(&trace) == 1 && self.free_traces.len() < FREE_MAX {
             self.free_traces.push(trace);
@@ -279,22 +283,29 @@ impl Scope {
         Arc::new(Trace::new(tracer, source))
     }
 
-    fn free_cell(&mut self) -> &'static Cell {
-        let shared = || FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        self.free_cells.pop().or_else(shared).unwrap_or_else(|| Box::leak(Box::default()))
+    /// A cell that is not in use, and its lock.
+    fn free_cell(&mut self) -> (&'static Cell, MutexGuard<'static, Line>) {
+        loop {
+            let shared = || FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let cell = self.free_cells.pop().or_else(shared).unwrap_or_else(|| Box::leak(Box::default()));
+            // Held for a moment by somebody who left word there and came late: it stays out of use.
+            if let Some(line) = cell.try_lock() {
+                return (cell, line);
+            }
+        }
     }
 
     /// A line for the env that leaves as `departure`, held.
     pub(crate) fn begin(&mut self, departure: Departure) -> Option<&'static Cell> {
         let trace = departure.trace.clone()?;
-        self.begin_as(&trace, |line, cell, out| {
+        Some(self.begin_as(&trace, |line, cell, out| {
             line.begin(departure, out);
             cell.open(line);
-        })
+        }))
     }
 
     /// A line for an env that was recorded already, held.
-    pub(crate) fn begin_opened(&mut self, trace: &Arc<Trace>, env: Opened) -> Option<&'static Cell> {
+    pub(crate) fn begin_opened(&mut self, trace: &Arc<Trace>, env: Opened) -> &'static Cell {
         self.begin_as(trace, |line, cell, _| cell::adopt(cell, line, trace.clone(), env))
     }
 
@@ -302,14 +313,13 @@ impl Scope {
         &mut self,
         trace: &Arc<Trace>,
         begin: impl FnOnce(&mut Line, &'static Cell, &mut ThreadLane),
-    ) -> Option<&'static Cell> {
-        let cell = self.free_cell();
-        let mut line = cell.try_lock()?;
+    ) -> &'static Cell {
+        let (cell, mut line) = self.free_cell();
         trace.hold();
         let lane = lane_of(&mut self.lanes, &trace.tracer);
         begin(&mut line, cell, &mut self.lanes[lane]);
         self.held.push(Held { cell, line, lane });
-        Some(cell)
+        cell
     }
 
     fn begin_trace(&mut self, site: &'static Site) -> Option<&'static Cell> {
@@ -318,10 +328,14 @@ impl Scope {
         self.begin(Departure::root(trace))
     }
 
-    /// Counts the call of `site` at `at` before it begins. `None`: its line is in use elsewhere.
-    pub(crate) fn call(&mut self, at: Position, site: &'static Site) -> Option<Call> {
+    /// Counts the call of `site` at `at` before it begins, and pins the line until then. `None`: its line is in use
+    /// elsewhere, and nothing was done.
+    pub(crate) fn call_later(&mut self, at: Position, site: &'static Site) -> Option<Call> {
         let node = site.id().node;
-        self.with_line(at.cell, |line, cell, _| line.call(at.frame, site, node, || cell.call_at_base(node).1))
+        self.with_line(at.cell, |line, cell, _| {
+            line.pin();
+            line.call(at.frame, site, node, || cell.call_at_base(node).1)
+        })
     }
 
     /// The line held last, if it is that of `cell`, and the way into its tracer.
@@ -338,12 +352,12 @@ impl Scope {
     pub(crate) fn enter_below(&mut self, site: &'static Site) -> Option<Position> {
         let here = self.here?;
         let caller = here.frame?;
-        if site.start != Start::Call || site.flow.is_some() {
+        if self.untraced || site.start != Start::Call || site.flow.is_some() {
             return None;
         }
         let (line, lane) = self.innermost(here.cell)?;
         let frame = line.enter_below(caller, site, site.id(), lane)?;
-        here.cell.show(line);
+        here.cell.show_step(line);
         let at = Position { frame: Some(frame), ..here };
         self.here = Some(at);
         Some(at)
@@ -354,7 +368,7 @@ impl Scope {
     pub(crate) fn end_innermost(&mut self, at: Position) -> bool {
         let (Some(frame), Some((line, lane))) = (at.frame, self.innermost(at.cell)) else { return false };
         let ended = line.end_innermost(frame, lane);
-        at.cell.show(line);
+        at.cell.show_step(line);
         ended
     }
 
@@ -450,19 +464,24 @@ impl Scope {
     }
 
     pub(crate) fn keep_panic(&mut self, text: String) {
-        self.panic = Some(text);
+        // Outside of every trace it ends no frame; one that was there before it does not either.
+        self.panic = self.here.map(|here| (here, text));
     }
 
-    /// What the panic said that ends a frame now; the frames around it end by the same one.
-    pub(crate) fn take_panic(&mut self) -> Option<String> {
-        self.panic.take().filter(|text| !text.is_empty())
+    /// What the panic said that ends a frame at `at` now; the frames around it end by the same one.
+    pub(crate) fn take_panic(&mut self, at: Position) -> Option<String> {
+        let (from, text) = self.panic.take()?;
+        // One that was caught elsewhere, while this unwinds without a hook having run (`resume_unwind`).
+        let ours = from.frame.is_none() || std::ptr::eq(from.cell, at.cell);
+        (ours && !text.is_empty()).then_some(text)
     }
 
     /// Ends every frame of the lines held, the innermost first: the thread will not come back.
     pub(crate) fn end_all(&mut self) {
         for place in (0..self.held.len()).rev() {
             while let Some(frame) = self.held[place].line.innermost() {
-                let end = End::panicked(self.take_panic());
+                let at = Position { cell: self.held[place].cell, frame: Some(frame) };
+                let end = End::panicked(self.take_panic(at));
                 self.in_line(place, |line, _, out| line.end(frame, end, out));
             }
         }
@@ -544,5 +563,32 @@ impl Drop for Scope {
     fn drop(&mut self) {
         let mut shared = FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
         shared.append(&mut self.free_cells);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SITE: Site = Site::new("node", module_path!(), file!(), line!());
+
+    /// A thread that left word for the holder tries the lock once more. If the holder has closed the line by then,
+    /// closing it again would put the cell in use for two lines at once.
+    #[test]
+    fn a_line_is_closed_once() {
+        with(|scope| {
+            scope.give(Tracer::builder().build());
+            let opening = scope.enter(None, None, &SITE, None).unwrap();
+            let cell = opening.at.cell;
+            scope.end(opening.at, End { error: None, detail: None });
+            scope.let_go(cell);
+            let free = scope.free_cells.len();
+            assert!(scope.free_cells.iter().any(|free| std::ptr::eq(*free, cell)));
+            assert_eq!(scope.hold(cell), Some(true));
+            scope.let_go(cell);
+            assert_eq!(scope.free_cells.len(), free);
+            scope.take_back();
+        })
+        .unwrap();
     }
 }

@@ -7,7 +7,7 @@ use crate::clock::Ticks;
 use crate::flow::FlowNode;
 use crate::id::{EnvId, TraceId};
 use crate::record::Cause;
-use crate::recorder::{Detail, Entry, EnvEvent, Lane, NoteEvent};
+use crate::recorder::{AnyLane, Detail, Entry, EnvEvent, Lane, NoteEvent};
 use crate::site::Site;
 use crate::tracer::Tracer;
 
@@ -21,7 +21,7 @@ pub(crate) struct Trace {
     envs: AtomicU32,
     /// Lines, contexts and branches from which a step may still come.
     holds: AtomicU32,
-    /// A step was taken. A trace that has none has not begun, and so is not over.
+    /// A step was taken, or a traced function was entered.
     stepped: AtomicBool,
 }
 
@@ -68,14 +68,26 @@ impl Trace {
         }
     }
 
+    /// Likewise, to keep.
+    pub(crate) fn source_text(&self) -> Arc<str> {
+        match &self.source {
+            Source::Site(_) => self.source().into(),
+            Source::Text(text) => text.clone(),
+        }
+    }
+
     pub(crate) fn hold(&self) {
         self.holds.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lets go; `true` for the last one of a trace that has begun.
+    /// Lets go; `true` for the last one.
     pub(crate) fn release(&self) -> bool {
         // Release and acquire: what the others did comes before the end.
-        self.holds.fetch_sub(1, Ordering::AcqRel) == 1 && self.stepped.load(Ordering::Relaxed)
+        self.holds.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    pub(crate) fn is_stepped(&self) -> bool {
+        self.stepped.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -93,7 +105,7 @@ const SEQ_BLOCK: u64 = 64;
 /// The calling thread's way into one tracer.
 pub(crate) struct ThreadLane {
     pub(crate) tracer: Tracer,
-    lane: Box<dyn Lane>,
+    lane: AnyLane,
     /// Numbers `next..end` are this thread's own.
     next: u64,
     end: u64,
@@ -151,15 +163,22 @@ impl ThreadLane {
     }
 
     /// Records a step, with the tick and a number after `after`; gives the number.
-    #[inline]
-    pub(crate) fn step(&mut self, mut step: Entry, after: u64, detail: Option<Box<Detail>>) -> u64 {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "takes eight words, which then stay in registers")]
+    pub(crate) fn step(&mut self, mut step: Entry, after: u64) -> u64 {
         let seq = self.seq(after);
         step.0[1] = seq;
         step.0[0] = self.ticks();
-        match detail {
-            None => self.lane.write(&step),
-            Some(detail) => self.lane.write_with(&step, detail),
-        }
+        self.lane.write(&step);
+        seq
+    }
+
+    /// Likewise, with a detail.
+    pub(crate) fn step_with(&mut self, mut step: Entry, after: u64, detail: Box<Detail>) -> u64 {
+        let seq = self.seq(after);
+        step.0[1] = seq;
+        step.0[0] = self.ticks();
+        self.lane.write_with(&step, detail);
         seq
     }
 
@@ -201,18 +220,18 @@ impl ThreadLane {
         note.seq
     }
 
-    pub(crate) fn over(&mut self, trace: TraceId, after: u64) {
+    pub(crate) fn over(&mut self, trace: TraceId, stepped: bool, after: u64) {
         // After every record of the trace, also those that other threads made.
         let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.write(&Entry::over(trace, seq));
+        self.lane.write(&Entry::over(trace, stepped, seq));
     }
 
-    pub(crate) fn resumed(&mut self, trace: TraceId, after: u64) {
+    pub(crate) fn resumed(&mut self, trace: TraceId, env: EnvId, after: u64) {
         // After the entry that says the trace is over, whichever thread made it.
         let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.write(&Entry::resumed(trace, seq));
+        self.lane.write(&Entry::resumed(trace, env, seq));
     }
 
     #[cold]

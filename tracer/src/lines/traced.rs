@@ -12,7 +12,6 @@ use super::within::Within;
 use crate::context::Context;
 use crate::outcome::Outcome;
 use crate::record::ErrorKind;
-use crate::recorder::Detail;
 use crate::site::Site;
 use crate::switch;
 use crate::values::Recorded;
@@ -83,7 +82,26 @@ pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
     future: F,
     judge: J,
 ) -> Traced<F, J> {
-    Traced { future: Some(future), judge: Some(judge), state: called(site, at, values) }
+    prepare(site, at, values).traced(future, judge)
+}
+
+/// The call of a traced future, before there is a future: for functions whose context moves into it.
+#[derive(Debug)]
+#[must_use = "nothing is traced without its future"]
+pub struct Prepared(State);
+
+/// The first half of [`traced`].
+#[inline]
+pub fn prepare(site: &'static Site, at: Option<&Context>, values: Recorded) -> Prepared {
+    Prepared(called(site, at, values))
+}
+
+impl Prepared {
+    /// The second half of [`traced`].
+    #[inline]
+    pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(self, future: F, judge: J) -> Traced<F, J> {
+        Traced { future: Some(future), judge: Some(judge), state: self.0 }
+    }
 }
 
 #[inline(never)]
@@ -98,8 +116,8 @@ fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> S
         let at = super::frame::position(scope, context);
         let given = context.is_some() && !at.is_some_and(|at| scope.is_here(at));
         // A line that cannot be had now is not pinned either; the call then begins wherever it is polled.
-        let call = at.and_then(|at| scope.call(at, site));
-        let at = at.filter(|at| call.is_some() && scope.pin(at.cell));
+        let call = at.and_then(|at| scope.call_later(at, site));
+        let at = at.filter(|_| call.is_some());
         Some(Called { site, at, call, given, values })
     });
     called.flatten().map_or(State::Off, State::Called)
@@ -120,7 +138,7 @@ impl Called {
                 (None, here) => here,
             };
             let before = scope.here();
-            let opening = scope.enter(at, self.call, self.site, Detail::of_values(self.values));
+            let opening = scope.enter(at, self.call, self.site, self.values.into_detail());
             if let Some(pinned) = self.at {
                 scope.unpin(pinned.cell);
             }
@@ -203,7 +221,7 @@ impl<F> Drop for Polled<'_, F> {
         if !self.done {
             // The frames inside end first.
             self.future.set(None);
-            self.finish(End::dropped(self.panicking, Some(ErrorKind::Cancelled)));
+            self.finish(End::dropped(self.at, self.panicking, Some(ErrorKind::Cancelled)));
         }
         self.within.take();
     }
@@ -217,7 +235,7 @@ struct EndLast {
 
 impl Drop for EndLast {
     fn drop(&mut self) {
-        let end = End::dropped(self.panicking, Some(ErrorKind::Cancelled));
+        let end = End::dropped(self.at, self.panicking, Some(ErrorKind::Cancelled));
         scope::with(|scope| {
             let holds = scope.hold(self.at.cell) == Some(true);
             scope.end(self.at, end);

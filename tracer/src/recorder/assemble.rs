@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Detail, Entry, EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Times};
+use super::{Captured, Detail, Entry, EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Times};
 use crate::id::{EnvId, FrameId, IdMap, TraceId};
 use crate::lines::key;
 use crate::outcome::Failure;
@@ -68,7 +68,14 @@ impl Assembler {
                 }
                 None
             }
-            Event::Resumed { .. } => None,
+            Event::Resumed { trace, env, .. } => {
+                // Forgotten, if the trace was over.
+                self.envs.entry(env).or_insert_with(|| {
+                    self.traces.entry(trace).or_default().envs.push(env);
+                    Env { trace, fork: None, parent: None }
+                });
+                None
+            }
         }
     }
 
@@ -89,7 +96,7 @@ impl Assembler {
             seq: event.seq,
             ts: times.unix_ns(event.ticks),
             source,
-            payload: detail.and_then(|detail| detail.meta.as_ref()).map_or(Value::Null, |value| value.to_json()),
+            payload: detail.and_then(|detail| detail.meta.as_ref()).map_or(Value::Null, Captured::to_json),
             cause: event.cause,
             parent_env: event.parent.map(|(env, _)| env),
             parent_step: event.parent.map(|(_, step)| step),
@@ -106,8 +113,8 @@ impl Assembler {
             None => self.node(event.site),
         };
         let key = event.frame.and_then(|frame| self.key(trace_id, frame, event, &node));
-        let meta = detail.and_then(|detail| detail.meta.as_deref());
-        let values = detail.and_then(|detail| detail.values.as_deref());
+        let meta = detail.and_then(|detail| detail.meta.as_ref());
+        let values = detail.and_then(|detail| detail.values.as_ref());
         Some(StepRecord {
             schema: SCHEMA,
             trace_id,
@@ -117,16 +124,15 @@ impl Assembler {
             ts: times.unix_ns(event.ticks),
             node: node.to_string(),
             status: event.status,
-            meta: meta.map_or(Value::Null, super::Captured::to_json),
+            meta: meta.map_or(Value::Null, Captured::to_json),
             frame: event.frame,
             parent: event.parent,
             key: key.map(|key| key.to_string()),
             resumed: event.resumed,
             at: event.error.and_then(|_| site::site(event.site)).map(Site::place),
             error: event.error.map(|kind| error(kind, detail.and_then(|detail| detail.failure.as_ref()))),
-            values: values.map_or(Value::Null, super::Captured::to_json),
-            truncated: meta.is_some_and(super::Captured::is_truncated)
-                || values.is_some_and(super::Captured::is_truncated),
+            values: values.map_or(Value::Null, Captured::to_json),
+            truncated: meta.is_some_and(Captured::is_truncated) || values.is_some_and(Captured::is_truncated),
         })
     }
 

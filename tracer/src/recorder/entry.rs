@@ -14,7 +14,7 @@ use crate::values::Captured;
 /// |---|---|---|---|---|
 /// | 0 | ticks | ticks | ticks | ticks |
 /// | 1 | seq | seq | seq | seq |
-/// | 2 | env | env | env | – |
+/// | 2 | env | env | env | –, env |
 /// | 3 | step « 20 + site | parent step « 20 + site | step « 20 + site | – |
 /// | 4 | frame | trace, high half | frame | trace, high half |
 /// | 5 | parent frame | trace, low half | from « 32 + site | trace, low half |
@@ -31,16 +31,16 @@ pub struct Detail {
     /// The trace and its source, where no site names it.
     pub(crate) trace: Option<(TraceId, Arc<str>)>,
     /// Payload of an env or meta of a manual step.
-    pub(crate) meta: Option<Box<Captured>>,
+    pub(crate) meta: Option<Captured>,
     /// Recorded arguments or result.
-    pub(crate) values: Option<Box<Captured>>,
+    pub(crate) values: Option<Captured>,
     pub(crate) failure: Option<Failure>,
 }
 
 impl Detail {
     /// Bytes that it takes, roughly.
     pub(crate) fn size(&self) -> usize {
-        let captured = |value: &Option<Box<Captured>>| value.as_ref().map_or(0, |value| value.as_bytes().len() + 40);
+        let captured = |value: &Option<Captured>| value.as_ref().map_or(0, |value| value.as_bytes().len());
         let failure = self.failure.as_ref().map_or(0, |failure| {
             failure.message.as_ref().map_or(0, String::len)
                 + failure.chain.iter().map(|text| text.len() + 24).sum::<usize>()
@@ -114,14 +114,17 @@ pub(crate) enum Event {
     Env(EnvEvent),
     Step(StepEvent),
     Note(NoteEvent),
-    /// Nothing of the trace is open any more, and no context points to it.
+    /// Nothing of the trace is open any more, and no context points to it. Without any step so far, a token of it
+    /// may still be on its way.
     Over {
         trace: TraceId,
+        stepped: bool,
         seq: u64,
     },
-    /// A context of a trace that was over came back.
+    /// A context came back, maybe of a trace that was over.
     Resumed {
         trace: TraceId,
+        env: EnvId,
         seq: u64,
     },
 }
@@ -223,12 +226,14 @@ impl Entry {
         ])
     }
 
-    pub(crate) fn over(trace: TraceId, seq: u64) -> Self {
-        Self::of_trace(trace, seq, KIND_OVER)
+    pub(crate) fn over(trace: TraceId, stepped: bool, seq: u64) -> Self {
+        Self::of_trace(trace, seq, KIND_OVER | (u64::from(stepped) << 8))
     }
 
-    pub(crate) fn resumed(trace: TraceId, seq: u64) -> Self {
-        Self::of_trace(trace, seq, KIND_RESUMED)
+    pub(crate) fn resumed(trace: TraceId, env: EnvId, seq: u64) -> Self {
+        let mut entry = Self::of_trace(trace, seq, KIND_RESUMED);
+        entry.0[2] = env.get();
+        entry
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
@@ -341,8 +346,8 @@ impl Entry {
                     _ => return None,
                 },
             }),
-            KIND_OVER => Event::Over { trace: trace()?, seq },
-            KIND_RESUMED => Event::Resumed { trace: trace()?, seq },
+            KIND_OVER => Event::Over { trace: trace()?, stepped: (seven >> 8) & 0xff == 1, seq },
+            KIND_RESUMED => Event::Resumed { trace: trace()?, env: EnvId::new(env)?, seq },
             _ => return None,
         })
     }
@@ -408,7 +413,8 @@ mod tests {
             let event = NoteEvent { ticks: 1, seq: 2, env, step: 4, site: 5, kind };
             assert_eq!(Entry::note(&event).event(), Some(Event::Note(event)));
         }
-        assert_eq!(Entry::over(trace, 8).event(), Some(Event::Over { trace, seq: 8 }));
+        assert_eq!(Entry::over(trace, true, 8).event(), Some(Event::Over { trace, stepped: true, seq: 8 }));
+        assert_eq!(Entry::resumed(trace, env, 9).event(), Some(Event::Resumed { trace, env, seq: 9 }));
         assert_eq!(Entry([0; 8]).event(), None);
     }
 }

@@ -6,20 +6,39 @@ use serde_json::Value;
 
 use super::{Span, SpanOutcome, Tree};
 use crate::id::{EnvId, FrameId, TraceId};
-use crate::record::{ErrorKind, ErrorRecord, Note, Record, StepRecord};
+use crate::record::{Cause, ErrorKind, ErrorRecord, Note, Record, StepRecord};
 use crate::stats::TraceState;
 use crate::status::Status;
 
-/// Spans by number, and whose child each is.
+/// Spans by number.
 #[derive(Default)]
 struct Building {
-    spans: Vec<(Span, Option<usize>)>,
+    spans: Vec<Place>,
+    /// The line of calls of each env.
+    lines: HashMap<EnvId, CallLine>,
     frames: HashMap<FrameId, usize>,
     /// Nodes of the manual API that are entered, per env, outermost first.
     manual: HashMap<EnvId, Vec<usize>>,
     /// Where in its parent a forked env of the manual API was made.
     forked_in: HashMap<EnvId, usize>,
 }
+
+/// A span and where it belongs.
+struct Place {
+    span: Span,
+    parent: Option<usize>,
+    line: Option<CallLine>,
+    /// Its own number.
+    seq: u64,
+    children: Vec<Child>,
+}
+
+/// A span and its rank among its siblings.
+type Child = ((u64, u64), Span);
+
+/// An env and its recoveries, by the number of the env.
+#[derive(Clone, Copy, PartialEq)]
+struct CallLine(u64);
 
 pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) -> Tree {
     let mut building = Building::default();
@@ -34,6 +53,9 @@ pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) ->
                     payload.clone_from(&env.payload);
                 }
                 let innermost = env.parent_env.and_then(|parent| building.manual.get(&parent)?.last().copied());
+                let left = env.parent_env.filter(|_| env.cause == Cause::Recovery);
+                let line = left.and_then(|left| building.lines.get(&left).copied()).unwrap_or(CallLine(env.seq));
+                building.lines.insert(env.env_id, line);
                 if let Some(place) = innermost {
                     building.forked_in.insert(env.env_id, place);
                 }
@@ -42,7 +64,7 @@ pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) ->
             Record::Note(note) => match &note.note {
                 Note::Unwound { frame, .. } => {
                     if let Some(place) = building.frames.get(frame) {
-                        building.spans[*place].0.end(note.ts, SpanOutcome::Unwound);
+                        building.spans[*place].span.end(note.ts, SpanOutcome::Unwound);
                     }
                 }
                 violation => violations.push(violation.clone()),
@@ -63,48 +85,66 @@ impl Building {
                 }
                 let parent = step.parent.and_then(|parent| self.frames.get(&parent).copied());
                 let parent = parent.or_else(|| self.forked_in.get(&step.env_id).copied());
-                self.frames.insert(frame, self.spans.len());
-                self.spans.push((Span::begin(step, step.values.clone()), parent));
+                let place = self.push(step, step.values.clone(), parent);
+                self.frames.insert(frame, place);
             }
             (Some(frame), _) => {
                 // Without its enter (lost, or trimmed) an end still says that the node ran.
-                let place = *self.frames.entry(frame).or_insert_with(|| {
-                    self.spans.push((Span::begin(step, Value::Null), None));
-                    self.spans.len() - 1
-                });
-                self.spans[place].0.end_with(step, step.values.get("ret").cloned().unwrap_or_default());
+                let place = match self.frames.get(&frame) {
+                    Some(place) => *place,
+                    None => self.push(step, Value::Null, None),
+                };
+                self.frames.insert(frame, place);
+                self.spans[place].span.end_with(step, step.values.get("ret").cloned().unwrap_or_default());
             }
             (None, Status::Enter) => {
-                let entered = self.manual.entry(step.env_id).or_default();
-                let parent = entered.last().or_else(|| self.forked_in.get(&step.env_id)).copied();
-                entered.push(self.spans.len());
-                self.spans.push((Span::begin(step, step.meta.clone()), parent));
+                let innermost = self.manual.get(&step.env_id).and_then(|entered| entered.last());
+                let parent = innermost.or_else(|| self.forked_in.get(&step.env_id)).copied();
+                let place = self.push(step, step.meta.clone(), parent);
+                self.manual.entry(step.env_id).or_default().push(place);
             }
             (None, _) => {
                 let entered = self.manual.entry(step.env_id).or_default();
-                let place = entered.iter().rposition(|place| self.spans[*place].0.node == step.node);
+                let place = entered.iter().rposition(|place| self.spans[*place].span.node == step.node);
                 if let Some(place) = place {
                     let span = entered.remove(place);
-                    self.spans[span].0.end_with(step, step.meta.clone());
+                    self.spans[span].span.end_with(step, step.meta.clone());
                 }
             }
         }
     }
 
+    fn push(&mut self, step: &StepRecord, arguments: Value, parent: Option<usize>) -> usize {
+        self.spans.push(Place {
+            span: Span::begin(step, arguments),
+            parent,
+            line: self.lines.get(&step.env_id).copied(),
+            seq: step.seq,
+            children: Vec::new(),
+        });
+        self.spans.len() - 1
+    }
+
     /// Puts every span into its parent. Parents come before their children, so the last span is a leaf.
     fn finish(self) -> Vec<Span> {
-        let mut spans = self.spans;
+        let mut places = self.spans;
         let mut roots = Vec::new();
-        while let Some((mut span, parent)) = spans.pop() {
-            span.children.reverse();
-            match parent.and_then(|parent| spans.get_mut(parent)) {
-                Some((parent, _)) => parent.children.push(span),
-                None => roots.push(span),
-            }
+        while let Some(Place { mut span, parent, line, seq, children }) = places.pop() {
+            span.children = in_order(children);
+            let parent = parent.and_then(|parent| places.get_mut(parent));
+            // What begins a line of calls stands where the line was made, not where it happened to run first: so the
+            // tree does not depend on who is scheduled when.
+            let left_at = line.filter(|_| parent.as_ref().is_none_or(|parent| parent.line != line));
+            let rank = (left_at.map_or(seq, |CallLine(made)| made), seq);
+            parent.map_or(&mut roots, |parent| &mut parent.children).push((rank, span));
         }
-        roots.reverse();
-        roots
+        in_order(roots)
     }
+}
+
+fn in_order(mut children: Vec<Child>) -> Vec<Span> {
+    children.sort_by_key(|(rank, _)| *rank);
+    children.into_iter().map(|(_, span)| span).collect()
 }
 
 impl Span {

@@ -13,23 +13,18 @@ const VALUE_LEN_MAX: usize = 120;
 
 impl fmt::Display for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let detailed = f.alternate();
-        if detailed {
+        if f.alternate() {
             let duration = Duration(self.duration_ns);
-            writeln!(f, "{} {} · {} · {duration}", self.trace_id, Escaped(&self.source), state(self.state))?;
+            writeln!(f, "{} {} · {} · {duration}", self.trace_id, Escaped(&self.source), self.state)?;
             if !self.payload.is_null() {
                 writeln!(f, "payload {}", value(&self.payload))?;
             }
         }
         for (nth, span) in self.spans.iter().enumerate() {
-            if nth > 0 && !detailed {
+            if nth > 0 && !f.alternate() {
                 writeln!(f)?;
             }
-            if detailed {
-                branches(f, span, "", nth + 1 == self.spans.len(), true)?;
-            } else {
-                below(f, span, "", false)?;
-            }
+            draw(f, span, "", "")?;
         }
         for violation in &self.violations {
             if let Note::FlowViolation { flow, from, to } = violation {
@@ -41,69 +36,97 @@ impl fmt::Display for Tree {
     }
 }
 
-fn state(state: TraceState) -> &'static str {
-    match state {
-        TraceState::Running => "running",
-        TraceState::Ok => "ok",
-        TraceState::Recovered => "ok (recovered)",
-        TraceState::Failed => "failed",
-        TraceState::Lost => "lost",
+/// As a part of the drawing of its trace.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        draw(f, self, "", "")
     }
 }
 
-/// A span and, behind branches, those below it.
-fn below(f: &mut fmt::Formatter<'_>, span: &Span, indent: &str, timed: bool) -> fmt::Result {
-    label(f, span, timed)?;
+/// As the detailed drawing shows it.
+impl fmt::Display for TraceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Running => "running",
+            Self::Ok => "ok",
+            Self::Recovered => "ok (recovered)",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// A span and, behind branches, those below it. `branch` leads to it, `indent` to its children.
+fn draw(f: &mut fmt::Formatter<'_>, span: &Span, branch: &str, indent: &str) -> fmt::Result {
+    if f.alternate() {
+        // In front of the tree, where they line up whatever the names, values and errors behind them.
+        let duration = span.duration_ns.map(|ns| Duration(ns).to_string()).unwrap_or_default();
+        write!(f, "{} {duration:>7}  {branch}{}", mark(&span.outcome), Label(span))?;
+        match &span.outcome {
+            SpanOutcome::Failed(error) => writeln!(f, " — {error}")?,
+            _ => writeln!(f)?,
+        }
+    } else {
+        write!(f, "{branch}{}", Label(span))?;
+        match &span.outcome {
+            SpanOutcome::Ok => writeln!(f)?,
+            SpanOutcome::Failed(error) => writeln!(f, " {} {error}", mark(&span.outcome))?,
+            other => writeln!(f, " {}", mark(other))?,
+        }
+    }
     for (nth, child) in span.children.iter().enumerate() {
-        branches(f, child, indent, nth + 1 == span.children.len(), timed)?;
+        let (fork, below) = if nth + 1 == span.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        draw(f, child, &format!("{indent}{fork}"), &format!("{indent}{below}"))?;
     }
     Ok(())
 }
 
-fn branches(f: &mut fmt::Formatter<'_>, span: &Span, indent: &str, last: bool, timed: bool) -> fmt::Result {
-    write!(f, "{indent}{}", if last { "└─ " } else { "├─ " })?;
-    below(f, span, &format!("{indent}{}", if last { "   " } else { "│  " }), timed)
+fn mark(outcome: &SpanOutcome) -> char {
+    match outcome {
+        SpanOutcome::Ok => '✓',
+        SpanOutcome::Failed(_) => '✗',
+        SpanOutcome::Unwound => '↑',
+        SpanOutcome::Open => '…',
+    }
 }
 
-fn label(f: &mut fmt::Formatter<'_>, span: &Span, timed: bool) -> fmt::Result {
-    f.write_str(&span.node)?;
-    match &span.arguments {
-        Value::Null => {}
-        Value::Object(fields) if span.frame.is_some() => {
-            let fields = fields.iter().map(|(name, field)| format!("{}={}", Escaped(name), value(field)));
-            write!(f, "({})", fields.collect::<Vec<_>>().join(", "))?;
+/// The node with its values: `charge(amount=5) → "paid"`.
+struct Label<'a>(&'a Span);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(span) = self;
+        f.write_str(&span.node)?;
+        match &span.arguments {
+            Value::Null => {}
+            Value::Object(fields) if span.frame.is_some() => {
+                let fields = fields.iter().map(|(name, field)| format!("{}={}", Escaped(name), value(field)));
+                write!(f, "({})", fields.collect::<Vec<_>>().join(", "))?;
+            }
+            other => write!(f, "({})", value(other))?,
         }
-        other => write!(f, "({})", value(other))?,
+        if !span.result.is_null() {
+            write!(f, " → {}", value(&span.result))?;
+        }
+        Ok(())
     }
-    if !span.result.is_null() {
-        write!(f, " → {}", value(&span.result))?;
-    }
-    if let (Some(ns), true) = (span.duration_ns, timed) {
-        write!(f, " {}", Duration(ns))?;
-    }
-    match &span.outcome {
-        SpanOutcome::Ok => {}
-        SpanOutcome::Failed(error) => write!(f, " ✗ {}", said(error))?,
-        SpanOutcome::Unwound => f.write_str(" ↑")?,
-        SpanOutcome::Open => f.write_str(" …")?,
-    }
-    writeln!(f)
 }
 
-/// An error in one line: its type and text, or the way in which it failed.
-fn said(error: &ErrorRecord) -> String {
-    let mut text = match error.kind {
-        ErrorKind::Err => short_type(&error.type_name),
-        ErrorKind::Panic => "panic".to_owned(),
-        ErrorKind::Cancelled => "cancelled".to_owned(),
-    };
-    if text.is_empty() {
-        text.push_str("error");
+/// As drawings show it, in one line: its type or the way in which it failed, its text and those of its sources. Of an
+/// error that is only a text, the text.
+impl fmt::Display for ErrorRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said: Vec<_> = self.message.iter().chain(&self.chain).map(|text| Escaped(&cut(text)).to_string()).collect();
+        let what = match self.kind {
+            ErrorKind::Err if self.type_name.is_empty() => "error".to_owned(),
+            ErrorKind::Err => short_type(&self.type_name),
+            ErrorKind::Panic => "panic".to_owned(),
+            ErrorKind::Cancelled => "cancelled".to_owned(),
+        };
+        let is_text = matches!(&*what, "&str" | "String") && !said.is_empty();
+        let what = Some(what).filter(|_| !is_text);
+        f.write_str(&what.into_iter().chain(said).collect::<Vec<_>>().join(": "))
     }
-    for cause in error.message.iter().chain(&error.chain) {
-        let _infallible = write!(text, ": {}", Escaped(&cut(cause)));
-    }
-    text
 }
 
 /// `Option<a::b::C>` as `Option<C>`.
@@ -116,7 +139,9 @@ pub(super) fn short_type(name: &str) -> String {
 }
 
 fn value(value: &Value) -> String {
-    Escaped(&cut(&value.to_string())).to_string()
+    // A text that looks like this has its quotes escaped.
+    let text = value.to_string().replace(r#"{"$redacted":true}"#, "•••");
+    Escaped(&cut(&text)).to_string()
 }
 
 fn cut(text: &str) -> String {
@@ -163,18 +188,19 @@ impl fmt::Display for Duration {
 /// Spans in one line: `handle > parse, validate!(BadEvent)`.
 pub(super) fn line(spans: &[Span]) -> String {
     let mut text = String::new();
-    let mut rest = spans;
-    while let Some((span, after)) = rest.split_first() {
+    // Each once: comparing spans would make the lines of those below them again at every level.
+    let lines: Vec<_> = spans.iter().map(|span| (span, span_line(span))).collect();
+    let mut rest = &*lines;
+    while let Some(((span, one), after)) = rest.split_first() {
         if !text.is_empty() {
             text.push_str(", ");
         }
-        let one = span_line(span);
-        let equal = after.iter().take_while(|next| span_line(next) == one).count();
+        let equal = after.iter().take_while(|(_, next)| next == one).count();
         rest = &after[equal..];
         // Whatever follows would be read as one more child.
         let closed = span.children.is_empty() || (rest.is_empty() && equal == 0);
         let (before, behind) = if closed { ("", "") } else { ("(", ")") };
-        text.extend([before, &one, behind]);
+        text.extend([before, one, behind]);
         if equal > 0 {
             let _infallible = write!(text, "*{}", equal + 1);
         }

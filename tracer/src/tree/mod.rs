@@ -14,7 +14,8 @@ pub use pattern::{ParsePatternError, Pattern};
 /// One trace as a tree of calls.
 ///
 /// It displays as a drawing without ids and times, so that equal runs give equal texts. `{:#}` adds the id, the
-/// outcome of the trace and durations.
+/// outcome of the trace, and in front of each node how it ended (`✓` well, `✗` with an error of its own, `↑` with one
+/// from below, `…` not yet or never) and how long it took.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Tree {

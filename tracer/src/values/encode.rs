@@ -1,7 +1,7 @@
 //! A serialiser into `MessagePack` that knows its bounds.
 //!
-//! It stops at a byte limit and at a depth, leaving a value that is complete as far as it goes: open arrays and maps
-//! are closed at what they hold. Sequences of unknown length are written with a 32-bit length, filled in at the end.
+//! It stops at a byte limit and at a depth, leaving a value that is complete as far as it goes: the 32-bit length of an
+//! array or map is written anew with each of its elements, so that it is right whenever the end comes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,9 +9,36 @@ use serde::Serialize;
 use serde::ser::{self, Impossible};
 
 use super::Captured;
-use super::redact::Path;
+use super::redact::{Path, is_secret};
 
 pub(super) const NIL: u8 = 0xc0;
+
+/// Room for the arguments of most functions at once.
+const LEN_USUAL: usize = 128;
+
+/// A writer of named values.
+#[derive(Debug)]
+pub(super) struct Fields {
+    writer: Writer,
+    open: Open,
+}
+
+impl Fields {
+    pub(super) fn new(limits: Limits) -> Self {
+        let mut writer = Writer::new(limits);
+        let open = writer.open_map();
+        Self { writer, open }
+    }
+
+    /// Writes one named value.
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, path: Path, name: &str, value: &T) {
+        self.writer.field(&mut self.open, path, name, value);
+    }
+
+    pub(super) fn finish(self) -> Captured {
+        self.writer.finish()
+    }
+}
 
 /// How much of a value is kept.
 #[derive(Debug, Clone, Copy)]
@@ -32,19 +59,17 @@ impl Default for Limits {
 pub(super) struct Writer {
     out: Vec<u8>,
     limits: Limits,
-    /// Arrays and maps not yet closed, outermost first.
-    open: Vec<Open>,
+    /// A map key is written, its value is not.
+    owes_value: bool,
     truncated: bool,
 }
 
-/// An array or map whose length is not known yet.
-#[derive(Debug)]
+/// An array or map that is being written.
+#[derive(Debug, Clone, Copy)]
 struct Open {
     /// Where its 32-bit length stands.
     length_at: usize,
     count: u32,
-    /// A map key is written, its value is not.
-    owes_value: bool,
 }
 
 /// Why serialising stopped.
@@ -90,31 +115,22 @@ impl FloorCharBoundary for str {
 
 impl Writer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { out: Vec::with_capacity(64), limits, open: Vec::new(), truncated: false }
+        Self { out: Vec::with_capacity(LEN_USUAL), limits, owes_value: false, truncated: false }
     }
 
-    /// A writer of named fields.
-    pub(super) fn map(limits: Limits) -> Self {
-        let mut writer = Self::new(limits);
-        writer.open_map();
-        writer
-    }
-
-    pub(super) fn finish(mut self) -> Captured {
-        self.close_to(0);
+    pub(super) fn finish(self) -> Captured {
         Captured { bytes: self.out, truncated: self.truncated }
     }
 
     /// Writes one value whatever it does: cut if it is too large, its error if it fails.
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, path: Path, value: &T) {
-        let (start, open) = (self.out.len(), self.open.len());
-        let serialised = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, path))));
+        let start = self.out.len();
+        let serialised = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, path, 0))));
         let failed = match serialised {
             Ok(Ok(())) => return,
             Ok(Err(Stop::Full)) => {
                 self.truncated = true;
-                self.close_to(open);
-                if self.out.len() == start {
+                if std::mem::take(&mut self.owes_value) || self.out.len() == start {
                     self.out.push(NIL);
                 }
                 return;
@@ -123,17 +139,16 @@ impl Writer {
             Err(_) => "its Serialize panicked".to_owned(),
         };
         self.out.truncate(start);
-        self.open.truncate(open);
+        self.owes_value = false;
         self.marker("$error", |writer| writer.text(&failed));
     }
 
-    /// Writes one named value into the open map.
-    pub(super) fn field<T: Serialize + ?Sized>(&mut self, path: Path, name: &str, value: &T) {
+    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, path: Path, name: &str, value: &T) {
         if self.is_full() {
             self.truncated = true;
             return;
         }
-        self.count();
+        self.count(fields);
         self.text(name);
         match path.into_field(name) {
             Some(path) => self.value(path, value),
@@ -165,37 +180,26 @@ impl Writer {
         if self.is_full() { Err(Stop::Full) } else { Ok(()) }
     }
 
-    fn open_array(&mut self) {
-        self.open_as(0xdd);
+    fn open_array(&mut self) -> Open {
+        self.open_as(0xdd)
     }
 
-    fn open_map(&mut self) {
-        self.open_as(0xdf);
+    fn open_map(&mut self) -> Open {
+        self.open_as(0xdf)
     }
 
-    fn open_as(&mut self, tag: u8) {
+    fn open_as(&mut self, tag: u8) -> Open {
         self.out.push(tag);
-        self.open.push(Open { length_at: self.out.len(), count: 0, owes_value: false });
+        let length_at = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
+        Open { length_at, count: 0 }
     }
 
-    /// Counts one more element in the innermost array or map.
-    fn count(&mut self) {
-        if let Some(open) = self.open.last_mut() {
-            open.count += 1;
-        }
-    }
-
-    fn close_to(&mut self, depth: usize) {
-        while self.open.len() > depth {
-            let Some(open) = self.open.pop() else { return };
-            if open.owes_value {
-                self.out.push(NIL);
-            }
-            #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
-            let count = open.count.to_be_bytes();
-            self.out[open.length_at..open.length_at + 4].copy_from_slice(&count);
-        }
+    /// Counts one more element, which is to follow.
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn count(&mut self, open: &mut Open) {
+        open.count += 1;
+        self.out[open.length_at..open.length_at + 4].copy_from_slice(&open.count.to_be_bytes());
     }
 
     /// Writes a text, cut to what still fits.
@@ -255,38 +259,39 @@ const fn byte(number: usize) -> u8 {
 pub(super) struct Serializer<'a> {
     writer: &'a mut Writer,
     path: Path,
+    /// How many arrays and maps are around it.
+    depth: usize,
     /// How many newtypes and `Some`s are around it without an array or map between.
     wrappers: usize,
 }
 
-/// An array or map being written.
+/// An array or map, taking its elements.
 pub(super) struct Compound<'a> {
     writer: &'a mut Writer,
     path: Path,
-    /// What `open` is when this one is closed.
     depth: usize,
-    /// Too deep: swallow everything.
-    hidden: bool,
-    /// The value of the last map key is to be redacted, or goes on at this path.
+    /// `None`: too deep, or a secret: swallow everything.
+    open: Option<Open>,
+    /// The path of the value of the last map key; `None`: it is to be redacted.
     next: Option<Path>,
 }
 
 impl<'a> Serializer<'a> {
-    fn new(writer: &'a mut Writer, path: Path) -> Self {
-        Self { writer, path, wrappers: 0 }
+    fn new(writer: &'a mut Writer, path: Path, depth: usize) -> Self {
+        Self { writer, path, depth, wrappers: 0 }
     }
 
     fn compound(self, map: bool) -> Compound<'a> {
-        let depth = self.writer.open.len();
-        let hidden = depth >= self.writer.limits.depth;
-        if hidden {
+        let depth = self.depth + 1;
+        let open = if depth > self.writer.limits.depth {
             self.writer.too_deep();
+            None
         } else if map {
-            self.writer.open_map();
+            Some(self.writer.open_map())
         } else {
-            self.writer.open_array();
-        }
-        Compound { writer: self.writer, path: self.path, depth, hidden, next: None }
+            Some(self.writer.open_array())
+        };
+        Compound { writer: self.writer, path: self.path, depth, open, next: None }
     }
 
     /// Goes into a wrapper that leaves no mark of its own, unless there are absurdly many inside each other.
@@ -298,51 +303,53 @@ impl<'a> Serializer<'a> {
         value.serialize(Self { wrappers: self.wrappers + 1, ..self })
     }
 
-    /// `{variant: …}` around what follows.
-    fn variant(self, name: &str) -> Result<Self, Stop> {
+    /// `{variant: […]}` or `{variant: {…}}`. A variant is no field: paths pass through it.
+    fn variant(self, name: &str, map: bool) -> Result<Compound<'a>, Stop> {
         self.writer.full()?;
         self.writer.out.push(0x81);
         self.writer.text(name);
-        Ok(self)
+        if is_secret(name) {
+            self.writer.redacted();
+            return Ok(Compound { writer: self.writer, path: self.path, depth: self.depth, open: None, next: None });
+        }
+        Ok(self.compound(map))
     }
 }
 
 impl Compound<'_> {
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        if self.hidden {
-            return Ok(());
-        }
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        let Some(open) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
-        self.writer.count();
-        value.serialize(Serializer::new(self.writer, self.path))
+        self.writer.count(open);
+        value.serialize(Serializer::new(self.writer, self.path, self.depth))
     }
 
-    fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Stop> {
-        if self.hidden {
-            return Ok(());
-        }
+    fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Written {
+        self.key(name, self.path.into_field(name))?;
+        self.value(value)
+    }
+
+    /// The name of an entry whose value goes on at `path`, or is redacted.
+    fn key(&mut self, name: &str, path: Option<Path>) -> Written {
+        let Some(open) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
-        self.writer.count();
+        self.writer.count(open);
         self.writer.text(name);
-        self.owes(true);
-        match self.path.into_field(name) {
-            Some(path) => value.serialize(Serializer::new(self.writer, path))?,
-            None => self.writer.redacted(),
-        }
-        self.owes(false);
+        self.writer.owes_value = true;
+        self.next = path;
         Ok(())
     }
 
-    fn owes(&mut self, value: bool) {
-        if let Some(open) = self.writer.open.get_mut(self.depth) {
-            open.owes_value = value;
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        if self.open.is_none() {
+            return Ok(());
         }
-    }
-
-    fn close(self) {
-        if !self.hidden {
-            self.writer.close_to(self.depth);
+        self.writer.owes_value = false;
+        if let Some(path) = self.next.take() {
+            return value.serialize(Serializer::new(self.writer, path, self.depth));
         }
+        self.writer.redacted();
+        Ok(())
     }
 }
 
@@ -465,9 +472,9 @@ impl<'a> ser::Serializer for Serializer<'a> {
         value: &T,
     ) -> Written {
         let mut map = self.compound(true);
-        map.entry(variant, value)?;
-        map.close();
-        Ok(())
+        let path = (!is_secret(variant)).then_some(map.path);
+        map.key(variant, path)?;
+        map.value(value)
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -489,7 +496,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(variant)?.compound(false))
+        self.variant(variant, false)
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -507,7 +514,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(variant)?.compound(true))
+        self.variant(variant, true)
     }
 }
 
@@ -522,7 +529,6 @@ macro_rules! elements {
             }
 
             fn end(self) -> Written {
-                self.close();
                 Ok(())
             }
         }
@@ -547,7 +553,6 @@ macro_rules! entries {
             }
 
             fn end(self) -> Written {
-                self.close();
                 Ok(())
             }
         }
@@ -561,38 +566,39 @@ impl ser::SerializeMap for Compound<'_> {
     type Error = Stop;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Written {
-        if self.hidden {
+        if self.open.is_none() {
             return Ok(());
         }
-        self.writer.full()?;
-        let name = key.serialize(KeyText)?;
-        self.writer.count();
-        self.writer.text(&name);
-        self.owes(true);
-        self.next = self.path.into_field(&name);
-        Ok(())
+        let name = key.serialize(KeyText { wrappers: 0 })?;
+        self.key(&name, self.path.into_field(&name))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
-        if self.hidden {
-            return Ok(());
-        }
-        match self.next.take() {
-            Some(path) => value.serialize(Serializer::new(self.writer, path))?,
-            None => self.writer.redacted(),
-        }
-        self.owes(false);
-        Ok(())
+        self.value(value)
     }
 
     fn end(self) -> Written {
-        self.close();
         Ok(())
     }
 }
 
 /// Map keys as text, as JSON wants them.
-struct KeyText;
+struct KeyText {
+    /// How many newtypes and `Some`s are around it.
+    wrappers: usize,
+}
+
+impl KeyText {
+    fn unwrapped<T: Serialize + ?Sized>(self, value: &T) -> Text {
+        if self.wrappers >= KEY_DEPTH_MAX {
+            return Err(Stop::Failed("a map key nests too deep".to_owned()));
+        }
+        value.serialize(Self { wrappers: self.wrappers + 1 })
+    }
+}
+
+/// Deeper than any honest key.
+const KEY_DEPTH_MAX: usize = 64;
 
 type Text = Result<String, Stop>;
 
@@ -642,7 +648,7 @@ impl ser::Serializer for KeyText {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Text {
-        value.serialize(self)
+        self.unwrapped(value)
     }
 
     fn serialize_unit(self) -> Text {
@@ -658,7 +664,7 @@ impl ser::Serializer for KeyText {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Text {
-        value.serialize(self)
+        self.unwrapped(value)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -668,7 +674,7 @@ impl ser::Serializer for KeyText {
         variant: &'static str,
         value: &T,
     ) -> Text {
-        Ok(format!("{variant}({})", value.serialize(Self)?))
+        Ok(format!("{variant}({})", self.unwrapped(value)?))
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Self::SerializeSeq, Stop> {

@@ -7,14 +7,15 @@ mod redact;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::recorder::Detail;
 use crate::site::Site;
 pub(crate) use encode::Limits;
-use encode::Writer;
+use encode::{Fields, Writer};
 use redact::Path;
 
 /// Values taken for a step; nothing when recording is off or the node records none. One pointer.
 #[derive(Debug, Default)]
-pub struct Recorded(Option<Box<Captured>>);
+pub struct Recorded(Option<Box<Detail>>);
 
 /// `MessagePack` with field names, and what was done to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,18 +34,19 @@ impl Recorded {
         self.0.is_some()
     }
 
-    pub(crate) fn into_inner(self) -> Option<Box<Captured>> {
+    /// As the detail of the step that carries them.
+    pub(crate) fn into_detail(self) -> Option<Box<Detail>> {
         self.0
     }
 }
 
 impl Captured {
     /// One value of the manual API. A unit (`()`) is nothing.
-    pub(crate) fn one<T: Serialize + ?Sized>(value: &T, limits: Limits) -> Option<Box<Self>> {
+    pub(crate) fn one<T: Serialize + ?Sized>(value: &T, limits: Limits) -> Option<Self> {
         let mut writer = Writer::new(limits);
         writer.value(Path::root(), value);
         let captured = writer.finish();
-        (captured.bytes != [encode::NIL]).then(|| Box::new(captured))
+        (captured.bytes != [encode::NIL]).then_some(captured)
     }
 
     /// The value as JSON. What cannot be said in JSON becomes text; what was cut is followed by no trace of itself,
@@ -67,14 +69,14 @@ impl Captured {
 /// Takes the values of one step, by name.
 #[derive(Debug)]
 pub struct Values {
-    writer: Writer,
+    fields: Fields,
     redact: &'static [&'static str],
 }
 
 impl Values {
     /// Records `value` as `name`. A value that fails to serialise is recorded as its error.
     pub fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
-        self.writer.field(Path::of(self.redact), name, value);
+        self.fields.field(Path::of(self.redact), name, value);
     }
 }
 
@@ -84,9 +86,10 @@ pub fn values(site: &'static Site, fill: impl FnOnce(&mut Values)) -> Recorded {
     if !crate::switch::is_on() {
         return Recorded::none();
     }
-    let mut values = Values { writer: Writer::map(Limits::default()), redact: site.redact };
+    let mut values = Values { fields: Fields::new(Limits::default()), redact: site.redact };
     fill(&mut values);
-    Recorded(Some(Box::new(values.writer.finish())))
+    let values = Some(values.fields.finish());
+    Recorded(Some(Box::new(Detail { values, ..Detail::default() })))
 }
 
 #[cfg(test)]
@@ -169,6 +172,27 @@ mod tests {
         }
     }
 
+    struct EndlessKey;
+
+    impl Serialize for EndlessKey {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_some(self)
+        }
+    }
+
+    struct EndlessKeyed;
+
+    impl Serialize for EndlessKeyed {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_map([(EndlessKey, 1)])
+        }
+    }
+
+    #[test]
+    fn a_key_that_nests_for_ever_is_an_error() {
+        assert_eq!(capture(&EndlessKeyed).to_json(), json!({"$error": "a map key nests too deep"}));
+    }
+
     struct Panics;
 
     impl Serialize for Panics {
@@ -179,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_failing_value_is_its_error_and_harms_no_other() {
-        let mut writer = Writer::map(Limits::default());
+        let mut writer = Fields::new(Limits::default());
         writer.field(Path::root(), "before", &1);
         writer.field(Path::root(), "fails", &[Fails]);
         writer.field(Path::root(), "panics", &Panics);
@@ -210,7 +234,7 @@ mod tests {
 
     #[test]
     fn named_paths_are_redacted() {
-        let mut writer = Writer::map(Limits::default());
+        let mut writer = Fields::new(Limits::default());
         let path = Path::of(&["card", "customer.email"]);
         writer.field(path, "card", "4242");
         writer.field(path, "customer", &json!({"email": "a@b", "id": 7}));
@@ -223,5 +247,37 @@ mod tests {
                 "others": [{"card": "not this one"}],
             })
         );
+    }
+
+    #[test]
+    fn variants_are_no_fields_of_a_path_and_may_be_secrets() {
+        #[derive(Serialize)]
+        struct Card {
+            number: u32,
+        }
+        #[derive(Serialize)]
+        enum Method {
+            New(Card),
+            Known { number: u32 },
+            Token { value: &'static str },
+            Password(&'static str, u8),
+            Bearer(&'static str),
+        }
+        let mut writer = Fields::new(Limits::default());
+        let path = Path::of(&["method.number"]);
+        for method in [
+            Method::New(Card { number: 4242 }),
+            Method::Known { number: 4242 },
+            Method::Token { value: "hunter2" },
+            Method::Password("hunter2", 1),
+            Method::Bearer("hunter2"),
+        ] {
+            writer.field(path, "method", &method);
+        }
+        let captured = writer.finish();
+        let text = String::from_utf8_lossy(captured.as_bytes());
+        assert!(!text.contains("hunter2"));
+        assert_eq!(text.matches("$redacted").count(), 5);
+        assert!(!captured.as_bytes().windows(2).any(|bytes| bytes == [0x10, 0x92]), "4242");
     }
 }

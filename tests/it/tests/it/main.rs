@@ -13,4 +13,5 @@ mod nodes;
 mod programs;
 mod random;
 mod recorders;
+mod review;
 mod straight;

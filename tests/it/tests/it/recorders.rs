@@ -1,6 +1,7 @@
 //! Recorders for tests.
 
-use std::sync::{Arc, OnceLock};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracer::{Lane, Memory, Record, Recorder, Times, TraceId};
 
@@ -60,5 +61,28 @@ impl<R: Recorder> Recorder for Kept<R> {
 
     fn flush(&self) {
         self.0.0.flush();
+    }
+}
+
+/// A writer whose bytes the test can read.
+#[derive(Clone, Default)]
+pub struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Written {
+    /// The lines that are records. A line that is none is a failure.
+    pub fn records(&self) -> Vec<Record> {
+        let bytes = self.0.lock().unwrap();
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

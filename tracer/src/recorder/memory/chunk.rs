@@ -43,14 +43,15 @@ impl Chunk {
         self.details.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Completes the entry `at`, the first that is not complete.
+    /// Completes the entry `at`, the first that is not complete. `false`: the chunk is full.
     #[inline]
-    pub(super) fn put(&self, at: usize, entry: &Entry) {
-        let Some(words) = self.words.get(at) else { return };
+    pub(super) fn put(&self, at: usize, entry: &Entry) -> bool {
+        let Some(words) = self.words.get(at) else { return false };
         for (word, value) in words.iter().zip(entry.0) {
             word.store(value, Ordering::Relaxed);
         }
         self.len.store(at + 1, Ordering::Release);
+        true
     }
 
     /// Gives the entry `at` its detail, before it is complete.
@@ -98,6 +99,16 @@ impl Chunk {
     pub(super) fn step_env(&self, at: usize) -> Option<u64> {
         let words = self.words.get(at)?;
         Entry::is_step_in(words[7].load(Ordering::Relaxed)).then(|| words[2].load(Ordering::Relaxed))
+    }
+
+    /// How many steps of the same env follow the step at a place, up to another.
+    pub(super) fn steps_like(&self, at: usize, end: usize) -> usize {
+        let Some([first, more @ ..]) = self.words.get(at..end) else { return 0 };
+        let env = first[2].load(Ordering::Relaxed);
+        let like = |words: &&[AtomicU64; 8]| {
+            Entry::is_step_in(words[7].load(Ordering::Relaxed)) && words[2].load(Ordering::Relaxed) == env
+        };
+        more.iter().take_while(like).count()
     }
 
     pub(super) fn get(&self, at: usize) -> Option<Entry> {

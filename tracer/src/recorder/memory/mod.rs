@@ -17,7 +17,8 @@ use store::Store;
 ///
 /// When the bound is reached, whole finished traces go first, the oldest first. A running trace that alone outgrows
 /// it keeps the records of its envs, its open frames, its errors and its newest steps. What goes is counted in
-/// [`Stats::dropped`](crate::Stats::dropped). Each thread that records holds 16 KiB of its own, within the bound.
+/// [`Stats::dropped`](crate::Stats::dropped). Each thread that records holds 16 KiB of its own. They
+/// count, but are not taken away: more threads at once than fit into the bound exceed it, and leave no room for others.
 #[derive(Debug)]
 pub struct Memory {
     shared: Arc<Shared>,
@@ -43,6 +44,17 @@ impl Memory {
         let store = Mutex::new(Store::new(bytes.max(8 * chunk::BYTES)));
         Self { shared: Arc::new(Shared { store }) }
     }
+
+    /// The same memory.
+    pub(super) fn again(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+
+    pub(super) fn writer(&self) -> Writer {
+        let mut store = self.shared.store();
+        let (chunk, detail_bytes_max) = (store.open_chunk(), store.detail_bytes_max());
+        Writer { at: chunk.len(), chunk, detail_bytes_max, shared: self.shared.clone() }
+    }
 }
 
 impl Default for Memory {
@@ -53,9 +65,7 @@ impl Default for Memory {
 
 impl Recorder for Memory {
     fn lane(&self) -> Box<dyn Lane> {
-        let mut store = self.shared.store();
-        let (chunk, detail_bytes_max) = (store.open_chunk(), store.detail_bytes_max());
-        Box::new(Writer { at: chunk.len(), chunk, detail_bytes_max, shared: self.shared.clone() })
+        Box::new(self.writer())
     }
 
     fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record> {
@@ -88,7 +98,8 @@ impl Recorder for Memory {
     }
 }
 
-struct Writer {
+/// Where one thread writes.
+pub(crate) struct Writer {
     chunk: Arc<Chunk>,
     at: usize,
     detail_bytes_max: usize,
@@ -96,11 +107,12 @@ struct Writer {
 }
 
 impl Lane for Writer {
+    #[inline]
     fn write(&mut self, entry: &Entry) {
-        if self.at == chunk::ENTRIES {
+        if !self.chunk.put(self.at, entry) {
             self.next_chunk();
+            self.chunk.put(self.at, entry);
         }
-        self.chunk.put(self.at, entry);
         self.at += 1;
     }
 

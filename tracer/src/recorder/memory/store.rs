@@ -53,12 +53,35 @@ struct Open {
 
 #[derive(Debug, Default)]
 struct Trace {
-    envs: Vec<EnvId>,
+    envs: Envs,
     /// Enters that were kept when the rest was trimmed, by [`Entry::run`]: all that is left where their ends will look.
     open: IdMap<u64, (Arc<Chunk>, usize)>,
     /// The highest number of an env of it, and of its end: it runs while the first is higher.
     begun: u64,
     over: u64,
+    /// At its end, a step had been taken.
+    stepped: bool,
+}
+
+/// The envs of a trace. Nearly all have one, which is kept without an allocation.
+#[derive(Debug, Default)]
+struct Envs {
+    first: Option<EnvId>,
+    more: Vec<EnvId>,
+}
+
+impl Envs {
+    fn push(&mut self, env: EnvId) {
+        if self.first.is_none() {
+            self.first = Some(env);
+        } else {
+            self.more.push(env);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = EnvId> + '_ {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
 }
 
 impl Trace {
@@ -160,7 +183,7 @@ impl Store {
         self.full.push_back(chunk.clone());
     }
 
-    /// The thread that wrote to it is gone.
+    /// The thread that wrote to it is gone. What nobody would go on with soon is sealed, so that it can be evicted.
     pub(super) fn leave(&mut self, chunk: &Arc<Chunk>) {
         if chunk.len() == chunk::ENTRIES {
             self.seal(chunk);
@@ -217,11 +240,12 @@ impl Store {
                 trace.begun = trace.begun.max(env.seq);
                 self.envs.insert(env.env, env.trace);
             }
-            Event::Over { trace, seq } => {
+            Event::Over { trace, stepped, seq } => {
                 let Some(trace) = self.traces.get_mut(trace) else { return false };
                 trace.over = trace.over.max(*seq);
+                trace.stepped = *stepped;
             }
-            Event::Resumed { trace, seq } => {
+            Event::Resumed { trace, seq, .. } => {
                 let Some(trace) = self.traces.get_mut(trace) else { return false };
                 trace.begun = trace.begun.max(*seq);
             }
@@ -292,11 +316,15 @@ impl Store {
         // Enters of trimmed traces whose ends have not come yet.
         let mut open: Vec<(TraceId, Entry, Option<Box<Detail>>)> = Vec::new();
         let mut last = None;
-        for at in chunk.places() {
+        let mut places = chunk.places();
+        while let Some(at) = places.next() {
             let env = chunk.step_env(at);
             let known = last.filter(|(of, _)| Some(*of) == env).map(|(_, verdict)| verdict);
             if let Some(Verdict::Lost) = known {
-                evicted.finished += 1;
+                // Nearly all of a chunk is steps of a few envs.
+                let more = chunk.steps_like(at, places.end);
+                places.start += more;
+                evicted.finished += 1 + more as u64;
                 continue;
             }
             let Some(entry) = chunk.get(at) else { continue };
@@ -444,7 +472,7 @@ impl Store {
     }
 
     fn forget_trace(&mut self, trace: TraceId) {
-        for env in self.traces.remove(&trace).unwrap_or_default().envs {
+        for env in self.traces.remove(&trace).unwrap_or_default().envs.iter() {
             self.envs.remove(&env);
         }
     }
@@ -476,12 +504,13 @@ impl Store {
 
     pub(super) fn holds(&mut self, trace: TraceId) -> bool {
         self.index();
-        self.traces.get(&trace).is_some_and(|trace| !trace.envs.is_empty())
+        self.traces.get(&trace).is_some_and(|trace| trace.envs.first.is_some())
     }
 
     pub(super) fn running(&mut self) -> Vec<TraceId> {
         self.index();
-        let mut running: Vec<_> = self.traces.iter().filter(|(_, trace)| trace.is_running()).collect();
+        let mut running: Vec<_> =
+            self.traces.iter().filter(|(_, trace)| trace.is_running() || !trace.stepped).collect();
         running.sort_unstable_by_key(|(_, trace)| trace.begun);
         running.into_iter().map(|(id, _)| *id).collect()
     }
@@ -512,7 +541,7 @@ impl Store {
         let (envs, traces) = match of {
             Some(id) => {
                 let trace = self.traces.get(&id);
-                let envs = trace.into_iter().flat_map(|trace| trace.envs.iter().map(|env| (*env, id)));
+                let envs = trace.into_iter().flat_map(|trace| trace.envs.iter().map(|env| (env, id)));
                 (envs.collect(), IdSet::from_iter([id]))
             }
             None => (self.envs.clone(), self.traces.keys().copied().collect()),
