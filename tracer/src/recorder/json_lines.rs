@@ -71,10 +71,10 @@ impl JsonLines {
     pub fn to_writer(writer: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE_LEN);
         let counts = Arc::<Counts>::default();
-        let counted = counts.clone();
+        let mut lines = Lines { writer, buffer: Vec::new(), torn: false, unflushed: 0, counts: counts.clone() };
         thread::Builder::new()
             .name("tracer-json-lines".to_owned())
-            .spawn(move || crate::lines::untraced(|| write_all(&messages, writer, &counted)))?;
+            .spawn(move || crate::lines::untraced(|| lines.write_all(&messages)))?;
         Ok(Self { queue, counts })
     }
 }
@@ -82,94 +82,95 @@ impl JsonLines {
 /// Bytes that are written at once, or more for one long line.
 const BUFFER_LEN: usize = 64 * 1024;
 
-/// Whole lines on their way to a writer.
+/// The lines on their way out.
 struct Lines<W> {
     writer: W,
+    /// Whole lines.
     buffer: Vec<u8>,
-    /// Records in the buffer, and those that the writer took without having flushed them.
+    /// The writer took only the beginning of the line before those, whose rest is gone.
+    torn: bool,
+    /// Records in the buffer, or taken by the writer since it was last flushed.
     unflushed: u64,
-    /// The writer took only the beginning of a line, whose rest is gone.
-    broken: bool,
+    counts: Arc<Counts>,
 }
 
 impl<W: Write> Lines<W> {
-    /// Takes a record; gives the number of records that this made certain to be lost.
-    fn push(&mut self, record: &Record) -> u64 {
+    /// Runs until every sender is gone.
+    fn write_all(&mut self, messages: &Receiver<Message>) {
+        let mut assembler = Assembler::default();
+        let mut times = Times(AnyClock::System);
+        loop {
+            let message = match messages.try_recv() {
+                Ok(message) => message,
+                Err(TryRecvError::Empty) => {
+                    self.flush();
+                    let Ok(message) = messages.recv() else { return };
+                    message
+                }
+                Err(TryRecvError::Disconnected) => break,
+            };
+            match message {
+                Message::Entry(entry, detail) => {
+                    match assembler.push(&entry, detail.as_deref(), &times) {
+                        Some(record) => self.write(&record),
+                        // Its env was dropped before it came here.
+                        None if entry.is_record() => self.counts.drop_records(1),
+                        None => {}
+                    }
+                    self.counts.leave(detail.as_deref());
+                }
+                Message::Clock(clock) => times = Times(clock),
+                Message::Flush(done) => {
+                    self.flush();
+                    // Whoever asked may have given up waiting.
+                    done.send(()).ok();
+                }
+            }
+        }
+        self.flush();
+    }
+
+    fn write(&mut self, record: &Record) {
         let len = self.buffer.len();
-        if std::mem::take(&mut self.broken) {
+        if len == 0 && self.torn {
             self.buffer.push(b'\n');
         }
         if serde_json::to_writer(&mut self.buffer, record).is_err() {
             self.buffer.truncate(len);
-            return 1;
+            self.counts.drop_records(1);
+            return;
         }
         self.buffer.push(b'\n');
         self.unflushed += 1;
-        if self.buffer.len() < BUFFER_LEN { 0 } else { self.flush() }
+        if self.buffer.len() >= BUFFER_LEN {
+            self.flush();
+        }
     }
 
-    /// Writes what is there, or gives up on it; gives the number of records lost.
-    fn flush(&mut self) -> u64 {
+    /// Writes what is there, or gives it up: what is counted as dropped does not come out later.
+    fn flush(&mut self) {
         let mut sent = 0;
-        while sent < self.buffer.len() {
-            match unpanicked(|| self.writer.write(&self.buffer[sent..])) {
+        while let Some(rest) = self.buffer.get(sent..).filter(|rest| !rest.is_empty()) {
+            match unpanicked(|| self.writer.write(rest)) {
                 Ok(0) => break,
                 Ok(some) => sent += some,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
-        let whole = sent == self.buffer.len() && unpanicked(|| self.writer.flush()).is_ok();
-        let lost = match whole {
-            true => 0,
-            // What was sent is lost too if it cannot be flushed.
-            false if sent == self.buffer.len() => self.unflushed,
-            // A line that lacks nothing but its end gets that with the next.
-            false => self.buffer[sent..].iter().skip(1).filter(|byte| **byte == b'\n').count() as u64,
-        };
-        self.broken = match sent.checked_sub(1) {
-            Some(last) => self.buffer[last] != b'\n',
-            None => self.buffer.first() == Some(&b'\n'),
-        };
+        if sent < self.buffer.len() {
+            // The first byte ends no line that is lost: it begins one, or ends the one before.
+            let lost = self.buffer[sent..].iter().skip(1).filter(|byte| **byte == b'\n').count();
+            self.counts.drop_records(lost as u64);
+        } else if unpanicked(|| self.writer.flush()).is_err() {
+            self.counts.drop_records(self.unflushed);
+        }
+        if let Some(last) = sent.checked_sub(1) {
+            self.torn = self.buffer[last] != b'\n';
+        }
         self.buffer.clear();
         self.unflushed = 0;
-        lost
     }
-}
-
-/// Runs until every sender is gone.
-fn write_all(messages: &Receiver<Message>, writer: impl Write, counts: &Counts) {
-    let mut assembler = Assembler::default();
-    let mut times = Times(AnyClock::System);
-    let mut lines = Lines { writer, buffer: Vec::new(), unflushed: 0, broken: false };
-    loop {
-        let message = match messages.try_recv() {
-            Ok(message) => message,
-            Err(TryRecvError::Empty) => {
-                counts.drop_records(lines.flush());
-                let Ok(message) = messages.recv() else { return };
-                message
-            }
-            Err(TryRecvError::Disconnected) => break,
-        };
-        match message {
-            Message::Entry(entry, detail) => {
-                match assembler.push(&entry, detail.as_deref(), &times) {
-                    Some(record) => counts.drop_records(lines.push(&record)),
-                    // Its env was dropped before it came here.
-                    None => counts.drop_records(u64::from(entry.is_record())),
-                }
-                counts.leave(detail.as_deref());
-            }
-            Message::Clock(clock) => times = Times(clock),
-            Message::Flush(done) => {
-                counts.drop_records(lines.flush());
-                // Whoever asked may have given up waiting.
-                done.send(()).ok();
-            }
-        }
-    }
-    counts.drop_records(lines.flush());
 }
 
 /// A writer that panics has failed, as one that says so.
@@ -315,13 +316,15 @@ mod tests {
         let len = serde_json::to_string(record).unwrap().len() + 1;
         for (takes, fails) in (0..=3 * len).flat_map(|takes| [(takes, 1), (takes, 2)]) {
             let writer = Stumbles { takes, fails, written: Vec::new() };
-            let mut lines = Lines { writer, buffer: Vec::new(), unflushed: 0, broken: false };
-            let mut lost = 0;
+            let counts = Arc::<Counts>::default();
+            let mut lines = Lines { writer, buffer: Vec::new(), torn: false, unflushed: 0, counts };
             for _ in 0..3 {
-                lost += (0..3).map(|_| lines.push(record)).sum::<u64>() + lines.flush();
+                (0..3).for_each(|_| lines.write(record));
+                lines.flush();
             }
             let written = String::from_utf8(lines.writer.written).unwrap();
             let whole = written.lines().filter(|line| serde_json::from_str::<Record>(line).is_ok()).count();
+            let lost = lines.counts.dropped.load(Ordering::Relaxed);
             assert_eq!(whole as u64 + lost, 9, "{takes} bytes taken: {written}");
         }
     }

@@ -1,6 +1,7 @@
 //! What the threads share: full chunks in the order they came, and which trace each env belongs to.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use crate::status::Status;
 
 /// What an env and a trace take in the tables below, roughly.
 const ENV_BYTES: usize = 64;
-const TRACE_BYTES: usize = 160;
+const TRACE_BYTES: usize = 256;
 
 /// Chunks kept for reuse.
 const SPARE_MAX: usize = 4;
@@ -182,7 +183,7 @@ impl Store {
         self.full.push_back(chunk.clone());
     }
 
-    /// The thread that wrote to it is gone.
+    /// The thread that wrote to it is gone. What nobody would go on with soon is sealed, so that it can be evicted.
     pub(super) fn leave(&mut self, chunk: &Arc<Chunk>) {
         if chunk.len() == chunk::ENTRIES {
             self.seal(chunk);
@@ -284,6 +285,8 @@ impl Store {
             if kept > held / 2 {
                 self.trimming = true;
             }
+            tidy(&mut self.traces);
+            tidy(&mut self.envs);
         }
     }
 
@@ -606,5 +609,12 @@ impl Snapshot {
             Some(Event::Over { trace, .. } | Event::Resumed { trace, .. }) => self.traces.contains(&trace),
             None => false,
         }
+    }
+}
+
+/// A table from which as much goes as comes grows all the same, for what is gone is only marked in it.
+fn tidy<K: Eq + Hash, V>(table: &mut IdMap<K, V>) {
+    if table.len() * 3 < table.capacity() {
+        table.shrink_to(table.len() * 3 / 2);
     }
 }
