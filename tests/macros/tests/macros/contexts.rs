@@ -97,7 +97,10 @@ fn three_levels_and_three_forks_make_four_envs() {
     assert_trace!(recording, "forking > (middle > leaf, ambient_leaf, leaf)*4");
     let middle = "middle( leaf( leaf) ambient_leaf( ambient_leaf) leaf( leaf) middle)";
     let fork = format!("Fork {middle}");
-    assert_eq!(lines(&recording.records()), [format!("Root forking( {middle} forking)"), fork.clone(), fork.clone(), fork]);
+    assert_eq!(
+        lines(&recording.records()),
+        [format!("Root forking( {middle} forking)"), fork.clone(), fork.clone(), fork]
+    );
 }
 
 #[test]
@@ -151,10 +154,7 @@ fn another_context_leads_to_its_own_line_and_back() {
         mine(|| leaf(&other));
         visits(&other);
     });
-    assert_trace!(
-        recording,
-        "leaf, (visits > ambient_leaf, leaf, ambient_leaf), mine > ambient_leaf*2"
-    );
+    assert_trace!(recording, "leaf, (visits > ambient_leaf, leaf, ambient_leaf), mine > ambient_leaf*2");
     assert_eq!(recording.stats().traces.len(), 2);
 }
 

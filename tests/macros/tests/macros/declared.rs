@@ -4,7 +4,7 @@ use tracer::test::{Recording, record, record_with};
 use tracer::{Context, Note, Record, Tracer, Violation, assert_trace, branch, carry, create_env, flow, traced_node};
 use tracer_orders::{accept, orders};
 
-use crate::drive::{Bad, Way, go, lines, once_pending, panic_of, run};
+use crate::drive::{ANSWER, Bad, Way, go, lines, once_pending, panic_of, run};
 
 flow! {
     webhook {
@@ -115,7 +115,10 @@ fn a_missing_edge_is_noted_and_counted_and_the_program_goes_on() {
         run(rejects_what_is_valid());
         begins_inside();
     });
-    assert_trace!(recording, "(skips > parse, send), (rejects_what_is_valid > parse, validate, reject), begins_inside > reject");
+    assert_trace!(
+        recording,
+        "(skips > parse, send), (rejects_what_is_valid > parse, validate, reject), begins_inside > reject"
+    );
     assert_eq!(
         missing(&recording),
         ["webhook: parse -> send", "webhook: validate -> reject", "webhook: nothing -> reject"]
@@ -163,6 +166,31 @@ fn with_violation_panic_a_missing_edge_panics_where_the_node_is_entered() {
     assert_eq!(recording.output, Ok(0));
 }
 
+#[test]
+fn what_another_thread_cannot_see_it_does_not_judge() {
+    #[traced_node]
+    fn busy(ctx: &Context) {
+        // This thread is in the line, so the other one leaves it for an env beside it.
+        std::thread::scope(|threads| {
+            threads.spawn(|| second(ctx));
+        });
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                let fork = ctx.fork();
+                second(&fork);
+                second(&fork);
+            });
+        });
+    }
+    let recording = record(|| {
+        let ctx = create_env((), "job");
+        first(&ctx);
+        busy(&ctx);
+    });
+    assert_trace!(recording, "first, busy, second*3");
+    assert_eq!(missing(&recording), ["given: second -> second"]);
+}
+
 flow! {
     audit {
         open_book -> write_line -> close_book;
@@ -206,7 +234,7 @@ fn forks_begin_where_the_flow_stands_and_leave_it_there() {
     async fn forks() {
         parse(Way::Succeed).unwrap();
         // Both arms, and what comes behind them, follow `parse`.
-        tracer::join!(validate(Way::Succeed), validate(Way::Succeed));
+        assert_eq!(tracer::join!(validate(Way::Succeed), validate(Way::Succeed)), (Ok(ANSWER), Ok(ANSWER)));
         branch(validate(Way::Succeed)).await.unwrap();
         std::thread::scope(|threads| {
             threads.spawn(carry(|| run(validate(Way::Succeed)).unwrap()));
@@ -243,7 +271,7 @@ fn an_overlapping_call_begins_where_the_flow_stands() {
         parse(Way::Succeed).unwrap();
         let (mut a, mut b) = (Box::pin(validate(Way::Succeed)), Box::pin(validate(Way::Succeed)));
         std::future::poll_fn(|cx| {
-            let _ = (a.as_mut().poll(cx), b.as_mut().poll(cx));
+            assert!(a.as_mut().poll(cx).is_pending() && b.as_mut().poll(cx).is_pending());
             std::task::Poll::Ready(())
         })
         .await;

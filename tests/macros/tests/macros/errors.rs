@@ -253,5 +253,8 @@ fn a_question_mark_converts_as_without_the_attribute() {
     let recording = record(|| {
         (sync("1").is_ok(), sync("x").is_err(), sync("7").is_err(), run(later("x")).is_err(), run(later("7")).is_err())
     });
-    assert_trace!(recording, "sync, sync!(invalid digit found in string), sync!(seven), later!(invalid digit found in string), later!(seven)");
+    assert_trace!(
+        recording,
+        "sync, sync!(invalid digit found in string), sync!(seven), later!(invalid digit found in string), later!(seven)"
+    );
 }

@@ -171,16 +171,18 @@ fn the_crate_may_have_another_name() {
     assert_trace!(recording, "renamed!(1), method");
 }
 
-struct Shop;
+struct Shop(u32);
 
 #[traced_node(err = none)]
 impl Shop {
     fn sell(&self) -> Result<(), String> {
-        Err("sold out".into())
+        if self.0 > 0 { Ok(()) } else { Err("sold out".into()) }
     }
 
     #[traced_node("restock-shop")]
-    fn restock(&mut self) {}
+    fn restock(&mut self) {
+        self.0 += 1;
+    }
 
     #[traced_node(skip)]
     fn left_out(&self) {
@@ -188,11 +190,12 @@ impl Shop {
     }
 
     const fn constant(&self) -> u32 {
-        7
+        self.0
     }
 
-    async fn later(&self) {
+    async fn later(&self) -> u32 {
         once_pending().await;
+        self.0
     }
 }
 
@@ -233,11 +236,11 @@ mod shelf {
 #[test]
 fn on_an_impl_a_trait_or_a_mod_it_is_on_every_function_inside() {
     let recording = record(|| {
-        Shop.left_out();
-        Shop.restock();
-        run(Shop.later());
-        Shop.constant();
-        Shop.with_default();
+        let mut shop = Shop(0);
+        shop.left_out();
+        shop.restock();
+        assert_eq!((run(shop.later()), shop.constant()), (1, 1));
+        shop.with_default();
         shelf::free();
         shelf::Books(1).count();
     });

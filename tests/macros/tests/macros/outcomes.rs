@@ -32,9 +32,9 @@ fn by_pattern((way, _): (Way, String), mut answer: Option<u32>) -> Result<u32, B
 }
 
 #[traced_node("node")]
-fn generic<T: Copy, const N: usize>(ways: [T; N], f: impl Fn(T) -> Result<u32, Bad>) -> Result<u32, Bad>
+fn generic<T, const N: usize>(ways: [T; N], f: impl Fn(T) -> Result<u32, Bad>) -> Result<u32, Bad>
 where
-    T: Into<Way>,
+    T: Copy + Into<Way>,
 {
     f(ways[0])
 }
@@ -306,7 +306,7 @@ async fn borrowing(way: &Way, text: &mut String) -> Result<u32, Bad> {
 
 #[traced_node("node")]
 fn future(way: Way) -> impl Future<Output = Result<u32, Bad>> + Send {
-    let way = Some(way).unwrap_or(Way::Fail);
+    let way = std::convert::identity(way);
     async move { go_later(way).await }
 }
 
@@ -362,7 +362,7 @@ fn check_function(name: &str, node: &str, run: &dyn Fn(Way) -> Result<u32, Bad>)
     check(name, Way::Panic, &format!("{node}!panic"), run);
 }
 
-fn check_future<'a>(name: &str, node: &str, make: &dyn Fn(Way) -> Pin<Box<dyn Future<Output = Result<u32, Bad>> + 'a>>) {
+fn check_future<F: Future<Output = Result<u32, Bad>>>(name: &str, node: &str, make: impl Fn(Way) -> F) {
     check_function(name, node, &|way| poll(make(way), 2).expect("it is pending once"));
     let dropped = record(|| poll(make(Way::Wait), 3));
     assert_eq!(dropped.line(), format!("{node}!cancelled"), "{name}");
@@ -378,7 +378,7 @@ macro_rules! functions {
 
 macro_rules! futures {
     ($($name:literal, $node:literal: |$way:ident| $make:expr;)*) => {$(
-        check_future($name, $node, &|$way| Box::pin(async move { $make.await }));
+        check_future($name, $node, |$way| async move { $make.await });
     )*};
 }
 

@@ -159,6 +159,12 @@ fn methods_with_every_self() {
     }
 }
 
+struct Here;
+#[async_trait::async_trait(?Send)]
+impl LocalRemote for Here {
+    async fn declared(&self) {}
+}
+
 #[test]
 fn functions_of_traits() {
     let (above, below) = (tracer_shapes::traits::Above, tracer_shapes::traits::Below);
@@ -187,11 +193,6 @@ fn functions_of_traits() {
     let mut below = tracer_shapes::traits::Below;
     let recording = record(|| (run(below.declared(1, "x")).is_ok(), run(below.with_default("y".into())).is_err()));
     assert_trace!(recording, "declared, with_default!(y)");
-    struct Here;
-    #[async_trait::async_trait(?Send)]
-    impl LocalRemote for Here {
-        async fn declared(&self) {}
-    }
     let recording = record(|| run(Here.with_default(1, (2, 3))));
     assert_trace!(recording, "with_default");
     assert_eq!(recording.output, 5);

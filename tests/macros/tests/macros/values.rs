@@ -108,7 +108,7 @@ fn patterns_give_what_they_bind() {
         Pair { first, second: ref all }: Pair,
         [head, ..]: [u8; 3],
         _: Opaque,
-        &c: &u32,
+        &(c, _): &(u32, [u8; 16]),
         d @ 0..: u32,
     ) -> u32 {
         b = if a == 0 { b } else { &0 };
@@ -116,7 +116,7 @@ fn patterns_give_what_they_bind() {
     }
     let pair = Pair { first: 3, second: vec!["x".into()] };
     assert_eq!(
-        values(|| patterns((1, &2), pair, [4, 5, 6], Opaque, &7, 8))[0],
+        values(|| patterns((1, &2), pair, [4, 5, 6], Opaque, &(7, [0; 16]), 8))[0],
         json!({"a": 1, "b": 2, "first": 3, "all": ["x"], "head": 4, "c": 7, "d": 8})
     );
 }
@@ -142,19 +142,20 @@ fn a_list_takes_some_and_the_result() {
     assert_eq!(values(plain)[1], json!({"ret": 5}));
 }
 
+impl Order {
+    #[traced_node(record(self, by, ret))]
+    fn total(&self, by: u32) -> u32 {
+        self.id * by
+    }
+
+    #[traced_node(record)]
+    fn unlisted(self, by: u32) -> u32 {
+        self.id * by
+    }
+}
+
 #[test]
 fn a_method_records_its_self_where_it_is_listed() {
-    impl Order {
-        #[traced_node(record(self, by, ret))]
-        fn total(&self, by: u32) -> u32 {
-            self.id * by
-        }
-
-        #[traced_node(record)]
-        fn unlisted(self, by: u32) -> u32 {
-            self.id * by
-        }
-    }
     let all = values(|| (order().total(2), order().unlisted(3)));
     assert_eq!(all[..2], [json!({"self": order(), "by": 2}), json!({"ret": 14})]);
     assert_eq!(all[2..], [json!({"by": 3}), Value::Null]);
@@ -176,10 +177,6 @@ fn redact_replaces_a_value_or_a_part_of_it() {
         let _ = pin;
         Ok(order)
     }
-    #[traced_node(record, redact(pair.1))]
-    fn tuple(pair: (u32, u32)) {
-        let _ = pair;
-    }
     let all = values(|| pay(order(), "1234"));
     assert_eq!(
         all,
@@ -188,7 +185,28 @@ fn redact_replaces_a_value_or_a_part_of_it() {
             json!({"ret": {"id": 7, "card": {"$redacted": true}}}),
         ]
     );
-    assert_eq!(values(|| tuple((1, 2)))[0], json!({"pair": [1, {"$redacted": true}]}));
+}
+
+#[test]
+fn redact_names_elements_by_their_number_and_passes_through_lists() {
+    #[derive(Serialize)]
+    struct Number(u32);
+
+    #[traced_node(record, redact(pair.1, nested.0.1, list.0.card, all.card, number.0))]
+    fn elements(pair: (u32, u32), nested: ((u32, u32), u32), list: &[Order], all: &[Order], number: Number) {
+        let _ = (pair, nested, list, all, number.0);
+    }
+    let gone = json!({"$redacted": true});
+    assert_eq!(
+        values(|| elements((1, 2), ((3, 4), 5), &[order(), order()], &[order(), order()], Number(6)))[0],
+        json!({
+            "pair": [1, gone],
+            "nested": [[3, gone], 5],
+            "list": [{"id": 7, "card": gone}, order()],
+            "all": [{"id": 7, "card": gone}, {"id": 7, "card": gone}],
+            "number": gone,
+        })
+    );
 }
 
 #[test]
@@ -203,7 +221,7 @@ fn secrets_are_redacted_without_being_named() {
 #[test]
 fn arguments_that_are_conditional_are_recorded_under_their_condition() {
     #[traced_node(record)]
-    fn conditional(#[cfg(any())] absent: Absent, #[cfg(all())] present: u32) {
+    fn conditional(#[cfg(not(test))] absent: Absent, #[cfg(test)] present: u32) {
         let _ = present;
     }
     assert_eq!(values(|| conditional(3))[0], json!({"present": 3}));
