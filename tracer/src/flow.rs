@@ -29,9 +29,18 @@ pub struct FlowNode {
     pub index: u16,
 }
 
+/// Where the declared flows stand in an env.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Standing {
+    flows: Vec<Pred>,
+    /// The env was left by a thread that could not see how its flows stood: of a flow that is not among these, the
+    /// first node is not judged.
+    unseen: bool,
+}
+
 /// Where one flow stands in an env.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pred {
+struct Pred {
     flow: &'static FlowTable,
     index: u16,
     after_error: bool,
@@ -51,31 +60,33 @@ pub(crate) struct Missing {
     pub(crate) from: Option<u16>,
 }
 
-/// Takes the enter of `node`.
-pub(crate) fn enter(flows: &mut Vec<Pred>, node: FlowNode) -> Option<Missing> {
-    let flow = node.flow;
-    let here = Pred { flow, index: node.index, after_error: false };
-    let before = flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, flow));
-    let (from, allowed) = match &before {
-        None => (None, flow.has(flow.entry, 0, node.index)),
-        Some(pred) => {
-            let matrix = if pred.after_error { flow.after_error } else { flow.then };
-            (Some(pred.index), flow.has(matrix, pred.index, node.index))
-        }
-    };
-    match before {
-        Some(pred) => *pred = here,
-        None => flows.push(here),
+impl Standing {
+    /// That of an env which another thread is in.
+    pub(crate) const fn unseen() -> Self {
+        Self { flows: Vec::new(), unseen: true }
     }
-    (!allowed).then_some(Missing { from })
-}
 
-/// Takes the exit or error of `node`.
-pub(crate) fn end(flows: &mut Vec<Pred>, node: FlowNode, after_error: bool) {
-    let here = Pred { flow: node.flow, index: node.index, after_error };
-    match flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, node.flow)) {
-        Some(pred) => *pred = here,
-        None => flows.push(here),
+    /// Takes the enter of `node`.
+    pub(crate) fn enter(&mut self, node: FlowNode) -> Option<Missing> {
+        let flow = node.flow;
+        let (from, allowed) = match self.flows.iter().find(|pred| std::ptr::eq(pred.flow, flow)) {
+            None => (None, self.unseen || flow.has(flow.entry, 0, node.index)),
+            Some(pred) => {
+                let matrix = if pred.after_error { flow.after_error } else { flow.then };
+                (Some(pred.index), flow.has(matrix, pred.index, node.index))
+            }
+        };
+        self.end(node, false);
+        (!allowed).then_some(Missing { from })
+    }
+
+    /// Takes the exit or error of `node`.
+    pub(crate) fn end(&mut self, node: FlowNode, after_error: bool) {
+        let here = Pred { flow: node.flow, index: node.index, after_error };
+        match self.flows.iter_mut().find(|pred| std::ptr::eq(pred.flow, node.flow)) {
+            Some(pred) => *pred = here,
+            None => self.flows.push(here),
+        }
     }
 }
 

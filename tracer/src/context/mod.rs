@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::guard::{GuardError, GuardErrorKind};
 use crate::id::{EnvId, TraceId};
 use crate::lines::scope::{self, Position, Scope};
-use crate::lines::{Ancestry, Departure, Fork, Opened, Pinned, Source, ThreadLane, Trace};
+use crate::lines::{Ancestry, Departure, Opened, Pinned, Source, ThreadLane, Trace};
 use crate::node::check_name;
 use crate::record::Cause;
 use crate::recorder::{Detail, Entry, EnvEvent};
@@ -63,19 +63,12 @@ impl Context {
         crate::lines::panics::watch();
         let payload = Captured::one(&payload, MANUAL_LIMITS);
         let trace = Arc::new(Trace::new(tracer.clone(), Source::Text(bounded(source).into())));
-        Self::open(trace, Cause::Root, None, None, None, 0, payload)
+        Self::open(trace.clone(), Departure::root(trace), None, payload)
     }
 
     /// Records an env and gives its beginning.
-    fn open(
-        trace: Arc<Trace>,
-        cause: Cause,
-        parent: Option<(EnvId, u64)>,
-        fork: Option<Fork>,
-        above: Option<Arc<Ancestry>>,
-        after: u64,
-        payload: Option<Captured>,
-    ) -> Self {
+    fn open(trace: Arc<Trace>, from: Departure, above: Option<Arc<Ancestry>>, payload: Option<Captured>) -> Self {
+        let Departure { cause, env: parent, seq: after, flows, fork, .. } = from;
         let (id, ordinal) = trace.next_env();
         trace.hold();
         // A fork of a trace that was cleared is as unknown as the context that it leaves.
@@ -90,7 +83,7 @@ impl Context {
         };
         let seq = if known { emit(&trace, record) } else { None };
         let ancestry = if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
-        let env = Opened { id, ordinal, seq: seq.unwrap_or(after), fork, ancestry };
+        let env = Opened { id, ordinal, seq: seq.unwrap_or(after), fork, flows, ancestry };
         if known {
             trace.tracer.registry().open(&trace, env.clone());
         }
@@ -177,7 +170,7 @@ impl Context {
     /// A fork for manual steps beside an env that traced functions use.
     fn beside(self) -> Self {
         let at = self.leave();
-        Self::open(self.trace.clone(), Cause::Fork, at.env, at.fork, self.env.ancestry.clone(), at.seq, None)
+        Self::open(self.trace.clone(), at, self.env.ancestry.clone(), None)
     }
 
     /// Leaves for a fork: from where the traced functions on this line stand, else from this position.
@@ -194,6 +187,7 @@ impl Context {
             env: Some((self.env.id, self.step)),
             seq: self.env.seq,
             fork: Some(self.trace.tracer.registry().fork(self.trace_id(), &self.env)),
+            flows: self.env.flows.clone(),
             ancestry: self.env.ancestry.clone(),
             cause: Cause::Fork,
             ..Departure::root(self.trace.clone())
@@ -230,6 +224,7 @@ impl Context {
                     env: Some((self.env.id, self.step)),
                     seq: self.env.seq,
                     fork: Some(self.trace.tracer.registry().fork(self.trace_id(), &self.env)),
+                    flows: self.env.flows.clone(),
                     ancestry: self.env.ancestry.clone(),
                     cause: Cause::Fork,
                     ..Departure::root(self.trace.clone())
@@ -244,7 +239,7 @@ impl Context {
     #[must_use]
     pub fn fork(&self) -> Self {
         let at = self.leave();
-        Self::open(self.trace.clone(), Cause::Fork, at.env, at.fork, self.env.ancestry.clone(), at.seq, None)
+        Self::open(self.trace.clone(), at, self.env.ancestry.clone(), None)
     }
 
     /// The position as a text, to go on from elsewhere: [`Context::resume`].

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use super::key::Calls;
 use super::line::{Base, Departure, End, Line, Opened};
 use super::trace::Trace;
+use crate::flow::Standing;
 use crate::id::{EnvId, FrameId};
 use crate::record::Cause;
 
@@ -106,7 +107,8 @@ impl Cell {
         let trace = self.trace()?;
         let env = EnvId::new(self.env.load(Ordering::Relaxed))?;
         let seq = self.seq.load(Ordering::Relaxed);
-        Some(Departure { env: Some((env, self.steps.load(Ordering::Relaxed))), seq, cause, ..Departure::root(trace) })
+        let env = Some((env, self.steps.load(Ordering::Relaxed)));
+        Some(Departure { env, seq, cause, flows: Standing::unseen(), ..Departure::root(trace) })
     }
 
     pub(crate) fn next_fork(&self) -> u32 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::key::{self, Calls};
 use super::trace::{ThreadLane, Trace};
-use crate::flow::{self, Pred};
+use crate::flow::{FlowNode, Missing, Standing};
 use crate::id::{EnvId, FrameId};
 use crate::record::{Cause, ErrorKind};
 use crate::recorder::{Detail, Entry, NoteEvent, NoteKind, Tail};
@@ -34,7 +34,7 @@ pub(crate) struct Line {
     /// Contexts, pending calls and branches that may still come back to it.
     pins: u32,
     /// Where each declared flow stands.
-    flows: Vec<Pred>,
+    flows: Standing,
     ancestry: Option<Arc<Ancestry>>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) struct Departure {
     pub(crate) cause: Cause,
     pub(crate) env: Option<(EnvId, u64)>,
     pub(crate) seq: u64,
-    pub(crate) flows: Vec<Pred>,
+    pub(crate) flows: Standing,
     /// For a fork: the frame it leaves, the key of the fork and its number.
     pub(crate) fork: Option<Fork>,
     pub(crate) ancestry: Option<Arc<Ancestry>>,
@@ -136,7 +136,7 @@ impl Departure {
             cause: Cause::Root,
             env: None,
             seq: 0,
-            flows: Vec::new(),
+            flows: Standing::default(),
             fork: None,
             ancestry: None,
         }
@@ -150,6 +150,7 @@ pub(crate) struct Opened {
     pub(crate) ordinal: u32,
     pub(crate) seq: u64,
     pub(crate) fork: Option<Fork>,
+    pub(crate) flows: Standing,
     pub(crate) ancestry: Option<Arc<Ancestry>>,
 }
 
@@ -214,7 +215,7 @@ impl Line {
         self.seq = env.seq;
         self.dead = false;
         self.open_nodes = 0;
-        self.flows.clear();
+        self.flows = env.flows;
         self.base = Base::of(env.fork);
         self.ancestry = env.ancestry;
         self.ordinal = env.ordinal;
@@ -427,9 +428,9 @@ impl Line {
     }
 
     #[cold]
-    fn check_flow(&mut self, node: crate::flow::FlowNode, site: &'static Site, out: &mut ThreadLane) {
-        let missing = flow::enter(&mut self.flows, node);
-        if let (Some(flow::Missing { from }), Some(env)) = (missing, self.env) {
+    fn check_flow(&mut self, node: FlowNode, site: &'static Site, out: &mut ThreadLane) {
+        let missing = self.flows.enter(node);
+        if let (Some(Missing { from }), Some(env)) = (missing, self.env) {
             let kind = NoteKind::FlowViolation { from };
             let step = self.steps - 1;
             self.seq = out.note(NoteEvent { ticks: 0, seq: self.seq, env, step, site: site.id().site, kind });
@@ -453,7 +454,7 @@ impl Line {
         self.steps += 1;
         self.remove(place);
         if let Some(node) = site.flow {
-            flow::end(&mut self.flows, node, end.error.is_some());
+            self.flows.end(node, end.error.is_some());
         }
         self.emit(frame, call, number, call.tail.end(end.error), end.detail, out);
         self.dead = end.error.is_some();

@@ -320,8 +320,13 @@ impl Compound<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
         let Some(open) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
+        let index = open.count as usize;
         self.writer.count(open);
-        value.serialize(Serializer::new(self.writer, self.path, self.depth))
+        if let Some(path) = self.path.into_element(index) {
+            return value.serialize(Serializer::new(self.writer, path, self.depth));
+        }
+        self.writer.redacted();
+        Ok(())
     }
 
     fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Written {
@@ -461,7 +466,11 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
-        self.unwrapped(value)
+        if let Some(path) = self.path.into_element(0) {
+            return Self { path, ..self }.unwrapped(value);
+        }
+        self.writer.redacted();
+        Ok(())
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(

@@ -69,6 +69,17 @@ impl Path {
         }
         Some(Self { live, depth: self.depth + 1, ..self })
     }
+
+    /// Steps into an element of an array or tuple; `None` if its value is to be replaced. A path that names no element
+    /// goes on in each of them.
+    pub(super) fn into_element(self, index: usize) -> Option<Self> {
+        let names = |path: &str| path.split('.').nth(self.depth).is_some_and(|name| name.parse() == Ok(index));
+        let is_named = self.paths.iter().enumerate().any(|(nth, path)| {
+            let live = nth >= 64 || self.live & (1 << nth) != 0;
+            live && names(path)
+        });
+        if is_named { self.into_field(&index.to_string()) } else { Some(self) }
+    }
 }
 
 #[cfg(test)]
