@@ -15,12 +15,16 @@ pub(crate) struct Registry {
     traces: HashMap<TraceId, Known>,
     /// How many traces to reach before the next look for those that can go.
     sweep_at: usize,
+    /// Traces so far.
+    count: u64,
 }
 
 #[derive(Debug)]
 struct Known {
     trace: Arc<Trace>,
     envs: HashMap<EnvId, Env>,
+    /// Which trace it is, from 1.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -42,10 +46,16 @@ pub(crate) enum Use {
 /// Fewer traces than this are not worth a sweep.
 const SWEEP_MIN: usize = 1024;
 
+/// More traces than this are only kept while a context of them is left. They are not in the recorder's bound.
+const IDLE_MAX: usize = 16 * 1024;
+
 impl Registry {
     pub(super) fn open(&mut self, trace: &Arc<Trace>, opened: Opened) {
         self.sweep();
-        let known = self.traces.entry(trace.id).or_insert_with(|| Known { trace: trace.clone(), envs: HashMap::new() });
+        let known = self.traces.entry(trace.id).or_insert_with(|| {
+            self.count += 1;
+            Known { trace: trace.clone(), envs: HashMap::new(), number: self.count }
+        });
         let env = Env { state: StrictEnv::default(), used: Use::Nobody, forks: 0, opened };
         known.envs.insert(env.opened.id, env);
     }
@@ -61,6 +71,15 @@ impl Registry {
             return;
         }
         self.traces.retain(|id, known| known.trace.is_held() || known.trace.tracer.holds(*id));
+        // A recorder that cannot read back says that it has them all.
+        let excess = self.traces.len().saturating_sub(IDLE_MAX);
+        if excess > 0 {
+            let idle = self.traces.values().filter(|known| !known.trace.is_held());
+            let mut idle: Vec<u64> = idle.map(|known| known.number).collect();
+            idle.sort_unstable();
+            let kept = idle.get(excess).copied().unwrap_or(u64::MAX);
+            self.traces.retain(|_, known| known.trace.is_held() || known.number >= kept);
+        }
         self.sweep_at = self.traces.len() * 2;
     }
 

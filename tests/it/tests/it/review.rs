@@ -191,3 +191,16 @@ fn a_source_is_bounded() {
     let ctx = tracer.create_env((), &"é".repeat(10_000_000));
     assert_eq!(ctx.source(), "é".repeat(128));
 }
+
+/// A recorder that cannot read back says that it has every trace; what tokens need was then kept for ever.
+#[test]
+fn traces_without_contexts_are_forgotten_some_time() {
+    let tracer = Tracer::builder().recorder(JsonLines::to_writer(io::sink()).unwrap()).build();
+    let held = tracer.create_env((), "test");
+    let token = tracer.create_env((), "test").token();
+    for _ in 0..40_000 {
+        drop(tracer.create_env((), "test"));
+    }
+    assert_eq!(tracer.resume(token).unwrap_err().code(), "UNKNOWN_TRACE");
+    assert!(held.step("parse", Status::Enter, ()).is_ok());
+}
