@@ -87,8 +87,8 @@ impl Registry {
             let idle = self.traces.values().filter(|known| !known.trace.is_held());
             let mut idle: Vec<u64> = idle.map(|known| known.number).collect();
             idle.sort_unstable();
-            let oldest = idle.get(excess - 1).copied().unwrap_or(0);
-            self.traces.retain(|_, known| known.trace.is_held() || known.number > oldest);
+            let kept = idle.get(excess).copied().unwrap_or(u64::MAX);
+            self.traces.retain(|_, known| known.trace.is_held() || known.number >= kept);
         }
         self.sweep_at = self.traces.len() * 2;
     }

@@ -35,4 +35,10 @@ fn keep(info: &PanicHookInfo<'_>) {
             scope.end_all();
         }
     });
+    if cfg!(panic = "abort") {
+        // Outside of the scope: a recorder of the user's is called.
+        for tracer in scope::with(|scope| scope.tracers()).unwrap_or_default() {
+            tracer.flush();
+        }
+    }
 }

@@ -162,6 +162,11 @@ impl Scope {
         }
     }
 
+    /// The tracers that this thread has recorded into.
+    pub(crate) fn tracers(&self) -> Vec<Tracer> {
+        self.lanes.iter().map(|lane| lane.tracer.clone()).collect()
+    }
+
     /// Runs `work` with this thread's way into `tracer`.
     pub(crate) fn output<R>(&mut self, tracer: &Tracer, work: impl FnOnce(&mut ThreadLane) -> R) -> R {
         let place = lane_of(&mut self.lanes, tracer);

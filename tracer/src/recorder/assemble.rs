@@ -21,6 +21,10 @@ const KEY_LEN_MAX: usize = 200;
 /// many have ended in between, the key of such a call begins with a hash.
 const ENDED_MAX: usize = 4096;
 
+/// Envs of a trace, the newest, in which the forks that lead to a call are looked for. What is not found there has a key
+/// that begins with a hash.
+const ELSEWHERE_MAX: usize = 256;
+
 /// Knows of each running trace what the entries to come refer to.
 #[derive(Default)]
 pub(crate) struct Assembler {
@@ -184,7 +188,7 @@ impl Assembler {
             let fork = forks.iter().fold(parent, |key, number| key::call(key, key::FORK, *number));
             key::call(fork, node, event.occurrence) == event.key
         };
-        let elsewhere = self.traces.get(&trace)?.envs.iter().rev().copied();
+        let elsewhere = self.traces.get(&trace)?.envs.iter().rev().take(ELSEWHERE_MAX).copied();
         let forks = std::iter::once(event.env).chain(elsewhere).find_map(|env| self.forks_above(env).find(fits))?;
         Some(forks.iter().map(ToString::to_string).map(|number| ["fork#", &number, "/"].concat()).collect())
     }
