@@ -137,13 +137,13 @@ pub struct ErrorRecord {
     /// In which of the ways.
     pub kind: ErrorKind,
     /// The name of the error's type.
-    #[serde(rename = "type", default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "type", default)]
     pub type_name: String,
     /// Its text, where it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub message: Option<String>,
     /// The texts of its sources, nearest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub chain: Vec<String>,
 }
 

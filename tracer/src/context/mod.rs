@@ -276,7 +276,7 @@ impl Context {
         if !tracer.holds(trace_id) {
             return Err(refuse(GuardErrorKind::UnknownTrace { trace: trace_id }));
         }
-        let (trace, env) = tracer.registry().resume(trace_id, env_id, step).map_err(refuse)?;
+        let (trace, env) = tracer.registry().resume(tracer, trace_id, env_id, step).map_err(refuse)?;
         emit(&trace, |out| out.resumed(trace_id, env_id, env.seq));
         trace.hold();
         Ok(Self { trace, env, step, line: Mutex::default(), loose: false })

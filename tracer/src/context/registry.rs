@@ -1,13 +1,15 @@
 //! What a tracer knows of the envs of the manual API: the state that guards check a step against.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Weak};
 
 use crate::guard::GuardErrorKind;
 use crate::id::{EnvId, TraceId};
 use crate::lines::{Fork, Opened, Trace};
 use crate::status::Status;
 use crate::strict::StrictEnv;
+use crate::tracer::Tracer;
 
 /// Envs by trace. One lock around it; nothing of the user's runs inside.
 #[derive(Debug, Default)]
@@ -21,7 +23,10 @@ pub(crate) struct Registry {
 
 #[derive(Debug)]
 struct Known {
-    trace: Arc<Trace>,
+    /// Not the trace itself: it knows its tracer, and so would keep that for ever.
+    trace: Weak<Trace>,
+    source: Arc<str>,
+    env_count: Arc<AtomicU32>,
     envs: HashMap<EnvId, Env>,
     /// Which trace it is, from 1.
     number: u64,
@@ -59,12 +64,24 @@ const SWEEP_MIN: usize = 1024;
 /// More traces than this are only kept while a context of them is left. They are not in the recorder's bound.
 const IDLE_MAX: usize = 16 * 1024;
 
+impl Known {
+    fn is_held(&self) -> bool {
+        self.trace.upgrade().is_some_and(|trace| trace.is_held())
+    }
+}
+
 impl Registry {
     pub(super) fn open(&mut self, trace: &Arc<Trace>, opened: Opened) {
-        self.sweep();
+        self.sweep(&trace.tracer);
         let known = self.traces.entry(trace.id).or_insert_with(|| {
             self.count += 1;
-            Known { trace: trace.clone(), envs: HashMap::new(), number: self.count }
+            Known {
+                trace: Arc::downgrade(trace),
+                source: trace.source_text(),
+                env_count: trace.envs(),
+                envs: HashMap::new(),
+                number: self.count,
+            }
         });
         let env = Env { state: StrictEnv::default(), used: Use::Nobody, forks: 0, opened };
         known.envs.insert(env.opened.id, env);
@@ -76,19 +93,19 @@ impl Registry {
 
     /// Forgets traces that the recorder has evicted, unless a context is left. Each sweep is paid for by as many
     /// new traces as it leaves behind.
-    fn sweep(&mut self) {
+    fn sweep(&mut self, tracer: &Tracer) {
         if self.traces.len() < self.sweep_at.max(SWEEP_MIN) {
             return;
         }
-        self.traces.retain(|id, known| known.trace.is_held() || known.trace.tracer.holds(*id));
+        self.traces.retain(|id, known| known.is_held() || tracer.holds(*id));
         // A recorder that cannot read back says that it has them all.
         let excess = self.traces.len().saturating_sub(IDLE_MAX);
         if excess > 0 {
-            let idle = self.traces.values().filter(|known| !known.trace.is_held());
+            let idle = self.traces.values().filter(|known| !known.is_held());
             let mut idle: Vec<u64> = idle.map(|known| known.number).collect();
             idle.sort_unstable();
             let kept = idle.get(excess).copied().unwrap_or(u64::MAX);
-            self.traces.retain(|_, known| known.trace.is_held() || known.number >= kept);
+            self.traces.retain(|_, known| known.is_held() || known.number >= kept);
         }
         self.sweep_at = self.traces.len() * 2;
     }
@@ -150,15 +167,22 @@ impl Registry {
 
     pub(super) fn resume(
         &mut self,
+        tracer: &Tracer,
         trace: TraceId,
         env_id: EnvId,
         step: u64,
     ) -> Result<(Arc<Trace>, Opened), GuardErrorKind> {
         self.check_env(trace, env_id)?;
-        let Some(known) = self.traces.get(&trace) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
+        let Some(known) = self.traces.get_mut(&trace) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
         let Some(env) = known.envs.get(&env_id) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
         env.state.check_position(step)?;
-        Ok((known.trace.clone(), env.opened.clone()))
+        let resumed = known.trace.upgrade().unwrap_or_else(|| {
+            let again = Trace::again(trace, tracer.clone(), known.source.clone(), known.env_count.clone());
+            let again = Arc::new(again);
+            known.trace = Arc::downgrade(&again);
+            again
+        });
+        Ok((resumed, env.opened.clone()))
     }
 
     pub(crate) fn clear(&mut self) {

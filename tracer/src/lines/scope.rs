@@ -269,7 +269,8 @@ impl Scope {
             let (id, stepped) = (trace.id, trace.is_stepped());
             self.output(&trace.tracer, |out| out.over(id, stepped, after));
         }
-        if Arc::strong_count(&trace) == 1 && self.free_traces.len() < FREE_MAX {
+        let alone = Arc::strong_count(&trace) == 1 && Arc::weak_count(&trace) == 0;
+        if alone && self.free_traces.len() < FREE_MAX {
             self.free_traces.push(trace);
         }
     }

@@ -17,8 +17,8 @@ pub(crate) struct Trace {
     pub(crate) id: TraceId,
     pub(crate) tracer: Tracer,
     pub(crate) source: Source,
-    /// Envs so far.
-    envs: AtomicU32,
+    /// Envs so far. Shared with whoever may make the trace anew.
+    envs: Arc<AtomicU32>,
     /// Lines, contexts and branches from which a step may still come.
     holds: AtomicU32,
     /// A step was taken, or a traced function was entered.
@@ -38,17 +38,28 @@ impl Trace {
             id: TraceId::random(tracer.random()),
             tracer,
             source,
-            envs: AtomicU32::new(0),
+            envs: Arc::default(),
             holds: AtomicU32::new(0),
             stepped: AtomicBool::new(false),
         }
+    }
+
+    /// The trace again, after nobody was left who held it.
+    pub(crate) fn again(id: TraceId, tracer: Tracer, source: Arc<str>, envs: Arc<AtomicU32>) -> Self {
+        let stepped = AtomicBool::new(true);
+        Self { id, tracer, source: Source::Text(source), envs, holds: AtomicU32::new(0), stepped }
+    }
+
+    /// The count of its envs, to make it anew with.
+    pub(crate) fn envs(&self) -> Arc<AtomicU32> {
+        self.envs.clone()
     }
 
     /// Makes it a new trace of the same tracer.
     pub(crate) fn renew(&mut self, source: Source) {
         self.id = TraceId::random(self.tracer.random());
         self.source = source;
-        *self.envs.get_mut() = 0;
+        self.envs.store(0, Ordering::Relaxed);
         *self.holds.get_mut() = 0;
         *self.stepped.get_mut() = false;
     }

@@ -179,16 +179,15 @@ impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Traced<F, J> {
             }
         }
         let State::Running { at, panicking } = *this.state else {
-            return this.future.as_pin_mut().expect("a future is not polled after it is ready").poll(cx);
+            return this.future.as_pin_mut().expect("it is dropped with this future only").poll(cx);
         };
         let within = Some(Within::enter(at));
-        let mut poll = Polled { at, panicking, within, future: this.future, state: this.state, done: false };
-        let future = poll.future.as_mut().as_pin_mut().expect("a future is not polled after it is ready");
+        let mut poll = Polled { at, panicking, within, state: this.state, done: false };
+        let future = this.future.as_pin_mut().expect("it is dropped with this future only");
         let Poll::Ready(output) = future.poll(cx) else {
             poll.done = true;
             return Poll::Pending;
         };
-        poll.future.set(None);
         let outcome = this.judge.take().map_or_else(Outcome::ok, |judge| judge(&output));
         poll.finish(End::of(outcome));
         Poll::Ready(output)
@@ -196,17 +195,16 @@ impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Traced<F, J> {
 }
 
 /// One poll: whatever unwinds out of it ends the frame as a panic.
-struct Polled<'a, F> {
+struct Polled<'a> {
     at: Position,
     panicking: bool,
     within: Option<Within>,
-    future: Pin<&'a mut Option<F>>,
     state: &'a mut State,
     /// The frame stays open, or has ended.
     done: bool,
 }
 
-impl<F> Polled<'_, F> {
+impl Polled<'_> {
     #[inline]
     fn finish(&mut self, end: End) {
         self.done = true;
@@ -215,12 +213,10 @@ impl<F> Polled<'_, F> {
     }
 }
 
-impl<F> Drop for Polled<'_, F> {
+impl Drop for Polled<'_> {
     #[inline]
     fn drop(&mut self) {
         if !self.done {
-            // The frames inside end first.
-            self.future.set(None);
             self.finish(End::dropped(self.at, self.panicking, Some(ErrorKind::Cancelled)));
         }
         self.within.take();

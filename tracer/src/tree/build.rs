@@ -23,6 +23,9 @@ struct Building {
     forked_in: HashMap<EnvId, usize>,
 }
 
+/// Deeper calls are only counted: whatever reads or draws a tree goes down into it.
+const DEPTH_MAX: usize = 256;
+
 /// A span and where it belongs.
 struct Place {
     span: Span,
@@ -30,6 +33,8 @@ struct Place {
     line: Option<CallLine>,
     /// Its own number.
     seq: u64,
+    /// From 1.
+    depth: usize,
     children: Vec<Child>,
 }
 
@@ -120,6 +125,7 @@ impl Building {
             parent,
             line: self.lines.get(&step.env_id).copied(),
             seq: step.seq,
+            depth: parent.map_or(1, |parent| self.spans[parent].depth + 1),
             children: Vec::new(),
         });
         self.spans.len() - 1
@@ -129,9 +135,13 @@ impl Building {
     fn finish(self) -> Vec<Span> {
         let mut places = self.spans;
         let mut roots = Vec::new();
-        while let Some(Place { mut span, parent, line, seq, children }) = places.pop() {
+        while let Some(Place { mut span, parent, line, seq, depth, children }) = places.pop() {
             span.children = in_order(children);
-            let parent = parent.and_then(|parent| places.get_mut(parent));
+            let mut parent = parent.and_then(|parent| places.get_mut(parent));
+            if let (Some(parent), true) = (&mut parent, depth > DEPTH_MAX) {
+                parent.span.omitted += 1 + span.omitted;
+                continue;
+            }
             // What begins a line of calls stands where the line was made, not where it happened to run first: so the
             // tree does not depend on who is scheduled when.
             let left_at = line.filter(|_| parent.as_ref().is_none_or(|parent| parent.line != line));
@@ -159,6 +169,7 @@ impl Span {
             arguments,
             result: Value::Null,
             children: Vec::new(),
+            omitted: 0,
         }
     }
 
@@ -178,5 +189,28 @@ impl Span {
     fn end(&mut self, ts: u64, outcome: SpanOutcome) {
         self.duration_ns = Some(ts.saturating_sub(self.start_ns));
         self.outcome = outcome;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use crate::{Status, create_env, test};
+
+    #[test]
+    fn deep_recursion_is_drawn_as_far_as_one_would_look() {
+        let recording = test::record(|| {
+            let mut ctx = create_env((), "deep");
+            for level in 0..5_000 {
+                ctx = ctx.step(&format!("n{level}"), Status::Enter, ()).unwrap();
+            }
+        });
+        let tree = recording.trees().remove(0);
+        assert_eq!(tree.spans[0].walk().len(), super::DEPTH_MAX);
+        let mut drawn = String::new();
+        write!(drawn, "{tree}").unwrap();
+        assert!(drawn.ends_with("… and 4744 calls below\n"), "{drawn}");
+        assert!(tree.to_line().ends_with("n255? > .."));
     }
 }

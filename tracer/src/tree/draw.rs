@@ -78,6 +78,9 @@ fn draw(f: &mut fmt::Formatter<'_>, span: &Span, branch: &str, indent: &str) -> 
         let (fork, below) = if nth + 1 == span.children.len() { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         draw(f, child, &format!("{indent}{fork}"), &format!("{indent}{below}"))?;
     }
+    if span.omitted > 0 {
+        writeln!(f, "{indent}… and {} calls below", span.omitted)?;
+    }
     Ok(())
 }
 
@@ -225,6 +228,9 @@ fn span_line(span: &Span) -> String {
     }
     if !span.children.is_empty() {
         let _infallible = write!(text, " > {}", line(&span.children));
+    }
+    if span.omitted > 0 {
+        text.push_str(" > ..");
     }
     text
 }

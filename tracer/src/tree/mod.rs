@@ -57,6 +57,8 @@ pub struct Span {
     pub result: Value,
     /// The calls it made.
     pub children: Vec<Span>,
+    /// Calls below it that are left out: trees end at 256 levels.
+    pub omitted: usize,
 }
 
 /// How a span ended.

@@ -268,7 +268,8 @@ impl Store {
     fn make_room(&mut self) {
         // Entries kept since the last chunk that gave room.
         let mut kept = 0;
-        while self.bytes() > self.bytes_max {
+        let mut goal = self.bytes_max;
+        while self.bytes() > goal {
             let Some(chunk) = self.full.pop_front() else { break };
             let held = (self.full.len() + 1) * chunk::ENTRIES;
             let running = match self.trimming {
@@ -276,6 +277,10 @@ impl Store {
                 true => Running::Trim,
                 false => Running::Keep,
             };
+            if let Running::Drop = running {
+                // Finding out that nothing else helps took a look at everything: not again for each chunk.
+                goal = self.bytes_max / 4 * 3;
+            }
             let evicted = self.evict(chunk, running);
             self.evicted += evicted.finished + evicted.trimmed;
             if evicted.finished > evicted.trimmed + evicted.kept {
