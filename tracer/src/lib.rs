@@ -79,6 +79,7 @@ mod stats;
 mod status;
 mod strict;
 mod switch;
+mod sync;
 pub mod test;
 mod tracer;
 pub mod tree;

@@ -3,8 +3,7 @@
 //! A thread that runs in a line keeps it locked all that time, so nobody may wait for it. Who comes meanwhile takes
 //! an env of its own (the calls) or leaves mail (the ends): the holder reads its mail when it lets go.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use super::key::Calls;
 use super::line::{Base, Departure, End, Line, Opened};
@@ -12,6 +11,8 @@ use super::trace::Trace;
 use crate::flow::Standing;
 use crate::id::{EnvId, FrameId};
 use crate::record::Cause;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{Mutex, MutexGuard};
 
 /// A line of calls and its lock. Never freed: used again for another line.
 #[derive(Debug, Default)]

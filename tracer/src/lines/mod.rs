@@ -6,6 +6,8 @@ mod frame;
 mod join;
 pub(crate) mod key;
 mod line;
+#[cfg(all(test, loom))]
+mod loom;
 pub(crate) mod panics;
 pub(crate) mod scope;
 mod trace;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cell::{self, Cell, Mail};
 use super::line::{Call, Departure, End, Entered, Line, Opened};
@@ -11,6 +11,7 @@ use crate::id::FrameId;
 use crate::record::Cause;
 use crate::recorder::{Detail, Tail};
 use crate::site::{Site, Start};
+use crate::sync::MutexGuard;
 use crate::tracer::Tracer;
 
 /// A place in a line: after its beginning, or in one of its frames.
@@ -93,7 +94,7 @@ pub(crate) fn with<R>(work: impl FnOnce(&mut Scope) -> R) -> Option<R> {
 }
 
 impl Scope {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             held: Vec::new(),
             here: None,

@@ -1,13 +1,14 @@
 //! 256 entries that one thread writes while others may read what is complete.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::recorder::{Detail, Entry};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Entries in a chunk.
-pub(super) const ENTRIES: usize = 256;
+pub(super) const ENTRIES: usize = if cfg!(all(test, loom)) { 4 } else { 256 };
 /// What a chunk takes.
 pub(super) const BYTES: usize = ENTRIES * 64;
 
@@ -37,9 +38,9 @@ impl Chunk {
 
     /// Makes it as new. Only the one who holds it alone can.
     pub(super) fn reset(&mut self) {
-        *self.len.get_mut() = 0;
-        *self.from.get_mut() = 0;
-        *self.detail_bytes.get_mut() = 0;
+        for number in [&self.len, &self.from, &self.detail_bytes] {
+            number.store(0, Ordering::Relaxed);
+        }
         self.details.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 

@@ -144,5 +144,5 @@ impl Drop for Writer {
     }
 }
 
-#[cfg(test)]
-mod tests;
+#[cfg(all(test, loom))]
+mod loom;
