@@ -3,6 +3,7 @@
 mod args;
 mod container;
 mod diag;
+mod editor;
 mod expand;
 mod flow;
 mod item;

@@ -10,7 +10,7 @@ use syn::ext::IdentExt;
 use syn::{Attribute, FnArg, Ident, Pat, Path, ReceiverKind, ReturnType, Type};
 
 use crate::args::{Args, ErrText, Name};
-use crate::diag::{Diag, did_you_mean};
+use crate::diag::{Diag, nearest};
 use crate::item::Function;
 use crate::types::{Returned, has_impl, may_be_context, plain};
 use crate::{name, pattern};
@@ -281,17 +281,21 @@ fn context(args: &Args, function: &Function, params: &[Param], diag: &Diag) -> C
     }
     let bound: Vec<String> =
         params.iter().flat_map(|param| pattern::bindings(&param.pat)).map(|b| b.to_string()).collect();
-    diag.error_with_help(
-        written.span(),
-        format_args!(
-            "`{}` has no parameter `{written}`{}",
-            function.sig.ident,
-            did_you_mean(&written.to_string(), bound.iter().map(String::as_str))
+    let message = format!("`{}` has no parameter `{written}`", function.sig.ident);
+    match nearest(&written.to_string(), bound.iter().map(String::as_str)) {
+        Some(meant) => diag.error_with_help(
+            written.span(),
+            format_args!("{message}; did you mean `{meant}`?"),
+            format_args!("write `ctx = {meant}`, or leave it out: the surrounding context is used"),
         ),
-        format_args!(
-            "add `{written}: &mut tracer::Context` to it, or leave `ctx = ..` out: the surrounding context is used"
+        None => diag.error_with_help(
+            written.span(),
+            message,
+            format_args!(
+                "add `{written}: &mut tracer::Context` to it, or leave `ctx = ..` out: the surrounding context is used"
+            ),
         ),
-    );
+    }
     ContextFrom::Ambient
 }
 

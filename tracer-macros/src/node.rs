@@ -8,9 +8,9 @@ use crate::container::Attribute;
 use crate::diag::Diag;
 use crate::item::{Container, Function, Item};
 use crate::model::{Form, Node};
-use crate::{container, expand};
+use crate::{container, editor, expand};
 
-/// Expands the attribute. With mistakes, the item comes back unchanged beside them: what uses it still finds it.
+/// Expands the attribute. With mistakes, the item comes back beside them as it is: what uses it still finds it.
 pub(crate) fn traced_node(args: &TokenStream, item: &TokenStream) -> TokenStream {
     let diag = Diag::default();
     let expanded = match Item::parse(item.clone(), &diag) {
@@ -21,7 +21,7 @@ pub(crate) fn traced_node(args: &TokenStream, item: &TokenStream) -> TokenStream
     match expanded {
         Some(expanded) if diag.is_empty() => expanded,
         _ => {
-            let errors = diag.into_tokens();
+            let (errors, item) = (diag.into_tokens(), editor::keep(args, item));
             quote!(#errors #item)
         }
     }

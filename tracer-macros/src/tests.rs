@@ -735,3 +735,32 @@ fn a_partial_flow_warns_of_what_is_missing() {
     "##]],
     );
 }
+
+#[test]
+fn beside_a_mistake_editors_find_the_words_of_the_attribute() {
+    check(
+        r#"webhook::parse, recrod, record(order, ret), redact(order.card), ctx = ctx"#,
+        r#"fn parse(order: Order, ctx: &Context) -> u32 { #![allow(unused)] //! Documented.
+        1 }"#,
+        &expect![[r#"
+            ::core::compile_error! {
+                "unknown option `recrod`; did you mean `record`?\n\nhelp: the options are `root`, `source`, `ctx`, `fork`, `off`, `record`, `skip`, `redact`, `entry`, `effect`, `err`, `fail_if`, `crate`, `shared`, `extern`"
+            }
+            fn parse(order: Order, ctx: &Context) -> u32 {
+                #![allow(unused)]
+                //! Documented.
+                #[allow(unexpected_cfgs)]
+                {
+                    #[cfg(rust_analyzer)]
+                    {
+                        type __TracerNode = webhook::parse;
+                        let _ = &order;
+                        let _ = &order;
+                        let _ = &ctx;
+                    }
+                }
+                1
+            }
+        "#]],
+    );
+}

@@ -6,6 +6,7 @@
 pub mod asynchronous;
 pub mod containers;
 pub mod flows;
+pub mod lints;
 pub mod methods;
 pub mod names;
 pub mod options;

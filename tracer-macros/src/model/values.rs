@@ -130,7 +130,8 @@ impl Scope<'_> {
                 // Messages point at the word in the attribute.
                 listed.extend(same.map(|known| Recorded { name: name.clone(), ..known }));
             } else if name != "ret" {
-                self.no_parameter(name, &["ret", "self"]);
+                let this: &[&str] = if receiver == Receiver::None { &["ret"] } else { &["ret", "self"] };
+                self.no_parameter(name, this);
             }
         }
         listed
