@@ -338,8 +338,8 @@ pub(crate) fn current() -> Tracer {
 mod tests {
     use super::*;
 
-    /// Asks for the global tracer as it goes.
-    struct Asks;
+    /// Asks for the global tracer as it goes, and says so.
+    struct Asks(Arc<AtomicU64>);
 
     impl Recorder for Asks {
         fn lane(&self) -> Box<dyn Lane> {
@@ -368,13 +368,28 @@ mod tests {
     impl Drop for Asks {
         fn drop(&mut self) {
             drop(Tracer::global());
+            self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Where it is dropped under the lock of the global tracer, this never ends.
     #[test]
     fn a_replaced_tracer_is_dropped_outside_of_the_lock() {
-        drop(Tracer::builder().recorder(Asks).install());
+        drop(Tracer::builder().recorder(Asks(Arc::default())).install());
         Tracer::builder().install();
+    }
+
+    /// What is known of the traces of a tracer must not keep it.
+    #[test]
+    fn a_tracer_that_nobody_has_is_dropped() {
+        let dropped = Arc::<AtomicU64>::default();
+        let tracer = Tracer::builder().recorder(Asks(dropped.clone())).build();
+        // On a thread of its own, which leaves nothing behind.
+        let work = move || {
+            let ctx = tracer.create_env((), "test").step("a", crate::Status::Enter, ()).unwrap();
+            tracer.resume(ctx.token()).unwrap();
+        };
+        std::thread::spawn(work).join().unwrap();
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
     }
 }
