@@ -14,7 +14,7 @@ use tracer::{
     Clock, Context, ContextToken, Detail, Entry, JsonLines, Lane, Record, Recorder, Status, Times, TraceId, Tracer,
 };
 
-use crate::check::{self, Finished};
+use crate::check;
 use crate::nodes::{SITES, call};
 use crate::random;
 
@@ -42,7 +42,11 @@ fn values_may_trace_while_they_are_serialised() {
     let seen = record(|| {
         let tracer = Tracer::builder().build();
         let ctx = tracer.create_env(Traces(&tracer), "outside");
-        call(&SITES[0], || Ok(drop(ctx.step("c", Status::Enter, Traces(&tracer)).unwrap()))).unwrap();
+        call(&SITES[0], || {
+            let _: () = drop(ctx.step("c", Status::Enter, Traces(&tracer)).unwrap());
+            Ok(())
+        })
+        .unwrap();
         tracer
     });
     let manual = seen.output.all_traces();
@@ -51,7 +55,7 @@ fn values_may_trace_while_they_are_serialised() {
     let steps = [("d", Status::Enter), ("d", Status::Enter), ("c", Status::Enter)];
     assert_eq!(nodes(&manual), steps);
     // The first value was serialised outside of any call, the second inside `a`.
-    check::check(&seen.records(), Finished::Yes);
+    check::check(&seen.records());
     let [a, b] = ["a", "b"];
     let (enter, exit) = (Status::Enter, Status::Exit);
     assert_eq!(nodes(&seen.records()), [(b, enter), (b, exit), (a, enter), (b, enter), (b, exit), (a, exit)]);
@@ -81,7 +85,7 @@ fn drops_may_trace_also_while_unwinding() {
         assert_eq!(tracer::current_trace_id(), None);
     });
     let records = seen.records();
-    check::check(&records, Finished::Yes);
+    check::check(&records);
     let ended = check::counts(&records).ended;
     let panicked = check::End::Error(check::Kind::Panic);
     let expected = [(("a", panicked), 1), (("b", panicked), 1), (("c", check::End::Exit), 2)];
@@ -175,7 +179,7 @@ fn destructors_of_a_thread_may_trace() {
     .join()
     .expect("no destructor panics");
     let records = tracer.all_traces();
-    check::check(&records, Finished::Yes);
+    check::check(&records);
     assert_eq!(nodes(&records), [("a", Status::Enter), ("a", Status::Exit)]);
 }
 
@@ -241,7 +245,6 @@ fn absurd_payloads_are_cut_and_harm_nobody() {
     assert_eq!(steps[2].meta, serde_json::json!({"$error": "no such luck"}));
     assert_eq!(steps[3].meta, serde_json::json!({"$error": "its Serialize panicked"}));
     // Deep enough to overflow the stack if it were dropped by recursion.
-    let mut deep = deep;
     while let Some(inner) = deep.as_array_mut().and_then(Vec::pop) {
         deep = inner;
     }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use proptest::prelude::*;
 use tracer::{Cause, Note, NoteRecord, Record, Status, TraceState};
 
-use crate::check::{self, Finished};
+use crate::check;
 use crate::nodes::{Failed, NAMES, SITES, call, call_async};
 use crate::random;
 
@@ -232,15 +232,12 @@ impl Model {
     /// `None` where there is nothing to fork.
     fn fork(&mut self, at: At) -> Option<LineNo> {
         let line = self.line_of(at)?;
-        let (parent, key, forks) = match at {
-            At::Frame(frame) => {
-                let forks = &mut self.frames[frame];
-                (Some(frame), &forks.call.key, &mut forks.forks)
-            }
-            _ => {
-                let line = &mut self.lines[line];
-                (line.parent, &line.key, &mut line.forks)
-            }
+        let (parent, key, forks) = if let At::Frame(frame) = at {
+            let forks = &mut self.frames[frame];
+            (Some(frame), &forks.call.key, &mut forks.forks)
+        } else {
+            let line = &mut self.lines[line];
+            (line.parent, &line.key, &mut line.forks)
         };
         let key = join(key, &format!("fork#{forks}"));
         *forks += 1;
@@ -531,7 +528,7 @@ fn history(ops: &[Op]) {
     let records = seen.records();
     let (expected, found) = (model.log.join("\n"), log(&records).join("\n"));
     assert!(expected == found, "expected\n{expected}\nfound\n{found}");
-    check::check(&records, Finished::Yes);
+    check::check(&records);
     let stats = seen.stats();
     assert_eq!((stats.active_traces, seen.tracer().active_traces()), (0, Vec::new()));
     assert_eq!(stats.traces.iter().map(|trace| trace.state).collect::<Vec<_>>(), model.states());
