@@ -261,6 +261,37 @@ fn keys(records: &[Record]) {
     }
 }
 
+/// A call ends before its caller does, however both end. Holds where no call is handed to somebody who outlives its
+/// caller: what is forked does not count.
+#[track_caller]
+pub fn inner_frames_end_first(records: &[Record]) {
+    let mut ended: HashMap<(TraceId, FrameId), u64> = HashMap::new();
+    for record in records {
+        match record {
+            Record::Step(step) if step.status != Status::Enter => {
+                ended.insert((step.trace_id, step.frame.expect("automatic")), step.seq);
+            }
+            Record::Note(NoteRecord { trace_id, seq, note: Note::Unwound { frame, .. }, .. }) => {
+                ended.insert((*trace_id, *frame), *seq);
+            }
+            _ => {}
+        }
+    }
+    let steps =
+        || records.iter().filter_map(Record::as_step).filter(|step| step.status == Status::Enter && !step.resumed);
+    let keys: HashMap<_, _> = steps().map(|step| ((step.trace_id, step.frame), step.key.as_deref())).collect();
+    for step in steps() {
+        let (Some(frame), Some(parent), Some(key)) = (step.frame, step.parent, &step.key) else { continue };
+        let forked = match keys[&(step.trace_id, Some(parent))].and_then(|parent| key.strip_prefix(parent)) {
+            Some(rest) => rest.starts_with("/fork#"),
+            // Shortened.
+            None => true,
+        };
+        let (inner, outer) = (ended[&(step.trace_id, frame)], ended[&(step.trace_id, parent)]);
+        assert!(forked || inner < outer, "{step:?} outlives its caller");
+    }
+}
+
 /// Who enters an env that is under way is called by its innermost open frame, so that an error never ends the env of
 /// a sibling. Holds where no future is handed from the function that called it to another.
 #[track_caller]
