@@ -30,6 +30,9 @@ pin_project! {
     impl<F, J> PinnedDrop for Traced<F, J> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
+            if let State::Off = this.state {
+                return;
+            }
             match std::mem::replace(this.state, State::Off) {
                 State::Running { at, panicking } => {
                     // Inner frames end before this one does, whatever their drops do.
@@ -93,7 +96,8 @@ pub struct Prepared(State);
 /// The first half of [`traced`].
 #[inline]
 pub fn prepare(site: &'static Site, at: Option<&Context>, values: Recorded) -> Prepared {
-    Prepared(called(site, at, values))
+    // Asked in line, so that a call costs next to nothing where recording is off.
+    Prepared(if switch::is_on() { called(site, at, values) } else { State::Off })
 }
 
 impl Prepared {
@@ -106,9 +110,6 @@ impl Prepared {
 
 #[inline(never)]
 fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
-    if !switch::is_on() {
-        return State::Off;
-    }
     let called = scope::with(|scope| {
         if scope.is_untraced() {
             return None;
