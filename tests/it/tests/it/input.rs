@@ -2,9 +2,12 @@
 //! deadlock or a lost record of others.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use proptest::prelude::*;
 use serde::{Serialize, Serializer, ser::Error as _};
@@ -15,7 +18,7 @@ use tracer::{
 };
 
 use crate::check::{self, Finished};
-use crate::nodes::{SITES, call};
+use crate::nodes::{Failed, SITES, call, call_async};
 use crate::random;
 
 fn touch(node: usize) {
@@ -86,6 +89,34 @@ fn drops_may_trace_also_while_unwinding() {
     let panicked = check::End::Error(check::Kind::Panic);
     let expected = [(("a", panicked), 1), (("b", panicked), 1), (("c", check::End::Exit), 2)];
     assert_eq!(ended, expected.map(|((node, end), count)| ((node.to_owned(), end), count)).into());
+}
+
+/// What a future holds is dropped in its call, before it ends: at its end, at a panic and when it is cancelled.
+#[test]
+fn drops_inside_a_future_are_calls_of_it() {
+    let poll = |future: std::pin::Pin<&mut dyn Future<Output = Result<(), Failed>>>| {
+        future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    };
+    let seen = record(|| {
+        let ends: [fn() -> Poll<Result<(), Failed>>; 3] =
+            [|| Poll::Ready(Ok(())), || std::panic::resume_unwind(Box::new(())), || Poll::Pending];
+        for end in ends {
+            let held = TracesWhenDropped;
+            let mut future = Box::pin(call_async(&SITES[0], async move {
+                let _held = held;
+                std::future::poll_fn(|_| end()).await
+            }));
+            std::panic::catch_unwind(AssertUnwindSafe(|| poll(future.as_mut()).is_ready())).ok();
+            drop(future);
+            assert_eq!(tracer::current_trace_id(), None);
+        }
+    });
+    let records = seen.records();
+    check::check(&records, Finished::Yes);
+    check::inner_frames_end_first(&records);
+    assert_eq!(seen.stats().traces.len(), 3, "no drop begins a trace of its own");
+    let inner = records.iter().filter_map(Record::as_step).filter(|step| step.node == "c");
+    assert_eq!(inner.filter(|step| step.key.as_deref() == Some("a#0/c#0")).count(), 6);
 }
 
 /// A clock and a recorder that trace themselves.
