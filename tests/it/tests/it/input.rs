@@ -45,7 +45,11 @@ fn values_may_trace_while_they_are_serialised() {
     let seen = record(|| {
         let tracer = Tracer::builder().build();
         let ctx = tracer.create_env(Traces(&tracer), "outside");
-        call(&SITES[0], || Ok(drop(ctx.step("c", Status::Enter, Traces(&tracer)).unwrap()))).unwrap();
+        call(&SITES[0], || {
+            drop(ctx.step("c", Status::Enter, Traces(&tracer)).unwrap());
+            Ok(())
+        })
+        .unwrap();
         tracer
     });
     let manual = seen.output.all_traces();
@@ -91,6 +95,8 @@ fn drops_may_trace_also_while_unwinding() {
     assert_eq!(ended, expected.map(|((node, end), count)| ((node.to_owned(), end), count)).into());
 }
 
+type End = fn() -> Poll<Result<(), Failed>>;
+
 /// What a future holds is dropped in its call, before it ends: at its end, at a panic and when it is cancelled.
 #[test]
 fn drops_inside_a_future_are_calls_of_it() {
@@ -98,8 +104,7 @@ fn drops_inside_a_future_are_calls_of_it() {
         future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
     };
     let seen = record(|| {
-        let ends: [fn() -> Poll<Result<(), Failed>>; 3] =
-            [|| Poll::Ready(Ok(())), || std::panic::resume_unwind(Box::new(())), || Poll::Pending];
+        let ends: [End; 3] = [|| Poll::Ready(Ok(())), || std::panic::resume_unwind(Box::new(())), || Poll::Pending];
         for end in ends {
             let held = TracesWhenDropped;
             let mut future = Box::pin(call_async(&SITES[0], async move {
@@ -272,7 +277,6 @@ fn absurd_payloads_are_cut_and_harm_nobody() {
     assert_eq!(steps[2].meta, serde_json::json!({"$error": "no such luck"}));
     assert_eq!(steps[3].meta, serde_json::json!({"$error": "its Serialize panicked"}));
     // Deep enough to overflow the stack if it were dropped by recursion.
-    let mut deep = deep;
     while let Some(inner) = deep.as_array_mut().and_then(Vec::pop) {
         deep = inner;
     }

@@ -125,15 +125,17 @@ fn open(records: &[&Record]) -> BTreeSet<String> {
     open
 }
 
+type Act = Box<dyn FnOnce()>;
+
 /// A function that stays open and does what it is told at each poll.
 struct Open {
-    act: Rc<RefCell<Option<Box<dyn FnOnce()>>>>,
+    act: Rc<RefCell<Option<Act>>>,
     future: Pin<Box<dyn Future<Output = Result<(), Failed>>>>,
 }
 
 impl Open {
     fn call(node: usize) -> Self {
-        let act: Rc<RefCell<Option<Box<dyn FnOnce()>>>> = Rc::default();
+        let act: Rc<RefCell<Option<Act>>> = Rc::default();
         let told = act.clone();
         let body = poll_fn(move |_| {
             told.take().expect("polled only to act")();
@@ -338,7 +340,9 @@ fn threads_that_leave_all_at_once_do_not_crowd_out_who_stays() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     books.run(|| {
         for _ in 0..1000 {
             call(&SITES[1], || Ok(())).unwrap();
@@ -415,7 +419,13 @@ fn clearing_while_writers_run_leaves_only_whole_beginnings() {
                 barrier.wait();
                 while !stop.load(Ordering::Relaxed) {
                     if writer == 0 {
-                        record_with(tracer.clone(), || call(&SITES[0], || Ok(calls(20)))).output.unwrap();
+                        let call = || {
+                            call(&SITES[0], || {
+                                calls(20);
+                                Ok(())
+                            })
+                        };
+                        record_with(tracer.clone(), call).output.unwrap();
                         continue;
                     }
                     let mut ctx = Some(tracer.create_env("payload", "manual"));

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
-use tracer::{Cause, Note, NoteRecord, Record, Status, TraceState};
+use tracer::{Cause, Note, NoteRecord, Record, Status, TraceState, Tracer};
 
 use crate::check::{self, Finished};
 use crate::nodes::{Failed, NAMES, SITES, call, call_async};
@@ -232,15 +232,12 @@ impl Model {
     /// `None` where there is nothing to fork.
     fn fork(&mut self, at: At) -> Option<LineNo> {
         let line = self.line_of(at)?;
-        let (parent, key, forks) = match at {
-            At::Frame(frame) => {
-                let forks = &mut self.frames[frame];
-                (Some(frame), &forks.call.key, &mut forks.forks)
-            }
-            _ => {
-                let line = &mut self.lines[line];
-                (line.parent, &line.key, &mut line.forks)
-            }
+        let (parent, key, forks) = if let At::Frame(frame) = at {
+            let forks = &mut self.frames[frame];
+            (Some(frame), &forks.call.key, &mut forks.forks)
+        } else {
+            let line = &mut self.lines[line];
+            (line.parent, &line.key, &mut line.forks)
         };
         let key = join(key, &format!("fork#{forks}"));
         *forks += 1;
@@ -514,10 +511,14 @@ fn call_boxed(puppets: &mut Puppets, place: Option<usize>, node: usize) -> Runni
 
 fn history(ops: &[Op]) {
     let mut model = Model::default();
-    let seen = tracer::test::record(|| {
+    let tracer = Tracer::builder().build();
+    let seen = tracer::test::record_with(tracer.clone(), || {
         let mut puppets = Puppets::default();
-        for op in ops {
+        for (number, op) in ops.iter().enumerate() {
             apply(op, &mut model, &mut puppets);
+            if number % 8 == 0 {
+                check::check(&tracer.all_traces(), Finished::NotYet);
+            }
             assert_eq!(tracer::current_trace_id(), None, "no poll leaves anything behind");
         }
         puppets.calls.clear();

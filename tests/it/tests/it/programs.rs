@@ -239,7 +239,7 @@ impl Do {
                 join(world, calls.iter().map(|(node, body)| function(world, *node, body)).collect()).await?;
             }
             Self::JoinBranches(arms) => {
-                join(world, arms.iter().map(|arm| branch(execute(world, arm))).collect()).await?
+                join(world, arms.iter().map(|arm| branch(execute(world, arm))).collect()).await?;
             }
             Self::Select(arms) => select(world, arms.iter().map(|arm| execute(world, arm)).collect()).await?,
             Self::DropAfter(polls, body) => drop_after(*polls, execute(world, body)).await?,
@@ -429,13 +429,14 @@ impl ByHand {
             let mut next = tasks.swap_remove(random.below(count));
             drop(tasks);
             let mut poll = || next.task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            let result = match next.aborted.load(Ordering::Relaxed) {
-                true => Some(Err(Failed)),
-                false => match catch_unwind(AssertUnwindSafe(&mut poll)) {
+            let result = if next.aborted.load(Ordering::Relaxed) {
+                Some(Err(Failed))
+            } else {
+                match catch_unwind(AssertUnwindSafe(&mut poll)) {
                     Ok(Poll::Pending) => None,
                     Ok(Poll::Ready(result)) => Some(result),
                     Err(_) => Some(Err(Failed)),
-                },
+                }
             };
             if result.is_some() {
                 drop(next.task);
