@@ -66,6 +66,15 @@ fn calls_in_progress_end_as_they_began() {
     assert_eq!(steps(&open.records()), ["enter a", "enter c", "exit c", "exit a"]);
     assert_eq!((open.stats().traces[0].state, open.stats().active_traces), (TraceState::Ok, 0));
 
+    // Still off when the call ends.
+    let ended = record(|| {
+        let mut off = None;
+        call(&A, || off = Some(Off::now()));
+        drop(off);
+    });
+    assert_eq!(steps(&ended.records()), ["enter a", "exit a"]);
+    assert_eq!(ended.stats().active_traces, 0);
+
     // Switched on inside a call that is not recorded: a trace begins there.
     let inside = record(|| {
         let off = Off::now();

@@ -2,9 +2,12 @@
 //! deadlock or a lost record of others.
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use proptest::prelude::*;
 use serde::{Serialize, Serializer, ser::Error as _};
@@ -14,8 +17,8 @@ use tracer::{
     Clock, Context, ContextToken, Detail, Entry, JsonLines, Lane, Record, Recorder, Status, Times, TraceId, Tracer,
 };
 
-use crate::check;
-use crate::nodes::{SITES, call};
+use crate::check::{self, Finished};
+use crate::nodes::{Failed, SITES, call, call_async};
 use crate::random;
 
 fn touch(node: usize) {
@@ -43,7 +46,7 @@ fn values_may_trace_while_they_are_serialised() {
         let tracer = Tracer::builder().build();
         let ctx = tracer.create_env(Traces(&tracer), "outside");
         call(&SITES[0], || {
-            let _: () = drop(ctx.step("c", Status::Enter, Traces(&tracer)).unwrap());
+            drop(ctx.step("c", Status::Enter, Traces(&tracer)).unwrap());
             Ok(())
         })
         .unwrap();
@@ -55,7 +58,7 @@ fn values_may_trace_while_they_are_serialised() {
     let steps = [("d", Status::Enter), ("d", Status::Enter), ("c", Status::Enter)];
     assert_eq!(nodes(&manual), steps);
     // The first value was serialised outside of any call, the second inside `a`.
-    check::check(&seen.records());
+    check::check(&seen.records(), Finished::Yes);
     let [a, b] = ["a", "b"];
     let (enter, exit) = (Status::Enter, Status::Exit);
     assert_eq!(nodes(&seen.records()), [(b, enter), (b, exit), (a, enter), (b, enter), (b, exit), (a, exit)]);
@@ -85,11 +88,40 @@ fn drops_may_trace_also_while_unwinding() {
         assert_eq!(tracer::current_trace_id(), None);
     });
     let records = seen.records();
-    check::check(&records);
+    check::check(&records, Finished::Yes);
     let ended = check::counts(&records).ended;
     let panicked = check::End::Error(check::Kind::Panic);
     let expected = [(("a", panicked), 1), (("b", panicked), 1), (("c", check::End::Exit), 2)];
     assert_eq!(ended, expected.map(|((node, end), count)| ((node.to_owned(), end), count)).into());
+}
+
+type End = fn() -> Poll<Result<(), Failed>>;
+
+/// What a future holds is dropped in its call, before it ends: at its end, at a panic and when it is cancelled.
+#[test]
+fn drops_inside_a_future_are_calls_of_it() {
+    let poll = |future: std::pin::Pin<&mut dyn Future<Output = Result<(), Failed>>>| {
+        future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    };
+    let seen = record(|| {
+        let ends: [End; 3] = [|| Poll::Ready(Ok(())), || std::panic::resume_unwind(Box::new(())), || Poll::Pending];
+        for end in ends {
+            let held = TracesWhenDropped;
+            let mut future = Box::pin(call_async(&SITES[0], async move {
+                let _held = held;
+                std::future::poll_fn(|_| end()).await
+            }));
+            std::panic::catch_unwind(AssertUnwindSafe(|| poll(future.as_mut()).is_ready())).ok();
+            drop(future);
+            assert_eq!(tracer::current_trace_id(), None);
+        }
+    });
+    let records = seen.records();
+    check::check(&records, Finished::Yes);
+    check::inner_frames_end_first(&records);
+    assert_eq!(seen.stats().traces.len(), 3, "no drop begins a trace of its own");
+    let inner = records.iter().filter_map(Record::as_step).filter(|step| step.node == "c");
+    assert_eq!(inner.filter(|step| step.key.as_deref() == Some("a#0/c#0")).count(), 6);
 }
 
 /// A clock and a recorder that trace themselves.
@@ -179,7 +211,7 @@ fn destructors_of_a_thread_may_trace() {
     .join()
     .expect("no destructor panics");
     let records = tracer.all_traces();
-    check::check(&records);
+    check::check(&records, Finished::Yes);
     assert_eq!(nodes(&records), [("a", Status::Enter), ("a", Status::Exit)]);
 }
 

@@ -369,6 +369,24 @@ fn guards_are_asked_in_their_order() {
     assert_eq!(tracer.all_traces(), []);
 }
 
+/// The guards still know the env then; the records do not.
+#[test]
+fn what_was_evicted_is_not_known_any_more() {
+    let tracer = Tracer::builder().max_bytes(0).build();
+    let ctx = tracer.create_env((), "failed").step("a", Status::Enter, ()).unwrap();
+    let ctx = ctx.step("a", Status::Error, ()).unwrap();
+    let done = tracer.create_env((), "done").step("a", Status::Enter, ()).unwrap();
+    let token = done.step("a", Status::Exit, ()).unwrap().token();
+    while !tracer.replay(ctx.trace_id()).is_empty() {
+        drop(tracer.create_env((), "later").step("a", Status::Enter, ()).unwrap());
+    }
+    let before = tracer.all_traces();
+    let refused = ctx.step("b", Status::Enter, ()).unwrap_err();
+    assert_eq!(refused.code(), "UNKNOWN_TRACE", "{refused}");
+    assert_eq!(tracer.resume(token).unwrap_err().code(), "UNKNOWN_TRACE");
+    assert_eq!(tracer.all_traces(), before);
+}
+
 #[test]
 fn of_two_threads_with_one_token_one_wins() {
     let tracer = Tracer::builder().build();

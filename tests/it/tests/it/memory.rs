@@ -125,18 +125,17 @@ fn open(records: &[&Record]) -> BTreeSet<String> {
     open
 }
 
-/// What a function is to do at its next poll.
-type Act = Rc<RefCell<Option<Box<dyn FnOnce()>>>>;
+type Act = Box<dyn FnOnce()>;
 
 /// A function that stays open and does what it is told at each poll.
 struct Open {
-    act: Act,
+    act: Rc<RefCell<Option<Act>>>,
     future: Pin<Box<dyn Future<Output = Result<(), Failed>>>>,
 }
 
 impl Open {
     fn call(node: usize) -> Self {
-        let act: Act = Rc::default();
+        let act: Rc<RefCell<Option<Act>>> = Rc::default();
         let told = act.clone();
         let body = poll_fn(move |_| {
             told.take().expect("polled only to act")();
@@ -420,14 +419,13 @@ fn clearing_while_writers_run_leaves_only_whole_beginnings() {
                 barrier.wait();
                 while !stop.load(Ordering::Relaxed) {
                     if writer == 0 {
-                        record_with(tracer.clone(), || {
+                        let call = || {
                             call(&SITES[0], || {
                                 calls(20);
                                 Ok(())
                             })
-                        })
-                        .output
-                        .unwrap();
+                        };
+                        record_with(tracer.clone(), call).output.unwrap();
                         continue;
                     }
                     let mut ctx = Some(tracer.create_env("payload", "manual"));

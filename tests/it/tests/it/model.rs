@@ -13,9 +13,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
-use tracer::{Cause, Note, NoteRecord, Record, Status, TraceState};
+use tracer::{Cause, Note, NoteRecord, Record, Status, TraceState, Tracer};
 
-use crate::check;
+use crate::check::{self, Finished};
 use crate::nodes::{Failed, NAMES, SITES, call, call_async};
 use crate::random;
 
@@ -511,10 +511,14 @@ fn call_boxed(puppets: &mut Puppets, place: Option<usize>, node: usize) -> Runni
 
 fn history(ops: &[Op]) {
     let mut model = Model::default();
-    let seen = tracer::test::record(|| {
+    let tracer = Tracer::builder().build();
+    let seen = tracer::test::record_with(tracer.clone(), || {
         let mut puppets = Puppets::default();
-        for op in ops {
+        for (number, op) in ops.iter().enumerate() {
             apply(op, &mut model, &mut puppets);
+            if number % 8 == 0 {
+                check::check(&tracer.all_traces(), Finished::NotYet);
+            }
             assert_eq!(tracer::current_trace_id(), None, "no poll leaves anything behind");
         }
         puppets.calls.clear();
@@ -528,7 +532,7 @@ fn history(ops: &[Op]) {
     let records = seen.records();
     let (expected, found) = (model.log.join("\n"), log(&records).join("\n"));
     assert!(expected == found, "expected\n{expected}\nfound\n{found}");
-    check::check(&records);
+    check::check(&records, Finished::Yes);
     let stats = seen.stats();
     assert_eq!((stats.active_traces, seen.tracer().active_traces()), (0, Vec::new()));
     assert_eq!(stats.traces.iter().map(|trace| trace.state).collect::<Vec<_>>(), model.states());

@@ -14,7 +14,7 @@ use proptest::strategy::ValueTree;
 use tracer::test::{Recording, record_with};
 use tracer::{Cause, Note, Record, Status, Tracer};
 
-use crate::check::{self, Counts, End, Kind};
+use crate::check::{self, Counts, End, Finished, Kind};
 use crate::nodes::{Failed, NAMES, SITES, call, call_async};
 use crate::random;
 
@@ -511,7 +511,7 @@ fn on_tokio(runtime: &tokio::runtime::Runtime, body: &Body, seed: u64) -> (Arc<W
 #[track_caller]
 fn verify(body: &Body, (world, seen): &(Arc<World>, Recording<()>)) {
     let records = seen.records();
-    check::check(&records);
+    check::check(&records, Finished::Yes);
     check::called_by_the_innermost(&records);
     if !format!("{body:?}").contains("HandOver") {
         check::inner_frames_end_first(&records);

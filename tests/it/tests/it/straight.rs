@@ -7,7 +7,7 @@ use std::pin::Pin;
 use proptest::prelude::*;
 use tracer::{Record, Status, Tracer};
 
-use crate::check;
+use crate::check::{self, Finished};
 use crate::nodes::{Failed, NAMES, SITES, call, call_async};
 use crate::random;
 
@@ -91,7 +91,7 @@ proptest! {
         let called = tracer::test::record(|| function.run().ok());
         let awaited = tracer::test::record(|| runtime.block_on(function.run_async()).ok());
         for automatic in [called.records(), awaited.records()] {
-            check::check(&automatic);
+            check::check(&automatic, Finished::Yes);
             prop_assert_eq!(&steps_of_one_env(&automatic), &steps);
         }
     }
