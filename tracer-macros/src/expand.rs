@@ -13,7 +13,7 @@ use crate::model::{
     Claim, ContextFrom, Form, Node, NodeName, Param, Receiver, Recorded, RecordedValue, Ret, Start, Text, is_lint,
 };
 use crate::types::{is_infallible, result_argument, without_impl};
-use crate::{pattern, tail};
+use crate::{name, pattern, tail};
 
 /// Arguments that `call0` to `call8` take.
 const ARGS_MAX: usize = 8;
@@ -56,11 +56,14 @@ fn call(node: &Node, output: &Type) -> TokenStream {
     let run = run(node, &output.to_token_stream());
     let frame = Ident::new("__tracer_frame", Span::mixed_site());
     let result = Ident::new("__tracer_result", Span::mixed_site());
-    let outcome = outcome(node, &result, true);
+    let judged = outcome(node, &result, true);
+    let outcome = Ident::new("__tracer_outcome", Span::mixed_site());
+    // The frame moves once the outcome is there: if that panics, one place drops the frame instead of two.
     let content = quote! {
         #site
         let #frame = #enter;
         let #result = #run;
+        let #outcome = #judged;
         #frame.end(#outcome);
         #result
     };
@@ -179,9 +182,13 @@ fn signature_of(node: &Node, mut sig: syn::Signature, output: Option<&TokenStrea
 fn site(node: &Node) -> TokenStream {
     let krate = &node.krate;
     let claim = claim(node);
-    let (name, place) = match &node.name {
-        NodeName::Literal(name) => (quote!(#name), TokenStream::new()),
-        NodeName::Declared { .. } => (quote!(__TRACER_NODE.name), quote!(.in_flow(__TRACER_NODE.place))),
+    let written = quote!(::core::module_path!(), ::core::file!(), ::core::line!());
+    let (new, place) = match &node.name {
+        NodeName::Literal(name) => {
+            let hash = name::hash(name);
+            (quote!(hashed(#name, #hash, #written)), TokenStream::new())
+        }
+        NodeName::Declared { .. } => (quote!(new(__TRACER_NODE.name, #written)), quote!(.in_flow(__TRACER_NODE.place))),
     };
     let start = match node.start {
         Start::Call => TokenStream::new(),
@@ -195,9 +202,7 @@ fn site(node: &Node) -> TokenStream {
     });
     quote! {
         #claim
-        static __TRACER_SITE: #krate::__private::Site = #krate::__private::Site::new(
-            #name, ::core::module_path!(), ::core::file!(), ::core::line!()
-        ) #place #start #source #redact;
+        static __TRACER_SITE: #krate::__private::Site = #krate::__private::Site::#new #place #start #source #redact;
     }
 }
 
@@ -225,6 +230,9 @@ fn claim(node: &Node) -> TokenStream {
 
 fn enter(node: &Node) -> TokenStream {
     let krate = &node.krate;
+    if node.record.is_empty() && matches!(node.context, ContextFrom::Ambient) {
+        return quote!(#krate::__private::enter_here(&__TRACER_SITE));
+    }
     let (at, values) = (context(node), values(node));
     quote!(#krate::__private::enter(&__TRACER_SITE, #at, #values))
 }

@@ -79,6 +79,11 @@ fn is_allowed(c: char) -> bool {
     matches!(c, 'a'..='z' | '0'..='9' | '_' | '-' | '.' | '/')
 }
 
+/// The hash by which the runtime knows a name: FNV-1a with 64 bits.
+pub(crate) fn hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// The nearest name that keeps the rule: `Validate Order!` gives `validate_order`.
 fn repaired(name: &str) -> Option<String> {
     if name.starts_with(|c: char| c.is_ascii_digit()) {
@@ -104,7 +109,13 @@ fn repaired(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, repaired};
+    use super::{check, hash, repaired};
+
+    #[test]
+    fn the_hash_is_that_of_its_authors() {
+        assert_eq!(hash(""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(hash("foobar"), 0x8594_4171_f739_67e8);
+    }
 
     #[test]
     fn the_rule_accepts_every_allowed_character_and_length() {

@@ -27,25 +27,22 @@ fn a_function_without_a_value_stays_where_it_is() {
         "",
         r#"pub fn parse(text: &str) { println!("{text}"); }"#,
         &expect![[r#"
-        pub fn parse(text: &str) {
-            static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
-                "parse",
-                ::core::module_path!(),
-                ::core::file!(),
-                ::core::line!(),
-            );
-            let __tracer_frame = ::tracer::__private::enter(
-                &__TRACER_SITE,
-                ::core::option::Option::None,
-                ::tracer::__private::Recorded::none(),
-            );
-            match () {
-                () => {
-                    println!("{text}");
+            pub fn parse(text: &str) {
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
+                    "parse",
+                    886795330685173132u64,
+                    ::core::module_path!(),
+                    ::core::file!(),
+                    ::core::line!(),
+                );
+                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                match () {
+                    () => {
+                        println!("{text}");
+                    }
                 }
             }
-        }
-    "#]],
+        "#]],
     );
 }
 
@@ -61,17 +58,14 @@ fn a_fallible_function_is_a_closure_called_once() {
             }
             #[cfg(not(doc))]
             pub fn parse(text: String, __arg1: (u32, u32)) -> Result<u32, Error> {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                     "parse",
+                    886795330685173132u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let __tracer_frame = ::tracer::__private::enter(
-                    &__TRACER_SITE,
-                    ::core::option::Option::None,
-                    ::tracer::__private::Recorded::none(),
-                );
+                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call2(
                     text,
                     __arg1,
@@ -80,11 +74,11 @@ fn a_fallible_function_is_a_closure_called_once() {
                         Ok(a)
                     },
                 );
-                __tracer_frame
-                    .end({
-                        use ::tracer::__private::Judge as _;
-                        (&&&&&&::tracer::__private::Probe(&__tracer_result)).__tracer_outcome()
-                    });
+                let __tracer_outcome = {
+                    use ::tracer::__private::Judge as _;
+                    (&&&&&&::tracer::__private::Probe(&__tracer_result)).__tracer_outcome()
+                };
+                __tracer_frame.end(__tracer_outcome);
                 __tracer_result
             }
         "##]],
@@ -97,30 +91,27 @@ fn a_method_that_takes_self_captures_all_of_it() {
         "",
         r#"fn finish(self) -> Option<u32> { Some(self.count) }"#,
         &expect![[r#"
-        fn finish(self) -> Option<u32> {
-            static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
-                "finish",
-                ::core::module_path!(),
-                ::core::file!(),
-                ::core::line!(),
-            );
-            let __tracer_frame = ::tracer::__private::enter(
-                &__TRACER_SITE,
-                ::core::option::Option::None,
-                ::tracer::__private::Recorded::none(),
-            );
-            let __tracer_result = ::tracer::__private::call0(move || -> Option<u32> {
-                let _ = &self;
-                Some(self.count)
-            });
-            __tracer_frame
-                .end({
+            fn finish(self) -> Option<u32> {
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
+                    "finish",
+                    7572703519834456306u64,
+                    ::core::module_path!(),
+                    ::core::file!(),
+                    ::core::line!(),
+                );
+                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                let __tracer_result = ::tracer::__private::call0(move || -> Option<u32> {
+                    let _ = &self;
+                    Some(self.count)
+                });
+                let __tracer_outcome = {
                     use ::tracer::__private::Judge as _;
                     (&&&&&&::tracer::__private::Probe(&__tracer_result)).__tracer_outcome()
-                });
-            __tracer_result
-        }
-    "#]],
+                };
+                __tracer_frame.end(__tracer_outcome);
+                __tracer_result
+            }
+        "#]],
     );
 }
 
@@ -140,8 +131,9 @@ fn an_async_function_returns_the_future_itself() {
                 body: Vec<u8>,
                 __arg2: Token,
             ) -> impl ::core::future::Future<Output = Result<u32, Error>> {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                     "send",
+                    3251584743947114031u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
@@ -182,35 +174,36 @@ fn an_async_function_stays_async_above_another_macro() {
         "",
         r#"#[tokio::main] async fn main() { run().await; }"#,
         &expect![[r##"
-        #[tokio::main]
-        async fn main() {
-            static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
-                "main",
-                ::core::module_path!(),
-                ::core::file!(),
-                ::core::line!(),
-            );
-            ::tracer::__private::traced(
-                    &__TRACER_SITE,
-                    ::core::option::Option::None,
-                    ::tracer::__private::Recorded::none(),
-                    async move {
-                        if let ::core::option::Option::Some(__tracer_value) = ::core::option::Option::None::<
-                            (),
-                        > {
-                            return __tracer_value;
-                        }
-                        match () {
-                            () => {
-                                run().await;
+            #[tokio::main]
+            async fn main() {
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
+                    "main",
+                    2258945139493307336u64,
+                    ::core::module_path!(),
+                    ::core::file!(),
+                    ::core::line!(),
+                );
+                ::tracer::__private::traced(
+                        &__TRACER_SITE,
+                        ::core::option::Option::None,
+                        ::tracer::__private::Recorded::none(),
+                        async move {
+                            if let ::core::option::Option::Some(__tracer_value) = ::core::option::Option::None::<
+                                (),
+                            > {
+                                return __tracer_value;
                             }
-                        }
-                    },
-                    |_| ::tracer::__private::Outcome::ok(),
-                )
-                .await
-        }
-    "##]],
+                            match () {
+                                () => {
+                                    run().await;
+                                }
+                            }
+                        },
+                        |_| ::tracer::__private::Outcome::ok(),
+                    )
+                    .await
+            }
+        "##]],
     );
 }
 
@@ -221,8 +214,9 @@ fn a_function_that_returns_a_future_traces_the_future() {
         r#"fn send(n: u32) -> impl Future<Output = Result<u32, Error>> + Send { post(n) }"#,
         &expect![[r#"
             fn send(n: u32) -> impl Future<Output = Result<u32, Error>> + Send {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                     "send",
+                    3251584743947114031u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
@@ -249,8 +243,9 @@ fn a_boxed_future_is_traced_inside_its_box() {
         r#"fn send<'a>(&'a self) -> Pin<Box<dyn Future<Output = u32> + Send + 'a>> { Box::pin(async move { self.n }) }"#,
         &expect![[r#"
             fn send<'a>(&'a self) -> Pin<Box<dyn Future<Output = u32> + Send + 'a>> {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                     "send",
+                    3251584743947114031u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
@@ -279,8 +274,9 @@ fn a_boxed_future_made_otherwise_gets_another_box() {
         r#"fn send(n: u32) -> Pin<Box<dyn Future<Output = u32>>> { if n == 0 { return zero(); } Box::pin(async move { n }) }"#,
         &expect![[r#"
             fn send(n: u32) -> Pin<Box<dyn Future<Output = u32>>> {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                     "send",
+                    3251584743947114031u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
@@ -322,8 +318,9 @@ fn values_are_recorded_when_asked() {
             }
             #[cfg(not(doc))]
             fn pay(order: &Order, __arg1: (u32, u32)) -> Result<Receipt, Error> {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                         "pay",
+                        8631822795308185129u64,
                         ::core::module_path!(),
                         ::core::file!(),
                         ::core::line!(),
@@ -361,32 +358,30 @@ fn values_are_recorded_when_asked() {
                     __arg1,
                     move |order, (a, b)| -> Result<Receipt, Error> { charge(order, a + b) },
                 );
-                __tracer_frame
-                    .end(
-                        {
-                            use ::tracer::__private::Judge as _;
-                            (&&&&&&::tracer::__private::Probe(&__tracer_result)).__tracer_outcome()
-                        }
-                            .with_value(
-                                ::tracer::__private::values(
-                                    &__TRACER_SITE,
-                                    |__tracer_values| {
-                                        #[allow(unused_imports)]
-                                        use ::tracer::__private::AnyReturn as _;
-                                        if let ::core::option::Option::Some(__tracer_value) = ::tracer::__private::ReturnProbe(
-                                                &__tracer_result,
-                                            )
-                                            .__tracer_success()
-                                        {
-                                            ::tracer::__private::RecordReturn::record(
-                                                __tracer_value,
-                                                __tracer_values,
-                                            );
-                                        }
-                                    },
-                                ),
-                            ),
+                let __tracer_outcome = {
+                    use ::tracer::__private::Judge as _;
+                    (&&&&&&::tracer::__private::Probe(&__tracer_result)).__tracer_outcome()
+                }
+                    .with_value(
+                        ::tracer::__private::values(
+                            &__TRACER_SITE,
+                            |__tracer_values| {
+                                #[allow(unused_imports)]
+                                use ::tracer::__private::AnyReturn as _;
+                                if let ::core::option::Option::Some(__tracer_value) = ::tracer::__private::ReturnProbe(
+                                        &__tracer_result,
+                                    )
+                                    .__tracer_success()
+                                {
+                                    ::tracer::__private::RecordReturn::record(
+                                        __tracer_value,
+                                        __tracer_values,
+                                    );
+                                }
+                            },
+                        ),
                     );
+                __tracer_frame.end(__tracer_outcome);
                 __tracer_result
             }
         "##]],
@@ -399,29 +394,25 @@ fn a_declared_node_is_claimed_in_the_body() {
         r#"webhook::validate, root, source = "hook""#,
         r#"fn validate() {}"#,
         &expect![[r#"
-        fn validate() {
-            #[allow(non_local_definitions)]
-            impl ::tracer::__private::OneFunctionPerNode for webhook::validate {}
-            const __TRACER_NODE: ::tracer::__private::NodeInfo = <webhook::validate as ::tracer::__private::Node>::NODE;
-            static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
-                    __TRACER_NODE.name,
-                    ::core::module_path!(),
-                    ::core::file!(),
-                    ::core::line!(),
-                )
-                .in_flow(__TRACER_NODE.place)
-                .root()
-                .source("hook");
-            let __tracer_frame = ::tracer::__private::enter(
-                &__TRACER_SITE,
-                ::core::option::Option::None,
-                ::tracer::__private::Recorded::none(),
-            );
-            match () {
-                () => {}
+            fn validate() {
+                #[allow(non_local_definitions)]
+                impl ::tracer::__private::OneFunctionPerNode for webhook::validate {}
+                const __TRACER_NODE: ::tracer::__private::NodeInfo = <webhook::validate as ::tracer::__private::Node>::NODE;
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                        __TRACER_NODE.name,
+                        ::core::module_path!(),
+                        ::core::file!(),
+                        ::core::line!(),
+                    )
+                    .in_flow(__TRACER_NODE.place)
+                    .root()
+                    .source("hook");
+                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                match () {
+                    () => {}
+                }
             }
-        }
-    "#]],
+        "#]],
     );
 }
 
@@ -432,33 +423,28 @@ fn fail_if_decides_what_fails() {
         r#"fn find(id: u32) -> Option<u32> { None }"#,
         &expect![[r#"
             fn find(id: u32) -> Option<u32> {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                     "find",
+                    12310348208284936474u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let __tracer_frame = ::tracer::__private::enter(
-                    &__TRACER_SITE,
-                    ::core::option::Option::None,
-                    ::tracer::__private::Recorded::none(),
-                );
+                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call1(
                     id,
                     move |id| -> Option<u32> { None },
                 );
-                __tracer_frame
-                    .end(
-                        ::tracer::__private::judged(
-                            &__tracer_result,
-                            ::tracer::__private::fails(&__tracer_result, |r| r.is_none()),
-                            || {
-                                use ::tracer::__private::JudgeWithoutText as _;
-                                (&&::tracer::__private::Probe(&__tracer_result))
-                                    .__tracer_outcome_without_text()
-                            },
-                        ),
-                    );
+                let __tracer_outcome = ::tracer::__private::judged(
+                    &__tracer_result,
+                    ::tracer::__private::fails(&__tracer_result, |r| r.is_none()),
+                    || {
+                        use ::tracer::__private::JudgeWithoutText as _;
+                        (&&::tracer::__private::Probe(&__tracer_result))
+                            .__tracer_outcome_without_text()
+                    },
+                );
+                __tracer_frame.end(__tracer_outcome);
                 __tracer_result
             }
         "#]],
@@ -477,8 +463,9 @@ fn a_context_says_where() {
             }
             #[cfg(not(doc))]
             fn handle(ctx: &mut Context, n: u32) -> impl ::core::future::Future<Output = u32> {
-                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::new(
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
                     "handle",
+                    12996100709080792371u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
@@ -519,8 +506,9 @@ fn a_demanded_context_says_where() {
         r#"fn handle(c: &tracer::Context) -> Option<u32> { None }"#,
         &expect![[r#"
             fn handle(c: &tracer::Context) -> Option<u32> {
-                static __TRACER_SITE: other::tracer::__private::Site = other::tracer::__private::Site::new(
+                static __TRACER_SITE: other::tracer::__private::Site = other::tracer::__private::Site::hashed(
                     "handle",
+                    12996100709080792371u64,
                     ::core::module_path!(),
                     ::core::file!(),
                     ::core::line!(),
@@ -534,11 +522,11 @@ fn a_demanded_context_says_where() {
                     c,
                     move |c| -> Option<u32> { None },
                 );
-                __tracer_frame
-                    .end({
-                        use other::tracer::__private::Judge as _;
-                        (&&&&&&other::tracer::__private::Probe(&__tracer_result)).__tracer_outcome()
-                    });
+                let __tracer_outcome = {
+                    use other::tracer::__private::Judge as _;
+                    (&&&&&&other::tracer::__private::Probe(&__tracer_result)).__tracer_outcome()
+                };
+                __tracer_frame.end(__tracer_outcome);
                 __tracer_result
             }
         "#]],

@@ -37,9 +37,14 @@ pub(crate) enum Start {
 impl Site {
     /// A function called `node`, written at `file:line` in `module`.
     pub const fn new(node: &'static str, module: &'static str, file: &'static str, line: u32) -> Self {
+        Self::hashed(node, key::hash(node), module, file, line)
+    }
+
+    /// Likewise, where the hash of the node's name is known: the compiler need not compute one for every function.
+    pub const fn hashed(node: &'static str, hash: u64, module: &'static str, file: &'static str, line: u32) -> Self {
         Self {
             node,
-            hash: key::hash(node),
+            hash,
             module,
             file,
             line,
@@ -107,6 +112,7 @@ impl Site {
         if known != 0 {
             return SiteId::unpack(known);
         }
+        debug_assert_eq!(self.hash, key::hash(self.node), "`{}` has the hash of another name", self.node);
         let node = match table.iter().find(|site| site.hash == self.hash && site.node == self.node) {
             Some(same) => SiteId::unpack(same.id.load(Ordering::Relaxed)).node,
             None => u32::try_from(table.len()).unwrap_or(u32::MAX) + 1,

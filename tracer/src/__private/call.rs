@@ -1,8 +1,19 @@
-//! Runs a function's body, written as a closure, on the function's arguments.
+//! Enters a function, and runs its body, written as a closure, on the function's arguments.
 //!
-//! Two things depend on these being functions with an `FnOnce` parameter. The closure may return what its captures
+//! Two things depend on the calls being functions with an `FnOnce` parameter. The closure may return what its captures
 //! lend (`fn(&mut self) -> &mut T`), which a closure called in place may not. And its parameters are dropped as the
 //! function's own would be: after the temporaries of the tail expression, in every edition.
+
+use crate::lines::{OpenFrame, enter};
+use crate::site::Site;
+use crate::values::Recorded;
+
+/// Enters `site` at the surrounding context, without values: two arguments less to compile in every function.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "it is but another way to write the call")]
+pub fn enter_here(site: &'static Site) -> OpenFrame {
+    enter(site, None, Recorded::none())
+}
 
 macro_rules! calls {
     ($($name:ident($($arg:ident: $ty:ident),*);)*) => {$(

@@ -22,42 +22,47 @@ pub trait Judge {
 }
 
 impl<T, E: Error> Judge for &&&&&Probe<'_, Result<T, E>> {
+    #[inline]
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(text(format_args!("{error}")), chain(error.source())),
+            Err(error) => told(error),
         }
     }
 }
 
 impl<T, E: Deref<Target: DynError>> Judge for &&&&Probe<'_, Result<T, E>> {
+    #[inline]
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(error.text(), error.causes()),
+            Err(error) => lent(error),
         }
     }
 }
 
 impl<T, E: Display> Judge for &&&Probe<'_, Result<T, E>> {
+    #[inline]
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(text(format_args!("{error}")), Vec::new()),
+            Err(error) => displayed(error),
         }
     }
 }
 
 impl<T, E: Debug> Judge for &&Probe<'_, Result<T, E>> {
+    #[inline]
     fn __tracer_outcome(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(error) => failed::<E>(text(format_args!("{error:?}")), Vec::new()),
+            Err(error) => debugged(error),
         }
     }
 }
 
 impl<T, E> Judge for &Probe<'_, Result<T, E>> {
+    #[inline]
     fn __tracer_outcome(&self) -> Outcome {
         self.__tracer_outcome_without_text()
     }
@@ -76,10 +81,11 @@ pub trait JudgeWithoutText {
 }
 
 impl<T, E> JudgeWithoutText for &Probe<'_, Result<T, E>> {
+    #[inline]
     fn __tracer_outcome_without_text(&self) -> Outcome {
         match self.0 {
             Ok(_) => Outcome::ok(),
-            Err(_) => failed::<E>(None, Vec::new()),
+            Err(_) => untold::<E>(),
         }
     }
 }
@@ -141,7 +147,7 @@ pub fn judged<R: ?Sized>(value: &R, failed: bool, outcome: impl FnOnce() -> Outc
         return Outcome::ok();
     }
     let outcome = outcome();
-    if outcome.0.is_some() { outcome } else { self::failed::<R>(None, Vec::new()) }
+    if outcome.0.is_some() { outcome } else { untold::<R>() }
 }
 
 /// The targets of `anyhow::Error`, `Box<dyn Error>` and their like: errors by what they lend, not by what they are.
@@ -176,9 +182,41 @@ fn chain(first: Option<&(dyn Error + 'static)>) -> Vec<String> {
     errors.map_while(|error| text(format_args!("{error}"))).collect()
 }
 
+// What the kinds of errors tell. Out of line and one for each type of error: every traced function has a copy of the
+// question whether it failed, not of the answer.
+
 #[cold]
-fn failed<E: ?Sized>(message: Option<String>, chain: Vec<String>) -> Outcome {
-    Outcome::failed(Failure { type_name: type_name::<E>(), message, chain })
+#[inline(never)]
+fn told<E: Error>(error: &E) -> Outcome {
+    failed(type_name::<E>(), text(format_args!("{error}")), chain(error.source()))
+}
+
+#[cold]
+#[inline(never)]
+fn lent<E: Deref<Target: DynError>>(error: &E) -> Outcome {
+    failed(type_name::<E>(), error.text(), error.causes())
+}
+
+#[cold]
+#[inline(never)]
+fn displayed<E: Display>(error: &E) -> Outcome {
+    failed(type_name::<E>(), text(format_args!("{error}")), Vec::new())
+}
+
+#[cold]
+#[inline(never)]
+fn debugged<E: Debug>(error: &E) -> Outcome {
+    failed(type_name::<E>(), text(format_args!("{error:?}")), Vec::new())
+}
+
+#[cold]
+#[inline(never)]
+fn untold<E: ?Sized>() -> Outcome {
+    failed(type_name::<E>(), None, Vec::new())
+}
+
+fn failed(type_name: &'static str, message: Option<String>, chain: Vec<String>) -> Outcome {
+    Outcome::failed(Failure { type_name, message, chain })
 }
 
 #[cfg(test)]
