@@ -204,3 +204,23 @@ fn traces_without_contexts_are_forgotten_some_time() {
     assert_eq!(tracer.resume(token).unwrap_err().code(), "UNKNOWN_TRACE");
     assert!(held.step("parse", Status::Enter, ()).is_ok());
 }
+
+#[traced_node]
+fn forks() {
+    for _ in 0..66_000 {
+        tracer::carry(|| ())();
+    }
+    let call = tracer::carry_fn(|()| leaf());
+    for _ in 0..5_000 {
+        call(());
+    }
+}
+
+/// The number of such a fork does not fit, and the forks that lead to its calls were then looked for in every env.
+#[test]
+fn a_trace_of_many_forks_is_read_in_time() {
+    let tracer = Tracer::builder().max_bytes(64 << 20).build();
+    let records = test::record_with(tracer, forks).records();
+    let keys = records.iter().filter_map(|record| record.as_step()?.key.as_ref());
+    assert_eq!(keys.count(), 2 * 5_001);
+}
