@@ -73,7 +73,7 @@ mod lines;
 mod node;
 mod outcome;
 mod record;
-mod recorder;
+pub mod recorder;
 mod site;
 mod stats;
 mod status;

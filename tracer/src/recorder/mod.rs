@@ -4,9 +4,11 @@
 //! thread's own. A recorder has no way to fail the program: it keeps what it can and counts what it drops.
 
 mod assemble;
+pub mod block;
 mod entry;
 mod json_lines;
 mod memory;
+pub mod page;
 
 use std::any::Any;
 use std::ops::Deref;
@@ -15,6 +17,8 @@ use crate::clock::AnyClock;
 use crate::id::TraceId;
 use crate::record::Record;
 use crate::values::Captured;
+use block::Block;
+use page::OpenPage;
 
 pub(crate) use assemble::Assembler;
 pub use entry::{Detail, Entry};
@@ -53,10 +57,28 @@ pub trait Recorder: Send + Sync + 'static {
 
     /// Brings out what is still buffered; waits for it.
     fn flush(&self) {}
+
+    /// A block in memory that outlives the process, for a line that begins; `None`: any memory will do.
+    fn block(&self) -> Option<&'static Block> {
+        None
+    }
+
+    /// Takes back what [`block`](Self::block) gave: its line is over.
+    fn free(&self, _block: &'static Block) {}
 }
 
 /// What one thread writes to.
+///
+/// A lane that has pages is only asked for the next one: plain entries are written to its page without it.
 pub trait Lane: Send {
+    /// The page that entries are put into; `None` for a lane that takes them one by one.
+    fn page(&self) -> Option<OpenPage> {
+        None
+    }
+
+    /// Goes on to a page with room: the one before is full.
+    fn turn(&mut self) {}
+
     /// Takes one fact.
     fn write(&mut self, entry: &Entry);
 
