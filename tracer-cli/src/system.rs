@@ -26,7 +26,7 @@ pub(crate) enum FileSystemKind {
     Other,
 }
 
-/// Who may do what, of a file or directory itself and not of what a link leads to.
+/// Who may do what, of a file or directory, or of what a link leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Access {
     /// The nine permission bits.
@@ -38,7 +38,7 @@ pub(crate) struct Access {
 #[cfg(unix)]
 pub(crate) fn access(path: &Path) -> Option<Access> {
     use std::os::unix::fs::MetadataExt;
-    let metadata = path.symlink_metadata().ok()?;
+    let metadata = path.metadata().ok()?;
     Some(Access { mode: metadata.mode() & 0o777, is_own: metadata.uid() == rustix::process::geteuid().as_raw() })
 }
 

@@ -8,6 +8,7 @@ mod find;
 mod json_lines;
 mod lines;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -131,11 +132,13 @@ pub(crate) struct Reading {
 
 /// The files of records in these places, each a directory or a file, and what could not be looked into.
 pub(crate) fn find(places: &[PathBuf]) -> (Vec<Found>, Vec<ReadError>) {
-    let mut files: Vec<Found> = Vec::new();
+    let mut files = Vec::new();
     let mut troubles = Vec::new();
+    let mut paths = HashSet::new();
     for entry in places.iter().flat_map(|place| entries(place)) {
         match entry.kind {
-            EntryKind::Records(found) if files.iter().all(|file| file.path != found.path) => files.push(found),
+            // A file may be in two of the places.
+            EntryKind::Records(found) if paths.insert(found.path.clone()) => files.push(found),
             EntryKind::Unreadable(error) => troubles.push(error),
             _ => {}
         }

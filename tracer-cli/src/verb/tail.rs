@@ -1,5 +1,6 @@
 //! `tracer tail`: the newest records, one a line, and those that come.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread;
@@ -45,20 +46,17 @@ pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failur
 
 /// The files that are followed.
 #[derive(Default)]
-struct Followed(Vec<(PathBuf, Box<dyn Follow>)>);
+struct Followed(BTreeMap<PathBuf, Box<dyn Follow>>);
 
 impl Followed {
     /// The newest records since the last time, oldest first and no more than `max`, and what could not be read.
     fn poll(&mut self, places: &[PathBuf], max: usize) -> (Vec<Record>, Vec<ReadError>) {
         let (files, mut troubles) = source::find(places);
         for Found { path, format, .. } in files {
-            if self.0.iter().all(|(followed, _)| *followed != path) {
-                let follow = format.follow(&path);
-                self.0.push((path, follow));
-            }
+            self.0.entry(path).or_insert_with_key(|path| format.follow(path));
         }
         let mut newest = Newest { records: Vec::new(), max };
-        for (_, follow) in &mut self.0 {
+        for follow in self.0.values_mut() {
             troubles.extend(follow.poll(&mut |record| newest.push(record)).err());
         }
         (newest.finish(), troubles)

@@ -32,6 +32,14 @@ fn a_directory_as_it_should_be_has_no_trouble() {
 }
 
 #[test]
+fn a_link_that_was_asked_for_is_followed() {
+    let world = three_traces();
+    std::os::unix::fs::symlink(".tracer", world.path("link")).unwrap();
+    let ran = world.run("doctor --dir link");
+    assert_eq!(ran.code, 0, "{}", ran.text());
+}
+
+#[test]
 fn each_trouble_is_found() {
     let world = three_traces();
     world.restrict(".tracer/shop", 0o755);
