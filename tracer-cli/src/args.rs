@@ -54,8 +54,9 @@ pub(crate) struct Common {
 
     /// JSON instead of text: one object a line
     ///
-    /// Times are Unix nanoseconds as texts, since many readers of JSON keep no more than 53 bits of a number. Fields may
-    /// be added, and are never renamed.
+    /// Times of day are Unix nanoseconds as texts, since many readers of JSON keep no more than 53 bits of a number;
+    /// durations are numbers of nanoseconds. Fields may be added, and are never renamed. The help of each verb lists its
+    /// fields.
     #[arg(long, global = true)]
     pub(crate) json: bool,
 

@@ -26,6 +26,15 @@ fn handle(amount: u32) -> Result<(), Declined> {
     charge(amount)
 }
 
+#[traced_node]
+fn attempts() {
+    while charge(9).is_err() {
+        if charge(1).is_ok() {
+            return;
+        }
+    }
+}
+
 #[test]
 fn what_a_program_recorded_is_listed_and_drawn() {
     let world = World::new();
@@ -33,13 +42,17 @@ fn what_a_program_recorded_is_listed_and_drawn() {
     let tracer = Tracer::builder().recorder(file).install();
     drop(create_env("payload", "other"));
     assert!(handle(7).is_err());
+    attempts();
     tracer.flush();
 
+    let recovered = world.run("ls --source attempts").out;
+    assert!(recovered.contains("  recovered  "), "{recovered}");
+    assert!(recovered.trim_end().ends_with("3 spans  ✗ charge: Declined: declined"), "{recovered}");
     let listed = world.run("ls --failed").out;
     assert!(listed.trim_end().ends_with("3 spans  ✗ charge: Declined: declined"), "{listed}");
     let shown = world.run("show last-failed").out;
     let drawn: Vec<_> = shown.lines().map(|line| line.split("  ").last().unwrap()).take(4).skip(1).collect();
     assert_eq!(drawn, ["handle", "├─ charge(amount=1)", "└─ charge(amount=7) — Declined: declined"], "{shown}");
-    let found = world.run("doctor");
+    let found = world.run("doctor --dir .tracer/app.jsonl");
     assert_eq!(found.code, 0, "{}", found.text());
 }
