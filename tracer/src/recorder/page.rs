@@ -9,6 +9,7 @@
 //! rest follows from the events before it and from the *run header* in front of them. See [`Decoder`](super::Decoder).
 
 use std::fmt;
+use std::ops::Range;
 
 use super::entry::{KIND_MASK, TAG_BITS};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -68,9 +69,8 @@ impl Page {
     pub fn open(&'static self, birth: u64, writer: u64) {
         self.head[1].store(0, Ordering::Relaxed);
         self.head[0].store(0, Ordering::Release);
-        for word in self.data.iter().chain(&self.checks) {
-            word.store(0, Ordering::Relaxed);
-        }
+        self.data.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.checks.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.head[2].store(writer, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);
     }
@@ -98,6 +98,13 @@ impl Page {
 
     pub(crate) fn word(&self, at: usize) -> Option<u64> {
         Some(self.data.get(at)?.load(Ordering::Relaxed))
+    }
+
+    /// The slots that begin at `places`.
+    pub(crate) fn slots(&self, places: Range<usize>) -> impl Iterator<Item = &[AtomicU64]> {
+        let end = places.end.next_multiple_of(SLOT_WORDS).min(DATA);
+        let start = places.start.next_multiple_of(SLOT_WORDS).min(end);
+        self.data[start..end].chunks_exact(SLOT_WORDS)
     }
 
     /// The words of the slot at a place.

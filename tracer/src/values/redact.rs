@@ -1,11 +1,22 @@
 //! Which values are replaced before they are written: by the name of their field, or by a path that a node names.
 
-/// Names that hold secrets wherever they stand. Compared without case and without `-` and `_`.
-const SECRET_PARTS: [&str; 9] =
-    ["password", "passwd", "passphrase", "secret", "apikey", "authorization", "credential", "privatekey", "setcookie"];
+/// Names that hold secrets wherever they stand in a longer one, by their first letter. Compared without case and without
+/// `-` and `_`.
+const fn secrets_with(first: u8) -> &'static [&'static [u8]] {
+    match first {
+        b'a' => &[b"apikey", b"authorization"],
+        b'c' => &[b"credential"],
+        b'p' => &[b"password", b"passwd", b"passphrase", b"privatekey"],
+        b's' => &[b"secret", b"setcookie"],
+        _ => &[],
+    }
+}
 
 /// Names that hold secrets when they stand alone, or at the end of a longer name.
-const SECRET_ENDS: [&str; 3] = ["token", "cookie", "bearer"];
+const SECRET_ENDS: [&[u8]; 3] = [b"token", b"cookie", b"bearer"];
+
+/// No shorter name is one of them.
+const SECRET_LEN_MIN: usize = 5;
 
 /// Whether a field of this name is replaced.
 pub(super) fn is_secret(name: &str) -> bool {
@@ -20,8 +31,8 @@ pub(super) fn is_secret(name: &str) -> bool {
         len += 1;
     }
     let plain = &plain[..len];
-    SECRET_PARTS.iter().any(|part| plain.windows(part.len()).any(|window| window == part.as_bytes()))
-        || SECRET_ENDS.iter().any(|end| plain.ends_with(end.as_bytes()))
+    let begins = |at: usize| secrets_with(plain[at]).iter().any(|secret| plain[at..].starts_with(secret));
+    len >= SECRET_LEN_MIN && ((0..len).any(begins) || SECRET_ENDS.iter().any(|end| plain.ends_with(end)))
 }
 
 /// The paths that a node redacts, and how far down the current value is along each of them.

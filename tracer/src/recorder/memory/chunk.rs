@@ -97,8 +97,7 @@ impl Chunk {
 
     /// The slots at `places` that begin there, with their first words.
     fn slots(&self, places: Range<usize>) -> impl Iterator<Item = (u64, &'static [AtomicU64])> + '_ {
-        let starts = (places.start.next_multiple_of(SLOT_WORDS)..places.end).step_by(SLOT_WORDS);
-        starts.filter_map(|at| self.page.slot(at)).map(|slot| (slot[0].load(Ordering::Acquire), slot))
+        self.page.slots(places).map(|slot| (slot[0].load(Ordering::Acquire), slot))
     }
 
     /// The entries at `places` that are no steps.

@@ -384,12 +384,12 @@ impl Store {
         let places = chunk.places();
         let is_kept = |env| !matches!(self.verdict_of(env), Verdict::Lost);
         let records = chunk.records_if(places.clone(), is_kept)?;
-        let mut others = chunk.others(places.clone());
-        if others.any(|entry| matches!(entry.event(), Some(Event::Resumed { .. }))) {
+        if chunk.others(places.clone()).any(|entry| entry.is_resumed()) {
             return None;
         }
-        for entry in chunk.others(places) {
-            self.verdict(&entry, Running::Keep);
+        // Of some there may be nothing but the end.
+        for trace in chunk.others(places).filter_map(|entry| entry.trace()) {
+            self.verdict_in(trace, Running::Keep);
         }
         Some(records)
     }
