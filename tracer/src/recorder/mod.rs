@@ -11,20 +11,26 @@ mod memory;
 pub mod page;
 
 use std::any::Any;
+use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
-use crate::clock::AnyClock;
+use crate::clock::{AnyClock, Clock};
 use crate::id::TraceId;
 use crate::record::Record;
 use crate::values::Captured;
 use block::Block;
 use page::OpenPage;
 
-pub(crate) use assemble::Assembler;
+pub use assemble::Assembler;
 pub use entry::{Detail, Entry};
 pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tail};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
+
+pub use crate::site::{
+    FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, SitesHeld, hold_sites, watch_sites,
+};
 
 /// Keeps records.
 ///
@@ -148,11 +154,27 @@ fn write_to(lane: &mut dyn Lane, entry: Entry) {
     lane.write(&entry);
 }
 
+impl fmt::Debug for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Times").finish_non_exhaustive()
+    }
+}
+
 /// Turns the ticks of entries into times: the clock of the tracer.
 #[derive(Clone)]
 pub struct Times(pub(crate) AnyClock);
 
 impl Times {
+    /// Those of a clock.
+    pub fn new(clock: impl Clock) -> Self {
+        Self(AnyClock::Other(Arc::new(clock)))
+    }
+
+    /// The current tick and its Unix time in nanoseconds. Waits for nobody.
+    pub fn now(&self) -> (u64, u64) {
+        self.0.now()
+    }
+
     /// The Unix time of a tick, in nanoseconds.
     pub fn unix_ns(&self, ticks: u64) -> u64 {
         self.0.unix_ns(ticks)
