@@ -5,6 +5,7 @@
 
 mod assemble;
 pub mod block;
+mod detail;
 mod entry;
 mod json_lines;
 mod memory;
@@ -23,6 +24,7 @@ use block::Block;
 use page::OpenPage;
 
 pub use assemble::Assembler;
+pub use detail::{Field, Fields, put_field};
 pub use entry::{Detail, Entry};
 pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tail};
 pub use json_lines::JsonLines;

@@ -14,12 +14,15 @@ pub const SLOTS: usize = if cfg!(all(test, loom)) { 4 } else { 255 };
 pub const PAGE_BYTES: usize = (SLOTS + 1) * 64;
 /// Bytes of payload in a slot that is [part](OpenPage::put_parts) of a detail.
 pub const PART_BYTES: usize = 56;
+/// Bits of the last word of a part that say its length; its number stands above them.
+pub const PART_LEN_BITS: u32 = 8;
 
 /// A page. Zeroes are a page that was never written to.
 #[repr(C, align(64))]
 pub struct Page {
     /// Word 0: complete slots; only a hint for who reads it after the process has died. Word 1: the birth, see
-    /// [`open`](Self::open). Word 2: a number of the writing thread. The rest is zero.
+    /// [`open`](Self::open). Word 2: a number of the writing thread. Word 3: slots before this one are
+    /// [forgotten](Self::forget). The rest is zero.
     head: [AtomicU64; 8],
     slots: [[AtomicU64; 8]; SLOTS],
 }
@@ -41,6 +44,7 @@ impl Page {
     /// a reader may see together with it; `salt` is one for them all.
     pub fn open(&'static self, salt: u64, birth: u64, writer: u64) -> OpenPage {
         self.head[0].store(0, Ordering::Relaxed);
+        self.head[3].store(0, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);
         self.head[2].store(writer, Ordering::Relaxed);
         OpenPage { page: self, seed: page_seed(salt, birth) }
@@ -49,6 +53,16 @@ impl Page {
     /// [`open`](Self::open)'s birth of its present life.
     pub fn birth(&self) -> u64 {
         self.head[1].load(Ordering::Acquire)
+    }
+
+    /// Forgets the slots that are complete: whoever reads it takes them for not there.
+    pub fn forget(&self) {
+        self.head[3].store(self.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Makes it full, whatever is in it: who writes to it has to go on elsewhere.
+    pub fn close(&self) {
+        self.head[0].store(SLOTS as u64, Ordering::Release);
     }
 
     /// Complete slots.
@@ -94,20 +108,21 @@ impl OpenPage {
         self.put_seeded(words, self.seed)
     }
 
-    /// Completes as many slots as it takes with `bytes`, [`PART_BYTES`] in each, zeroes behind them. `false`: there are
-    /// not that many, and nothing was done. The entry that they belong to follows.
+    /// Completes as many slots as it takes with `bytes`, [`PART_BYTES`] in each, zeroes behind them; in the low half of
+    /// the last word the length, and above it the number of the part. `false`: there are not that many, and nothing was
+    /// done. The entry that they belong to follows.
     pub fn put_parts(&self, bytes: &[u8]) -> bool {
         if bytes.len().div_ceil(PART_BYTES) > SLOTS - self.page.len() {
             return false;
         }
-        for part in bytes.chunks(PART_BYTES) {
+        for (nth, part) in (0..).zip(bytes.chunks(PART_BYTES)) {
             let mut words = [0; 8];
             for (word, bytes) in words.iter_mut().zip(part.chunks(8)) {
                 let mut whole = [0; 8];
                 whole[..bytes.len()].copy_from_slice(bytes);
                 *word = u64::from_le_bytes(whole);
             }
-            words[7] = part.len() as u64;
+            words[7] = part.len() as u64 | (nth << PART_LEN_BITS);
             self.put_seeded(words, part_seed(self.seed));
         }
         true
@@ -206,7 +221,7 @@ mod tests {
         let page: &'static Page = Box::leak(Box::default());
         let open = page.open(7, 1, 0);
         assert!(open.put_parts(&[1; 57]));
-        assert_eq!((page.len(), read(page, 0)[7] & 0xffff_ffff, read(page, 1)[7] & 0xffff_ffff), (2, 56, 1));
+        assert_eq!((page.len(), read(page, 0)[7] & 0xffff_ffff, read(page, 1)[7] & 0xffff_ffff), (2, 56, 1 << 8 | 1));
         assert!(!open.put_parts(&[1; (SLOTS - 2) * PART_BYTES + 1]));
         assert_eq!(page.len(), 2);
         assert!(open.put_parts(&[1; (SLOTS - 2) * PART_BYTES]));
