@@ -134,6 +134,14 @@ impl AnyRandom {
     }
 }
 
+impl TraceId {
+    /// The high and the low half.
+    #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+    pub(crate) const fn halves(self) -> (u64, u64) {
+        ((self.get() >> 64) as u64, self.get() as u64)
+    }
+}
+
 /// A map by ids, which are random already.
 pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 /// A set of ids.
@@ -178,11 +186,16 @@ const STEP_BITS: u32 = 40;
 
 impl FrameId {
     pub(crate) const fn new(env_ordinal: u32, step: u64) -> Self {
-        let raw = ((env_ordinal as u64) << STEP_BITS) | (step & ((1 << STEP_BITS) - 1));
-        match NonZeroU64::new(raw) {
+        match NonZeroU64::new(Self::raw_of(env_ordinal as u64, step)) {
             Some(raw) => Self(raw),
             None => Self(NonZeroU64::MIN),
         }
+    }
+
+    /// The number of [`new`](Self::new); 0 only for the step that the very first env would reach after 2^40.
+    #[inline]
+    pub(crate) const fn raw_of(env_ordinal: u64, step: u64) -> u64 {
+        (env_ordinal << STEP_BITS) | (step & ((1 << STEP_BITS) - 1))
     }
 
     pub(crate) const fn raw(self) -> u64 {

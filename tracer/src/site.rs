@@ -21,6 +21,8 @@ pub struct Site {
     pub(crate) redact: &'static [&'static str],
     /// [`SiteId`] once it ran, else zero.
     id: AtomicU64,
+    /// Likewise, if a call of it may be a common one.
+    plain: AtomicU64,
 }
 
 /// Where a call of the function begins.
@@ -53,6 +55,7 @@ impl Site {
             flow: None,
             redact: &[],
             id: AtomicU64::new(0),
+            plain: AtomicU64::new(0),
         }
     }
 
@@ -99,6 +102,18 @@ impl Site {
         }
     }
 
+    /// The numbers of the site and of its node, if a call needs nothing but them.
+    #[inline]
+    pub(crate) fn plain(&self) -> Option<(u32, u32)> {
+        match self.plain.load(Ordering::Relaxed) {
+            0 => None,
+            id => {
+                let SiteId { site, node } = SiteId::unpack(id);
+                Some((site, node))
+            }
+        }
+    }
+
     #[cold]
     fn register(&'static self) -> SiteId {
         let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,6 +131,9 @@ impl Site {
         let id = SiteId { site: u32::try_from(table.len()).unwrap_or(u32::MAX), node };
         // Before anybody can have the number.
         watch::tell(id.site, &self.info());
+        if self.start == Start::Call && self.flow.is_none() {
+            self.plain.store(id.pack(), Ordering::Relaxed);
+        }
         self.id.store(id.pack(), Ordering::Relaxed);
         id
     }
@@ -152,6 +170,12 @@ impl SiteId {
 }
 
 static TABLE: Mutex<Vec<&'static Site>> = Mutex::new(Vec::new());
+
+/// The site with this number.
+pub(crate) fn site(number: u32) -> Option<&'static Site> {
+    let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    table.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+}
 
 /// What is known of the traced functions that entries name by number.
 pub trait Sites {
@@ -200,8 +224,7 @@ pub struct ProcessSites;
 
 impl Sites for ProcessSites {
     fn site(&self, number: u32) -> Option<SiteInfo<'_>> {
-        let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(table.get(usize::try_from(number).ok()?.checked_sub(1)?)?.info())
+        site(number).map(Site::info)
     }
 }
 

@@ -12,7 +12,8 @@ use crate::guard::GuardError;
 use crate::id::{AnyRandom, Random, TraceId};
 use crate::lines::SeqCounter;
 use crate::record::Record;
-use crate::recorder::{AnyLane, AnyRecorder, Detail, Entry, Lane, Memory, Recorder, Times};
+use crate::recorder::block::Block;
+use crate::recorder::{Detail, Entry, Lane, Memory, Recorder, Times};
 use crate::stats::Stats;
 use crate::tree::Tree;
 
@@ -24,7 +25,7 @@ use crate::tree::Tree;
 pub struct Tracer(Arc<Inner>);
 
 struct Inner {
-    recorders: Vec<AnyRecorder>,
+    recorders: Vec<Box<dyn Recorder>>,
     times: Times,
     random: AnyRandom,
     seq: SeqCounter,
@@ -180,10 +181,22 @@ impl Tracer {
     }
 
     /// A lane into every recorder.
-    pub(crate) fn lane(&self) -> AnyLane {
+    pub(crate) fn lane(&self) -> Box<dyn Lane> {
         match &self.0.recorders[..] {
-            [recorder] => recorder.any_lane(),
-            recorders => AnyLane::Other(Box::new(EachLane(recorders.iter().map(AnyRecorder::any_lane).collect()))),
+            [recorder] => recorder.lane(),
+            recorders => Box::new(EachLane(recorders.iter().map(|recorder| recorder.lane()).collect())),
+        }
+    }
+
+    /// A block of a recorder that has any to lend; the first that has, has.
+    pub(crate) fn block(&self) -> Option<&'static Block> {
+        self.0.recorders.iter().find_map(|recorder| recorder.block())
+    }
+
+    /// Gives back what [`block`](Self::block) gave.
+    pub(crate) fn free(&self, block: &'static Block) {
+        for recorder in &self.0.recorders {
+            recorder.free(block);
         }
     }
 }
@@ -203,7 +216,7 @@ impl fmt::Debug for Tracer {
 }
 
 /// Every recorder gets everything.
-struct EachLane(Vec<AnyLane>);
+struct EachLane(Vec<Box<dyn Lane>>);
 
 impl Lane for EachLane {
     fn write(&mut self, entry: &Entry) {
@@ -223,7 +236,7 @@ impl Lane for EachLane {
 #[derive(Default)]
 #[must_use = "nothing happens before `build` or `install`"]
 pub struct TracerBuilder {
-    recorders: Vec<AnyRecorder>,
+    recorders: Vec<Box<dyn Recorder>>,
     bytes_max: Option<usize>,
     clock: Option<AnyClock>,
     random: AnyRandom,
@@ -240,7 +253,7 @@ impl TracerBuilder {
     /// Records into `recorder`, instead of memory. Given several times: into each of them; reading back asks them in
     /// this order.
     pub fn recorder(mut self, recorder: impl Recorder) -> Self {
-        self.recorders.push(AnyRecorder::new(recorder));
+        self.recorders.push(Box::new(recorder));
         self
     }
 
@@ -271,7 +284,7 @@ impl TracerBuilder {
     /// Makes the tracer.
     pub fn build(mut self) -> Tracer {
         if self.recorders.is_empty() {
-            self.recorders.push(AnyRecorder::Memory(Memory::new(self.bytes_max.unwrap_or(Memory::BYTES_DEFAULT))));
+            self.recorders.push(Box::new(Memory::new(self.bytes_max.unwrap_or(Memory::BYTES_DEFAULT))));
         }
         let times = Times(self.clock.unwrap_or(AnyClock::System));
         for recorder in &self.recorders {

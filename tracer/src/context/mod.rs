@@ -146,7 +146,7 @@ impl Context {
         let trace = Some((self.trace.id, self.trace.source_text()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
         let entry = Entry::manual(self.env.id, step, entered, status);
-        let seq = emit(&self.trace, |out| out.step_with(entry, after, Box::new(detail))).unwrap_or(after);
+        let seq = emit(&self.trace, |out| out.step(entry, after, Some(Box::new(detail))).seq).unwrap_or(after);
         self.trace.tracer.registry().recorded(self.trace_id(), self.env_id(), seq);
         self.step = step;
         self.env.seq = seq;

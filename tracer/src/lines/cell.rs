@@ -11,7 +11,8 @@ use super::trace::Trace;
 use crate::flow::Standing;
 use crate::id::{EnvId, FrameId};
 use crate::record::Cause;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use crate::recorder::block::{self, Block};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A line of calls and its lock. Never freed: used again for another line.
@@ -19,10 +20,6 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) struct Cell {
     line: Mutex<Line>,
     face: Mutex<Face>,
-    /// The env, its last step and the last number, for those who find the line locked.
-    env: AtomicU64,
-    steps: AtomicU64,
-    seq: AtomicU64,
     has_mail: AtomicBool,
     mail: Mutex<Vec<Mail>>,
     /// Forks made outside of any frame.
@@ -35,6 +32,8 @@ pub(crate) struct Cell {
 #[derive(Debug, Default)]
 struct Face {
     trace: Option<Arc<Trace>>,
+    /// Where its holder shows the env and its last step.
+    block: Option<&'static Block>,
     base: Base,
     calls: Calls,
 }
@@ -65,32 +64,17 @@ impl Cell {
     pub(crate) fn open(&self, line: &Line) {
         let mut face = self.face.lock().unwrap_or_else(PoisonError::into_inner);
         face.trace = line.trace().cloned();
+        face.block = line.block();
         face.base = line.base();
         face.calls.reset();
         self.forks.store(0, Ordering::Relaxed);
         self.visits.store(0, Ordering::Relaxed);
-        drop(face);
-        self.show(line);
-    }
-
-    /// Shows where the line stands.
-    #[inline]
-    pub(crate) fn show(&self, line: &Line) {
-        self.env.store(line.env().map_or(0, EnvId::get), Ordering::Relaxed);
-        self.show_step(line);
-    }
-
-    /// Likewise, where the env is the one that was shown last.
-    #[inline]
-    pub(crate) fn show_step(&self, line: &Line) {
-        self.steps.store(line.steps(), Ordering::Relaxed);
-        self.seq.store(line.seq(), Ordering::Relaxed);
     }
 
     /// Takes the line out of use.
     pub(crate) fn close(&self, line: &mut Line) -> Option<Arc<Trace>> {
         let mut face = self.face.lock().unwrap_or_else(PoisonError::into_inner);
-        face.trace = None;
+        (face.trace, face.block) = (None, None);
         line.take_trace()
     }
 
@@ -105,10 +89,11 @@ impl Cell {
 
     /// Leaves the line where its holder last showed it; `None` if it is out of use.
     pub(crate) fn departure(&self, cause: Cause) -> Option<Departure> {
-        let trace = self.trace()?;
-        let env = EnvId::new(self.env.load(Ordering::Relaxed))?;
-        let seq = self.seq.load(Ordering::Relaxed);
-        let env = Some((env, self.steps.load(Ordering::Relaxed)));
+        let face = self.face.lock().unwrap_or_else(PoisonError::into_inner);
+        let (trace, block) = (face.trace.clone()?, face.block?);
+        let env = Some((EnvId::new(block.get(block::ENV))?, block.get(block::STEPS)));
+        // After whatever its holder has recorded so far.
+        let seq = u64::MAX;
         Some(Departure { env, seq, cause, flows: Standing::unseen(), ..Departure::root(trace) })
     }
 

@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
+use super::hot;
 use super::line::End;
 use super::scope::{self, Position, Scope};
 use crate::context::Context;
@@ -27,6 +28,8 @@ struct Open {
 
 /// The line is let go of at the end.
 const HOLDS: u8 = 1;
+/// The caller is in the same line.
+const COMMON: u8 = 4;
 /// The thread was panicking already.
 const PANICKING: u8 = 2;
 
@@ -41,14 +44,9 @@ pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> Ope
 fn begin(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
     let flags = if std::thread::panicking() { PANICKING } else { 0 };
     if at.is_none() && !values.is_some() {
-        let below = scope::with(|scope| {
-            let before = scope.here();
-            Some((scope.enter_below(site)?, before))
-        });
-        match below {
-            Some(Some((at, before))) => return OpenFrame(Some(Open { at, before, flags })),
-            Some(None) => {}
-            None => return OpenFrame(None),
+        if let Some((before, frame)) = hot::enter(site) {
+            let at = Position { frame: Some(frame), ..before };
+            return OpenFrame(Some(Open { at, before: Some(before), flags: flags | COMMON }));
         }
     }
     begin_anywhere(site, at, values, flags)
@@ -123,14 +121,7 @@ impl Open {
     /// The common end, of a call that went well. `false`: it is another, and nothing was done.
     #[inline]
     fn ended(&self) -> bool {
-        let ended = |scope: &mut Scope| {
-            let ended = scope.end_innermost(self.at);
-            if ended {
-                scope.go(self.before);
-            }
-            ended
-        };
-        self.flags & HOLDS == 0 && scope::with(ended).unwrap_or(false)
+        self.flags & COMMON != 0 && hot::end(self.at, self.before.and_then(|before| before.frame))
     }
 
     #[cold]
@@ -147,6 +138,12 @@ impl Open {
 }
 
 impl End {
+    /// A success without anything to say.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.error.is_none() && self.detail.is_none()
+    }
+
     #[inline]
     pub(super) fn of(outcome: Outcome) -> Self {
         let failed = outcome.0.as_ref().is_some_and(|detail| detail.failure.is_some());

@@ -3,39 +3,92 @@
 //!
 //! A *line* is an env and its recoveries: when an error ends the env and is handled, the line goes on in a new env.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::key::{self, Calls};
-use super::trace::{ThreadLane, Trace};
+use super::key;
+use super::trace::{Source, ThreadLane, Trace};
 use crate::flow::{FlowNode, Missing, Standing};
 use crate::id::{EnvId, FrameId};
 use crate::record::{Cause, ErrorKind};
-use crate::recorder::{Detail, Entry, NoteEvent, NoteKind, Tail};
+use crate::recorder::block::{self, Block, FRAMES, Frame};
+use crate::recorder::{Detail, Entry, NoteEvent, NoteKind, Tag};
 use crate::site::{Site, SiteId};
 
 /// One line of calls.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     trace: Option<Arc<Trace>>,
-    env: Option<EnvId>,
-    ordinal: u32,
-    /// The number of the last step.
-    steps: u64,
-    /// The number of the last record.
+    /// What the next call works on, and what can be read when the process has died.
+    blocks: Blocks,
+    /// The number of the last record, or a higher one.
     seq: u64,
-    /// The last step was an error and nothing has gone on since.
-    dead: bool,
-    /// Open frames are `frames[..depth]`, outermost first. Those past it wait to be used again.
-    frames: Vec<Frame>,
-    depth: usize,
-    /// Bit `node % 64` of every open node: one test says that a node is not open.
-    open_nodes: u64,
     base: Base,
-    /// Contexts, pending calls and branches that may still come back to it.
-    pins: u32,
     /// Where each declared flow stands.
     flows: Standing,
     ancestry: Option<Arc<Ancestry>>,
+    /// Calls by frames that call more nodes than fit into a block, by frame and node.
+    calls: HashMap<(FrameId, u32), u32>,
+}
+
+/// The blocks of a line, outermost frames first. Those past the depth of the line wait to be used again.
+#[derive(Debug, Default)]
+struct Blocks {
+    /// Memory of the recorder's, while the line is in use.
+    lent: Option<&'static Block>,
+    /// Memory that it keeps.
+    own: Option<&'static Block>,
+    more: Vec<&'static Block>,
+}
+
+impl Blocks {
+    /// The first, which the common calls work on.
+    fn first(&self) -> Option<&'static Block> {
+        self.lent.or(self.own)
+    }
+
+    /// Makes sure that there is a first.
+    fn begin(&mut self, trace: &Trace) -> &'static Block {
+        self.lent = trace.tracer.block();
+        self.lent.unwrap_or_else(|| self.own.get_or_insert_with(|| Box::leak(Box::default())))
+    }
+
+    fn depth(&self) -> usize {
+        let Some(first) = self.first() else { return 0 };
+        let depth = first.get(block::DEPTH);
+        let more = if depth & block::DEEP == 0 { &[] } else { &self.more[..] };
+        depth_in(depth) + more.iter().map(|block| depth_in(block.get(block::DEPTH))).sum::<usize>()
+    }
+
+    /// The frame at a place; `None` past the last that there is room for.
+    fn frame(&self, at: usize) -> Option<Frame<'static>> {
+        let block = if at < FRAMES { self.first()? } else { self.more.get(at / FRAMES - 1)? };
+        block.frame((at % FRAMES) as u64)
+    }
+
+    /// Room for a frame at the place `depth`, the first that is not used.
+    fn room(&mut self, depth: usize) -> Option<Frame<'static>> {
+        if self.frame(depth).is_none() {
+            self.more.push(Box::leak(Box::default()));
+        }
+        self.frame(depth)
+    }
+
+    /// Sets how many frames are open, leaving the other flags alone.
+    fn set_depth(&self, depth: usize) {
+        let Some(first) = self.first() else { return };
+        let dead = first.get(block::DEPTH) & block::DEAD;
+        let deep = if depth > FRAMES { block::DEEP } else { 0 };
+        for (nth, block) in self.more.iter().enumerate() {
+            block.publish(block::DEPTH, depth.saturating_sub((nth + 1) * FRAMES).min(FRAMES) as u64);
+        }
+        first.publish(block::DEPTH, depth.min(FRAMES) as u64 | dead | deep);
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "leaves the flags out")]
+fn depth_in(depth: u64) -> usize {
+    depth as u32 as usize
 }
 
 /// The line before its first frame.
@@ -56,7 +109,7 @@ impl Base {
     /// The call made by no frame of the line.
     pub(crate) fn call(self, site: &'static Site, occurrence: u32) -> Call {
         let key = key::call(self.key, site.hash, occurrence);
-        Call { parent: self.parent, key, tail: Tail::new(occurrence, self.forked) }
+        Call { parent: self.parent, key, occurrence, tag: Tag::enter(self.forked) }
     }
 
     pub(crate) fn fork(self, number: u32) -> Fork {
@@ -75,37 +128,28 @@ impl Fork {
     }
 }
 
-/// An open frame.
-#[derive(Debug)]
-struct Frame {
-    id: FrameId,
-    site: &'static Site,
-    /// The number of the site.
-    number: u32,
-    node: u32,
-    call: Call,
-    /// `open_nodes` without this frame and those in it.
-    nodes_below: u64,
-    calls: Calls,
-    forks: u32,
-}
-
-impl Frame {
-    /// Counts a call of `site` made by it.
-    #[inline]
-    fn call(&mut self, site: &'static Site, node: u32) -> Call {
-        let occurrence = self.calls.count(node);
-        let key = key::call(self.call.key, site.hash, occurrence);
-        Call { parent: Some(self.id), key, tail: Tail::new(occurrence, false) }
-    }
-}
-
 /// Who called, and for the how manieth time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
     pub(crate) parent: Option<FrameId>,
     pub(crate) key: u64,
-    pub(crate) tail: Tail,
+    pub(crate) occurrence: u32,
+    /// Of its enter.
+    pub(crate) tag: Tag,
+}
+
+impl Call {
+    /// By the frame `parent`.
+    #[inline]
+    pub(crate) fn by(parent: Option<FrameId>, key: u64, site: &Site, occurrence: u32) -> Self {
+        Self { parent, key: key::call(key, site.hash, occurrence), occurrence, tag: Tag::enter(false) }
+    }
+
+    /// That of a frame.
+    fn of(frame: Frame<'_>) -> Self {
+        let parent = FrameId::from_raw(frame.raw_parent());
+        Self { parent, key: frame.key(), occurrence: frame.occurrence(), tag: frame.tag() }
+    }
 }
 
 /// Where an env leaves another.
@@ -172,6 +216,8 @@ pub(crate) struct Ancestry {
 #[derive(Debug)]
 pub(crate) enum Entered {
     Here(FrameId),
+    /// The line is out of use.
+    Nowhere,
     /// It belongs into an env of its own. Rare, so it is not to burden the other.
     Elsewhere(Box<(Departure, Call)>),
 }
@@ -186,69 +232,117 @@ pub(crate) struct End {
 impl Line {
     /// Makes it the line of a new env, and records that.
     pub(crate) fn begin(&mut self, from: Departure, out: &mut ThreadLane) {
-        debug_assert!(self.depth == 0 && self.pins == 0, "a line in use is not begun again");
-        self.steps = 0;
+        let Some(trace) = from.trace else { return };
+        self.start(trace, from.fork, from.flows, from.ancestry);
         self.seq = from.seq;
-        self.dead = false;
-        self.open_nodes = 0;
-        self.flows = from.flows;
-        self.base = Base::of(from.fork);
-        self.ancestry = from.ancestry;
         let number = from.fork.map_or(0, |fork| fork.number);
-        self.trace = from.trace;
         self.open_env(from.cause, from.env, number, out);
+    }
+
+    fn start(&mut self, trace: Arc<Trace>, fork: Option<Fork>, flows: Standing, ancestry: Option<Arc<Ancestry>>) {
+        let block = self.blocks.begin(&trace);
+        debug_assert!(self.is_over(), "a line in use is not begun again");
+        for word in [block::DEPTH, block::NODES, block::PINS] {
+            block.set(word, 0);
+        }
+        let (high, low) = trace.id.halves();
+        block.set(block::TRACE, high);
+        block.set(block::TRACE + 1, low);
+        let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
+        block.set(block::SOURCE, u64::from(site));
+        self.base = Base::of(fork);
+        self.flows = flows;
+        self.ancestry = ancestry;
+        self.trace = Some(trace);
     }
 
     fn open_env(&mut self, cause: Cause, parent: Option<(EnvId, u64)>, fork: u32, out: &mut ThreadLane) {
         let Some(trace) = &self.trace else { return };
         let (env, ordinal) = trace.next_env();
-        self.env = Some(env);
-        self.ordinal = ordinal;
-        self.steps = 0;
-        self.dead = false;
         self.seq = out.env(trace, env, cause, parent, fork, self.seq);
+        self.show_env(env, ordinal);
+    }
+
+    fn show_env(&self, env: EnvId, ordinal: u32) {
+        let Some(block) = self.blocks.first() else { return };
+        block.set(block::ORDINAL, u64::from(ordinal));
+        block.set(block::STEPS, 0);
+        block.set(block::DEPTH, block.get(block::DEPTH) & !block::DEAD);
+        block.publish(block::ENV, env.get());
     }
 
     /// Takes over an env that was recorded already and has no step yet.
     pub(crate) fn adopt(&mut self, trace: Arc<Trace>, env: Opened) {
-        self.steps = 0;
+        self.start(trace, env.fork, env.flows, env.ancestry);
         self.seq = env.seq;
-        self.dead = false;
-        self.open_nodes = 0;
-        self.flows = env.flows;
-        self.base = Base::of(env.fork);
-        self.ancestry = env.ancestry;
-        self.ordinal = env.ordinal;
-        self.trace = Some(trace);
-        self.env = Some(env.id);
+        self.show_env(env.id, env.ordinal);
+    }
+
+    /// Takes it out of use.
+    pub(crate) fn take_trace(&mut self) -> Option<Arc<Trace>> {
+        let trace = self.trace.take()?;
+        if let Some(block) = self.blocks.first() {
+            block.publish(block::ENV, 0);
+        }
+        if let Some(lent) = self.blocks.lent.take() {
+            trace.tracer.free(lent);
+        }
+        self.calls.clear();
+        Some(trace)
     }
 
     pub(crate) fn trace(&self) -> Option<&Arc<Trace>> {
         self.trace.as_ref()
     }
 
-    pub(crate) fn take_trace(&mut self) -> Option<Arc<Trace>> {
-        self.trace.take()
+    pub(crate) fn block(&self) -> Option<&'static Block> {
+        self.blocks.first()
+    }
+
+    fn get(&self, word: usize) -> u64 {
+        self.blocks.first().map_or(0, |block| block.get(word))
+    }
+
+    fn set(&self, word: usize, value: u64) {
+        if let Some(block) = self.blocks.first() {
+            block.set(word, value);
+        }
     }
 
     pub(crate) fn env(&self) -> Option<EnvId> {
-        self.env
+        EnvId::new(self.get(block::ENV))
     }
 
-    pub(crate) fn steps(&self) -> u64 {
-        self.steps
+    fn steps(&self) -> u64 {
+        self.get(block::STEPS)
+    }
+
+    /// Counts a step.
+    fn step(&self) -> u64 {
+        let step = self.steps() + 1;
+        self.set(block::STEPS, step);
+        step
+    }
+
+    fn is_dead(&self) -> bool {
+        self.get(block::DEPTH) & block::DEAD != 0
     }
 
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
 
-    pub(crate) fn pin(&mut self) {
-        self.pins += 1;
+    /// Steps were recorded in it, the last with a number up to this one.
+    pub(crate) fn passed(&mut self, seq: u64) {
+        self.seq = self.seq.max(seq);
     }
 
-    pub(crate) fn unpin(&mut self) {
-        self.pins -= 1;
+    pub(crate) fn pin(&self) {
+        self.set(block::PINS, self.get(block::PINS) + 1);
+    }
+
+    pub(crate) fn unpin(&self) {
+        self.set(block::PINS, self.get(block::PINS) - 1);
     }
 
     /// Whether it lies below the forked context whose env this is.
@@ -258,26 +352,25 @@ impl Line {
 
     /// Whether nothing can come any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.depth == 0 && self.pins == 0
+        self.trace.is_none() || self.blocks.depth() == 0 && self.get(block::PINS) == 0
     }
 
-    fn open(&self) -> &[Frame] {
-        &self.frames[..self.depth]
+    /// The open frames with their places, the innermost first.
+    fn open(&self) -> impl Iterator<Item = (usize, Frame<'static>)> + '_ {
+        (0..self.blocks.depth()).rev().filter_map(|at| Some((at, self.blocks.frame(at)?)))
     }
 
     /// The innermost open frame.
     pub(crate) fn innermost(&self) -> Option<FrameId> {
-        self.open().last().map(|frame| frame.id)
+        self.open().next().and_then(|(_, frame)| frame.id())
     }
 
-    /// The place of an open frame; the innermost is looked at first.
-    #[inline]
-    fn find(&self, frame: FrameId) -> Option<usize> {
-        self.open().iter().rposition(|open| open.id == frame)
+    /// An open frame and its place; the innermost is looked at first.
+    fn find(&self, frame: FrameId) -> Option<(usize, Frame<'static>)> {
+        self.open().find(|(_, open)| open.raw_id() == frame.raw())
     }
 
     /// Counts a call of `site` made by `caller` (`None`: by no frame).
-    #[inline]
     pub(crate) fn call(
         &mut self,
         caller: Option<FrameId>,
@@ -285,53 +378,28 @@ impl Line {
         node: u32,
         at_base: impl FnOnce() -> u32,
     ) -> Call {
-        match caller.and_then(|caller| self.find(caller)) {
-            Some(place) => self.frames[place].call(site, node),
-            None => self.base.call(site, at_base()),
-        }
+        let Some((_, frame)) = caller.and_then(|caller| self.find(caller)) else {
+            return self.base.call(site, at_base());
+        };
+        let occurrence = frame.count(node).unwrap_or_else(|| self.count(frame, node));
+        Call::by(frame.id(), frame.key(), site, occurrence)
+    }
+
+    /// Counts a call that there is no room for in the block.
+    #[cold]
+    fn count(&mut self, frame: Frame<'_>, node: u32) -> u32 {
+        let Some(id) = frame.id() else { return 0 };
+        frame.mark_more();
+        let calls = self.calls.entry((id, node)).or_default();
+        *calls += 1;
+        *calls - 1
     }
 
     pub(crate) fn base(&self) -> Base {
         self.base
     }
 
-    /// The common case, all in one: the innermost frame calls, and the last row of the table holds. `None`: it is
-    /// not that case, and nothing was done.
-    #[inline(never)]
-    pub(crate) fn enter_below(
-        &mut self,
-        caller: FrameId,
-        site: &'static Site,
-        id: SiteId,
-        out: &mut ThreadLane,
-    ) -> Option<FrameId> {
-        let innermost = self.frames[..self.depth].last_mut()?;
-        if innermost.id != caller || self.dead || self.open_nodes & bit(id.node) != 0 {
-            return None;
-        }
-        let call = innermost.call(site, id.node);
-        let frame = self.push_frame(call, site, id);
-        self.emit_plain(frame, call, id.site, call.tail.enter(false), out);
-        Some(frame)
-    }
-
-    /// The common case of [`end`](Self::end): the innermost frame ends well. `false`: it is not that case.
-    #[inline]
-    pub(crate) fn end_innermost(&mut self, frame: FrameId, out: &mut ThreadLane) -> bool {
-        let Some(innermost) = self.frames[..self.depth].last() else { return false };
-        if innermost.id != frame || self.dead || innermost.site.flow.is_some() {
-            return false;
-        }
-        let (call, site) = (innermost.call, innermost.number);
-        self.open_nodes = innermost.nodes_below;
-        self.depth -= 1;
-        self.steps += 1;
-        self.emit_plain(frame, call, site, call.tail.end(None), out);
-        true
-    }
-
     /// Enters `site`, called as `call`, at the frame `at` (`None`: before any frame).
-    #[inline]
     pub(crate) fn enter(
         &mut self,
         at: Option<FrameId>,
@@ -341,13 +409,12 @@ impl Line {
         detail: &mut Option<Box<Detail>>,
         out: &mut ThreadLane,
     ) -> Entered {
-        let innermost = self.open().last().map(|frame| frame.id);
-        if at != innermost || self.dead || self.open_nodes & bit(id.node) != 0 {
+        if at != self.innermost() || self.is_dead() || self.get(block::NODES) & bit(id.node) != 0 {
             if let Some(cause) = self.elsewhere(at, id.node, out) {
                 return Entered::Elsewhere(Box::new((self.departure(cause), call)));
             }
         }
-        Entered::Here(self.push(call, site, id, detail.take(), out))
+        self.enter_first(call, site, id, detail.take(), out).map_or(Entered::Nowhere, Entered::Here)
     }
 
     /// The first rows of the table. `None`: the node is entered here.
@@ -356,16 +423,16 @@ impl Line {
         if at.is_some_and(|at| self.find(at).is_none()) {
             return Some(Cause::Detached);
         }
-        if self.dead {
+        if self.is_dead() {
             self.recover(out);
         }
-        if at != self.open().last().map(|frame| frame.id) {
+        if at != self.innermost() {
             return Some(Cause::Overlap);
         }
-        self.open().iter().any(|frame| frame.node == node).then_some(Cause::Reentry)
+        self.open().any(|(_, frame)| frame.node() == node).then_some(Cause::Reentry)
     }
 
-    /// The first frame of a line that was just begun.
+    /// Enters `site` as the innermost frame: of a line that was just begun, the first. `None`: it is out of use.
     pub(crate) fn enter_first(
         &mut self,
         call: Call,
@@ -373,160 +440,129 @@ impl Line {
         id: SiteId,
         detail: Option<Box<Detail>>,
         out: &mut ThreadLane,
-    ) -> FrameId {
-        self.push(call, site, id, detail, out)
-    }
-
-    #[inline]
-    fn push(
-        &mut self,
-        call: Call,
-        site: &'static Site,
-        id: SiteId,
-        detail: Option<Box<Detail>>,
-        out: &mut ThreadLane,
-    ) -> FrameId {
-        let frame = self.push_frame(call, site, id);
+    ) -> Option<FrameId> {
+        let depth = self.blocks.depth();
+        let frame = self.blocks.room(depth)?;
+        let step = self.step();
+        #[expect(clippy::cast_possible_truncation, reason = "an ordinal was written there")]
+        let frame_id = FrameId::new(self.get(block::ORDINAL) as u32, step);
+        let nodes = self.get(block::NODES);
         if let Some(flow) = site.flow {
             self.check_flow(flow, site, out);
         }
-        self.emit(frame, call, id.site, call.tail.enter(false), detail, out);
-        frame
-    }
-
-    /// Counts the step of an enter and opens its frame.
-    #[inline]
-    fn push_frame(&mut self, call: Call, site: &'static Site, id: SiteId) -> FrameId {
-        self.steps += 1;
-        let frame_id = FrameId::new(self.ordinal, self.steps);
-        let nodes_below = self.open_nodes;
-        self.open_nodes |= bit(id.node);
-        if self.depth == self.frames.len() {
-            self.add_frame(frame_id, site);
-        }
-        if let Some(frame) = self.frames.get_mut(self.depth) {
-            frame.id = frame_id;
-            frame.site = site;
-            frame.number = id.site;
-            frame.node = id.node;
-            frame.call = call;
-            frame.nodes_below = nodes_below;
-            frame.calls.reset();
-            frame.forks = 0;
-        }
-        self.depth += 1;
-        frame_id
-    }
-
-    /// Room for one more, to be filled in.
-    #[cold]
-    #[inline(never)]
-    fn add_frame(&mut self, id: FrameId, site: &'static Site) {
-        let call = Call { parent: None, key: 0, tail: Tail::new(0, false) };
-        let calls = Calls::default();
-        self.frames.push(Frame { id, site, number: 0, node: 0, call, nodes_below: 0, calls, forks: 0 });
+        let ticks = self.emit(frame_id, step, call, id.site, call.tag, detail, out);
+        frame.open(block::Opened {
+            id: frame_id.raw(),
+            key: call.key,
+            parent: call.parent.map_or(0, FrameId::raw),
+            site: id.site,
+            occurrence: call.occurrence,
+            ticks,
+            nodes_below: nodes,
+            node: id.node,
+            tag: call.tag,
+            in_flow: site.flow.is_some(),
+        });
+        self.set(block::NODES, nodes | bit(id.node));
+        self.blocks.set_depth(depth + 1);
+        Some(frame_id)
     }
 
     #[cold]
     fn check_flow(&mut self, node: FlowNode, site: &'static Site, out: &mut ThreadLane) {
         let missing = self.flows.enter(node);
-        if let (Some(Missing { from }), Some(env)) = (missing, self.env) {
+        if let (Some(Missing { from }), Some(env)) = (missing, self.env()) {
             let kind = NoteKind::FlowViolation { from };
-            let step = self.steps - 1;
+            let step = self.steps() - 1;
             self.seq = out.note(NoteEvent { ticks: 0, seq: self.seq, env, step, site: site.id().site, kind });
             out.violation(node, from);
         }
     }
 
     /// Ends a frame. Ending it twice does nothing.
-    #[inline]
     pub(crate) fn end(&mut self, frame: FrameId, end: End, out: &mut ThreadLane) {
-        let Some(place) = self.find(frame) else { return };
-        if self.dead {
+        let Some((mut place, mut open)) = self.find(frame) else { return };
+        if self.is_dead() {
             if let Some(error) = end.error {
-                self.unwind(place, error, out);
+                self.unwind(place, frame, error, out);
                 return;
             }
             self.recover(out);
+            let Some(found) = self.find(frame) else { return };
+            (place, open) = found;
         }
-        let open = &self.frames[place];
-        let (call, site, number) = (open.call, open.site, open.number);
-        self.steps += 1;
-        self.remove(place);
-        if let Some(node) = site.flow {
+        let (call, site) = (Call::of(open), open.site());
+        if let Some(node) = open.is_in_flow().then(|| crate::site::site(site)).flatten().and_then(|site| site.flow) {
             self.flows.end(node, end.error.is_some());
         }
-        self.emit(frame, call, number, call.tail.end(end.error), end.detail, out);
-        self.dead = end.error.is_some();
+        let step = self.step();
+        self.emit(frame, step, call, site, call.tag.end(end.error), end.detail, out);
+        self.remove(place);
+        if end.error.is_some() {
+            self.set(block::DEPTH, self.get(block::DEPTH) | block::DEAD);
+        }
     }
 
     #[cold]
-    fn unwind(&mut self, place: usize, error: ErrorKind, out: &mut ThreadLane) {
-        let (frame, site) = (self.frames[place].id, self.frames[place].site);
-        self.remove(place);
-        if let Some(env) = self.env {
+    fn unwind(&mut self, place: usize, frame: FrameId, error: ErrorKind, out: &mut ThreadLane) {
+        let Some(site) = self.blocks.frame(place).map(Frame::site) else { return };
+        if let Some(env) = self.env() {
             let kind = NoteKind::Unwound { frame, error };
-            let note = NoteEvent { ticks: 0, seq: self.seq, env, step: self.steps, site: site.id().site, kind };
+            let note = NoteEvent { ticks: 0, seq: self.seq, env, step: self.steps(), site, kind };
             self.seq = out.note(note);
         }
+        self.remove(place);
     }
 
-    #[inline]
     fn remove(&mut self, place: usize) {
-        self.depth -= 1;
-        if place == self.depth {
-            self.open_nodes = self.frames[place].nodes_below;
-        } else {
-            self.remove_inside(place);
+        let depth = self.blocks.depth() - 1;
+        let Some(removed) = self.blocks.frame(place) else { return };
+        if removed.has_more() {
+            let id = removed.id();
+            self.calls.retain(|(frame, _), _| Some(*frame) != id);
         }
-    }
-
-    #[cold]
-    fn remove_inside(&mut self, place: usize) {
-        self.frames[place..=self.depth].rotate_left(1);
-        self.open_nodes = 0;
-        for frame in &mut self.frames[..self.depth] {
-            frame.nodes_below = self.open_nodes;
-            self.open_nodes |= bit(frame.node);
+        let mut nodes = removed.nodes_below();
+        for at in place..depth {
+            let (Some(to), Some(from)) = (self.blocks.frame(at), self.blocks.frame(at + 1)) else { break };
+            to.copy(from);
+            to.set_nodes_below(nodes);
+            nodes |= bit(to.node());
         }
+        self.set(block::NODES, nodes);
+        self.blocks.set_depth(depth);
     }
 
     /// Goes on in a new env after an error was handled: enters every frame that is still open again.
     #[cold]
     fn recover(&mut self, out: &mut ThreadLane) {
-        let parent = self.env.map(|env| (env, self.steps));
+        let parent = self.env().map(|env| (env, self.steps()));
         self.open_env(Cause::Recovery, parent, 0, out);
-        for place in 0..self.depth {
-            self.steps += 1;
-            let frame = &self.frames[place];
-            let (id, call, number) = (frame.id, frame.call, frame.number);
-            self.emit(id, call, number, call.tail.enter(true), None, out);
+        for place in 0..self.blocks.depth() {
+            let Some(frame) = self.blocks.frame(place) else { break };
+            let Some(id) = frame.id() else { break };
+            let (call, site) = (Call::of(frame), frame.site());
+            let step = self.step();
+            self.emit(id, step, call, site, call.tag.again(), None, out);
         }
     }
 
-    /// Records the step that was just counted. `last` is the last word of its entry.
+    /// Records the step that was just counted; gives its ticks.
+    #[expect(clippy::too_many_arguments, reason = "the parts of an entry")]
     fn emit(
         &mut self,
         frame: FrameId,
+        step: u64,
         call: Call,
         site: u32,
-        last: u64,
+        tag: Tag,
         detail: Option<Box<Detail>>,
         out: &mut ThreadLane,
-    ) {
-        let Some(detail) = detail else { return self.emit_plain(frame, call, site, last, out) };
-        let Some(env) = self.env else { return };
-        let entry = Entry::step(env, self.steps, site, frame, call.parent, call.key, last);
-        self.seq = out.step_with(entry, self.seq, detail);
-    }
-
-    /// Likewise, of a step without a detail: most.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "hands over eight words, which then stay in registers")]
-    fn emit_plain(&mut self, frame: FrameId, call: Call, site: u32, last: u64, out: &mut ThreadLane) {
-        let Some(env) = self.env else { return };
-        let entry = Entry::step(env, self.steps, site, frame, call.parent, call.key, last);
-        self.seq = out.step(entry, self.seq);
+    ) -> u64 {
+        let Some(env) = self.env() else { return 0 };
+        let entry = Entry::step(env, step, site, frame, call.parent, call.key, call.occurrence, tag);
+        let written = out.step(entry, self.seq, detail);
+        self.seq = written.seq;
+        written.ticks
     }
 
     /// Leaves for an env of its own.
@@ -534,7 +570,7 @@ impl Line {
         Departure {
             trace: self.trace.clone(),
             cause,
-            env: self.env.map(|env| (env, self.steps)),
+            env: self.env().map(|env| (env, self.steps())),
             seq: self.seq,
             flows: self.flows.clone(),
             fork: None,
@@ -545,11 +581,7 @@ impl Line {
     /// Leaves for a fork, at the frame `at`.
     pub(crate) fn fork(&mut self, at: Option<FrameId>, number: impl FnOnce() -> u32) -> Departure {
         let fork = match at.and_then(|at| self.find(at)) {
-            Some(place) => {
-                let frame = &mut self.frames[place];
-                frame.forks += 1;
-                Fork::new(at, frame.call.key, frame.forks - 1)
-            }
+            Some((_, frame)) => Fork::new(at, frame.key(), frame.fork()),
             None => self.base.fork(number()),
         };
         Departure { fork: Some(fork), ..self.departure(Cause::Fork) }
@@ -557,6 +589,6 @@ impl Line {
 }
 
 #[inline]
-const fn bit(node: u32) -> u64 {
+pub(crate) const fn bit(node: u32) -> u64 {
     1 << (node % 64)
 }

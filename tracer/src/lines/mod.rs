@@ -3,6 +3,7 @@
 mod branch;
 mod cell;
 mod frame;
+mod hot;
 mod join;
 pub(crate) mod key;
 mod line;

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::cell::{self, Cell, Mail};
+use super::hot;
 use super::line::{Call, Departure, End, Entered, Line, Opened};
 use super::trace::{Source, ThreadLane, Trace};
 use crate::id::FrameId;
 use crate::record::Cause;
-use crate::recorder::{Detail, Tail};
+use crate::recorder::Detail;
 use crate::site::{Site, Start};
 use crate::sync::MutexGuard;
 use crate::tracer::Tracer;
@@ -85,7 +86,13 @@ pub(crate) struct Opening {
 /// Runs `work` in this thread's scope; `None` if there is none to be had.
 #[inline]
 pub(crate) fn with<R>(work: impl FnOnce(&mut Scope) -> R) -> Option<R> {
-    let done = SCOPE.try_with(|scope| scope.try_borrow_mut().ok().map(|mut scope| work(&mut scope)));
+    let done = SCOPE.try_with(|scope| {
+        let mut scope = scope.try_borrow_mut().ok()?;
+        scope.recall();
+        let done = work(&mut scope);
+        scope.lend();
+        Some(done)
+    });
     let done = done.ok().flatten();
     if done.is_none() {
         UNREACHABLE.fetch_add(1, Ordering::Relaxed);
@@ -105,6 +112,34 @@ impl Scope {
             global: None,
             untraced: false,
             panic: None,
+        }
+    }
+
+    /// Lends what the next calls need if they are common: by a frame of the line that is held last.
+    fn lend(&mut self) {
+        let Some(here) = self.here.filter(|_| !self.untraced) else { return };
+        let Some(held) = self.held.last_mut().filter(|held| std::ptr::eq(held.cell, here.cell)) else { return };
+        let (Some(trace), Some(block)) = (held.line.trace(), held.line.block()) else { return };
+        let Some(place) = self.lanes.iter().position(|lane| lane.tracer == trace.tracer) else { return };
+        let Some(lent) = self.lanes[place].lend(held.line.seq()) else { return };
+        held.lane = place;
+        hot::lend(&hot::Lent {
+            cell: held.cell,
+            block,
+            frame: here.frame,
+            page: lent.page,
+            next: lent.next,
+            counter: lent.counter,
+        });
+    }
+
+    /// Takes back what was lent, and learns what happened meanwhile.
+    fn recall(&mut self) {
+        let Some(back) = hot::take_back() else { return };
+        self.here = Some(back.at);
+        if let Some(held) = self.held.last_mut() {
+            held.line.passed(back.next - 1);
+            self.lanes[held.lane].take_back(back.next);
         }
     }
 
@@ -204,9 +239,7 @@ impl Scope {
     ) -> Option<R> {
         let Held { cell, line, lane } = &mut self.held[place];
         *lane = lane_of(&mut self.lanes, &line.trace()?.tracer);
-        let done = work(line, cell, &mut self.lanes[*lane]);
-        cell.show(line);
-        Some(done)
+        Some(work(line, cell, &mut self.lanes[*lane]))
     }
 
     /// Runs `work` with the line of `cell`; `None` if another thread holds it or it is out of use.
@@ -345,40 +378,6 @@ impl Scope {
         })
     }
 
-    /// The line held last, if it is that of `cell`, and the way into its tracer.
-    #[inline]
-    fn innermost(&mut self, cell: &'static Cell) -> Option<(&mut Line, &mut ThreadLane)> {
-        let held = self.held.last_mut().filter(|held| std::ptr::eq(held.cell, cell))?;
-        let lane = self.lanes.get_mut(held.lane)?;
-        (lane.tracer == held.line.trace()?.tracer).then_some((&mut held.line, lane))
-    }
-
-    /// The common call, by the innermost frame of the line held last; goes there. `None`: it is another, and nothing
-    /// was done.
-    #[inline]
-    pub(crate) fn enter_below(&mut self, site: &'static Site) -> Option<Position> {
-        let here = self.here?;
-        let caller = here.frame?;
-        if self.untraced || site.start != Start::Call || site.flow.is_some() {
-            return None;
-        }
-        let (line, lane) = self.innermost(here.cell)?;
-        let frame = line.enter_below(caller, site, site.id(), lane)?;
-        here.cell.show_step(line);
-        let at = Position { frame: Some(frame), ..here };
-        self.here = Some(at);
-        Some(at)
-    }
-
-    /// The common end: of the innermost frame of the line held last, which ended well. `false`: it is another.
-    #[inline]
-    pub(crate) fn end_innermost(&mut self, at: Position) -> bool {
-        let (Some(frame), Some((line, lane))) = (at.frame, self.innermost(at.cell)) else { return false };
-        let ended = line.end_innermost(frame, lane);
-        at.cell.show_step(line);
-        ended
-    }
-
     /// Enters `site` at `at`, or in a new trace; goes there.
     #[cold]
     pub(crate) fn enter(
@@ -421,6 +420,7 @@ impl Scope {
         })?;
         match entered {
             Entered::Here(frame) => Some(self.opening(at.cell, frame, holds)),
+            Entered::Nowhere => None,
             Entered::Elsewhere(elsewhere) => {
                 let (departure, call) = *elsewhere;
                 let cell = self.begin(departure)?;
@@ -466,7 +466,7 @@ impl Scope {
         let frame = self.in_line(place, |line, cell, out| {
             let call = call.unwrap_or_else(|| line.call(None, site, id.node, || cell.call_at_base(id.node).1));
             line.enter_first(call, site, id, detail, out)
-        })?;
+        })??;
         Some(self.opening(cell, frame, true))
     }
 
@@ -544,8 +544,7 @@ pub(crate) fn visiting_call(at: Position, site: &'static Site) -> Call {
         }
         Some(frame) => {
             let occurrence = at.cell.visit();
-            let key = super::key::call(frame.raw(), site.hash, occurrence);
-            Call { parent: Some(frame), key, tail: Tail::new(occurrence, false) }
+            Call::by(Some(frame), frame.raw(), site, occurrence)
         }
     }
 }
@@ -568,6 +567,7 @@ fn new_lane(lanes: &mut Vec<ThreadLane>, tracer: &Tracer) -> usize {
 
 impl Drop for Scope {
     fn drop(&mut self) {
+        hot::take_back();
         let mut shared = FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
         shared.append(&mut self.free_cells);
     }

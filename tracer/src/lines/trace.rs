@@ -7,7 +7,8 @@ use crate::clock::Ticks;
 use crate::flow::FlowNode;
 use crate::id::{EnvId, TraceId};
 use crate::record::Cause;
-use crate::recorder::{AnyLane, Detail, Entry, EnvEvent, Lane, NoteEvent};
+use crate::recorder::page::{OpenPage, SLOTS};
+use crate::recorder::{Detail, Entry, EnvEvent, Lane, NoteEvent};
 use crate::site::Site;
 use crate::tracer::Tracer;
 
@@ -110,13 +111,30 @@ impl Trace {
     }
 }
 
-/// How many numbers a thread takes at a time.
-const SEQ_BLOCK: u64 = 64;
+/// A step as it was recorded.
+pub(crate) struct Written {
+    pub(crate) seq: u64,
+    pub(crate) ticks: u64,
+}
+
+/// A thread's way into a recorder, as far as the common calls need it.
+pub(crate) struct Lent {
+    pub(crate) page: OpenPage,
+    /// The next number; as many are free as the page has free slots.
+    pub(crate) next: u64,
+    /// Time is the time stamp counter, else what the system's clock says.
+    pub(crate) counter: bool,
+}
+
+/// How many numbers a thread takes at a time: more than a page has slots.
+const SEQ_BLOCK: u64 = 2 * SLOTS as u64;
 
 /// The calling thread's way into one tracer.
 pub(crate) struct ThreadLane {
     pub(crate) tracer: Tracer,
-    lane: AnyLane,
+    lane: Box<dyn Lane>,
+    /// The page of the lane, if it has any.
+    page: Option<OpenPage>,
     /// Numbers `next..end` are this thread's own.
     next: u64,
     end: u64,
@@ -133,7 +151,8 @@ impl std::fmt::Debug for ThreadLane {
 
 impl ThreadLane {
     pub(crate) fn new(tracer: Tracer) -> Self {
-        Self { lane: tracer.lane(), ticks: tracer.clock().ticker(), tracer, next: 0, end: 0, violation: None }
+        let (lane, ticks) = (tracer.lane(), tracer.clock().ticker());
+        Self { page: lane.page(), lane, ticks, tracer, next: 0, end: 0, violation: None }
     }
 
     /// A number above `after`, which came from the same counter: a block taken now lies above all that were given
@@ -173,24 +192,56 @@ impl ThreadLane {
         self.violation.take()
     }
 
-    /// Records a step, with the tick and a number after `after`; gives the number.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "takes eight words, which then stay in registers")]
-    pub(crate) fn step(&mut self, mut step: Entry, after: u64) -> u64 {
+    /// Records a step, with the tick and a number after `after`.
+    pub(crate) fn step(&mut self, mut step: Entry, after: u64, detail: Option<Box<Detail>>) -> Written {
         let seq = self.seq(after);
-        step.0[1] = seq;
-        step.0[0] = self.ticks();
-        self.lane.write(&step);
-        seq
+        let ticks = self.ticks();
+        step.number(ticks, seq);
+        self.write(step, detail);
+        Written { seq, ticks }
     }
 
-    /// Likewise, with a detail.
-    pub(crate) fn step_with(&mut self, mut step: Entry, after: u64, detail: Box<Detail>) -> u64 {
-        let seq = self.seq(after);
-        step.0[1] = seq;
-        step.0[0] = self.ticks();
-        self.lane.write_with(&step, detail);
-        seq
+    fn write(&mut self, mut entry: Entry, detail: Option<Box<Detail>>) {
+        if let Some(detail) = detail {
+            entry.set_detailed();
+            self.lane.write_with(&entry, detail);
+            self.page = self.lane.page();
+            return;
+        }
+        while let Some(page) = &self.page {
+            if page.put(entry.words()) {
+                return;
+            }
+            self.lane.turn();
+            self.page = self.lane.page();
+        }
+        self.lane.write(&entry);
+    }
+
+    /// What the common calls of this thread need to write without this, above the number `after`. `None`: they cannot.
+    pub(crate) fn lend(&mut self, after: u64) -> Option<Lent> {
+        let counter = match self.ticks {
+            Ticks::Counter => true,
+            Ticks::System => false,
+            Ticks::Other(_) => return None,
+        };
+        let mut page = self.page?;
+        if page.room() == 0 {
+            // Here and not at the next call, which would have to come back here.
+            self.lane.turn();
+            page = self.lane.page()?;
+            self.page = Some(page);
+        }
+        // The common calls give a number to each slot without asking.
+        if self.next <= after || self.end - self.next < page.room() {
+            self.take_block();
+        }
+        Some(Lent { page, next: self.next, counter })
+    }
+
+    /// Takes back what was lent: the next number.
+    pub(crate) fn take_back(&mut self, next: u64) {
+        self.next = next;
     }
 
     pub(crate) fn env(
@@ -217,17 +268,14 @@ impl ThreadLane {
     pub(crate) fn env_with(&mut self, mut env: EnvEvent, detail: Option<Box<Detail>>) -> u64 {
         env.seq = if env.cause == Cause::Root { self.seq_now() } else { self.seq(env.seq) };
         env.ticks = self.ticks();
-        match detail {
-            None => self.lane.write(&Entry::env(&env)),
-            Some(detail) => self.lane.write_with(&Entry::env(&env), detail),
-        }
+        self.write(Entry::env(&env), detail);
         env.seq
     }
 
     pub(crate) fn note(&mut self, mut note: NoteEvent) -> u64 {
         note.seq = self.seq(note.seq);
         note.ticks = self.ticks();
-        self.lane.write(&Entry::note(&note));
+        self.write(Entry::note(&note), None);
         note.seq
     }
 
@@ -235,14 +283,14 @@ impl ThreadLane {
         // After every record of the trace, also those that other threads made.
         let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.write(&Entry::over(trace, stepped, seq));
+        self.write(Entry::over(trace, stepped, seq), None);
     }
 
     pub(crate) fn resumed(&mut self, trace: TraceId, env: EnvId, after: u64) {
         // After the entry that says the trace is over, whichever thread made it.
         let seq = self.seq_now();
         debug_assert!(seq > after, "a number taken now is above all that were given out");
-        self.lane.write(&Entry::resumed(trace, env, seq));
+        self.write(Entry::resumed(trace, env, seq), None);
     }
 
     #[cold]

@@ -6,12 +6,14 @@ use std::task::{self, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::hot::{self, Counted};
 use super::line::{Call, End};
 use super::scope::{self, Position};
 use super::within::Within;
 use crate::context::Context;
 use crate::outcome::Outcome;
 use crate::record::ErrorKind;
+use crate::recorder::Tag;
 use crate::site::Site;
 use crate::switch;
 use crate::values::Recorded;
@@ -40,6 +42,7 @@ pin_project! {
                     let _within = Within::enter(at);
                     this.future.set(None);
                 }
+                State::Counted { call, .. } => forget(call.at),
                 State::Called(called) => called.forget(),
                 State::Off => {}
             }
@@ -55,7 +58,12 @@ impl<F, J> std::fmt::Debug for Traced<F, J> {
 
 #[derive(Debug)]
 enum State {
-    /// Called, not yet polled.
+    /// Called, not yet polled: a common call.
+    Counted {
+        site: &'static Site,
+        call: Counted,
+    },
+    /// Likewise, another.
     Called(Called),
     Running {
         at: Position,
@@ -110,6 +118,17 @@ impl Prepared {
 
 #[inline(never)]
 fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
+    if context.is_none() && !values.is_some() {
+        if let Some(call) = hot::count(site) {
+            return State::Counted { site, call };
+        }
+    }
+    called_anywhere(site, context, values)
+}
+
+#[cold]
+#[inline(never)]
+fn called_anywhere(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
     let called = scope::with(|scope| {
         if scope.is_untraced() {
             return None;
@@ -125,7 +144,14 @@ fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> S
 }
 
 impl Called {
+    fn of(site: &'static Site, call: Counted) -> Self {
+        let Counted { at, key, occurrence } = call;
+        let call = Call { parent: at.frame, key, occurrence, tag: Tag::enter(false) };
+        Self { site, at: Some(at), call: Some(call), given: false, values: Recorded::none() }
+    }
+
     /// Begins at the first poll; `None`: not recorded.
+    #[cold]
     #[inline(never)]
     fn begin(self) -> Option<(Position, bool)> {
         let panicking = std::thread::panicking();
@@ -161,8 +187,26 @@ impl Called {
 
     fn forget(self) {
         if let Some(at) = self.at {
-            scope::with(|scope| scope.unpin(at.cell));
+            forget(at);
         }
+    }
+}
+
+/// A call made at `at` will not begin.
+fn forget(at: Position) {
+    scope::with(|scope| scope.unpin(at.cell));
+}
+
+/// Begins at the first poll; `None`: not recorded.
+#[inline(never)]
+fn begin(state: State) -> Option<(Position, bool)> {
+    match state {
+        State::Counted { site, call } => match hot::enter_counted(site, call) {
+            Some(frame) => Some((Position { frame: Some(frame), ..call.at }, std::thread::panicking())),
+            None => Called::of(site, call).begin(),
+        },
+        State::Called(called) => called.begin(),
+        State::Running { .. } | State::Off => None,
     }
 }
 
@@ -172,11 +216,9 @@ impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Traced<F, J> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        if let State::Called(_) = this.state {
-            if let State::Called(called) = std::mem::replace(this.state, State::Off) {
-                if let Some((at, panicking)) = called.begin() {
-                    *this.state = State::Running { at, panicking };
-                }
+        if let State::Counted { .. } | State::Called(_) = this.state {
+            if let Some((at, panicking)) = begin(std::mem::replace(this.state, State::Off)) {
+                *this.state = State::Running { at, panicking };
             }
         }
         let State::Running { at, panicking } = *this.state else {
@@ -210,7 +252,13 @@ impl Polled<'_> {
     fn finish(&mut self, end: End) {
         self.done = true;
         *self.state = State::Off;
-        scope::with(|scope| scope.end(self.at, end));
+        let before = self.within.as_ref().and_then(Within::before);
+        if end.is_plain() && before.is_some_and(|before| hot::end(self.at, before.frame)) {
+            // The thread is back where it was.
+            std::mem::forget(self.within.take());
+        } else {
+            scope::with(|scope| scope.end(self.at, end));
+        }
     }
 }
 

@@ -12,14 +12,25 @@ use crate::values::Captured;
 ///
 /// | word | step | env | note | trace over, resumed |
 /// |---|---|---|---|---|
-/// | 0 | ticks | ticks | ticks | ticks |
-/// | 1 | seq | seq | seq | seq |
+/// | 0 | ticks | ticks | ticks | – |
+/// | 1 | seq « 16 + tag | seq « 16 + tag | seq « 16 + tag | seq « 16 + tag |
 /// | 2 | env | env | env | –, env |
 /// | 3 | step « 20 + site | parent step « 20 + site | step « 20 + site | – |
 /// | 4 | frame | trace, high half | frame | trace, high half |
 /// | 5 | parent frame | trace, low half | from « 32 + site | trace, low half |
 /// | 6 | key; by hand the step that entered | parent env | – | – |
-/// | 7 | kind, status, flags, error, occurrence | kind, cause, fork number | kind, note, error | kind |
+/// | 7 | occurrence | fork number | – | – |
+///
+/// In a [page](super::page) the high half of the last word is the check of the others. The tag, from its lowest bit:
+///
+/// | bits | step | env | note | trace over |
+/// |---|---|---|---|---|
+/// | 3 | kind: 1 step, 2 env, 3 note, 4 over, 5 resumed | | | |
+/// | 3 | status: 0 enter, 1 exit, 2 error | cause | 0 unwound, 1 flow violation | 1: it took a step |
+/// | 2 | error: 1 err, 2 panic, 3 cancelled | – | error | – |
+/// | 1 | resumed | – | – | – |
+/// | 1 | made in a forked env by no frame of it | – | – | – |
+/// | 1 | a detail belongs to it | likewise | – | – |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry(pub(crate) [u64; 8]);
 
@@ -129,41 +140,80 @@ pub(crate) enum Event {
     },
 }
 
-const KIND_STEP: u64 = 1;
-const KIND_ENV: u64 = 2;
-const KIND_NOTE: u64 = 3;
-const KIND_OVER: u64 = 4;
-const KIND_RESUMED: u64 = 5;
+const KIND_STEP: u16 = 1;
+const KIND_ENV: u16 = 2;
+const KIND_NOTE: u16 = 3;
+const KIND_OVER: u16 = 4;
+const KIND_RESUMED: u16 = 5;
+const KIND_MASK: u16 = 7;
+/// What the kind makes of the next three bits: a status, a cause, a note.
+const WHAT_SHIFT: u32 = 3;
+const WHAT_MASK: u16 = 7;
+const ERROR_SHIFT: u32 = 6;
+const ERROR_MASK: u16 = 3;
+const RESUMED: u16 = 1 << 8;
+const THROUGH_FORK: u16 = 1 << 9;
+const DETAIL: u16 = 1 << 10;
+/// A number takes the other 48 bits: at a record each 10 ns they last a month.
+const TAG_BITS: u32 = 16;
 const SITE_BITS: u32 = 20;
 const SITE_MASK: u64 = (1 << SITE_BITS) - 1;
 
-const fn step_and_site(step: u64, site: u32) -> u64 {
+pub(crate) const fn step_and_site(step: u64, site: u32) -> u64 {
     (step << SITE_BITS) | (site as u64 & SITE_MASK)
 }
 
-/// The last word of a step, but for its status.
+/// The second word of an entry without its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tail(u64);
+pub(crate) struct Tag(u16);
 
-impl Tail {
-    /// For the call that is the `occurrence`-th of its node.
+impl Tag {
+    /// For an enter.
     #[inline]
-    pub(crate) const fn new(occurrence: u32, through_fork: bool) -> Self {
-        Self(KIND_STEP | ((occurrence as u64) << 32) | ((through_fork as u64) << 17))
+    pub(crate) const fn enter(through_fork: bool) -> Self {
+        Self(if through_fork { KIND_STEP | THROUGH_FORK } else { KIND_STEP })
+    }
+
+    /// That of a word.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "leaves the number out")]
+    pub(crate) const fn of(word: u64) -> Self {
+        Self(word as u16)
+    }
+
+    /// For the enter of a frame that is open already.
+    #[inline]
+    pub(crate) const fn again(self) -> Self {
+        Self(KIND_STEP | (self.0 & THROUGH_FORK) | RESUMED)
+    }
+
+    /// For the end of a call whose enter this is.
+    #[inline]
+    pub(crate) const fn end(self, error: Option<ErrorKind>) -> Self {
+        let call = KIND_STEP | (self.0 & THROUGH_FORK);
+        Self(match error {
+            None => call | (1 << WHAT_SHIFT),
+            Some(kind) => call | (2 << WHAT_SHIFT) | (error_code(kind) << ERROR_SHIFT),
+        })
+    }
+
+    /// With a number.
+    #[inline]
+    pub(crate) const fn numbered(self, seq: u64) -> u64 {
+        (seq << TAG_BITS) | self.0 as u64
     }
 
     #[inline]
-    pub(crate) const fn enter(self, resumed: bool) -> u64 {
-        self.0 | ((resumed as u64) << 16)
+    pub(crate) const fn bits(self) -> u64 {
+        self.0 as u64
     }
 
-    #[inline]
-    pub(crate) const fn end(self, error: Option<ErrorKind>) -> u64 {
-        self.0
-            | match error {
-                None => 1 << 8,
-                Some(kind) => (2 << 8) | (error_code(kind) << 24),
-            }
+    const fn kind(self) -> u16 {
+        self.0 & KIND_MASK
+    }
+
+    const fn what(self) -> u16 {
+        (self.0 >> WHAT_SHIFT) & WHAT_MASK
     }
 }
 
@@ -177,10 +227,12 @@ impl Entry {
         frame: FrameId,
         parent: Option<FrameId>,
         key: u64,
-        last: u64,
+        occurrence: u32,
+        tag: Tag,
     ) -> Self {
         let parent = parent.map_or(0, FrameId::raw);
-        Self([0, 0, env.get(), step_and_site(step, site), frame.raw(), parent, key, last])
+        let step = step_and_site(step, site);
+        Self([0, tag.numbered(0), env.get(), step, frame.raw(), parent, key, u64::from(occurrence)])
     }
 
     /// A step of the manual API; `entered` is the step that entered its node.
@@ -190,22 +242,53 @@ impl Entry {
             Status::Exit => 1,
             Status::Error => 2,
         };
-        Self([0, 0, env.get(), step_and_site(step, 0), 0, 0, entered, KIND_STEP | (status << 8)])
+        let tag = Tag(KIND_STEP | (status << WHAT_SHIFT));
+        Self([0, tag.numbered(0), env.get(), step_and_site(step, 0), 0, 0, entered, 0])
+    }
+
+    /// Fills in the ticks and the number.
+    #[inline]
+    pub(crate) fn number(&mut self, ticks: u64, seq: u64) {
+        self.0[0] = ticks;
+        self.0[1] = Tag::of(self.0[1]).numbered(seq);
+    }
+
+    /// Says that a detail belongs to it.
+    pub(crate) fn set_detailed(&mut self) {
+        self.0[1] |= u64::from(DETAIL);
+    }
+
+    /// Whether a detail belongs to it.
+    pub fn is_detailed(&self) -> bool {
+        self.0[1] & u64::from(DETAIL) != 0
+    }
+
+    /// As it stands in memory.
+    #[inline]
+    pub fn words(&self) -> [u64; 8] {
+        self.0
+    }
+
+    /// Of the words of a slot, whose check is left out.
+    pub fn of_words(mut words: [u64; 8]) -> Self {
+        words[7] &= 0xffff_ffff;
+        Self(words)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
     pub(crate) fn env(event: &EnvEvent) -> Self {
+        let (high, low) = event.trace.halves();
         let (parent, parent_step) = event.parent.map_or((0, 0), |(env, step)| (env.get(), step));
-        let cause = Cause::ALL.iter().position(|cause| *cause == event.cause).unwrap_or(0) as u64;
+        let cause = Cause::ALL.iter().position(|cause| *cause == event.cause).unwrap_or(0) as u16;
         Self([
             event.ticks,
-            event.seq,
+            Tag(KIND_ENV | (cause << WHAT_SHIFT)).numbered(event.seq),
             event.env.get(),
             step_and_site(parent_step, event.site),
-            (event.trace.get() >> 64) as u64,
-            event.trace.get() as u64,
+            high,
+            low,
             parent,
-            KIND_ENV | (cause << 8) | (u64::from(event.fork) << 32),
+            u64::from(event.fork),
         ])
     }
 
@@ -216,18 +299,18 @@ impl Entry {
         };
         Self([
             event.ticks,
-            event.seq,
+            Tag(KIND_NOTE | (note << WHAT_SHIFT) | (error << ERROR_SHIFT)).numbered(event.seq),
             event.env.get(),
             step_and_site(event.step, event.site),
             frame,
             from,
             0,
-            KIND_NOTE | (note << 8) | (error << 24),
+            0,
         ])
     }
 
     pub(crate) fn over(trace: TraceId, stepped: bool, seq: u64) -> Self {
-        Self::of_trace(trace, seq, KIND_OVER | (u64::from(stepped) << 8))
+        Self::of_trace(trace, seq, KIND_OVER | (u16::from(stepped) << WHAT_SHIFT))
     }
 
     pub(crate) fn resumed(trace: TraceId, env: EnvId, seq: u64) -> Self {
@@ -236,32 +319,33 @@ impl Entry {
         entry
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
-    fn of_trace(trace: TraceId, seq: u64, kind: u64) -> Self {
-        Self([0, seq, 0, 0, (trace.get() >> 64) as u64, trace.get() as u64, 0, kind])
+    fn of_trace(trace: TraceId, seq: u64, tag: u16) -> Self {
+        let (high, low) = trace.halves();
+        Self([0, Tag(tag).numbered(seq), 0, 0, high, low, 0, 0])
     }
 
     /// Whether it is a step: all but a few are.
     #[inline]
     pub(crate) fn is_step(&self) -> bool {
-        Self::is_step_in(self.0[7])
+        Self::is_step_in(self.0[1])
     }
 
-    /// Likewise, by the last word alone.
+    /// Likewise, by the second word alone.
     #[inline]
-    pub(crate) const fn is_step_in(last: u64) -> bool {
-        last & 0xff == KIND_STEP
+    pub(crate) const fn is_step_in(second: u64) -> bool {
+        Tag::of(second).kind() == KIND_STEP
     }
 
     /// Whether it becomes a record.
     #[inline]
     pub(crate) fn is_record(&self) -> bool {
-        matches!(self.0[7] & 0xff, KIND_STEP | KIND_ENV | KIND_NOTE)
+        matches!(Tag::of(self.0[1]).kind(), KIND_STEP | KIND_ENV | KIND_NOTE)
     }
 
     /// [`Record::seq`](crate::Record::seq).
-    pub(crate) fn seq(&self) -> u64 {
-        self.0[1]
+    #[inline]
+    pub fn seq(&self) -> u64 {
+        self.0[1] >> TAG_BITS
     }
 
     /// What the steps of one run of a function or node have in common, in their trace: the frame, or the step by hand
@@ -276,34 +360,26 @@ impl Entry {
     /// The status of a step; `None` for anything else.
     #[inline]
     pub(crate) fn step_status(&self) -> Option<Status> {
-        Self::status_in(self.0[7])
-    }
-
-    /// Likewise, by the last word alone.
-    #[inline]
-    pub(crate) const fn status_in(last: u64) -> Option<Status> {
-        match last & 0xffff {
-            0x001 => Some(Status::Enter),
-            0x101 => Some(Status::Exit),
-            0x201 => Some(Status::Error),
-            _ => None,
-        }
+        if self.is_step() { status(Tag::of(self.0[1]).what()) } else { None }
     }
 
     /// `None` for bytes that no writer of this version made.
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
     pub(crate) fn event(&self) -> Option<Event> {
-        let [ticks, seq, env, step, four, five, six, seven] = self.0;
+        let [ticks, second, env, step, four, five, six, seven] = self.0;
+        let tag = Tag::of(second);
+        let seq = self.seq();
         let site = (step & SITE_MASK) as u32;
         let step = step >> SITE_BITS;
         let trace = || TraceId::new((u128::from(four) << 64) | u128::from(five));
-        let error = match (seven >> 24) & 0xff {
+        let what = tag.what();
+        let error = match (tag.0 >> ERROR_SHIFT) & ERROR_MASK {
             1 => Some(ErrorKind::Err),
             2 => Some(ErrorKind::Panic),
             3 => Some(ErrorKind::Cancelled),
             _ => None,
         };
-        Some(match seven & 0xff {
+        Some(match tag.kind() {
             KIND_STEP => Event::Step(StepEvent {
                 ticks,
                 seq,
@@ -313,15 +389,10 @@ impl Entry {
                 frame: FrameId::from_raw(four),
                 parent: FrameId::from_raw(five),
                 key: six,
-                occurrence: (seven >> 32) as u32,
-                status: match (seven >> 8) & 0xff {
-                    0 => Status::Enter,
-                    1 => Status::Exit,
-                    2 => Status::Error,
-                    _ => return None,
-                },
-                resumed: (seven >> 16) & 1 == 1,
-                through_fork: (seven >> 17) & 1 == 1,
+                occurrence: seven as u32,
+                status: status(what)?,
+                resumed: tag.0 & RESUMED != 0,
+                through_fork: tag.0 & THROUGH_FORK != 0,
                 error,
             }),
             KIND_ENV => Event::Env(EnvEvent {
@@ -329,10 +400,10 @@ impl Entry {
                 seq,
                 env: EnvId::new(env)?,
                 trace: trace()?,
-                cause: *Cause::ALL.get(((seven >> 8) & 0xff) as usize)?,
+                cause: *Cause::ALL.get(usize::from(what))?,
                 parent: EnvId::new(six).map(|parent| (parent, step)),
                 site,
-                fork: (seven >> 32) as u32,
+                fork: seven as u32,
             }),
             KIND_NOTE => Event::Note(NoteEvent {
                 ticks,
@@ -340,20 +411,29 @@ impl Entry {
                 env: EnvId::new(env)?,
                 step,
                 site,
-                kind: match (seven >> 8) & 0xff {
+                kind: match what {
                     0 => NoteKind::Unwound { frame: FrameId::from_raw(four)?, error: error? },
                     1 => NoteKind::FlowViolation { from: five.checked_sub(1).map(|row| row as u16) },
                     _ => return None,
                 },
             }),
-            KIND_OVER => Event::Over { trace: trace()?, stepped: (seven >> 8) & 0xff == 1, seq },
+            KIND_OVER => Event::Over { trace: trace()?, stepped: what == 1, seq },
             KIND_RESUMED => Event::Resumed { trace: trace()?, env: EnvId::new(env)?, seq },
             _ => return None,
         })
     }
 }
 
-const fn error_code(kind: ErrorKind) -> u64 {
+const fn status(code: u16) -> Option<Status> {
+    match code {
+        0 => Some(Status::Enter),
+        1 => Some(Status::Exit),
+        2 => Some(Status::Error),
+        _ => None,
+    }
+}
+
+const fn error_code(kind: ErrorKind) -> u16 {
     match kind {
         ErrorKind::Err => 1,
         ErrorKind::Panic => 2,
@@ -370,9 +450,9 @@ mod tests {
     fn entries_read_back_what_was_written() {
         let env = EnvId::random(&AnyRandom::System);
         let (frame, parent) = (FrameId::new(3, 9), Some(FrameId::new(0, 1)));
-        let tail = Tail::new(u32::MAX, true);
-        let mut entry = Entry::step(env, 1 << 43, 1_048_575, frame, parent, u64::MAX - 1, tail.enter(true));
-        (entry.0[0], entry.0[1]) = (u64::MAX, 7);
+        let tag = Tag::enter(true).again();
+        let mut entry = Entry::step(env, 1 << 43, 1_048_575, frame, parent, u64::MAX - 1, u32::MAX, tag);
+        entry.number(u64::MAX, 7);
         let step = StepEvent {
             ticks: u64::MAX,
             seq: 7,
@@ -390,7 +470,7 @@ mod tests {
         };
         assert_eq!(entry.event(), Some(Event::Step(step)));
         for error in [None, Some(ErrorKind::Err), Some(ErrorKind::Panic), Some(ErrorKind::Cancelled)] {
-            let entry = Entry::step(env, 1, 2, frame, None, 3, Tail::new(4, false).end(error));
+            let entry = Entry::step(env, 1, 2, frame, None, 3, 4, Tag::enter(false).again().end(error));
             let status = if error.is_some() { Status::Error } else { Status::Exit };
             assert_eq!(entry.step_status(), Some(status));
             let Some(Event::Step(step)) = entry.event() else { panic!("a step") };

@@ -11,9 +11,7 @@ mod json_lines;
 mod memory;
 pub mod page;
 
-use std::any::Any;
 use std::fmt;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::clock::{AnyClock, Clock};
@@ -26,7 +24,7 @@ use page::OpenPage;
 pub use assemble::Assembler;
 pub use detail::{Field, Fields, put_field};
 pub use entry::{Detail, Entry};
-pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tail};
+pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag, step_and_site};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
 
@@ -92,68 +90,6 @@ pub trait Lane: Send {
 
     /// Takes one fact with what does not fit into the entry.
     fn write_with(&mut self, entry: &Entry, detail: Box<Detail>);
-}
-
-/// A recorder. The default one is known by its variant, so that the hot path writes into its memory in line.
-pub(crate) enum AnyRecorder {
-    Memory(Memory),
-    Other(Box<dyn Recorder>),
-}
-
-/// What [`AnyRecorder`] gives a thread to write to.
-pub(crate) enum AnyLane {
-    Memory(memory::Writer),
-    Other(Box<dyn Lane>),
-}
-
-impl AnyRecorder {
-    pub(crate) fn new(recorder: impl Recorder) -> Self {
-        match (&recorder as &dyn Any).downcast_ref::<Memory>() {
-            Some(memory) => Self::Memory(memory.again()),
-            None => Self::Other(Box::new(recorder)),
-        }
-    }
-
-    pub(crate) fn any_lane(&self) -> AnyLane {
-        match self {
-            Self::Memory(memory) => AnyLane::Memory(memory.writer()),
-            Self::Other(recorder) => AnyLane::Other(recorder.lane()),
-        }
-    }
-}
-
-impl Deref for AnyRecorder {
-    type Target = dyn Recorder;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::Memory(memory) => memory,
-            Self::Other(recorder) => &**recorder,
-        }
-    }
-}
-
-impl Lane for AnyLane {
-    #[inline]
-    fn write(&mut self, entry: &Entry) {
-        match self {
-            Self::Memory(writer) => writer.write(entry),
-            Self::Other(lane) => write_to(&mut **lane, *entry),
-        }
-    }
-
-    fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
-        match self {
-            Self::Memory(writer) => writer.write_with(entry, detail),
-            Self::Other(lane) => lane.write_with(entry, detail),
-        }
-    }
-}
-
-/// Takes the entry by value: so it need not be in memory where the recorder is the default one.
-#[inline(never)]
-fn write_to(lane: &mut dyn Lane, entry: Entry) {
-    lane.write(&entry);
 }
 
 impl fmt::Debug for Times {

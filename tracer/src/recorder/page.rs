@@ -76,9 +76,27 @@ impl Page {
         self.len() == 0
     }
 
-    /// The words of a slot; `None` past the last.
+    /// The next slot; [`SLOTS`] if it is full.
     #[inline]
-    pub(crate) fn slot(&self, at: usize) -> Option<&[AtomicU64; 8]> {
+    pub(crate) fn next(&self) -> u64 {
+        self.head[0].load(Ordering::Relaxed)
+    }
+
+    /// Completes the slot [`next`](Self::next) with `words`, as [`OpenPage::put`] does. `false`: there is none.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "takes eight words, which then stay in registers")]
+    pub(crate) fn put_at(&self, at: u64, mut words: [u64; 8], page_seed: u64) -> bool {
+        let Some(slot) = usize::try_from(at).ok().and_then(|at| self.slots.get(at)) else { return false };
+        words[7] = seal(&words, slot_seed(page_seed, at));
+        for (word, value) in slot.iter().zip(words) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.head[0].store(at + 1, Ordering::Release);
+        true
+    }
+
+    /// The words of a slot; `None` past the last.
+    pub fn slot(&self, at: usize) -> Option<&[AtomicU64; 8]> {
         self.slots.get(at)
     }
 }
@@ -96,16 +114,21 @@ impl OpenPage {
         self.page
     }
 
+    /// Free slots.
+    pub(crate) fn room(&self) -> u64 {
+        (SLOTS as u64).saturating_sub(self.page.next())
+    }
+
     #[inline]
     pub(crate) fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Completes the next slot with `words`, the high half of whose last word becomes their check. `false`: the page
-    /// is full.
+    /// Completes the next slot with `words`, the high half of whose last word becomes their check. `false`: the page is
+    /// full.
     #[inline]
     pub fn put(&self, words: [u64; 8]) -> bool {
-        self.put_seeded(words, self.seed)
+        self.page.put_at(self.page.next(), words, self.seed)
     }
 
     /// Completes as many slots as it takes with `bytes`, [`PART_BYTES`] in each, zeroes behind them; in the low half of
@@ -123,20 +146,8 @@ impl OpenPage {
                 *word = u64::from_le_bytes(whole);
             }
             words[7] = part.len() as u64 | (nth << PART_LEN_BITS);
-            self.put_seeded(words, part_seed(self.seed));
+            self.page.put_at(self.page.next(), words, part_seed(self.seed));
         }
-        true
-    }
-
-    #[inline]
-    fn put_seeded(&self, mut words: [u64; 8], seed: u64) -> bool {
-        let at = self.page.head[0].load(Ordering::Relaxed);
-        let Some(slot) = usize::try_from(at).ok().and_then(|at| self.page.slots.get(at)) else { return false };
-        words[7] = seal(&words, slot_seed(seed, at));
-        for (word, value) in slot.iter().zip(words) {
-            word.store(value, Ordering::Relaxed);
-        }
-        self.page.head[0].store(at + 1, Ordering::Release);
         true
     }
 }
@@ -150,41 +161,30 @@ pub fn page_seed(salt: u64, birth: u64) -> u64 {
 /// The seed of the check of a slot that holds an entry.
 #[inline]
 pub fn slot_seed(page_seed: u64, at: u64) -> u64 {
-    page_seed.wrapping_add(at.wrapping_mul(FACTORS[8]))
+    page_seed ^ at
 }
 
 /// The seed of all checks of slots that hold part of a detail.
 pub fn part_seed(page_seed: u64) -> u64 {
-    page_seed ^ FACTORS[9]
+    page_seed ^ FACTORS[1]
 }
 
-/// Odd numbers without a pattern: the fractional parts of the square roots of the primes from 2 to 29 (FIPS 180-4,
-/// 5.3.5, the first eight are those of SHA-512), made odd.
-const FACTORS: [u64; 10] = [
-    0x6a09_e667_f3bc_c909,
-    0xbb67_ae85_84ca_a73b,
-    0x3c6e_f372_fe94_f82b,
-    0xa54f_f53a_5f1d_36f1,
-    0x510e_527f_ade6_82d1,
-    0x9b05_688c_2b3e_6c1f,
-    0x1f83_d9ab_fb41_bd6b,
-    0x5be0_cd19_137e_2179,
-    0xcbbb_9d5d_c105_9ed9,
-    0x629a_292a_367c_d507,
-];
+/// Odd numbers without a pattern: the fractional parts of the square roots of 2 and 3 (FIPS 180-4, 5.3.5), made
+/// odd where they are not.
+const FACTORS: [u64; 2] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b];
 
 /// The last word with the check of all in its high half, whatever was there.
 ///
-/// A multilinear hash modulo 2^64, of which the high half counts: two slots that differ, or a slot elsewhere than where
-/// it was written, agree once in 2^32. Its multiplications do not wait for each other.
+/// A slot is never torn: it is a cache line, and no disk writes less than eight of them. So what is to be found out is
+/// a slot of another life or place, one that was being written when the process died (whose last word is then of
+/// another life), bits that flipped, and bytes from anywhere. The first two differ in their seed; of the last two, one in
+/// 2^32 passes.
 #[inline]
 pub fn seal(words: &[u64; 8], seed: u64) -> u64 {
     let last = words[7] & 0xffff_ffff;
-    let mut sum = seed.wrapping_add(last.wrapping_mul(FACTORS[7]));
-    for nth in 0..7 {
-        sum = sum.wrapping_add(words[nth].wrapping_mul(FACTORS[nth]));
-    }
-    (sum & !0xffff_ffff) | last
+    let [a, b, c, d, e, f, g, _] = *words;
+    let sum = (a ^ b ^ c ^ d) ^ (e ^ f.rotate_left(17) ^ g ^ last ^ seed);
+    (sum.wrapping_mul(FACTORS[0]) & !0xffff_ffff) | last
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,22 +1,21 @@
-//! 256 entries that one thread writes while others may read what is complete.
+//! A page that one thread writes to while others may read what is complete, and the details of its entries.
 
 use std::ops::Range;
 use std::sync::PoisonError;
 
+use crate::recorder::page::{OpenPage, PAGE_BYTES, Page, SLOTS};
 use crate::recorder::{Detail, Entry};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Entries in a chunk.
-pub(super) const ENTRIES: usize = if cfg!(all(test, loom)) { 4 } else { 256 };
+pub(super) const ENTRIES: usize = SLOTS;
 /// What a chunk takes.
-pub(super) const BYTES: usize = ENTRIES * 64;
+pub(super) const BYTES: usize = PAGE_BYTES;
 
 #[derive(Debug)]
 pub(super) struct Chunk {
-    words: Box<[[AtomicU64; 8]; ENTRIES]>,
-    /// Complete entries. Stored last, so what it counts can be read.
-    len: AtomicUsize,
+    page: OpenPage,
     /// Entries before this one are forgotten.
     from: AtomicUsize,
     /// By entry, in order.
@@ -24,12 +23,15 @@ pub(super) struct Chunk {
     detail_bytes: AtomicUsize,
 }
 
+/// Pages of chunks that are gone: a thread writes to a page without asking whether it is still there, so pages are
+/// never given back.
+static PAGES: std::sync::Mutex<Vec<&'static Page>> = std::sync::Mutex::new(Vec::new());
+
 impl Chunk {
     pub(super) fn new() -> Self {
-        let words: Vec<[AtomicU64; 8]> = (0..ENTRIES).map(|_| Default::default()).collect();
+        let page = PAGES.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Self {
-            words: words.try_into().unwrap_or_else(|_| unreachable!("made with this length")),
-            len: AtomicUsize::new(0),
+            page: open(page.unwrap_or_else(|| Box::leak(Box::default()))),
             from: AtomicUsize::new(0),
             details: Mutex::new(Vec::new()),
             detail_bytes: AtomicUsize::new(0),
@@ -38,21 +40,16 @@ impl Chunk {
 
     /// Makes it as new. Only the one who holds it alone can.
     pub(super) fn reset(&mut self) {
-        for number in [&self.len, &self.from, &self.detail_bytes] {
+        self.page = open(self.page.page());
+        for number in [&self.from, &self.detail_bytes] {
             number.store(0, Ordering::Relaxed);
         }
         self.details.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Completes the entry `at`, the first that is not complete. `false`: the chunk is full.
-    #[inline]
-    pub(super) fn put(&self, at: usize, entry: &Entry) -> bool {
-        let Some(words) = self.words.get(at) else { return false };
-        for (word, value) in words.iter().zip(entry.0) {
-            word.store(value, Ordering::Relaxed);
-        }
-        self.len.store(at + 1, Ordering::Release);
-        true
+    /// Where its thread writes.
+    pub(super) fn page(&self) -> OpenPage {
+        self.page
     }
 
     /// Gives the entry `at` its detail, before it is complete.
@@ -63,7 +60,7 @@ impl Chunk {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len.load(Ordering::Acquire)
+        self.page.page().len()
     }
 
     pub(super) fn detail_bytes(&self) -> usize {
@@ -79,16 +76,18 @@ impl Chunk {
         self.detail_bytes.store(details.iter().map(|(_, detail)| detail.size()).sum(), Ordering::Relaxed);
     }
 
+    fn slot(&self, at: usize) -> Option<&'static [AtomicU64; 8]> {
+        self.page.page().slot(at)
+    }
+
     /// The complete entries at `places`.
     pub(super) fn entries(&self, places: Range<usize>) -> impl Iterator<Item = (usize, Entry)> + '_ {
-        let words = &self.words[places.clone()];
-        places.zip(words).map(|(at, words)| (at, read(words)))
+        places.filter_map(|at| Some((at, read(self.slot(at)?))))
     }
 
     /// Those among them that are no steps.
     pub(super) fn others(&self, places: Range<usize>) -> impl Iterator<Item = Entry> + '_ {
-        let words = self.words[places].iter();
-        words.filter(|words| !Entry::is_step_in(words[7].load(Ordering::Relaxed))).map(read)
+        places.filter_map(|at| self.slot(at)).filter(|words| !is_step(words)).map(read)
     }
 
     /// The places of the complete entries that are not forgotten.
@@ -98,28 +97,24 @@ impl Chunk {
 
     /// The env of the step at a place; `None` if it is no step.
     pub(super) fn step_env(&self, at: usize) -> Option<u64> {
-        let words = self.words.get(at)?;
-        Entry::is_step_in(words[7].load(Ordering::Relaxed)).then(|| words[2].load(Ordering::Relaxed))
+        let words = self.slot(at)?;
+        is_step(words).then(|| words[2].load(Ordering::Relaxed))
     }
 
     /// How many steps of the same env follow the step at a place, up to another.
     pub(super) fn steps_like(&self, at: usize, end: usize) -> usize {
-        let Some([first, more @ ..]) = self.words.get(at..end) else { return 0 };
-        let env = first[2].load(Ordering::Relaxed);
-        let like = |words: &&[AtomicU64; 8]| {
-            Entry::is_step_in(words[7].load(Ordering::Relaxed)) && words[2].load(Ordering::Relaxed) == env
-        };
-        more.iter().take_while(like).count()
+        let Some(env) = self.step_env(at) else { return 0 };
+        (at + 1..end).take_while(|at| self.step_env(*at) == Some(env)).count()
     }
 
     pub(super) fn get(&self, at: usize) -> Option<Entry> {
-        self.places().contains(&at).then(|| read(&self.words[at]))
+        self.places().contains(&at).then(|| self.slot(at).map(read)).flatten()
     }
 
     /// Makes a complete entry one that says nothing.
     pub(super) fn erase(&self, at: usize) {
-        if let Some(words) = self.words.get(at) {
-            words[7].store(0, Ordering::Relaxed);
+        if let Some(words) = self.slot(at) {
+            words[1].store(0, Ordering::Relaxed);
         }
     }
 
@@ -128,6 +123,24 @@ impl Chunk {
     }
 }
 
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // What the model checker explores must not outlive its execution.
+        if !cfg!(all(test, loom)) {
+            PAGES.lock().unwrap_or_else(PoisonError::into_inner).push(self.page.page());
+        }
+    }
+}
+
+/// Of pages in memory, none is seen together with another life of it.
+fn open(page: &'static Page) -> OpenPage {
+    page.open(0, 0, 0)
+}
+
+fn is_step(words: &[AtomicU64; 8]) -> bool {
+    Entry::is_step_in(words[1].load(Ordering::Relaxed))
+}
+
 fn read(words: &[AtomicU64; 8]) -> Entry {
-    Entry(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)))
+    Entry::of_words(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)))
 }

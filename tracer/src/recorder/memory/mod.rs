@@ -7,6 +7,7 @@ mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::page::OpenPage;
 use super::{Assembler, Detail, Entry, Lane, Recorder, Times};
 use crate::id::TraceId;
 use crate::record::Record;
@@ -45,15 +46,10 @@ impl Memory {
         Self { shared: Arc::new(Shared { store }) }
     }
 
-    /// The same memory.
-    pub(super) fn again(&self) -> Self {
-        Self { shared: self.shared.clone() }
-    }
-
-    pub(super) fn writer(&self) -> Writer {
+    fn writer(&self) -> Writer {
         let mut store = self.shared.store();
         let (chunk, detail_bytes_max) = (store.open_chunk(), store.detail_bytes_max());
-        Writer { at: chunk.len(), chunk, detail_bytes_max, shared: self.shared.clone() }
+        Writer { chunk, detail_bytes_max, shared: self.shared.clone() }
     }
 }
 
@@ -99,42 +95,37 @@ impl Recorder for Memory {
 }
 
 /// Where one thread writes.
-pub(crate) struct Writer {
+struct Writer {
     chunk: Arc<Chunk>,
-    at: usize,
     detail_bytes_max: usize,
     shared: Arc<Shared>,
 }
 
 impl Lane for Writer {
-    #[inline]
+    fn page(&self) -> Option<OpenPage> {
+        Some(self.chunk.page())
+    }
+
+    #[cold]
+    fn turn(&mut self) {
+        let mut store = self.shared.store();
+        store.seal(&self.chunk);
+        self.chunk = store.open_chunk();
+    }
+
     fn write(&mut self, entry: &Entry) {
-        if !self.chunk.put(self.at, entry) {
-            self.next_chunk();
-            self.chunk.put(self.at, entry);
+        while !self.chunk.page().put(entry.words()) {
+            self.turn();
         }
-        self.at += 1;
     }
 
     fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
         // A chunk that is evicted whole must not be most of the memory.
-        if self.at == chunk::ENTRIES || self.chunk.detail_bytes() >= self.detail_bytes_max {
-            self.next_chunk();
+        if self.chunk.len() == chunk::ENTRIES || self.chunk.detail_bytes() >= self.detail_bytes_max {
+            self.turn();
         }
-        self.chunk.attach(self.at, detail);
+        self.chunk.attach(self.chunk.len(), detail);
         self.write(entry);
-    }
-}
-
-impl Writer {
-    #[cold]
-    #[inline(never)]
-    fn next_chunk(&mut self) {
-        let mut store = self.shared.store();
-        store.seal(&self.chunk);
-        self.chunk = store.open_chunk();
-        drop(store);
-        self.at = self.chunk.len();
     }
 }
 

@@ -495,7 +495,7 @@ impl Store {
             self.detail_bytes += detail.size();
             chunk.attach(at, detail);
         }
-        chunk.put(at, entry);
+        chunk.page().put(entry.words());
         self.survivors = Some((chunk, at + 1));
     }
 
