@@ -138,6 +138,11 @@ impl Detail {
         self.values.as_ref().map(|values| (values.to_json(), values.is_truncated()))
     }
 
+    /// Whether it says how a call failed.
+    pub fn has_failure(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// The name of the node, where no site has it.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()

@@ -102,6 +102,13 @@ impl fmt::Debug for Times {
 #[derive(Clone)]
 pub struct Times(pub(crate) AnyClock);
 
+impl Default for Times {
+    /// Those of the machine's clock.
+    fn default() -> Self {
+        Self(AnyClock::System)
+    }
+}
+
 impl Times {
     /// Those of a clock.
     pub fn new(clock: impl Clock) -> Self {

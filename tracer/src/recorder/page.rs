@@ -114,6 +114,11 @@ impl OpenPage {
         self.page
     }
 
+    /// Whether nothing more fits.
+    pub fn is_full(&self) -> bool {
+        self.room() == 0
+    }
+
     /// Free slots.
     pub(crate) fn room(&self) -> u64 {
         (SLOTS as u64).saturating_sub(self.page.next())
@@ -129,6 +134,12 @@ impl OpenPage {
     #[inline]
     pub fn put(&self, words: [u64; 8]) -> bool {
         self.page.put_at(self.page.next(), words, self.seed)
+    }
+
+    /// Completes the next slots with a detail and the entry that it belongs to. `false`: there are not that many, and
+    /// nothing was done.
+    pub fn put_with(&self, words: [u64; 8], detail: &[u8]) -> bool {
+        detail.len().div_ceil(PART_BYTES) < SLOTS - self.page.len() && self.put_parts(detail) && self.put(words)
     }
 
     /// Completes as many slots as it takes with `bytes`, [`PART_BYTES`] in each, zeroes behind them; in the low half of
