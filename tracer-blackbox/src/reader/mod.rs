@@ -1,0 +1,259 @@
+//! Reading a file: a pure function of its bytes and of what is known of the machine.
+//!
+//! It trusts no length, writes nothing and gives the same answer each time. What is in the file may be anything: bytes
+//! of another process, of another time, or of somebody who means harm.
+
+mod death;
+mod gaps;
+mod open;
+mod scan;
+
+use std::collections::{HashMap, HashSet};
+
+use serde_json::Value;
+use tracer::recorder::{Assembler, Sites, Times};
+use tracer::{EnvId, Entry, FrameId, Record, TraceId};
+
+pub use death::{Death, Observed};
+pub use gaps::{Confidence, Gap};
+pub use open::OpenNode;
+use open::{Open, Running};
+use scan::Scan;
+
+use crate::clock::FileClock;
+use crate::dictionary::Dictionary;
+use crate::format::{DICTIONARY_AT, MAJOR, PAIR_WORDS, PAIRS, PAIRS_AT};
+use crate::status::{StatusRead, Word};
+
+/// What a file says.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Who wrote it.
+    pub process: Process,
+    /// What it recorded, by [`Record::seq`].
+    pub records: Vec<Record>,
+    /// The traces that were not over.
+    pub active: Vec<TraceId>,
+    /// The nodes that were running, in the order in which they were entered.
+    pub open: Vec<OpenNode>,
+    /// What is not there.
+    pub gaps: Vec<Gap>,
+    /// Records that were dropped while it ran.
+    pub dropped: u64,
+    /// How it ended.
+    pub death: Death,
+    /// One line on all this.
+    pub confidence: Confidence,
+}
+
+/// The process that wrote a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Process {
+    /// The name of this file, inside it: random, and another for each.
+    pub segment: u64,
+    /// That of the file of the process that it was forked from.
+    pub parent_segment: Option<u64>,
+    /// The application.
+    pub app: String,
+    /// Its version; may be empty.
+    pub app_version: String,
+    /// Its number.
+    pub pid: u32,
+    /// The number of the process that it was forked from.
+    pub parent_pid: Option<u32>,
+    /// When it was started, in clock ticks after boot; zero if unknown.
+    pub start_time: u64,
+    /// Which boot of the machine it ran in; zeroes if unknown.
+    pub boot_id: [u8; 16],
+    /// When the file was made, in Unix nanoseconds.
+    pub opened_unix_ns: u64,
+    /// When it last gave a sign of life, in Unix nanoseconds: when it recorded something, or filled a page.
+    pub last_sign_unix_ns: u64,
+}
+
+/// Why bytes cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// There are none.
+    #[error("the file is empty")]
+    Empty,
+    /// They are something else.
+    #[error("not a black box: neither its beginning nor the copy of it is there")]
+    NotABlackBox,
+    /// They are of a machine with the other byte order.
+    #[error("a black box of the other byte order")]
+    ByteOrder,
+    /// They are of a version that came later, or never was.
+    #[error("a black box of format {found}, this reads format {MAJOR}")]
+    Version {
+        /// The major version.
+        found: u16,
+    },
+    /// The beginning and its copy are both damaged.
+    #[error("the beginning of the black box is damaged, and so is the copy of it")]
+    Damaged,
+}
+
+/// Reads a file of which nothing else is known.
+///
+/// # Errors
+///
+/// If it is no file of this format. Everything else is said in what is returned.
+pub fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
+    recover_with(bytes, &Observed::default())
+}
+
+/// Reads a file, knowing the machine that its process ran on.
+///
+/// # Errors
+///
+/// If it is no file of this format. Everything else is said in what is returned.
+pub fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovered, RecoverError> {
+    let scan = Scan::new(bytes)?;
+    let salt = scan.superblock.salt;
+    let dictionary = Dictionary::read(scan.superblock.dictionary.of(bytes), DICTIONARY_AT, salt);
+    let times = Times::new(FileClock::read(pairs_of(bytes), salt));
+    let shown = open::shown(&scan);
+    let running = Running::of(&scan, &shown);
+    let Assembled { records, mut gaps } = assemble(&scan, &dictionary, &times, &shown);
+    gaps.splice(0..0, scan.gaps.iter().cloned());
+    let status = scan.status();
+    if status.get(Word::SitesMissing) > 0 {
+        gaps.push(Gap::Names { functions: status.get(Word::SitesMissing) });
+    }
+    let open = running.open(&scan, &shown);
+    let open = open.iter().map(|open| described(open, &scan, &dictionary, &times)).collect();
+    let last_sign = records.iter().map(Record::ts).max().unwrap_or(0).max(status.get(Word::AliveNs));
+    let dropped = status.get(Word::Dropped);
+    let mut active: Vec<TraceId> = running.traces().filter_map(|(trace, active)| active.then_some(trace)).collect();
+    order(&mut active, &records);
+    Ok(Recovered {
+        death: death::classify(&scan, observed, last_sign),
+        confidence: Confidence::new(records.len(), &gaps, dropped),
+        process: process(&scan, last_sign),
+        records,
+        active,
+        open,
+        gaps,
+        dropped,
+    })
+}
+
+/// The records alone, of a process that asks for its own; with its own clock.
+pub(crate) fn records(bytes: &[u8], times: &Times) -> Vec<Record> {
+    let Ok(scan) = Scan::new(bytes) else { return Vec::new() };
+    let salt = scan.superblock.salt;
+    let dictionary = Dictionary::read(scan.superblock.dictionary.of(bytes), DICTIONARY_AT, salt);
+    assemble(&scan, &dictionary, times, &open::shown(&scan)).records
+}
+
+/// The traces, oldest first, and whether each is not over.
+pub(crate) fn traces(bytes: &[u8]) -> Vec<(TraceId, bool)> {
+    let Ok(scan) = Scan::new(bytes) else { return Vec::new() };
+    let shown = open::shown(&scan);
+    let running = Running::of(&scan, &shown);
+    let active: HashMap<TraceId, bool> = running.traces().collect();
+    let mut traces: Vec<TraceId> = Vec::new();
+    let mut seen = HashSet::new();
+    for found in &scan.entries {
+        let words = scan.words(*found);
+        let trace = TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5]));
+        traces.extend(trace.filter(|trace| words[1] & 7 == 2 && active.contains_key(trace) && seen.insert(*trace)));
+    }
+    traces.extend(active.keys().filter(|trace| !seen.contains(trace)));
+    traces.into_iter().map(|trace| (trace, active.get(&trace) == Some(&true))).collect()
+}
+
+fn status_of(bytes: &[u8]) -> StatusRead<'_> {
+    StatusRead(bytes)
+}
+
+fn pairs_of(bytes: &[u8]) -> &[u8] {
+    let rest = bytes.get(PAIRS_AT..).unwrap_or(&[]);
+    &rest[..rest.len().min(PAIRS * PAIR_WORDS * 8)]
+}
+
+struct Assembled {
+    records: Vec<Record>,
+    gaps: Vec<Gap>,
+}
+
+/// Gaps in steps that are told one by one.
+const STEP_GAPS_MAX: usize = 10_000;
+
+fn assemble(scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times, shown: &[open::Shown]) -> Assembled {
+    let mut assembler = Assembler::new(dictionary);
+    for shown in shown {
+        assembler.know(shown.trace, shown.env);
+    }
+    let mut records = Vec::with_capacity(scan.entries.len());
+    let mut gaps = Vec::new();
+    let mut orphans = 0;
+    let mut steps: HashMap<EnvId, u64> = HashMap::new();
+    for found in &scan.entries {
+        let entry = Entry::of_words(scan.words(*found));
+        let detail = if entry.is_detailed() { scan.detail(*found) } else { None };
+        let Some(record) = assembler.push(&entry, detail.as_ref(), times) else {
+            orphans += u64::from(matches!(entry.words()[1] & 7, 1..=3));
+            continue;
+        };
+        if let Record::Step(step) = &record {
+            let last = steps.entry(step.env_id).or_default();
+            if step.step_id > *last + 1 && gaps.len() < STEP_GAPS_MAX {
+                let (from, to) = (*last + 1, step.step_id - 1);
+                gaps.push(Gap::Steps { trace_id: step.trace_id, env_id: step.env_id, from, to });
+            }
+            *last = step.step_id.max(*last);
+        }
+        records.push(record);
+    }
+    if orphans > 0 {
+        gaps.push(Gap::Orphans { records: orphans });
+    }
+    Assembled { records, gaps }
+}
+
+fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times) -> OpenNode {
+    let enter = open.enter.map(|place| scan::Found { seq: 0, place });
+    let detail = enter
+        .filter(|enter| Entry::of_words(scan.words(*enter)).is_detailed())
+        .and_then(|enter| scan.detail(enter));
+    let by_site = || dictionary.site(open.site).map(|site| site.node.to_owned());
+    let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
+    OpenNode {
+        trace_id: open.trace,
+        env_id: open.env,
+        frame: FrameId::from_number(open.frame),
+        node: node.or_else(by_site).unwrap_or_else(|| "?".to_owned()),
+        since_unix_ns: times.unix_ns(open.ticks),
+        arguments: detail.and_then(|detail| detail.values()).map_or(Value::Null, |(values, _)| values),
+    }
+}
+
+/// In the order of their first records; those without any come first.
+fn order(traces: &mut [TraceId], records: &[Record]) {
+    let mut first: HashMap<TraceId, usize> = HashMap::new();
+    for (nth, record) in records.iter().enumerate() {
+        first.entry(record.trace_id()).or_insert(nth + 1);
+    }
+    traces.sort_by_key(|trace| (first.get(trace).copied().unwrap_or(0), *trace));
+}
+
+fn process(scan: &Scan<'_>, last_sign_unix_ns: u64) -> Process {
+    let block = &scan.superblock;
+    Process {
+        segment: block.salt,
+        parent_segment: Some(block.parent_salt).filter(|salt| *salt != 0),
+        app: block.app.clone(),
+        app_version: block.app_version.clone(),
+        pid: block.pid,
+        parent_pid: Some(block.parent_pid).filter(|pid| *pid != 0),
+        start_time: block.start_time,
+        boot_id: block.boot_id,
+        opened_unix_ns: block.created_unix_ns,
+        last_sign_unix_ns,
+    }
+}
