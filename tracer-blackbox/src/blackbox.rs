@@ -176,7 +176,7 @@ impl Recorder for BlackBox {
     }
 
     fn holds(&self, trace: TraceId) -> bool {
-        reader::traces(&self.0.shared.copy()).into_iter().any(|(known, _)| known == trace)
+        self.0.shared.holds(trace)
     }
 
     fn running(&self) -> Vec<TraceId> {

@@ -210,12 +210,8 @@ mod tests {
     const NODES: &[&str] = &["a", "b"];
     const PLAIN: SiteInfo<'_> =
         SiteInfo { node: "a", hash: 1, module: "m", file: "f.rs", line: 3, source: None, flow: None };
-    const FLOWING: SiteInfo<'_> = SiteInfo {
-        node: "b",
-        source: Some("s"),
-        flow: Some(FlowInfo { name: "flow", nodes: NODES }),
-        ..PLAIN
-    };
+    const FLOWING: SiteInfo<'_> =
+        SiteInfo { node: "b", source: Some("s"), flow: Some(FlowInfo { name: "flow", nodes: NODES }), ..PLAIN };
 
     #[test]
     fn functions_read_back_and_a_torn_one_harms_no_other() {

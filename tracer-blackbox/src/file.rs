@@ -25,8 +25,10 @@ pub(crate) struct Created {
 /// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`.
 pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64, len: usize) -> io::Result<Created> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    is_directory(&fs::symlink_metadata(directory)?, directory)?;
     let directory = directory.join(plain(app));
-    make_directory(&directory)?;
+    make_own_directory(&directory)?;
     let boot: String = boot_id[..4].iter().map(|byte| format!("{byte:02x}")).collect();
     // A process before this one may have had its number and its second, if the machine has no boot id or no `/proc`.
     for _ in 0..100 {
@@ -57,13 +59,14 @@ pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64,
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Makes a directory for the owner alone, unless it is there. It has to be a directory, not a link to one, of ours.
-fn make_directory(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let found = fs::symlink_metadata(directory)?;
-    if !found.is_dir() {
-        return Err(io::Error::other(format!("{} is not a directory", directory.display())));
+/// Makes a directory for the owner alone. If it is there, it has to be ours.
+fn make_own_directory(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
+    let found = fs::symlink_metadata(directory)?;
+    is_directory(&found, directory)?;
     // SAFETY: takes nothing, and cannot fail.
     let user = unsafe { libc::geteuid() };
     if found.uid() != user {
@@ -73,6 +76,11 @@ fn make_directory(directory: &Path) -> io::Result<()> {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
+}
+
+/// Not a link to one: where others can write, they could lead us anywhere.
+fn is_directory(found: &fs::Metadata, directory: &Path) -> io::Result<()> {
+    if found.is_dir() { Ok(()) } else { Err(io::Error::other(format!("{} is not a directory", directory.display()))) }
 }
 
 fn allocate(file: &File, len: usize) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tracer::TraceId;
 use tracer::recorder::page::OpenPage;
 use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
@@ -14,8 +15,10 @@ use crate::clock::Pairs;
 use crate::dictionary;
 use crate::file;
 use crate::format::{
-    COPY_AT, DICTIONARY_AT, Layout, MINOR, PAIR_WORDS, PAIRS, PAIRS_AT, PANIC_ABORTS, Region, SUPERBLOCK_LEN, Superblock,
+    COPY_AT, DICTIONARY_AT, Layout, MINOR, PAIR_WORDS, PAIRS, PAIRS_AT, PANIC_ABORTS, Region, SUPERBLOCK_LEN,
+    Superblock,
 };
+use crate::index::Index;
 use crate::machine::{self, MemoryFiles};
 use crate::map::Map;
 use crate::options::{Options, Sync};
@@ -51,6 +54,7 @@ pub(crate) struct State {
     pairs: Pairs,
     memory: Option<MemoryFiles>,
     memory_read_ns: u64,
+    index: Index,
     pub(crate) backing: Backing,
 }
 
@@ -61,7 +65,10 @@ pub(crate) enum Backing {
     /// No file could be made, and why.
     Nothing(String),
     /// This process was forked and has recorded nothing yet.
-    Forked { parent_pid: u32, parent_salt: u64 },
+    Forked {
+        parent_pid: u32,
+        parent_salt: u64,
+    },
 }
 
 /// A page in the hands of a thread.
@@ -100,9 +107,7 @@ impl Shared {
         });
         let (map, backing) = match made {
             Ok(made) => made,
-            Err(error) => {
-                (Map::anonymous(layout)?, Backing::Nothing(format!("{}: {error}", directory.display())))
-            }
+            Err(error) => (Map::anonymous(layout)?, Backing::Nothing(format!("{}: {error}", directory.display()))),
         };
         let shared = Self {
             map,
@@ -302,11 +307,18 @@ impl Shared {
 
     /// Forgets what was recorded so far.
     pub(crate) fn forget(&self) {
-        let state = self.state();
+        let mut state = self.state();
+        state.index.forget(self.map.pages());
         for page in self.map.pages() {
             page.forget();
         }
         self.status.set(Word::ForgottenBirth, state.births);
+    }
+
+    /// Whether an env of the trace is there.
+    pub(crate) fn holds(&self, trace: TraceId) -> bool {
+        // No page begins anew while the state is locked.
+        self.state().index.holds(trace, self.map.pages())
     }
 
     /// Gives a forked process its own file, with the first thing that it records. `true`: everything has to be
@@ -379,6 +391,7 @@ impl State {
             pairs: Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt),
             memory: None,
             memory_read_ns: 0,
+            index: Index::default(),
             backing,
         }
     }
@@ -387,6 +400,7 @@ impl State {
     pub(crate) fn fork(&mut self, map: Map, salt: u64, survivor: Holder, parent: Backing) -> Vec<PageNumber> {
         self.overflow = None;
         self.lives.fill(None);
+        self.index = Index::default();
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
         self.pages.fork(survivor)

@@ -36,6 +36,12 @@ fn main() {
             install(options(), directory);
             work::item(0, 1);
         }
+        "no-descriptors" => {
+            let all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/zero").ok()).collect();
+            install(options(), directory);
+            work::item(0, 1);
+            drop(all);
+        }
         "exit" => {
             install(options(), directory);
             work::outer(17, &|| std::process::exit(number(rest[0])));

@@ -97,9 +97,13 @@ pub struct Observed {
 impl Observed {
     /// This machine, now.
     pub fn here() -> Self {
+        Self { living: machine::living(), ..Self::without_processes() }
+    }
+
+    pub(crate) fn without_processes() -> Self {
         let boot_id = Some(machine::boot_id()).filter(|id| *id != [0; 16]);
         let now_unix_ns = tracer::Times::default().now().1;
-        Self { boot_id, living: machine::living(), now_unix_ns }
+        Self { boot_id, living: BTreeSet::new(), now_unix_ns }
     }
 }
 

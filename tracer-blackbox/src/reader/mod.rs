@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use tracer::recorder::{Assembler, Sites, Times};
-use tracer::{EnvId, Entry, FrameId, Record, TraceId};
+use tracer::{Entry, EnvId, FrameId, Record, TraceId};
 
 pub use death::{Death, Observed};
 pub use gaps::{Confidence, Gap};
@@ -218,9 +218,8 @@ fn assemble(scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times, shown: 
 
 fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times) -> OpenNode {
     let enter = open.enter.map(|place| scan::Found { seq: 0, place });
-    let detail = enter
-        .filter(|enter| Entry::of_words(scan.words(*enter)).is_detailed())
-        .and_then(|enter| scan.detail(enter));
+    let detail =
+        enter.filter(|enter| Entry::of_words(scan.words(*enter)).is_detailed()).and_then(|enter| scan.detail(enter));
     let by_site = || dictionary.site(open.site).map(|site| site.node.to_owned());
     let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
     OpenNode {

@@ -49,10 +49,8 @@ impl<'a> Scan<'a> {
 
     fn pages(&mut self) {
         let region = self.superblock.pages.of(self.bytes);
-        let mut pages: Vec<(u64, u32)> = (0..)
-            .zip(region.chunks(PAGE_BYTES))
-            .map(|(number, page)| (u64_at(page, 8), number))
-            .collect();
+        let mut pages: Vec<(u64, u32)> =
+            (0..).zip(region.chunks(PAGE_BYTES)).map(|(number, page)| (u64_at(page, 8), number)).collect();
         // In the order of their births, entries are nearly in the order of their numbers.
         pages.sort_unstable();
         let (mut births, mut unreadable) = (0, 0);
@@ -60,7 +58,8 @@ impl<'a> Scan<'a> {
         for (birth, number) in pages.iter().copied() {
             let page = page_of(region, number);
             if birth == 0 || birth == before {
-                unreadable += u64::from(birth == 0 && page.get(64..).is_some_and(|slots| slots.iter().any(|b| *b != 0)));
+                unreadable +=
+                    u64::from(birth == 0 && page.get(64..).is_some_and(|slots| slots.iter().any(|b| *b != 0)));
                 continue;
             }
             before = birth;

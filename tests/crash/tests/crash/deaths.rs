@@ -12,10 +12,8 @@ use crate::child::{Directory, start};
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
 fn is_open(recovered: &Recovered) {
     let open: Vec<_> = recovered.open.iter().map(|node| (&*node.node, node.arguments.clone())).collect();
-    let expected = [
-        ("outer", json!({"order": 17})),
-        ("inner", json!({"what": "tea", "password": {"$redacted": true}})),
-    ];
+    let expected =
+        [("outer", json!({"order": 17})), ("inner", json!({"what": "tea", "password": {"$redacted": true}}))];
     assert_eq!(open, expected, "{}", recovered.confidence);
     assert_eq!(recovered.active, [recovered.open[0].trace_id]);
     let since = Duration::from_nanos(recovered.open[0].since_unix_ns);
