@@ -170,9 +170,7 @@ impl Recorder for BlackBox {
     }
 
     fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record> {
-        let mut records = reader::records(&self.0.shared.copy(), times);
-        records.retain(|record| of.is_none_or(|trace| record.trace_id() == trace));
-        records
+        reader::records(&self.0.shared.copy(), times, of)
     }
 
     fn holds(&self, trace: TraceId) -> bool {

@@ -66,4 +66,6 @@ pub use blackbox::{BlackBox, OpenError};
 pub use directory::{FoundFile, Progress, ReadError, delete_read, files_in, recover_dir, recover_file};
 pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};
-pub use reader::{Confidence, Death, Gap, Observed, OpenNode, Process, RecoverError, Recovered, recover, recover_with};
+pub use reader::{
+    Confidence, Death, Gap, Observed, OpenNode, Process, RecoverError, Recovered, Survey, recover, recover_with,
+};

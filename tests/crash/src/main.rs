@@ -93,6 +93,10 @@ fn main() {
             install(options().bytes(256 << 10), directory);
             work::long(number(rest[0]), &wait);
         }
+        "wrap-large" => {
+            install(options(), directory);
+            work::long(number(rest[0]), &wait);
+        }
         "threads" => {
             let black_box = install(options().bytes(1 << 20), directory);
             work::threads(number(rest[0]), number(rest[1]));

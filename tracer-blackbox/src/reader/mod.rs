@@ -17,7 +17,7 @@ use tracer::{Entry, EnvId, FrameId, Record, TraceId};
 pub use death::{Death, Observed};
 pub use gaps::{Confidence, Gap};
 pub use open::OpenNode;
-use open::{Open, Running};
+use open::{Open, Running, Shown};
 use scan::Scan;
 
 use crate::clock::FileClock;
@@ -112,59 +112,155 @@ pub fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
 ///
 /// If it is no file of this format. Everything else is said in what is returned.
 pub fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovered, RecoverError> {
-    let scan = Scan::new(bytes)?;
-    let salt = scan.superblock.salt;
-    let dictionary = Dictionary::read(scan.superblock.dictionary.of(bytes), DICTIONARY_AT, salt);
-    let times = Times::new(FileClock::read(pairs_of(bytes), salt));
-    let shown = open::shown(&scan);
-    let running = Running::of(&scan, &shown);
-    let Assembled { records, mut gaps } = assemble(&scan, &dictionary, &times, &shown);
-    gaps.splice(0..0, scan.gaps.iter().cloned());
-    let status = scan.status();
-    if status.get(Word::SitesMissing) > 0 {
-        gaps.push(Gap::Names { functions: status.get(Word::SitesMissing) });
+    Survey::new(bytes).map(|survey| survey.recovered(observed))
+}
+
+/// A file of which everything has been found and checked, and nothing is put into words yet: for who wants to know how
+/// a process ended, or wants one trace of thousands.
+#[derive(Debug)]
+pub struct Survey<'a> {
+    scan: Scan<'a>,
+    dictionary: Dictionary<'a>,
+    times: Times,
+    shown: Vec<Shown>,
+    running: Running,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks at every byte of a file.
+    ///
+    /// # Errors
+    ///
+    /// If it is no file of this format.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, RecoverError> {
+        let scan = Scan::new(bytes)?;
+        let salt = scan.superblock.salt;
+        let dictionary = Dictionary::read(scan.superblock.dictionary.of(bytes), DICTIONARY_AT, salt);
+        let times = Times::new(FileClock::read(pairs_of(bytes), salt));
+        let shown = open::shown(&scan);
+        let running = Running::of(&scan, &shown);
+        Ok(Self { scan, dictionary, times, shown, running })
     }
-    let open = running.open(&scan, &shown);
-    let open = open.iter().map(|open| described(open, &scan, &dictionary, &times)).collect();
-    let last_sign = records.iter().map(Record::ts).max().unwrap_or(0).max(status.get(Word::AliveNs));
-    let dropped = status.get(Word::Dropped);
-    let mut active: Vec<TraceId> = running.traces().filter_map(|(trace, active)| active.then_some(trace)).collect();
-    order(&mut active, &records);
-    Ok(Recovered {
-        death: death::classify(&scan, observed, last_sign),
-        confidence: Confidence::new(records.len(), &gaps, dropped),
-        process: process(&scan, last_sign),
-        records,
-        active,
-        open,
-        gaps,
-        dropped,
-    })
+
+    /// Who wrote it.
+    pub fn process(&self) -> Process {
+        process(&self.scan, self.last_sign_unix_ns())
+    }
+
+    /// How it ended.
+    pub fn death(&self, observed: &Observed) -> Death {
+        death::classify(&self.scan, observed, self.last_sign_unix_ns())
+    }
+
+    /// The nodes that were running, in the order in which they were entered.
+    pub fn open(&self) -> Vec<OpenNode> {
+        let open = self.running.open(&self.scan, &self.shown);
+        open.iter().map(|open| described(open, &self.scan, &self.dictionary, &self.times)).collect()
+    }
+
+    /// The traces, in the order of their first records, and whether each was not over.
+    pub fn traces(&self) -> Vec<(TraceId, bool)> {
+        traces_of(&self.scan, &self.running)
+    }
+
+    /// The records of one trace or of all, by [`Record::seq`].
+    pub fn records(&self, of: Option<TraceId>) -> Vec<Record> {
+        self.assemble(&self.times, of).records
+    }
+
+    /// All that there is.
+    pub fn recovered(&self, observed: &Observed) -> Recovered {
+        let Assembled { records, gaps: steps } = self.assemble(&self.times, None);
+        let status = self.scan.status();
+        let mut gaps = self.scan.gaps.clone();
+        gaps.extend(steps);
+        let functions = status.get(Word::SitesMissing);
+        if functions > 0 {
+            gaps.push(Gap::Names { functions });
+        }
+        let dropped = status.get(Word::Dropped);
+        Recovered {
+            process: self.process(),
+            active: self.traces().into_iter().filter_map(|(trace, active)| active.then_some(trace)).collect(),
+            open: self.open(),
+            death: self.death(observed),
+            confidence: Confidence::new(records.len(), &gaps, dropped),
+            records,
+            gaps,
+            dropped,
+        }
+    }
+
+    fn last_sign_unix_ns(&self) -> u64 {
+        let last = self.running.last_ticks;
+        let recorded = if last == 0 { 0 } else { self.times.unix_ns(last) };
+        recorded.max(self.scan.status().get(Word::AliveNs))
+    }
+
+    fn assemble(&self, times: &Times, of: Option<TraceId>) -> Assembled {
+        let mut assembler = Assembler::new(&self.dictionary);
+        for shown in &self.shown {
+            assembler.know(shown.trace, shown.env);
+        }
+        let mut records = Vec::with_capacity(if of.is_none() { self.scan.entries.len() } else { 0 });
+        let mut gaps = Vec::new();
+        let mut orphans = 0;
+        let mut steps: HashMap<EnvId, u64> = HashMap::new();
+        for found in &self.scan.entries {
+            let words = self.scan.words(*found);
+            if of.is_some_and(|trace| self.running.trace_of_words(&words) != Some(trace)) {
+                continue;
+            }
+            let entry = Entry::of_words(words);
+            let detail = if entry.is_detailed() { self.scan.detail(*found) } else { None };
+            let Some(record) = assembler.push(&entry, detail.as_ref(), times) else {
+                orphans += u64::from(matches!(words[1] & 7, 1..=3));
+                continue;
+            };
+            if let Record::Step(step) = &record {
+                let last = steps.entry(step.env_id).or_default();
+                if step.step_id > *last + 1 && gaps.len() < STEP_GAPS_MAX {
+                    let (from, to) = (*last + 1, step.step_id - 1);
+                    gaps.push(Gap::Steps { trace_id: step.trace_id, env_id: step.env_id, from, to });
+                }
+                *last = step.step_id.max(*last);
+            }
+            records.push(record);
+        }
+        if orphans > 0 {
+            gaps.push(Gap::Orphans { records: orphans });
+        }
+        Assembled { records, gaps }
+    }
 }
 
 /// The records alone, of a process that asks for its own; with its own clock.
-pub(crate) fn records(bytes: &[u8], times: &Times) -> Vec<Record> {
-    let Ok(scan) = Scan::new(bytes) else { return Vec::new() };
-    let salt = scan.superblock.salt;
-    let dictionary = Dictionary::read(scan.superblock.dictionary.of(bytes), DICTIONARY_AT, salt);
-    assemble(&scan, &dictionary, times, &open::shown(&scan)).records
+pub(crate) fn records(bytes: &[u8], times: &Times, of: Option<TraceId>) -> Vec<Record> {
+    Survey::new(bytes).map_or_else(|_| Vec::new(), |survey| survey.assemble(times, of).records)
 }
 
-/// The traces, oldest first, and whether each is not over.
+/// The traces of a process that asks for its own.
 pub(crate) fn traces(bytes: &[u8]) -> Vec<(TraceId, bool)> {
-    let Ok(scan) = Scan::new(bytes) else { return Vec::new() };
-    let shown = open::shown(&scan);
-    let running = Running::of(&scan, &shown);
+    Survey::new(bytes).map_or_else(|_| Vec::new(), |survey| survey.traces())
+}
+
+fn traces_of(scan: &Scan<'_>, running: &Running) -> Vec<(TraceId, bool)> {
     let active: HashMap<TraceId, bool> = running.traces().collect();
     let mut traces: Vec<TraceId> = Vec::new();
     let mut seen = HashSet::new();
+    let mut before = 0;
     for found in &scan.entries {
         let words = scan.words(*found);
-        let trace = TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5]));
-        traces.extend(trace.filter(|trace| words[1] & 7 == 2 && active.contains_key(trace) && seen.insert(*trace)));
+        // Most entries are of the env of the one before.
+        if words[2] != std::mem::replace(&mut before, words[2]) {
+            traces.extend(running.trace_of_words(&words).filter(|trace| seen.insert(*trace)));
+        }
     }
-    traces.extend(active.keys().filter(|trace| !seen.contains(trace)));
-    traces.into_iter().map(|trace| (trace, active.get(&trace) == Some(&true))).collect()
+    // Those of which only blocks know have lost their records: they are the oldest.
+    let mut older: Vec<TraceId> = active.keys().filter(|trace| !seen.contains(trace)).copied().collect();
+    older.sort_unstable();
+    let all = older.into_iter().chain(traces);
+    all.map(|trace| (trace, active.get(&trace) == Some(&true))).collect()
 }
 
 fn status_of(bytes: &[u8]) -> StatusRead<'_> {
@@ -184,38 +280,6 @@ struct Assembled {
 /// Gaps in steps that are told one by one.
 const STEP_GAPS_MAX: usize = 10_000;
 
-fn assemble(scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times, shown: &[open::Shown]) -> Assembled {
-    let mut assembler = Assembler::new(dictionary);
-    for shown in shown {
-        assembler.know(shown.trace, shown.env);
-    }
-    let mut records = Vec::with_capacity(scan.entries.len());
-    let mut gaps = Vec::new();
-    let mut orphans = 0;
-    let mut steps: HashMap<EnvId, u64> = HashMap::new();
-    for found in &scan.entries {
-        let entry = Entry::of_words(scan.words(*found));
-        let detail = if entry.is_detailed() { scan.detail(*found) } else { None };
-        let Some(record) = assembler.push(&entry, detail.as_ref(), times) else {
-            orphans += u64::from(matches!(entry.words()[1] & 7, 1..=3));
-            continue;
-        };
-        if let Record::Step(step) = &record {
-            let last = steps.entry(step.env_id).or_default();
-            if step.step_id > *last + 1 && gaps.len() < STEP_GAPS_MAX {
-                let (from, to) = (*last + 1, step.step_id - 1);
-                gaps.push(Gap::Steps { trace_id: step.trace_id, env_id: step.env_id, from, to });
-            }
-            *last = step.step_id.max(*last);
-        }
-        records.push(record);
-    }
-    if orphans > 0 {
-        gaps.push(Gap::Orphans { records: orphans });
-    }
-    Assembled { records, gaps }
-}
-
 fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times) -> OpenNode {
     let enter = open.enter.map(|place| scan::Found { seq: 0, place });
     let detail =
@@ -230,15 +294,6 @@ fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &
         since_unix_ns: times.unix_ns(open.ticks),
         arguments: detail.and_then(|detail| detail.values()).map_or(Value::Null, |(values, _)| values),
     }
-}
-
-/// In the order of their first records; those without any come first.
-fn order(traces: &mut [TraceId], records: &[Record]) {
-    let mut first: HashMap<TraceId, usize> = HashMap::new();
-    for (nth, record) in records.iter().enumerate() {
-        first.entry(record.trace_id()).or_insert(nth + 1);
-    }
-    traces.sort_by_key(|trace| (first.get(trace).copied().unwrap_or(0), *trace));
 }
 
 fn process(scan: &Scan<'_>, last_sign_unix_ns: u64) -> Process {

@@ -52,6 +52,8 @@ pub(super) struct Running {
     over: HashSet<TraceId>,
     /// Frames of blocks that have been seen to end.
     ended: HashSet<(TraceId, u64)>,
+    /// The latest of all entries.
+    pub(super) last_ticks: u64,
 }
 
 #[derive(Debug, Default)]
@@ -160,6 +162,7 @@ impl Running {
     fn take(&mut self, words: [u64; 8], found: Found, watched: &HashSet<(TraceId, u64)>) {
         let [ticks, tag, env, step, four, five, six, _] = words;
         let (kind, what) = (tag & 7, (tag >> 3) & 7);
+        self.last_ticks = self.last_ticks.max(ticks);
         let trace = || TraceId::new((u128::from(four) << 64) | u128::from(five));
         match kind {
             KIND_STEP => {
@@ -204,6 +207,19 @@ impl Running {
         }
         if let Some(trace) = self.env(env).trace.filter(|trace| watched.contains(&(*trace, frame))) {
             self.ended.insert((trace, frame));
+        }
+    }
+
+    /// Whose trace an env is of.
+    pub(super) fn trace_of(&self, env: u64) -> Option<TraceId> {
+        self.envs.get(&env)?.trace
+    }
+
+    /// Whose trace an entry is of.
+    pub(super) fn trace_of_words(&self, words: &[u64; 8]) -> Option<TraceId> {
+        match words[1] & 7 {
+            KIND_STEP | KIND_NOTE => self.trace_of(words[2]),
+            _ => TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5])),
         }
     }
 

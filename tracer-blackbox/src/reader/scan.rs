@@ -4,14 +4,16 @@
 
 use std::collections::HashSet;
 
+use tracer::Detail;
 use tracer::recorder::page::{PAGE_BYTES, PART_BYTES, PART_LEN_BITS, SLOTS, page_seed, part_seed, seal, slot_seed};
-use tracer::{Detail, Entry};
 
 use super::gaps::Gap;
 use super::{RecoverError, status_of};
 use crate::format::{COPY_AT, NoSuperblock, Superblock, slot_at, u64_at};
 use crate::status::{StatusRead, Word};
 
+/// In the second word of an entry, the number stands above the tag.
+const SEQ_SHIFT: u32 = 16;
 /// Slots and the head of a page.
 const PLACES: usize = SLOTS + 1;
 
@@ -53,6 +55,7 @@ impl<'a> Scan<'a> {
             (0..).zip(region.chunks(PAGE_BYTES)).map(|(number, page)| (u64_at(page, 8), number)).collect();
         // In the order of their births, entries are nearly in the order of their numbers.
         pages.sort_unstable();
+        self.entries.reserve(region.len() / 64);
         let (mut births, mut unreadable) = (0, 0);
         let mut before = 0;
         for (birth, number) in pages.iter().copied() {
@@ -101,7 +104,7 @@ impl<'a> Scan<'a> {
                 let place = (number << 8) | u32::try_from(at).unwrap_or(0);
                 last = Some(place);
                 if at >= forgotten {
-                    self.entries.push(Found { seq: Entry::of_words(words).seq(), place });
+                    self.entries.push(Found { seq: words[1] >> SEQ_SHIFT, place });
                 }
             } else if is(parts) {
                 end = at + 1;

@@ -7,3 +7,4 @@ mod forks;
 mod kills;
 mod places;
 mod room;
+mod speed;
