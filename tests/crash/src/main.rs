@@ -118,6 +118,18 @@ fn main() {
             install(options().sync(Sync::Power { every: Duration::from_millis(20) }), directory);
             work::outer(17, &wait);
         }
+        "calls-alone" => {
+            // Opened where nothing limits its memory, so that it does not look at it now and then.
+            install(options().bytes(128 << 10), directory);
+            // A page is given, and every table is as large as it gets.
+            work::outer(1, &|| work::plain_until(10_000));
+            os::with_nothing_but_writing(|| {
+                work::plain_until(if rest[0] == "calls" { 100_000 } else { 1 });
+                if rest[0] == "sleep" {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
         "nothing" => wait(),
         other => panic!("no scenario {other}"),
     }

@@ -99,6 +99,12 @@ pub(crate) fn items_until(end: u64) {
     }
 }
 
+pub(crate) fn plain_until(end: u64) {
+    for n in 0..end {
+        plain(n);
+    }
+}
+
 /// Two nodes deep, with arguments, when `then` runs.
 #[traced_node(record(order))]
 pub(crate) fn outer(order: u64, then: &dyn Fn()) {

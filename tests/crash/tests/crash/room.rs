@@ -64,3 +64,13 @@ fn more_threads_than_pages_share_some() {
     let items = recovered.records.iter().filter_map(|record| record.as_step()).filter(|step| step.node == "item");
     assert_eq!(items.count(), 800, "{}", recovered.confidence);
 }
+
+/// Pages begin anew some 800 times meanwhile: the system is asked for nothing. Otherwise it would have killed the process.
+#[test]
+fn calls_ask_the_system_for_nothing() {
+    let directory = Directory::new();
+    assert_eq!(start("calls-alone", directory.path(), &["calls"]).line(), "done");
+    let directory = Directory::new();
+    let control = start("calls-alone", directory.path(), &["sleep"]).line();
+    assert_eq!(control, "", "the control: it asked to sleep");
+}
