@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracer::recorder::{Fields, FlowInfo, SiteInfo, Sites, put_field};
 
 use crate::format::{DICTIONARY_AT, mix, u16_at, u32_at, u64_at};
+use crate::reader::Numbers;
 
 const KIND_SITE: u16 = 1;
 const KIND_FLOW: u16 = 2;
@@ -107,6 +108,7 @@ fn item_check(head: u64, content: &[u8], salt: u64, offset: usize) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary<'a> {
     sites: HashMap<u32, Entry<'a>>,
+    numbers: Numbers,
     flows: HashMap<u32, (&'a str, Vec<&'a str>)>,
 }
 
@@ -129,7 +131,20 @@ impl<'a> Dictionary<'a> {
         while at + HEAD_LEN <= region.len() {
             at += read.item(region, at, offset, salt).unwrap_or(8);
         }
+        let mut sites: Vec<(u32, u64)> = read.sites.iter().map(|(number, site)| (*number, site.hash)).collect();
+        sites.sort_unstable();
+        read.numbers = Numbers::new(sites.into_iter());
         read
+    }
+
+    /// Whether it has a function with this number.
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.sites.contains_key(&number)
+    }
+
+    /// The numbers of nodes.
+    pub(crate) fn numbers(&self) -> Numbers {
+        self.numbers.clone()
     }
 
     /// Its length; `None` if there is none.

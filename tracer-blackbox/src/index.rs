@@ -1,10 +1,9 @@
 //! Which traces the box still has, for who asks often: it looks at what is new, not at everything.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 
 use tracer::TraceId;
-use tracer::recorder::page::Page;
+use tracer::recorder::page::{Page, SLOT_WORDS};
 
 /// Traces by the page that their last env is in.
 #[derive(Debug, Default)]
@@ -39,11 +38,13 @@ impl Index {
                 (*birth, *from) = (page.birth(), 0);
             }
             let to = page.len();
-            let words = (*from..to).filter_map(|at| page.slot(at));
-            for words in words.map(|slot| slot.each_ref().map(|word| word.load(Ordering::Relaxed))) {
-                // Of a part of a value this reads as anything. That a trace is thought to be there which never was
-                // harms nobody.
-                if matches!(words[1] & 7, KIND_ENV | KIND_RESUMED) {
+            if to <= *from {
+                continue;
+            }
+            // The last slot may have been looked at before it was full.
+            let words = page.words(to);
+            for words in words[*from / SLOT_WORDS * SLOT_WORDS..].chunks_exact(SLOT_WORDS) {
+                if matches!(words[0] & 15, KIND_ENV | KIND_RESUMED) {
                     let trace = TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5]));
                     self.traces.extend(trace.map(|trace| (trace, *birth)));
                 }

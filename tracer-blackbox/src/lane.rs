@@ -1,6 +1,6 @@
 //! Where one thread writes.
 
-use tracer::recorder::page::{OpenPage, PART_BYTES, SLOTS};
+use tracer::recorder::page::{PART_BYTES, Page, SLOTS};
 use tracer::{Detail, Entry, Lane};
 
 use crate::options::Sync;
@@ -23,10 +23,10 @@ impl Writer {
         Self { shared, held: shared.turn(None), bytes: Vec::new() }
     }
 
-    fn put(&mut self, put: impl Fn(OpenPage) -> bool) {
+    fn put(&mut self, put: impl Fn(&Page) -> bool) {
         // A fresh page takes anything, unless another process has closed it between: this one was forked.
         for _ in 0..3 {
-            if self.held.is_some_and(|held| put(held.open)) {
+            if self.held.is_some_and(|held| put(held.page)) {
                 return;
             }
             self.turn();
@@ -39,8 +39,8 @@ impl Writer {
 }
 
 impl Lane for Writer {
-    fn page(&self) -> Option<OpenPage> {
-        self.held.map(|held| held.open)
+    fn page(&self) -> Option<&'static Page> {
+        self.held.map(|held| held.page)
     }
 
     #[cold]

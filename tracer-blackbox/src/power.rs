@@ -14,6 +14,7 @@ const EVERY_MIN: Duration = Duration::from_millis(10);
 pub(crate) fn sync(shared: &Shared) -> io::Result<()> {
     // Before: what comes while the disk is at work may be missing from it.
     let now = shared.unix_ns();
+    shared.seal_all();
     shared.map.sync()?;
     shared.status.set(Word::SyncedNs, now);
     Ok(())

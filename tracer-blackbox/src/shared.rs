@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracer::TraceId;
-use tracer::recorder::page::OpenPage;
+use tracer::recorder::page::Page;
 use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
 use crate::clock::Pairs;
@@ -47,8 +47,8 @@ pub(crate) struct State {
     pub(crate) pages: Pages,
     pub(crate) blocks: Blocks,
     births: u64,
-    /// By page: its present life.
-    lives: Vec<Option<OpenPage>>,
+    /// By page: whether some of it has no check yet.
+    unsealed: Vec<bool>,
     overflow: Option<Held>,
     writers: u64,
     pairs: Pairs,
@@ -75,7 +75,7 @@ pub(crate) enum Backing {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     number: PageNumber,
-    pub(crate) open: OpenPage,
+    pub(crate) page: &'static Page,
 }
 
 /// The calling thread among the living.
@@ -157,6 +157,7 @@ impl Shared {
 
     /// Says that the process ends in order, and how if that is known.
     pub(crate) fn end(&self, status: Option<u32>) {
+        self.seal_now();
         self.status.set(Word::Exit, status.map_or(0, |status| u64::from(status) + 1));
         self.status.set(Word::State, ENDED);
     }
@@ -228,46 +229,71 @@ impl Shared {
         }
         let mut state = self.state();
         if let Some(full) = full {
-            state.pages.seal(full.number);
+            self.seal(&mut state, full);
         }
         self.look_around(&mut state);
         let given = state.pages.take(this_thread())?;
-        let life = state.lives[given.page].filter(|_| given.goes_on);
-        let open = life.unwrap_or_else(|| self.open_page(&mut state, given.page));
-        Some(Held { number: given.page, open })
+        let page = &self.map.pages()[given.page];
+        if !given.goes_on {
+            self.open_page(&mut state, given.page);
+        }
+        Some(Held { number: given.page, page })
     }
 
-    fn open_page(&self, state: &mut State, number: PageNumber) -> OpenPage {
+    /// Nothing more comes into the page. Its checks are written, now that it is as it will be.
+    fn seal(&self, state: &mut State, held: Held) {
+        state.pages.seal(held.number);
+        held.page.seal(self.salt());
+        state.unsealed[held.number] = false;
+    }
+
+    /// Writes the checks of what is complete, so that it can be believed even if the machine goes down.
+    pub(crate) fn seal_all(&self) {
+        let state = self.state();
+        for (page, _) in self.map.pages().iter().zip(&state.unsealed).filter(|(_, unsealed)| **unsealed) {
+            page.seal(self.salt());
+        }
+    }
+
+    /// Likewise, by a handler, which must not wait: of all pages that are not full.
+    pub(crate) fn seal_now(&self) {
+        for page in self.map.pages().iter().filter(|page| page.birth() != 0 && !page.is_full()) {
+            page.seal(self.salt());
+        }
+    }
+
+    fn open_page(&self, state: &mut State, number: PageNumber) -> &'static Page {
         state.births += 1;
         state.writers += 1;
         self.status.set(Word::PagesGiven, state.births);
-        let open = self.map.pages()[number].open(self.salt(), state.births, state.writers);
-        state.lives[number] = Some(open);
-        open
+        let page = &self.map.pages()[number];
+        page.open(state.births, state.writers);
+        state.unsealed[number] = true;
+        page
     }
 
     /// The calling thread ends, or goes elsewhere.
     pub(crate) fn leave(&self, held: Held) {
         let mut state = self.state();
-        if held.open.is_full() {
-            state.pages.seal(held.number);
+        if held.page.is_full() {
+            self.seal(&mut state, held);
         } else {
             state.pages.leave(held.number);
         }
     }
 
     /// Puts something into a page that all threads share that have none. `put` says whether it fitted.
-    pub(crate) fn overflow(&self, put: impl Fn(OpenPage) -> bool) {
+    pub(crate) fn overflow(&self, put: impl Fn(&Page) -> bool) {
         let mut state = self.state();
         for _ in 0..2 {
-            if state.overflow.is_some_and(|held| put(held.open)) {
+            if state.overflow.is_some_and(|held| put(held.page)) {
                 return;
             }
             if let Some(full) = state.overflow.take() {
-                state.pages.seal(full.number);
+                self.seal(&mut state, full);
             }
             let next = state.pages.take_reserved();
-            state.overflow = next.map(|number| Held { number, open: self.open_page(&mut state, number) });
+            state.overflow = next.map(|number| Held { number, page: self.open_page(&mut state, number) });
         }
         drop(state);
         self.status.add(Word::Dropped, 1);
@@ -385,7 +411,7 @@ impl State {
             pages: Pages::new(layout.pages),
             blocks: Blocks::new(layout.blocks),
             births: 0,
-            lives: vec![None; layout.pages],
+            unsealed: vec![false; layout.pages],
             overflow: None,
             writers: 0,
             pairs: Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt),
@@ -399,7 +425,7 @@ impl State {
     /// In a forked child: nothing was written yet. Gives the pages that `survivor` holds.
     pub(crate) fn fork(&mut self, map: Map, salt: u64, survivor: Holder, parent: Backing) -> Vec<PageNumber> {
         self.overflow = None;
-        self.lives.fill(None);
+        self.unsealed.fill(false);
         self.index = Index::default();
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;

@@ -121,6 +121,7 @@ fn note(signal: libc::c_int, info: *mut libc::siginfo_t) {
         // SAFETY: null, or a box that is never given back, stored in `watch`.
         if let Some(shared) = unsafe { shared.load(Ordering::Acquire).as_ref() } {
             DeathNote::of(shared.map, shared.salt()).write(death);
+            shared.seal_now();
         }
     }
 }

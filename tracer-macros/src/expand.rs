@@ -38,8 +38,8 @@ fn untouched(node: &Node) -> TokenStream {
 }
 
 fn in_place(node: &Node) -> TokenStream {
-    let (site, enter, body) = (site(node), enter(node), as_operand(&node.function.body));
     let frame = Ident::new("__tracer_frame", Span::mixed_site());
+    let (site, enter, body) = (site(node), enter(node, &frame), as_operand(&node.function.body));
     // Only what is read before the body needs a name of its own.
     let read = !node.record.is_empty() || !matches!(node.context, ContextFrom::Ambient);
     let (sig, bindings) = if read {
@@ -47,21 +47,21 @@ fn in_place(node: &Node) -> TokenStream {
     } else {
         (node.function.sig.to_token_stream(), TokenStream::new())
     };
-    let traced = function(node, &sig, &quote!(#site let #frame = #enter; #bindings #body));
+    let traced = function(node, &sig, &quote!(#site #enter #bindings #body));
     if read { with_doc(node, traced) } else { traced }
 }
 
 fn call(node: &Node, output: &Type) -> TokenStream {
-    let (site, enter) = (site(node), enter(node));
-    let run = run(node, &output.to_token_stream());
     let frame = Ident::new("__tracer_frame", Span::mixed_site());
+    let (site, enter) = (site(node), enter(node, &frame));
+    let run = run(node, &output.to_token_stream());
     let result = Ident::new("__tracer_result", Span::mixed_site());
     let judged = outcome(node, &result, true);
     let outcome = Ident::new("__tracer_outcome", Span::mixed_site());
     // The frame moves once the outcome is there: if that panics, one place drops the frame instead of two.
     let content = quote! {
         #site
-        let #frame = #enter;
+        #enter
         let #result = #run;
         let #outcome = #judged;
         #frame.end(#outcome);
@@ -228,13 +228,15 @@ fn claim(node: &Node) -> TokenStream {
     }
 }
 
-fn enter(node: &Node) -> TokenStream {
+/// Makes the frame of the call.
+fn enter(node: &Node, frame: &Ident) -> TokenStream {
     let krate = &node.krate;
     if node.record.is_empty() && matches!(node.context, ContextFrom::Ambient) {
-        return quote!(#krate::__private::enter_here(&__TRACER_SITE));
+        // Entered where it lies: giving it back from a function costs a copy.
+        return quote!(let mut #frame = #krate::__private::OpenFrame::OFF; #frame.enter(&__TRACER_SITE););
     }
     let (at, values) = (context(node), values(node));
-    quote!(#krate::__private::enter(&__TRACER_SITE, #at, #values))
+    quote!(let #frame = #krate::__private::enter(&__TRACER_SITE, #at, #values);)
 }
 
 /// The call of `traced`, which gives the future to return or to await.

@@ -35,7 +35,8 @@ fn a_function_without_a_value_stays_where_it_is() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                __tracer_frame.enter(&__TRACER_SITE);
                 match () {
                     () => {
                         println!("{text}");
@@ -65,7 +66,8 @@ fn a_fallible_function_is_a_closure_called_once() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                __tracer_frame.enter(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call2(
                     text,
                     __arg1,
@@ -99,7 +101,8 @@ fn a_method_that_takes_self_captures_all_of_it() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                __tracer_frame.enter(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call0(move || -> Option<u32> {
                     let _ = &self;
                     Some(self.count)
@@ -407,7 +410,8 @@ fn a_declared_node_is_claimed_in_the_body() {
                     .in_flow(__TRACER_NODE.place)
                     .root()
                     .source("hook");
-                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                __tracer_frame.enter(&__TRACER_SITE);
                 match () {
                     () => {}
                 }
@@ -430,7 +434,8 @@ fn fail_if_decides_what_fails() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let __tracer_frame = ::tracer::__private::enter_here(&__TRACER_SITE);
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                __tracer_frame.enter(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call1(
                     id,
                     move |id| -> Option<u32> { None },

@@ -198,6 +198,11 @@ impl FrameId {
         (env_ordinal << STEP_BITS) | (step & ((1 << STEP_BITS) - 1))
     }
 
+    /// The step in a number.
+    pub(crate) const fn step_of(raw: u64) -> u64 {
+        raw & ((1 << STEP_BITS) - 1)
+    }
+
     pub(crate) const fn raw(self) -> u64 {
         self.0.get()
     }

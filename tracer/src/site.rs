@@ -104,13 +104,10 @@ impl Site {
 
     /// The numbers of the site and of its node, if a call needs nothing but them.
     #[inline]
-    pub(crate) fn plain(&self) -> Option<(u32, u32)> {
+    pub(crate) fn plain(&self) -> Option<SiteId> {
         match self.plain.load(Ordering::Relaxed) {
             0 => None,
-            id => {
-                let SiteId { site, node } = SiteId::unpack(id);
-                Some((site, node))
-            }
+            id => Some(SiteId::unpack(id)),
         }
     }
 
@@ -131,7 +128,11 @@ impl Site {
         let id = SiteId { site: u32::try_from(table.len()).unwrap_or(u32::MAX), node };
         // Before anybody can have the number.
         watch::tell(id.site, &self.info());
-        if self.start == Start::Call && self.flow.is_none() {
+        if let Some((known, hash)) = NODES.get(table.len() - 1) {
+            hash.store(self.hash, Ordering::Relaxed);
+            known.store(id.pack(), Ordering::Release);
+        }
+        if self.start == Start::Call && self.flow.is_none() && id.site <= SITE_MAX {
             self.plain.store(id.pack(), Ordering::Relaxed);
         }
         self.id.store(id.pack(), Ordering::Relaxed);
@@ -159,17 +160,38 @@ pub(crate) struct SiteId {
 }
 
 impl SiteId {
-    const fn pack(self) -> u64 {
+    #[inline]
+    pub(crate) const fn pack(self) -> u64 {
         ((self.node as u64) << 32) | self.site as u64
     }
 
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
-    const fn unpack(packed: u64) -> Self {
+    pub(crate) const fn unpack(packed: u64) -> Self {
         Self { site: packed as u32, node: (packed >> 32) as u32 }
     }
 }
 
+/// A step has 20 bits for its site. Sites after these are called nothing.
+const SITE_MAX: u32 = (1 << 20) - 1;
+
 static TABLE: Mutex<Vec<&'static Site>> = Mutex::new(Vec::new());
+
+/// The node numbers and hashes of the first sites, to be read without the lock.
+static NODES: [(AtomicU64, AtomicU64); NODES_LEN] = [const { (AtomicU64::new(0), AtomicU64::new(0)) }; NODES_LEN];
+const NODES_LEN: usize = 1024;
+
+/// The number and the hash of the node of a site.
+pub(crate) fn node(number: u32) -> Option<(u32, u64)> {
+    let place = usize::try_from(number).ok()?.checked_sub(1)?;
+    if let Some((id, hash)) = NODES.get(place) {
+        if let id @ 1.. = id.load(Ordering::Acquire) {
+            return Some((SiteId::unpack(id).node, hash.load(Ordering::Relaxed)));
+        }
+    }
+    let site = site(number)?;
+    Some((site.id().node, site.hash))
+}
 
 /// The site with this number.
 pub(crate) fn site(number: u32) -> Option<&'static Site> {

@@ -66,7 +66,7 @@ impl Stats {
         let active: HashSet<_> = active.iter().copied().collect();
         let traces: Vec<_> = by_trace(records)
             .into_iter()
-            .map(|(id, records)| TraceStats::of(id, &records, active.contains(&id)))
+            .map(|(id, records)| TraceStats::of_trace(id, &records, active.contains(&id)))
             .collect();
         Self { total_records: records.len(), active_traces: active.len(), dropped, violations, traces }
     }
@@ -88,7 +88,13 @@ pub(crate) fn by_trace(records: &[Record]) -> Vec<(TraceId, Vec<&Record>)> {
 }
 
 impl TraceStats {
-    fn of(trace_id: TraceId, records: &[&Record], active: bool) -> Self {
+    /// Counts over the traces among `records`, in the order of their first records. `active` says of which a step may
+    /// still come.
+    pub fn of(records: &[Record], active: &[TraceId]) -> Vec<Self> {
+        Stats::of(records, active, 0, 0).traces
+    }
+
+    fn of_trace(trace_id: TraceId, records: &[&Record], active: bool) -> Self {
         let steps = records.iter().filter(|record| record.as_step().is_some()).count();
         let envs = records.iter().filter(|record| record.as_env().is_some()).count();
         let mut last: HashMap<EnvId, u64> = HashMap::new();

@@ -7,7 +7,7 @@ use crate::work::{Order, Suspension, block_on, order, step};
 
 /// Fills the memory of the default bound, so that every chunk that is asked for has to be evicted first.
 #[cfg(not(feature = "off"))]
-const FULL: u64 = 200_000;
+const FULL: u64 = 2_000_000;
 
 #[cfg(not(feature = "off"))]
 pub(super) fn cases() -> Vec<Case> {

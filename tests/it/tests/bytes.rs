@@ -50,9 +50,9 @@ fn kept(most: usize) {
 #[test]
 fn the_bound_is_kept_in_bytes() {
     // Plain steps, in small traces and in one that goes on.
-    kept(most(60, |_, _| (0..500).for_each(|_| call(&OUTER, Recorded::none(), || ()))));
+    kept(most(100, |_, _| (0..500).for_each(|_| call(&OUTER, Recorded::none(), || ()))));
     kept(most(3, |_, _| {
-        call(&OUTER, Recorded::none(), || (0..20_000).for_each(|_| call(&INNER, Recorded::none(), || ())));
+        call(&OUTER, Recorded::none(), || (0..200_000).for_each(|_| call(&INNER, Recorded::none(), || ())));
     }));
     // Values, small and as large as they may be.
     kept(most(60, |_, _| (0..100).for_each(|_| call(&INNER, value(200), || ()))));

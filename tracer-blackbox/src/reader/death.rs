@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::scan::Scan;
-use crate::format::PANIC_ABORTS;
+use crate::format::{PANIC_ABORTS, Superblock};
 use crate::machine;
 use crate::status::{self, ENDED, Panic, Word};
 
@@ -100,6 +100,11 @@ impl Observed {
         Self { living: machine::living(), ..Self::without_processes() }
     }
 
+    /// Whether the machine went down while the process ran: then pages of the file may be of any age.
+    pub(super) fn host_was_lost(&self, superblock: &Superblock) -> bool {
+        self.boot_id.is_some_and(|boot| superblock.boot_id != [0; 16] && boot != superblock.boot_id)
+    }
+
     pub(crate) fn without_processes() -> Self {
         let boot_id = Some(machine::boot_id()).filter(|id| *id != [0; 16]);
         let now_unix_ns = tracer::Times::default().now().1;
@@ -141,8 +146,10 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         (None, Some(panic), _) => return Death::Panic { text: panic.text },
         (None, None, _) => {}
     }
-    let Some(boot) = observed.boot_id else { return Death::Unknown };
-    if superblock.boot_id != [0; 16] && boot != superblock.boot_id {
+    if observed.boot_id.is_none() {
+        return Death::Unknown;
+    }
+    if observed.host_was_lost(superblock) {
         return Death::HostLost;
     }
     let (used, limit) = (status.get(Word::MemoryUsed), status.get(Word::MemoryLimit));

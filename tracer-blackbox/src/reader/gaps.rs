@@ -25,6 +25,11 @@ pub enum Gap {
         /// The entries or parts that are missing.
         slots: usize,
     },
+    /// Written, and not yet secured by a check when the machine was lost: whether it is whole cannot be told.
+    Unsealed {
+        /// So many slots.
+        slots: u64,
+    },
     /// The file was cut off.
     CutOff {
         /// Missing at its end.
@@ -59,6 +64,7 @@ impl fmt::Display for Gap {
             Self::WrittenOver { pages } => write!(f, "the oldest {} written over", count(*pages, "page")),
             Self::Unreadable { pages } => write!(f, "{} unreadable", count(*pages, "page")),
             Self::Torn { page, slots } => write!(f, "{} missing in page {page}", count(*slots as u64, "slot")),
+            Self::Unsealed { slots } => write!(f, "{} not believed, as without a check", count(*slots, "slot")),
             Self::CutOff { bytes } => write!(f, "cut off, {} missing", count(*bytes, "byte")),
             Self::Steps { env_id, from, to, .. } if from == to => write!(f, "step {from} of {env_id} missing"),
             Self::Steps { env_id, from, to, .. } => write!(f, "steps {from}–{to} of {env_id} missing"),

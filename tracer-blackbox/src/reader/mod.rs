@@ -12,18 +12,19 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use tracer::recorder::{Assembler, Sites, Times};
-use tracer::{Entry, EnvId, FrameId, Record, TraceId};
+use tracer::{EnvId, FrameId, Record, TraceId};
 
 pub use death::{Death, Observed};
 pub use gaps::{Confidence, Gap};
 pub use open::OpenNode;
 use open::{Open, Running, Shown};
+pub(crate) use scan::Numbers;
 use scan::Scan;
 
 use crate::clock::FileClock;
 use crate::dictionary::Dictionary;
-use crate::format::{DICTIONARY_AT, MAJOR, PAIR_WORDS, PAIRS, PAIRS_AT};
-use crate::status::{StatusRead, Word};
+use crate::format::{MAJOR, PAIR_WORDS, PAIRS, PAIRS_AT};
+use crate::status::Word;
 
 /// What a file says.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,7 +113,7 @@ pub fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
 ///
 /// If it is no file of this format. Everything else is said in what is returned.
 pub fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovered, RecoverError> {
-    Survey::new(bytes).map(|survey| survey.recovered(observed))
+    Survey::new(bytes, observed).map(|survey| survey.recovered(observed))
 }
 
 /// A file of which everything has been found and checked, and nothing is put into words yet: for who wants to know how
@@ -120,7 +121,6 @@ pub fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovered, Reco
 #[derive(Debug)]
 pub struct Survey<'a> {
     scan: Scan<'a>,
-    dictionary: Dictionary<'a>,
     times: Times,
     shown: Vec<Shown>,
     running: Running,
@@ -132,14 +132,13 @@ impl<'a> Survey<'a> {
     /// # Errors
     ///
     /// If it is no file of this format.
-    pub fn new(bytes: &'a [u8]) -> Result<Self, RecoverError> {
-        let scan = Scan::new(bytes)?;
+    pub fn new(bytes: &'a [u8], observed: &Observed) -> Result<Self, RecoverError> {
+        let scan = Scan::new(bytes, observed)?;
         let salt = scan.superblock.salt;
-        let dictionary = Dictionary::read(scan.superblock.dictionary.of(bytes), DICTIONARY_AT, salt);
         let times = Times::new(FileClock::read(pairs_of(bytes), salt));
         let shown = open::shown(&scan);
         let running = Running::of(&scan, &shown);
-        Ok(Self { scan, dictionary, times, shown, running })
+        Ok(Self { scan, times, shown, running })
     }
 
     /// Who wrote it.
@@ -155,7 +154,7 @@ impl<'a> Survey<'a> {
     /// The nodes that were running, in the order in which they were entered.
     pub fn open(&self) -> Vec<OpenNode> {
         let open = self.running.open(&self.scan, &self.shown);
-        open.iter().map(|open| described(open, &self.scan, &self.dictionary, &self.times)).collect()
+        open.iter().map(|open| described(open, &self.scan, &self.scan.dictionary, &self.times)).collect()
     }
 
     /// The traces, in the order of their first records, and whether each was not over.
@@ -198,7 +197,7 @@ impl<'a> Survey<'a> {
     }
 
     fn assemble(&self, times: &Times, of: Option<TraceId>) -> Assembled {
-        let mut assembler = Assembler::new(&self.dictionary);
+        let mut assembler = Assembler::new(&self.scan.dictionary);
         for shown in &self.shown {
             assembler.know(shown.trace, shown.env);
         }
@@ -207,14 +206,12 @@ impl<'a> Survey<'a> {
         let mut orphans = 0;
         let mut steps: HashMap<EnvId, u64> = HashMap::new();
         for found in &self.scan.entries {
-            let words = self.scan.words(*found);
-            if of.is_some_and(|trace| self.running.trace_of_words(&words) != Some(trace)) {
+            if of.is_some_and(|trace| self.running.trace_of_words(&found.words) != Some(trace)) {
                 continue;
             }
-            let entry = Entry::of_words(words);
-            let detail = if entry.is_detailed() { self.scan.detail(*found) } else { None };
+            let (entry, detail) = (found.entry(), found.detail());
             let Some(record) = assembler.push(&entry, detail.as_ref(), times) else {
-                orphans += u64::from(matches!(words[1] & 7, 1..=3));
+                orphans += u64::from(matches!(found.words[0] & 15, 1..=3));
                 continue;
             };
             if let Record::Step(step) = &record {
@@ -236,12 +233,12 @@ impl<'a> Survey<'a> {
 
 /// The records alone, of a process that asks for its own; with its own clock.
 pub(crate) fn records(bytes: &[u8], times: &Times, of: Option<TraceId>) -> Vec<Record> {
-    Survey::new(bytes).map_or_else(|_| Vec::new(), |survey| survey.assemble(times, of).records)
+    Survey::new(bytes, &Observed::default()).map_or_else(|_| Vec::new(), |survey| survey.assemble(times, of).records)
 }
 
 /// The traces of a process that asks for its own.
 pub(crate) fn traces(bytes: &[u8]) -> Vec<(TraceId, bool)> {
-    Survey::new(bytes).map_or_else(|_| Vec::new(), |survey| survey.traces())
+    Survey::new(bytes, &Observed::default()).map_or_else(|_| Vec::new(), |survey| survey.traces())
 }
 
 fn traces_of(scan: &Scan<'_>, running: &Running) -> Vec<(TraceId, bool)> {
@@ -250,10 +247,9 @@ fn traces_of(scan: &Scan<'_>, running: &Running) -> Vec<(TraceId, bool)> {
     let mut seen = HashSet::new();
     let mut before = 0;
     for found in &scan.entries {
-        let words = scan.words(*found);
         // Most entries are of the env of the one before.
-        if words[2] != std::mem::replace(&mut before, words[2]) {
-            traces.extend(running.trace_of_words(&words).filter(|trace| seen.insert(*trace)));
+        if found.words[2] != std::mem::replace(&mut before, found.words[2]) {
+            traces.extend(running.trace_of_words(&found.words).filter(|trace| seen.insert(*trace)));
         }
     }
     // Those of which only blocks know have lost their records: they are the oldest.
@@ -261,10 +257,6 @@ fn traces_of(scan: &Scan<'_>, running: &Running) -> Vec<(TraceId, bool)> {
     older.sort_unstable();
     let all = older.into_iter().chain(traces);
     all.map(|trace| (trace, active.get(&trace) == Some(&true))).collect()
-}
-
-fn status_of(bytes: &[u8]) -> StatusRead<'_> {
-    StatusRead(bytes)
 }
 
 fn pairs_of(bytes: &[u8]) -> &[u8] {
@@ -281,9 +273,7 @@ struct Assembled {
 const STEP_GAPS_MAX: usize = 10_000;
 
 fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times) -> OpenNode {
-    let enter = open.enter.map(|place| scan::Found { seq: 0, place });
-    let detail =
-        enter.filter(|enter| Entry::of_words(scan.words(*enter)).is_detailed()).and_then(|enter| scan.detail(enter));
+    let detail = open.enter.and_then(|place| scan.entries.get(place)?.detail());
     let by_site = || dictionary.site(open.site).map(|site| site.node.to_owned());
     let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
     OpenNode {

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
 use tracer::{EnvId, FrameId, TraceId};
 
-use super::scan::{Found, Scan};
-use crate::format::u64_at;
+use super::scan::{Found, Scan, trace_in};
+use crate::format::{u32_at, u64_at};
 use crate::status::Word;
 
 /// A node that was running.
@@ -41,8 +41,8 @@ pub(super) struct Open {
     pub(super) frame: u64,
     pub(super) site: u32,
     pub(super) ticks: u64,
-    /// The place of its enter, if that is there.
-    pub(super) enter: Option<u32>,
+    /// The place of its enter among the entries, if that is there.
+    pub(super) enter: Option<usize>,
 }
 
 /// What runs, by env.
@@ -70,7 +70,7 @@ struct Entered {
     is_frame: bool,
     site: u32,
     ticks: u64,
-    place: u32,
+    place: usize,
 }
 
 /// Numbers of envs are random already; a multiplication spreads them.
@@ -125,12 +125,18 @@ pub(super) fn shown(scan: &Scan<'_>) -> Vec<Shown> {
             trace,
             env,
             frame: u64_at(frame, 0),
-            site: u32::try_from(u64_at(frame, 24) >> 32).unwrap_or(0),
-            ticks: u64_at(frame, 32),
+            site: u32_at(frame, 8),
+            ticks: u64_at(frame, 24),
             is_deep,
         }));
     }
-    found.retain(|shown| shown.frame != 0);
+    let has_all_names = scan.status().get(Word::SitesMissing) == 0;
+    found.retain(|shown| shown.frame != 0 && (!has_all_names || scan.dictionary.has(shown.site)));
+    if scan.is_torn {
+        // A block has no check. It is believed where entries say that there was such an env.
+        let envs: HashSet<u64> = scan.entries.iter().map(|found| found.words[2]).collect();
+        found.retain(|shown| envs.contains(&shown.env.get()));
+    }
     found
 }
 
@@ -149,8 +155,8 @@ impl Running {
         for shown in shown {
             running.env(shown.env.get()).trace = Some(shown.trace);
         }
-        for found in &scan.entries {
-            running.take(scan.words(*found), *found, &watched);
+        for (place, found) in scan.entries.iter().enumerate() {
+            running.take(found, place, &watched);
         }
         running
     }
@@ -159,11 +165,11 @@ impl Running {
         self.envs.entry(env).or_default()
     }
 
-    fn take(&mut self, words: [u64; 8], found: Found, watched: &HashSet<(TraceId, u64)>) {
-        let [ticks, tag, env, step, four, five, six, _] = words;
-        let (kind, what) = (tag & 7, (tag >> 3) & 7);
+    fn take(&mut self, found: &Found, place: usize, watched: &HashSet<(TraceId, u64)>) {
+        let [tag, ticks, env, step, four, _, six, _] = found.words;
+        let (kind, what) = (tag & 15, (tag >> 4) & 7);
         self.last_ticks = self.last_ticks.max(ticks);
-        let trace = || TraceId::new((u128::from(four) << 64) | u128::from(five));
+        let trace = || trace_in(&found.words);
         match kind {
             KIND_STEP => {
                 let is_frame = four != 0;
@@ -171,7 +177,7 @@ impl Running {
                 if what == 0 {
                     let run = if is_frame { four } else { step >> 20 };
                     let site = u32::try_from(step & 0xf_ffff).unwrap_or(0);
-                    at.open.push(Entered { run, is_frame, site, ticks, place: found.place });
+                    at.open.push(Entered { run, is_frame, site, ticks, place });
                 } else {
                     let run = if is_frame { four } else { six };
                     at.end(run, is_frame);
@@ -217,9 +223,9 @@ impl Running {
 
     /// Whose trace an entry is of.
     pub(super) fn trace_of_words(&self, words: &[u64; 8]) -> Option<TraceId> {
-        match words[1] & 7 {
+        match words[0] & 15 {
             KIND_STEP | KIND_NOTE => self.trace_of(words[2]),
-            _ => TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5])),
+            _ => trace_in(words),
         }
     }
 
@@ -248,7 +254,7 @@ impl Running {
                     && blocks_have_all
                     && !in_blocks.contains(&(trace, frame))
                     && !deep.contains(&trace)
-                    && !scan.last.contains(&entered.place);
+                    && !scan.entries[entered.place].is_last;
                 if is_missing || (entered.is_frame && !listed.insert((trace, frame))) {
                     continue;
                 }

@@ -4,17 +4,6 @@
 //! lend (`fn(&mut self) -> &mut T`), which a closure called in place may not. And its parameters are dropped as the
 //! function's own would be: after the temporaries of the tail expression, in every edition.
 
-use crate::lines::{OpenFrame, enter};
-use crate::site::Site;
-use crate::values::Recorded;
-
-/// Enters `site` at the surrounding context, without values: two arguments less to compile in every function.
-#[inline(always)]
-#[allow(clippy::inline_always, reason = "it is but another way to write the call")]
-pub fn enter_here(site: &'static Site) -> OpenFrame {
-    enter(site, None, Recorded::none())
-}
-
 macro_rules! calls {
     ($($name:ident($($arg:ident: $ty:ident),*);)*) => {$(
         #[allow(clippy::too_many_arguments, reason = "as many as the function has")]

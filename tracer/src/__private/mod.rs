@@ -12,7 +12,7 @@ mod record;
 pub use std::boxed::Box;
 
 pub use bounds::{EffectOutput, EntryArgument, EntryOutput, Returns};
-pub use call::{call0, call1, call2, call3, call4, call5, call6, call7, call8, enter_here};
+pub use call::{call0, call1, call2, call3, call4, call5, call6, call7, call8};
 pub use carries::{Carries, ContextProbe, NoContext};
 pub use judge::{DebugErr, DisplayErr, Judge, JudgeWithoutText, Probe, fails, judged};
 pub use node::{Claimed, Declared, Node, NodeInfo, OneFunctionPerNode, OpenNode, SharedNode};

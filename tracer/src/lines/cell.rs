@@ -91,7 +91,7 @@ impl Cell {
     pub(crate) fn departure(&self, cause: Cause) -> Option<Departure> {
         let face = self.face.lock().unwrap_or_else(PoisonError::into_inner);
         let (trace, block) = (face.trace.clone()?, face.block?);
-        let env = Some((EnvId::new(block.get(block::ENV))?, block.get(block::STEPS)));
+        let env = Some((EnvId::new(block.get(block::ENV))?, FrameId::step_of(block.get(block::LAST))));
         // After whatever its holder has recorded so far.
         let seq = u64::MAX;
         Some(Departure { env, seq, cause, flows: Standing::unseen(), ..Departure::root(trace) })

@@ -2,10 +2,11 @@
 
 use std::mem::ManuallyDrop;
 
-use super::hot;
+use super::hot::{self, Entered, Hot};
 use super::line::End;
-use super::scope::{self, Position, Scope};
+use super::scope::{self, Opening, Position, Scope};
 use crate::context::Context;
+use crate::id::FrameId;
 use crate::outcome::{Failure, Outcome};
 use crate::record::ErrorKind;
 use crate::recorder::Detail;
@@ -16,61 +17,78 @@ use crate::values::Recorded;
 /// A call in progress. Dropped without [`end`](Self::end): a panic while unwinding, else a success.
 #[derive(Debug)]
 #[must_use = "dropping it ends the call"]
-pub struct OpenFrame(Option<Open>);
+pub struct OpenFrame(Open);
 
-/// A call that is recorded.
-#[derive(Debug)]
-struct Open {
-    at: Position,
-    before: Option<Position>,
-    flags: u8,
+#[derive(Debug, Clone, Copy)]
+enum Open {
+    /// Not recorded.
+    Off,
+    /// A common call: its caller is in the same line.
+    Common { entered: Entered, panicking: bool },
+    /// Another.
+    Other { at: Position, before: Option<Position>, holds: bool, panicking: bool },
 }
-
-/// The line is let go of at the end.
-const HOLDS: u8 = 1;
-/// The caller is in the same line.
-const COMMON: u8 = 4;
-/// The thread was panicking already.
-const PANICKING: u8 = 2;
 
 /// Enters `site` at `at`, or at the surrounding context.
 // In line, so that a call costs next to nothing where recording is off.
 #[inline]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    if switch::is_on() { begin(site, at, values) } else { OpenFrame(None) }
+    let mut frame = OpenFrame::OFF;
+    if at.is_none() && !values.is_some() {
+        frame.enter(site);
+    } else if switch::is_on() {
+        begin_anywhere(site, at, values, &mut frame.0);
+    }
+    frame
 }
 
 #[inline(never)]
-fn begin(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    let flags = if std::thread::panicking() { PANICKING } else { 0 };
-    if at.is_none() && !values.is_some() {
-        if let Some((before, frame)) = hot::enter(site) {
-            let at = Position { frame: Some(frame), ..before };
-            return OpenFrame(Some(Open { at, before: Some(before), flags: flags | COMMON }));
-        }
-    }
-    begin_anywhere(site, at, values, flags)
+fn begin(site: &'static Site, frame: &mut Open) {
+    hot::with(|hot| begin_in(hot, site, frame));
 }
 
+/// The common call, with all that it does in one place. The frame is written where it will lie: reading what was just
+/// written in other pieces takes as long as the call itself.
+#[inline(never)]
+fn begin_in(hot: &Hot, site: &'static Site, frame: &mut Open) {
+    match hot.enter(site) {
+        Some(entered) => *frame = Open::Common { entered, panicking: std::thread::panicking() },
+        None => begin_again(site, frame),
+    }
+}
+
+/// Tries once more, if a common call only wanted for a run.
 #[cold]
 #[inline(never)]
-fn begin_anywhere(site: &'static Site, at: Option<&Context>, values: Recorded, flags: u8) -> OpenFrame {
+fn begin_again(site: &'static Site, frame: &mut Open) {
+    if hot::with(Hot::wants_run) {
+        scope::begin_run();
+        if let Some(entered) = hot::with(|hot| hot.enter(site)) {
+            *frame = Open::Common { entered, panicking: std::thread::panicking() };
+            return;
+        }
+    }
+    begin_anywhere(site, None, Recorded::none(), frame);
+}
+
+#[inline(never)]
+fn begin_anywhere(site: &'static Site, at: Option<&Context>, values: Recorded, frame: &mut Open) {
+    let panicking = std::thread::panicking();
     let opened = scope::with(|scope| {
         if scope.is_untraced() {
             return None;
         }
         let before = scope.here();
         let at = position(scope, at);
-        let opening = scope.enter(at, None, site, values.into_detail())?;
-        let flags = if opening.holds { flags | HOLDS } else { flags };
-        Some((OpenFrame(Some(Open { at: opening.at, before, flags })), opening.violation))
+        let Opening { at, holds, violation } = scope.enter(at, None, site, values.into_detail())?;
+        Some((Open::Other { at, before, holds, panicking }, violation))
     });
-    let Some((frame, violation)) = opened.flatten() else { return OpenFrame(None) };
+    let Some((opened, violation)) = opened.flatten() else { return };
+    *frame = opened;
     if let Some(violation) = violation {
         // Ends the frame.
         panic!("{violation}");
     }
-    frame
 }
 
 /// Where a call is made: the context says which line of calls, the surroundings say where on it.
@@ -83,13 +101,26 @@ pub(super) fn position(scope: &mut Scope, context: Option<&Context>) -> Option<P
 }
 
 impl OpenFrame {
+    /// Not recorded, unless [entered](Self::enter).
+    pub const OFF: Self = Self(Open::Off);
+
+    /// Enters `site` at the surrounding context, without values: as most calls do.
+    // In line, so that a call costs next to nothing where recording is off.
+    #[inline]
+    pub fn enter(&mut self, site: &'static Site) {
+        if switch::is_on() {
+            begin(site, &mut self.0);
+        }
+    }
+
     /// Ends the call.
     #[inline]
     pub fn end(self, outcome: Outcome) {
         // Ended where it lies: moving it would cost more than looking at it.
         let frame = ManuallyDrop::new(self);
-        if let Some(open) = &frame.0 {
-            open.end(outcome);
+        match outcome.0 {
+            None => end_well(&frame.0),
+            Some(_) => frame.0.finish(End::of(outcome)),
         }
     }
 }
@@ -97,48 +128,80 @@ impl OpenFrame {
 impl Drop for OpenFrame {
     #[inline]
     fn drop(&mut self) {
-        if let Some(open) = &self.0 {
-            open.drop();
+        if std::thread::panicking() {
+            self.0.unwind();
+        } else {
+            end_well(&self.0);
         }
     }
 }
 
+#[inline(never)]
+fn end_well(open: &Open) {
+    hot::with(|hot| end_in(hot, open));
+}
+
+/// The common end.
+#[inline(never)]
+fn end_in(hot: &Hot, open: &Open) {
+    match *open {
+        Open::Off => {}
+        Open::Common { entered: Entered { cell, frame, caller }, .. } if hot.end(cell, frame, caller) => {}
+        Open::Common { .. } | Open::Other { .. } => open.finish(End::plain()),
+    }
+}
+
 impl Open {
+    #[cold]
     #[inline(never)]
-    fn end(&self, outcome: Outcome) {
-        if outcome.0.is_some() || !self.ended() {
-            self.finish(End::of(outcome));
+    fn unwind(&self) {
+        if let Self::Common { panicking, .. } | Self::Other { panicking, .. } = *self {
+            self.finish(End::dropped(self.at(), panicking, None));
         }
     }
 
-    #[inline(never)]
-    fn drop(&self) {
-        if std::thread::panicking() || !self.ended() {
-            self.finish(End::dropped(self.at, self.flags & PANICKING != 0, None));
+    /// Where the call is.
+    fn at(&self) -> Option<Position> {
+        match *self {
+            Self::Off => None,
+            Self::Common { entered, .. } => entered.at(entered.frame),
+            Self::Other { at, .. } => Some(at),
         }
-    }
-
-    /// The common end, of a call that went well. `false`: it is another, and nothing was done.
-    #[inline]
-    fn ended(&self) -> bool {
-        self.flags & COMMON != 0 && hot::end(self.at, self.before.and_then(|before| before.frame))
     }
 
     #[cold]
     #[inline(never)]
     fn finish(&self, end: End) {
+        let Some(at) = self.at() else { return };
+        let (before, holds) = match *self {
+            Self::Other { before, holds, .. } => (before, holds),
+            Self::Common { entered, .. } => (entered.at(entered.caller), false),
+            Self::Off => (None, false),
+        };
         scope::with(|scope| {
-            scope.end(self.at, end);
-            scope.go(self.before);
-            if self.flags & HOLDS != 0 {
-                scope.let_go(self.at.cell);
+            scope.end(at, end);
+            scope.go(before);
+            if holds {
+                scope.let_go(at.cell);
             }
         });
     }
 }
 
+impl Entered {
+    /// The position of a frame of its line.
+    fn at(&self, frame: u64) -> Option<Position> {
+        Some(Position { cell: self.cell?, frame: FrameId::from_raw(frame) })
+    }
+}
+
 impl End {
     /// A success without anything to say.
+    pub(super) fn plain() -> Self {
+        Self { error: None, detail: None }
+    }
+
+    /// Whether it is [that](Self::plain).
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
         self.error.is_none() && self.detail.is_none()
@@ -151,11 +214,11 @@ impl End {
     }
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.
-    pub(super) fn dropped(at: Position, panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
+    pub(super) fn dropped(at: Option<Position>, panicking_before: bool, otherwise: Option<ErrorKind>) -> Self {
         if panicking_before || !std::thread::panicking() {
             return Self { error: otherwise, detail: None };
         }
-        Self::panicked(scope::with(|scope| scope.take_panic(at)).flatten())
+        Self::panicked(at.and_then(|at| scope::with(|scope| scope.take_panic(at)).flatten()))
     }
 
     pub(super) fn panicked(text: Option<String>) -> Self {

@@ -10,27 +10,32 @@ use std::cell::Cell;
 use super::cell::Cell as LineCell;
 use super::key;
 use super::line::bit;
+use super::run::Run;
 use super::scope::Position;
 use crate::clock;
 use crate::id::FrameId;
 use crate::recorder::block::{self, Block, Frame, Opened};
-use crate::recorder::page::{OpenPage, Page, SLOTS};
-use crate::recorder::{Tag, step_and_site};
-use crate::site::Site;
+use crate::recorder::page::{DATA, ELAPSED_END, KIND_ENTER, KIND_EXIT, OCCURRENCES, Page, event};
+use crate::site::{Site, SiteId};
 
 /// What the common calls of a thread work with.
-struct Hot {
+pub(super) struct Hot {
     /// What the line that the thread is in works on; `None`: nothing is lent.
     block: Cell<Option<&'static Block>>,
     cell: Cell<Option<&'static LineCell>>,
     /// The frame that the thread is in; 0 for none.
     frame: Cell<u64>,
-    /// Where the thread writes for the tracer of that line, and the seed of the checks there.
+    /// Where the thread writes for the tracer of that line; `None`: no run was begun.
     page: Cell<Option<&'static Page>>,
-    seed: Cell<u64>,
-    /// The number of the first slot of the page, if all of the page were of numbers one after the other. So the next
-    /// number needs no counter: it follows from the next slot.
+    /// What the place of an event in the page has to be added to, for its step as the block has it: so steps need no
+    /// counter of their own.
     first: Cell<u64>,
+    /// The ticks that events count from.
+    began: Cell<u64>,
+    /// Frames that cannot end as a common call does: the run began in them.
+    floor: Cell<u64>,
+    /// Where the first event will be.
+    from: Cell<u64>,
     /// Whether the time stamp counter is the clock.
     counter: Cell<bool>,
 }
@@ -43,8 +48,10 @@ thread_local! {
             cell: Cell::new(None),
             frame: Cell::new(0),
             page: Cell::new(None),
-            seed: Cell::new(0),
             first: Cell::new(0),
+            began: Cell::new(0),
+            floor: Cell::new(0),
+            from: Cell::new(0),
             counter: Cell::new(false),
         }
     };
@@ -56,29 +63,39 @@ pub(super) struct Lent {
     pub(super) cell: &'static LineCell,
     pub(super) block: &'static Block,
     pub(super) frame: Option<FrameId>,
-    /// Where the thread writes for the tracer of that line.
-    pub(super) page: OpenPage,
-    /// The next number. As many are free as the page has free slots.
-    pub(super) next: u64,
-    pub(super) counter: bool,
+    pub(super) out: Out,
 }
 
-/// What comes back: where the thread is, and the next number.
+/// A thread's way into a recorder, as far as the common calls need it.
+pub(crate) struct Out {
+    /// The page and the run there, if one was begun. There is a number for each word that is free in it.
+    pub(crate) run: Option<(&'static Page, Run)>,
+    /// Time is the time stamp counter, else what the system's clock says.
+    pub(crate) counter: bool,
+}
+
+/// What comes back: where the thread is, and how many events were written.
 pub(super) struct Returned {
     pub(super) at: Position,
-    pub(super) next: u64,
+    pub(super) events: u64,
 }
 
 /// Lends what the common calls need.
 pub(super) fn lend(lent: &Lent) {
     HOT.with(|hot| {
-        hot.block.set(Some(lent.block));
         hot.cell.set(Some(lent.cell));
         hot.frame.set(lent.frame.map_or(0, FrameId::raw));
-        hot.page.set(Some(lent.page.page()));
-        hot.seed.set(lent.page.seed());
-        hot.first.set(lent.next.wrapping_sub(lent.page.page().next()));
-        hot.counter.set(lent.counter);
+        hot.page.set(lent.out.run.map(|(page, _)| page));
+        if let Some((page, run)) = &lent.out.run {
+            // Events begin in a slot of their own.
+            let from = page.next();
+            hot.from.set(from);
+            hot.first.set((lent.block.get(block::LAST) + 1).wrapping_sub(from));
+            hot.began.set(run.began);
+            hot.floor.set(run.floor);
+        }
+        hot.counter.set(lent.out.counter);
+        hot.block.set(Some(lent.block));
     });
 }
 
@@ -87,8 +104,17 @@ pub(super) fn take_back() -> Option<Returned> {
     HOT.with(|hot| {
         hot.block.take()?;
         let at = Position { cell: hot.cell.get()?, frame: FrameId::from_raw(hot.frame.get()) };
-        Some(Returned { at, next: hot.first.get().wrapping_add(hot.page.get()?.next()) })
+        let events = hot.page.take().map_or(0, |page| page.next() - hot.from.get());
+        Some(Returned { at, events })
     })
+}
+
+/// Runs `work` with what this thread was lent.
+// To be called with a function that is not in line: then a look at the thread-local is, and that function has it all.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "one instruction, but the compiler takes it for more")]
+pub(super) fn with<R>(work: impl FnOnce(&Hot) -> R) -> R {
+    HOT.with(work)
 }
 
 /// The call of a future, counted before it begins.
@@ -100,160 +126,160 @@ pub(super) struct Counted {
     pub(super) occurrence: u32,
 }
 
-/// Enters `site` below the frame that the thread is in; gives that one and the new one.
-#[inline]
-pub(super) fn enter(site: &'static Site) -> Option<(Position, FrameId)> {
-    HOT.with(|hot| {
-        let caller = hot.caller(site)?;
-        let room = hot.room(&caller)?;
-        let occurrence = caller.frame.count(caller.node)?;
-        let key = key::call(caller.frame.key(), site.hash, occurrence);
-        let frame = hot.open(&caller, &room, key, occurrence);
-        hot.frame.set(frame);
-        Some((Position { cell: hot.cell.get()?, frame: FrameId::from_raw(caller.id) }, FrameId::from_raw(frame)?))
-    })
-}
-
-/// Counts a call of `site` by the frame that the thread is in, and pins the line for it.
-#[inline]
-pub(super) fn count(site: &'static Site) -> Option<Counted> {
-    HOT.with(|hot| {
-        let caller = hot.caller(site)?;
-        let at = Position { cell: hot.cell.get()?, frame: FrameId::from_raw(caller.id) };
-        let occurrence = caller.frame.count(caller.node)?;
-        let key = key::call(caller.frame.key(), site.hash, occurrence);
-        caller.block.set(block::PINS, caller.block.get(block::PINS) + 1);
-        Some(Counted { at, key, occurrence })
-    })
-}
-
-/// Enters `site`, whose call was [counted](count), where it was called; unpins the line. The thread stays in the caller.
-#[inline]
-pub(super) fn enter_counted(site: &'static Site, call: Counted) -> Option<FrameId> {
-    HOT.with(|hot| {
-        let caller = hot.caller(site)?;
-        let here = FrameId::from_raw(caller.id) == call.at.frame;
-        hot.cell.get().filter(|cell| here && std::ptr::eq(*cell, call.at.cell))?;
-        let room = hot.room(&caller)?;
-        let frame = hot.open(&caller, &room, call.key, call.occurrence);
-        caller.block.set(block::PINS, caller.block.get(block::PINS) - 1);
-        FrameId::from_raw(frame)
-    })
-}
-
-/// Goes to `at` in the line that the thread is in; gives the frame it was in.
-#[inline]
-pub(super) fn go(at: Position) -> Option<Position> {
-    HOT.with(|hot| {
-        hot.block.get()?;
-        let cell = hot.cell.get().filter(|cell| std::ptr::eq(*cell, at.cell))?;
-        let before = hot.frame.replace(at.frame.map_or(0, FrameId::raw));
-        Some(Position { cell, frame: FrameId::from_raw(before) })
-    })
-}
-
-/// Ends the frame at `at`, the innermost, which went well, and goes back to `before` in the same line. `false`: it is
-/// not that case.
-#[inline]
-pub(super) fn end(at: Position, before: Option<FrameId>) -> bool {
-    HOT.with(|hot| hot.end(at, before)).is_some()
+/// A call that was entered: its frame, and where it was called.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entered {
+    /// Always there; asking whether it is would cost.
+    pub(super) cell: Option<&'static LineCell>,
+    pub(super) frame: u64,
+    pub(super) caller: u64,
 }
 
 /// What a call at the frame that the thread is in works on.
 struct Caller {
     block: &'static Block,
     frame: Frame<'static>,
+    /// The place of the frame that it opens.
+    next: Frame<'static>,
     id: u64,
     /// Open frames.
     depth: u64,
-    site: u32,
-    node: u32,
+    site: SiteId,
 }
 
-/// Where the next step is written, and the frame that it opens.
+/// Where the next event is written.
 struct Room {
     page: &'static Page,
-    slot: u64,
-    frame: Frame<'static>,
+    at: u64,
+    elapsed: u64,
+    ticks: u64,
     /// The open nodes.
     nodes: u64,
 }
 
 impl Hot {
+    /// Whether a common call only wants for a run.
+    pub(super) fn wants_run(&self) -> bool {
+        self.block.get().is_some() && self.page.get().is_none()
+    }
+
+    /// Enters `site` below the frame that the thread is in.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what it gives then goes straight to where it is kept")]
+    pub(super) fn enter(&self, site: &'static Site) -> Option<Entered> {
+        let caller = self.caller(site)?;
+        let room = self.room(&caller)?;
+        let occurrence = caller.frame.count(caller.site.node)?;
+        let frame = self.open(&caller, &room, occurrence);
+        self.frame.set(frame);
+        Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
+    }
+
+    /// Counts a call of `site` by the frame that the thread is in, and pins the line for it.
+    #[inline(never)]
+    pub(super) fn count(&self, site: &'static Site) -> Option<Counted> {
+        let Caller { block, frame, id, site: SiteId { node, .. }, .. } = self.caller(site)?;
+        let at = Position { cell: self.cell.get()?, frame: FrameId::from_raw(id) };
+        let (key, _) = frame.key()?;
+        let occurrence = if frame.await_call() <= u64::from(OCCURRENCES) { frame.count(node) } else { None };
+        let Some(occurrence) = occurrence else {
+            frame.begin_call();
+            return None;
+        };
+        let key = key::call(key, site.hash, occurrence);
+        block.set(block::PINS, block.get(block::PINS) + 1);
+        Some(Counted { at, key, occurrence })
+    }
+
+    /// Enters `site`, whose call was [counted](Self::count), where it was called; unpins the line. The thread stays in
+    /// the caller.
+    #[inline(never)]
+    pub(super) fn enter_counted(&self, site: &'static Site, call: Counted) -> Option<FrameId> {
+        let caller = self.caller(site)?;
+        let here = FrameId::from_raw(caller.id) == call.at.frame;
+        self.cell.get().filter(|cell| here && std::ptr::eq(*cell, call.at.cell))?;
+        if caller.frame.calls_since(caller.site.node, call.occurrence)? > OCCURRENCES {
+            return None;
+        }
+        let room = self.room(&caller)?;
+        let frame = self.open(&caller, &room, call.occurrence);
+        caller.next.set_key(call.key, caller.id);
+        caller.frame.begin_call();
+        caller.block.set(block::PINS, caller.block.get(block::PINS) - 1);
+        FrameId::from_raw(frame)
+    }
+
     /// The frame that the thread is in, if it is the innermost of its line and may call `site` as any other.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
     fn caller(&self, site: &'static Site) -> Option<Caller> {
         let block = self.block.get()?;
-        let (site, node) = site.plain()?;
+        let site = site.plain()?;
         let depth = block.get(block::DEPTH);
-        let (frame, id) = (block.frame(depth.wrapping_sub(1))?, self.frame.get());
-        (frame.raw_id() == id).then_some(Caller { block, frame, id, depth, site, node })
+        let ((frame, next), id) = (block.innermost(depth)?, self.frame.get());
+        (frame.raw_id() == id).then_some(Caller { block, frame, next, id, depth, site })
     }
 
-    /// `None`: there is no room for a step and a frame, or the node is open.
+    /// `None`: there is no room for an event and a frame, or the node is open.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
     fn room(&self, caller: &Caller) -> Option<Room> {
         let page = self.page.get()?;
-        let (slot, nodes) = (page.next(), caller.block.get(block::NODES));
-        let frame = caller.block.frame(caller.depth)?;
-        (slot < SLOTS as u64 && nodes & bit(caller.node) == 0).then_some(Room { page, slot, frame, nodes })
+        let (at, nodes) = (page.next(), caller.block.get(block::NODES));
+        if at >= DATA as u64 || nodes & bit(caller.site.node) != 0 {
+            return None;
+        }
+        let ticks = self.ticks();
+        let elapsed = ticks.wrapping_sub(self.began.get());
+        (elapsed < ELAPSED_END).then_some(Room { page, at, elapsed, ticks, nodes })
     }
 
     /// Opens a frame as the innermost.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it takes then stays in registers")]
-    fn open(&self, caller: &Caller, room: &Room, key: u64, occurrence: u32) -> u64 {
+    fn open(&self, caller: &Caller, room: &Room, occurrence: u32) -> u64 {
         let (block, site) = (caller.block, caller.site);
-        let step = block.get(block::STEPS) + 1;
-        let id = FrameId::raw_of(block.get(block::ORDINAL), step);
-        let ticks = self.ticks();
-        let tag = Tag::enter(false);
-        let second = tag.numbered(self.first.get().wrapping_add(room.slot));
-        let (third, env) = (step_and_site(step, site), block.get(block::ENV));
-        let words = [ticks, second, env, third, id, caller.id, key, u64::from(occurrence)];
-        room.page.put_at(room.slot, words, self.seed.get());
-        room.frame.open(Opened {
-            id,
-            key,
-            parent: caller.id,
-            site,
-            occurrence,
-            ticks,
-            nodes_below: room.nodes,
-            node: caller.node,
-            tag,
-            in_flow: false,
-        });
-        block.set(block::STEPS, step);
-        block.set(block::NODES, room.nodes | bit(caller.node));
+        let id = self.first.get().wrapping_add(room.at);
+        caller.next.open(Opened { id, site, occurrence, ticks: room.ticks, nodes_below: room.nodes });
+        room.page.put_event(room.at, event(KIND_ENTER, occurrence, site.site, room.elapsed));
+        block.set(block::LAST, id);
+        block.set(block::NODES, room.nodes | bit(site.node));
         block.publish(block::DEPTH, caller.depth + 1);
         id
     }
 
+    /// Goes to `at` in the line that the thread is in; gives the frame it was in.
+    #[inline]
+    pub(super) fn go(&self, at: Position) -> Option<Position> {
+        self.block.get()?;
+        let cell = self.cell.get().filter(|cell| std::ptr::eq(*cell, at.cell))?;
+        let before = self.frame.replace(at.frame.map_or(0, FrameId::raw));
+        Some(Position { cell, frame: FrameId::from_raw(before) })
+    }
+
+    /// Ends a frame of the line of `cell`, the innermost, which went well, and goes back to the frame `before` in the
+    /// same line (0: to none). `false`: it is not that case.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
-    fn end(&self, at: Position, before: Option<FrameId>) -> Option<()> {
-        let block = self.block.get()?;
-        let page = self.page.get()?;
-        self.cell.get().filter(|cell| std::ptr::eq(*cell, at.cell))?;
+    pub(super) fn end(&self, cell: Option<&'static LineCell>, id: u64, before: u64) -> bool {
+        let (Some(block), Some(page)) = (self.block.get(), self.page.get()) else { return false };
         let depth = block.get(block::DEPTH).wrapping_sub(1);
-        let (frame, id, slot) = (block.frame(depth)?, at.frame?.raw(), page.next());
-        if frame.raw_id() != id || frame.is_in_flow() || slot >= SLOTS as u64 {
-            return None;
+        let Some(frame) = block.frame(depth) else { return false };
+        let at = page.next();
+        let here = self.cell.get().map(std::ptr::from_ref) == cell.map(std::ptr::from_ref);
+        if !here || frame.raw_id() != id || depth < self.floor.get() || frame.is_in_flow() || at >= DATA as u64 {
+            return false;
         }
-        let step = block.get(block::STEPS) + 1;
-        let second = frame.tag().end(None).numbered(self.first.get().wrapping_add(slot));
-        let (third, env) = (step_and_site(step, frame.site()), block.get(block::ENV));
-        let occurrence = u64::from(frame.occurrence());
-        let words = [self.ticks(), second, env, third, id, frame.raw_parent(), frame.key(), occurrence];
-        page.put_at(slot, words, self.seed.get());
-        block.set(block::STEPS, step);
+        let elapsed = self.ticks().wrapping_sub(self.began.get());
+        if elapsed >= ELAPSED_END {
+            return false;
+        }
+        page.put_event(at, event(KIND_EXIT, 0, frame.site().site, elapsed));
+        block.set(block::LAST, self.first.get().wrapping_add(at));
         block.set(block::NODES, frame.nodes_below());
         block.publish(block::DEPTH, depth);
-        self.frame.set(before.map_or(0, FrameId::raw));
-        Some(())
+        self.frame.set(before);
+        true
     }
 
     #[inline]

@@ -12,6 +12,7 @@ use crate::flow::{FlowNode, Missing, Standing};
 use crate::id::{EnvId, FrameId};
 use crate::record::{Cause, ErrorKind};
 use crate::recorder::block::{self, Block, FRAMES, Frame};
+use crate::recorder::page::OCCURRENCES;
 use crate::recorder::{Detail, Entry, NoteEvent, NoteKind, Tag};
 use crate::site::{Site, SiteId};
 
@@ -144,12 +145,6 @@ impl Call {
     pub(crate) fn by(parent: Option<FrameId>, key: u64, site: &Site, occurrence: u32) -> Self {
         Self { parent, key: key::call(key, site.hash, occurrence), occurrence, tag: Tag::enter(false) }
     }
-
-    /// That of a frame.
-    fn of(frame: Frame<'_>) -> Self {
-        let parent = FrameId::from_raw(frame.raw_parent());
-        Self { parent, key: frame.key(), occurrence: frame.occurrence(), tag: frame.tag() }
-    }
 }
 
 /// Where an env leaves another.
@@ -266,7 +261,7 @@ impl Line {
     fn show_env(&self, env: EnvId, ordinal: u32) {
         let Some(block) = self.blocks.first() else { return };
         block.set(block::ORDINAL, u64::from(ordinal));
-        block.set(block::STEPS, 0);
+        block.set(block::LAST, FrameId::raw_of(ordinal.into(), 0));
         block.set(block::DEPTH, block.get(block::DEPTH) & !block::DEAD);
         block.publish(block::ENV, env.get());
     }
@@ -314,13 +309,13 @@ impl Line {
     }
 
     fn steps(&self) -> u64 {
-        self.get(block::STEPS)
+        FrameId::step_of(self.get(block::LAST))
     }
 
-    /// Counts a step.
+    /// Counts a step; gives its number as the frame that it may open has it.
     fn step(&self) -> u64 {
-        let step = self.steps() + 1;
-        self.set(block::STEPS, step);
+        let step = self.get(block::LAST) + 1;
+        self.set(block::LAST, step);
         step
     }
 
@@ -370,7 +365,7 @@ impl Line {
         self.open().find(|(_, open)| open.raw_id() == frame.raw())
     }
 
-    /// Counts a call of `site` made by `caller` (`None`: by no frame).
+    /// Counts a call of `site` made by `caller` (`None`: by no frame), which begins now.
     pub(crate) fn call(
         &mut self,
         caller: Option<FrameId>,
@@ -378,11 +373,29 @@ impl Line {
         node: u32,
         at_base: impl FnOnce() -> u32,
     ) -> Call {
-        let Some((_, frame)) = caller.and_then(|caller| self.find(caller)) else {
+        let Some((place, frame)) = caller.and_then(|caller| self.find(caller)) else {
             return self.base.call(site, at_base());
         };
         let occurrence = frame.count(node).unwrap_or_else(|| self.count(frame, node));
-        Call::by(frame.id(), frame.key(), site, occurrence)
+        let (key, _) = self.key(place);
+        Call::by(frame.id(), key, site, occurrence)
+    }
+
+    /// Likewise, of one that begins later or never.
+    pub(crate) fn call_later(
+        &mut self,
+        caller: Option<FrameId>,
+        site: &'static Site,
+        node: u32,
+        at_base: impl FnOnce() -> u32,
+    ) -> Call {
+        if let Some((_, frame)) = caller.and_then(|caller| self.find(caller)) {
+            if frame.await_call() > OCCURRENCES.into() {
+                // A reader could not tell the occurrences of those that begin from what it has seen.
+                self.count_elsewhere(frame);
+            }
+        }
+        self.call(caller, site, node, at_base)
     }
 
     /// Counts a call that there is no room for in the block.
@@ -395,20 +408,64 @@ impl Line {
         *calls - 1
     }
 
+    #[cold]
+    #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+    fn count_elsewhere(&mut self, frame: Frame<'_>) {
+        let Some(id) = frame.id() else { return };
+        for calls in frame.count_elsewhere().into_iter().filter(|calls| *calls != 0) {
+            self.calls.insert((id, (calls >> 32) as u32), calls as u32);
+        }
+    }
+
+    /// The key and the parent of the frame at a place. Those of a common call follow from the frame before.
+    pub(crate) fn key(&self, place: usize) -> (u64, u64) {
+        let Some(frame) = self.blocks.frame(place) else { return (0, 0) };
+        frame.key().unwrap_or_else(|| {
+            let (mut known, mut at) = ((0, 0), place);
+            while let (Some(before), Some(frame)) = (at.checked_sub(1), self.blocks.frame(at)) {
+                if let Some(key) = frame.key() {
+                    known = key;
+                    break;
+                }
+                at = before;
+            }
+            for at in at..place {
+                let Some((caller, frame)) = self.blocks.frame(at).zip(self.blocks.frame(at + 1)) else { break };
+                let hash = crate::site::node(frame.site().site).map_or(0, |(_, hash)| hash);
+                known = (key::call(known.0, hash, frame.occurrence()), caller.raw_id());
+                frame.set_key(known.0, known.1);
+            }
+            known
+        })
+    }
+
+    /// The key of the innermost frame.
+    pub(crate) fn innermost_key(&self) -> u64 {
+        self.blocks.depth().checked_sub(1).map_or(0, |place| self.key(place).0)
+    }
+
     pub(crate) fn base(&self) -> Base {
         self.base
     }
 
-    /// Enters `site`, called as `call`, at the frame `at` (`None`: before any frame).
+    /// Enters `site`, called as `call`, at the frame `at` (`None`: before any frame). `later`: the call was
+    /// [counted](Self::call_later) before.
+    #[expect(clippy::too_many_arguments, reason = "a call, and where it is made")]
     pub(crate) fn enter(
         &mut self,
         at: Option<FrameId>,
         call: Call,
+        later: bool,
         site: &'static Site,
         id: SiteId,
         detail: &mut Option<Box<Detail>>,
         out: &mut ThreadLane,
     ) -> Entered {
+        if let Some((_, caller)) = call.parent.and_then(|parent| self.find(parent)) {
+            if later {
+                caller.begin_call();
+            }
+        }
         if at != self.innermost() || self.is_dead() || self.get(block::NODES) & bit(id.node) != 0 {
             if let Some(cause) = self.elsewhere(at, id.node, out) {
                 return Entered::Elsewhere(Box::new((self.departure(cause), call)));
@@ -429,7 +486,7 @@ impl Line {
         if at != self.innermost() {
             return Some(Cause::Overlap);
         }
-        self.open().any(|(_, frame)| frame.node() == node).then_some(Cause::Reentry)
+        self.open().any(|(_, frame)| frame.site().node == node).then_some(Cause::Reentry)
     }
 
     /// Enters `site` as the innermost frame: of a line that was just begun, the first. `None`: it is out of use.
@@ -443,24 +500,23 @@ impl Line {
     ) -> Option<FrameId> {
         let depth = self.blocks.depth();
         let frame = self.blocks.room(depth)?;
-        let step = self.step();
-        #[expect(clippy::cast_possible_truncation, reason = "an ordinal was written there")]
-        let frame_id = FrameId::new(self.get(block::ORDINAL) as u32, step);
+        let frame_id = FrameId::from_raw(self.step())?;
         let nodes = self.get(block::NODES);
         if let Some(flow) = site.flow {
             self.check_flow(flow, site, out);
         }
-        let ticks = self.emit(frame_id, step, call, id.site, call.tag, detail, out);
+        let ticks = self.emit(frame_id, call, id.site, call.tag, detail, out);
         frame.open(block::Opened {
             id: frame_id.raw(),
-            key: call.key,
-            parent: call.parent.map_or(0, FrameId::raw),
-            site: id.site,
+            site: id,
             occurrence: call.occurrence,
             ticks,
             nodes_below: nodes,
-            node: id.node,
-            tag: call.tag,
+        });
+        frame.set_uncommon(block::Uncommon {
+            key: call.key,
+            parent: call.parent.map_or(0, FrameId::raw),
+            through_fork: call.tag.is_through_fork(),
             in_flow: site.flow.is_some(),
         });
         self.set(block::NODES, nodes | bit(id.node));
@@ -481,31 +537,35 @@ impl Line {
 
     /// Ends a frame. Ending it twice does nothing.
     pub(crate) fn end(&mut self, frame: FrameId, end: End, out: &mut ThreadLane) {
-        let Some((mut place, mut open)) = self.find(frame) else { return };
+        let Some((place, open)) = self.find(frame) else { return };
         if self.is_dead() {
             if let Some(error) = end.error {
                 self.unwind(place, frame, error, out);
                 return;
             }
             self.recover(out);
-            let Some(found) = self.find(frame) else { return };
-            (place, open) = found;
         }
-        let (call, site) = (Call::of(open), open.site());
+        let (call, site) = (self.call_of(place, open), open.site().site);
         if let Some(node) = open.is_in_flow().then(|| crate::site::site(site)).flatten().and_then(|site| site.flow) {
             self.flows.end(node, end.error.is_some());
         }
-        let step = self.step();
-        self.emit(frame, step, call, site, call.tag.end(end.error), end.detail, out);
+        self.step();
+        self.emit(frame, call, site, call.tag.end(end.error), end.detail, out);
         self.remove(place);
         if end.error.is_some() {
             self.set(block::DEPTH, self.get(block::DEPTH) | block::DEAD);
         }
     }
 
+    /// The call that opened the frame at a place.
+    fn call_of(&self, place: usize, frame: Frame<'_>) -> Call {
+        let (key, parent) = self.key(place);
+        Call { parent: FrameId::from_raw(parent), key, occurrence: frame.occurrence(), tag: frame.tag() }
+    }
+
     #[cold]
     fn unwind(&mut self, place: usize, frame: FrameId, error: ErrorKind, out: &mut ThreadLane) {
-        let Some(site) = self.blocks.frame(place).map(Frame::site) else { return };
+        let Some(site) = self.blocks.frame(place).map(|frame| frame.site().site) else { return };
         if let Some(env) = self.env() {
             let kind = NoteKind::Unwound { frame, error };
             let note = NoteEvent { ticks: 0, seq: self.seq, env, step: self.steps(), site, kind };
@@ -521,12 +581,16 @@ impl Line {
             let id = removed.id();
             self.calls.retain(|(frame, _), _| Some(*frame) != id);
         }
+        // Those in it get another before them.
+        for at in place + 1..=depth {
+            self.key(at);
+        }
         let mut nodes = removed.nodes_below();
         for at in place..depth {
             let (Some(to), Some(from)) = (self.blocks.frame(at), self.blocks.frame(at + 1)) else { break };
             to.copy(from);
             to.set_nodes_below(nodes);
-            nodes |= bit(to.node());
+            nodes |= bit(to.site().node);
         }
         self.set(block::NODES, nodes);
         self.blocks.set_depth(depth);
@@ -540,18 +604,16 @@ impl Line {
         for place in 0..self.blocks.depth() {
             let Some(frame) = self.blocks.frame(place) else { break };
             let Some(id) = frame.id() else { break };
-            let (call, site) = (Call::of(frame), frame.site());
-            let step = self.step();
-            self.emit(id, step, call, site, call.tag.again(), None, out);
+            let (call, site) = (self.call_of(place, frame), frame.site().site);
+            self.step();
+            self.emit(id, call, site, call.tag.again(), None, out);
         }
     }
 
     /// Records the step that was just counted; gives its ticks.
-    #[expect(clippy::too_many_arguments, reason = "the parts of an entry")]
     fn emit(
         &mut self,
         frame: FrameId,
-        step: u64,
         call: Call,
         site: u32,
         tag: Tag,
@@ -559,7 +621,7 @@ impl Line {
         out: &mut ThreadLane,
     ) -> u64 {
         let Some(env) = self.env() else { return 0 };
-        let entry = Entry::step(env, step, site, frame, call.parent, call.key, call.occurrence, tag);
+        let entry = Entry::step(env, self.steps(), site, frame, call.parent, call.key, call.occurrence, tag);
         let written = out.step(entry, self.seq, detail);
         self.seq = written.seq;
         written.ticks
@@ -581,7 +643,7 @@ impl Line {
     /// Leaves for a fork, at the frame `at`.
     pub(crate) fn fork(&mut self, at: Option<FrameId>, number: impl FnOnce() -> u32) -> Departure {
         let fork = match at.and_then(|at| self.find(at)) {
-            Some((_, frame)) => Fork::new(at, frame.key(), frame.fork()),
+            Some((place, frame)) => Fork::new(at, self.key(place).0, frame.fork()),
             None => self.base.fork(number()),
         };
         Departure { fork: Some(fork), ..self.departure(Cause::Fork) }

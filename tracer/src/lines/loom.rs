@@ -103,7 +103,7 @@ fn unpin(at: Position) {
 #[track_caller]
 fn is_over(list: &List, at: Position, ends: usize) {
     let entries = list.0.lock().unwrap();
-    let kinds: Vec<u64> = entries.iter().map(|entry| entry.0[7] & 0xff).collect();
+    let kinds: Vec<u64> = entries.iter().map(|entry| entry.words()[0] & 0xf).collect();
     // An env, three enters and what they ended in; then nothing but the end of the trace.
     assert_eq!(kinds.len(), 4 + ends + 1, "{entries:?}");
     assert_eq!(kinds.iter().filter(|kind| **kind == 4).count(), 1, "over once: {entries:?}");
@@ -166,7 +166,7 @@ fn a_call_beside_an_end_is_part_of_the_trace() {
         end(a, None);
         unpin(a);
         let entries = list.0.lock().unwrap();
-        let count = |kind| entries.iter().filter(|entry| entry.0[7] & 0xff == kind).count();
+        let count = |kind| entries.iter().filter(|entry| entry.words()[0] & 0xf == kind).count();
         assert_eq!((count(1), count(4)), (8, 1), "four calls and one end: {entries:?}");
         assert!((1..=2).contains(&count(2)), "beside it, or in it: {entries:?}");
         assert!(a.cell.trace().is_none());

@@ -10,6 +10,7 @@ mod line;
 #[cfg(all(test, loom))]
 mod loom;
 pub(crate) mod panics;
+mod run;
 pub(crate) mod scope;
 mod trace;
 mod traced;

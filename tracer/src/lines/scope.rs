@@ -86,11 +86,23 @@ pub(crate) struct Opening {
 /// Runs `work` in this thread's scope; `None` if there is none to be had.
 #[inline]
 pub(crate) fn with<R>(work: impl FnOnce(&mut Scope) -> R) -> Option<R> {
+    with_run(false, work)
+}
+
+/// Makes the next common calls possible, which only want for a run.
+#[cold]
+#[inline(never)]
+pub(super) fn begin_run() {
+    with_run(true, |_| {});
+}
+
+#[inline]
+fn with_run<R>(run: bool, work: impl FnOnce(&mut Scope) -> R) -> Option<R> {
     let done = SCOPE.try_with(|scope| {
         let mut scope = scope.try_borrow_mut().ok()?;
         scope.recall();
         let done = work(&mut scope);
-        scope.lend();
+        scope.lend(run);
         Some(done)
     });
     let done = done.ok().flatten();
@@ -115,22 +127,16 @@ impl Scope {
         }
     }
 
-    /// Lends what the next calls need if they are common: by a frame of the line that is held last.
-    fn lend(&mut self) {
+    /// Lends what the next calls need if they are common: by a frame of the line that is held last. Begins a run for
+    /// them if asked to.
+    fn lend(&mut self, run: bool) {
         let Some(here) = self.here.filter(|_| !self.untraced) else { return };
         let Some(held) = self.held.last_mut().filter(|held| std::ptr::eq(held.cell, here.cell)) else { return };
         let (Some(trace), Some(block)) = (held.line.trace(), held.line.block()) else { return };
         let Some(place) = self.lanes.iter().position(|lane| lane.tracer == trace.tracer) else { return };
-        let Some(lent) = self.lanes[place].lend(held.line.seq()) else { return };
+        let Some(out) = self.lanes[place].lend(&held.line, block, run) else { return };
         held.lane = place;
-        hot::lend(&hot::Lent {
-            cell: held.cell,
-            block,
-            frame: here.frame,
-            page: lent.page,
-            next: lent.next,
-            counter: lent.counter,
-        });
+        hot::lend(&hot::Lent { cell: held.cell, block, frame: here.frame, out });
     }
 
     /// Takes back what was lent, and learns what happened meanwhile.
@@ -138,8 +144,9 @@ impl Scope {
         let Some(back) = hot::take_back() else { return };
         self.here = Some(back.at);
         if let Some(held) = self.held.last_mut() {
-            held.line.passed(back.next - 1);
-            self.lanes[held.lane].take_back(back.next);
+            if let Some(seq) = self.lanes[held.lane].take_back(back.events) {
+                held.line.passed(seq);
+            }
         }
     }
 
@@ -374,7 +381,7 @@ impl Scope {
         let node = site.id().node;
         self.with_line(at.cell, |line, cell, _| {
             line.pin();
-            line.call(at.frame, site, node, || cell.call_at_base(node).1)
+            line.call_later(at.frame, site, node, || cell.call_at_base(node).1)
         })
     }
 
@@ -415,8 +422,9 @@ impl Scope {
         let id = site.id();
         let mut detail = detail;
         let entered = self.in_line(place, |line, cell, out| {
+            let later = call.is_some();
             let call = call.unwrap_or_else(|| line.call(at.frame, site, id.node, || cell.call_at_base(id.node).1));
-            line.enter(at.frame, call, site, id, &mut detail, out)
+            line.enter(at.frame, call, later, site, id, &mut detail, out)
         })?;
         match entered {
             Entered::Here(frame) => Some(self.opening(at.cell, frame, holds)),

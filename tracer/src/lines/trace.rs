@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::hot::Out;
+use super::line::Line;
+use super::run::Run;
 use crate::clock::Ticks;
 use crate::flow::FlowNode;
 use crate::id::{EnvId, TraceId};
 use crate::record::Cause;
-use crate::recorder::page::{OpenPage, SLOTS};
+use crate::recorder::block::Block;
+use crate::recorder::page::{DATA, Page};
 use crate::recorder::{Detail, Entry, EnvEvent, Lane, NoteEvent};
 use crate::site::Site;
 use crate::tracer::Tracer;
@@ -117,24 +121,24 @@ pub(crate) struct Written {
     pub(crate) ticks: u64,
 }
 
-/// A thread's way into a recorder, as far as the common calls need it.
-pub(crate) struct Lent {
-    pub(crate) page: OpenPage,
-    /// The next number; as many are free as the page has free slots.
-    pub(crate) next: u64,
-    /// Time is the time stamp counter, else what the system's clock says.
-    pub(crate) counter: bool,
+/// With fewer free slots, a run is begun in the next page.
+const RUN_SLOTS_MIN: usize = 4;
+
+fn same_page(one: Option<&'static Page>, other: Option<&'static Page>) -> bool {
+    one.map(std::ptr::from_ref) == other.map(std::ptr::from_ref)
 }
 
-/// How many numbers a thread takes at a time: more than a page has slots.
-const SEQ_BLOCK: u64 = 2 * SLOTS as u64;
+/// How many numbers a thread takes at a time: more than a page has words.
+const SEQ_BLOCK: u64 = 2 * DATA as u64;
 
 /// The calling thread's way into one tracer.
 pub(crate) struct ThreadLane {
     pub(crate) tracer: Tracer,
     lane: Box<dyn Lane>,
     /// The page of the lane, if it has any.
-    page: Option<OpenPage>,
+    page: Option<&'static Page>,
+    /// What the events in it rest on.
+    run: Option<Run>,
     /// Numbers `next..end` are this thread's own.
     next: u64,
     end: u64,
@@ -152,7 +156,7 @@ impl std::fmt::Debug for ThreadLane {
 impl ThreadLane {
     pub(crate) fn new(tracer: Tracer) -> Self {
         let (lane, ticks) = (tracer.lane(), tracer.clock().ticker());
-        Self { page: lane.page(), lane, ticks, tracer, next: 0, end: 0, violation: None }
+        Self { page: lane.page(), run: None, lane, ticks, tracer, next: 0, end: 0, violation: None }
     }
 
     /// A number above `after`, which came from the same counter: a block taken now lies above all that were given
@@ -205,43 +209,64 @@ impl ThreadLane {
         if let Some(detail) = detail {
             entry.set_detailed();
             self.lane.write_with(&entry, detail);
-            self.page = self.lane.page();
-            return;
-        }
-        while let Some(page) = &self.page {
-            if page.put(entry.words()) {
+            let page = self.lane.page();
+            if !same_page(page, self.page) {
+                (self.page, self.run) = (page, None);
+            }
+        } else if let Some(page) = self.page {
+            if !page.put(entry.words()) {
+                self.turn();
+                self.write(entry, None);
                 return;
             }
-            self.lane.turn();
-            self.page = self.lane.page();
+        } else {
+            self.lane.write(&entry);
         }
-        self.lane.write(&entry);
+        if let Some(run) = &mut self.run {
+            if !run.follow(&entry) {
+                self.run = None;
+            }
+        }
     }
 
-    /// What the common calls of this thread need to write without this, above the number `after`. `None`: they cannot.
-    pub(crate) fn lend(&mut self, after: u64) -> Option<Lent> {
+    /// Goes on to another page.
+    #[cold]
+    fn turn(&mut self) {
+        self.lane.turn();
+        (self.page, self.run) = (self.lane.page(), None);
+    }
+
+    /// What the common calls of this thread need to write without this, in the line of `block`; begins a run there if
+    /// asked to. `None`: they cannot.
+    pub(crate) fn lend(&mut self, line: &Line, block: &'static Block, run: bool) -> Option<Out> {
         let counter = match self.ticks {
             Ticks::Counter => true,
             Ticks::System => false,
             Ticks::Other(_) => return None,
         };
         let mut page = self.page?;
-        if page.room() == 0 {
-            // Here and not at the next call, which would have to come back here.
-            self.lane.turn();
-            page = self.lane.page()?;
-            self.page = Some(page);
+        if run && page.free_slots() < RUN_SLOTS_MIN {
+            self.turn();
+            page = self.page?;
         }
-        // The common calls give a number to each slot without asking.
-        if self.next <= after || self.end - self.next < page.room() {
+        // Events take numbers without asking.
+        let words = (DATA - page.len()) as u64;
+        if self.next <= line.seq() || self.end - self.next < words {
             self.take_block();
         }
-        Some(Lent { page, next: self.next, counter })
+        self.run = self.run.filter(|run| run.goes_on(block, self.next));
+        if self.run.is_none() && run {
+            self.run = Run::begin(block, page, line.innermost_key(), self.next, self.ticks.now());
+        }
+        Some(Out { run: self.run.map(|run| (page, run)), counter })
     }
 
-    /// Takes back what was lent: the next number.
-    pub(crate) fn take_back(&mut self, next: u64) {
-        self.next = next;
+    /// Takes back what was lent: so many events were written. Gives the number of the last, if any.
+    pub(crate) fn take_back(&mut self, events: u64) -> Option<u64> {
+        let run = self.run.as_mut().filter(|_| events > 0)?;
+        run.pass(events);
+        self.next += events;
+        Some(self.next - 1)
     }
 
     pub(crate) fn env(

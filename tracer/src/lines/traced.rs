@@ -6,11 +6,13 @@ use std::task::{self, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::hot::{self, Counted};
+use super::cell::Cell;
+use super::hot::{self, Counted, Hot};
 use super::line::{Call, End};
 use super::scope::{self, Position};
 use super::within::Within;
 use crate::context::Context;
+use crate::id::FrameId;
 use crate::outcome::Outcome;
 use crate::record::ErrorKind;
 use crate::recorder::Tag;
@@ -119,7 +121,7 @@ impl Prepared {
 #[inline(never)]
 fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
     if context.is_none() && !values.is_some() {
-        if let Some(call) = hot::count(site) {
+        if let Some(call) = hot::with(|hot| hot.count(site)) {
             return State::Counted { site, call };
         }
     }
@@ -197,11 +199,28 @@ fn forget(at: Position) {
     scope::with(|scope| scope.unpin(at.cell));
 }
 
+#[inline(never)]
+fn end_common(cell: &'static Cell, frame: u64, before: u64) -> bool {
+    hot::with(|hot| hot.end(Some(cell), frame, before))
+}
+
+#[inline]
+fn enter_counted(site: &'static Site, call: Counted) -> Option<FrameId> {
+    let enter = || hot::with(|hot| hot.enter_counted(site, call));
+    enter().or_else(|| {
+        if !hot::with(Hot::wants_run) {
+            return None;
+        }
+        scope::begin_run();
+        enter()
+    })
+}
+
 /// Begins at the first poll; `None`: not recorded.
 #[inline(never)]
 fn begin(state: State) -> Option<(Position, bool)> {
     match state {
-        State::Counted { site, call } => match hot::enter_counted(site, call) {
+        State::Counted { site, call } => match enter_counted(site, call) {
             Some(frame) => Some((Position { frame: Some(frame), ..call.at }, std::thread::panicking())),
             None => Called::of(site, call).begin(),
         },
@@ -253,7 +272,8 @@ impl Polled<'_> {
         self.done = true;
         *self.state = State::Off;
         let before = self.within.as_ref().and_then(Within::before);
-        if end.is_plain() && before.is_some_and(|before| hot::end(self.at, before.frame)) {
+        let raw = |at: Position| at.frame.map_or(0, FrameId::raw);
+        if end.is_plain() && before.is_some_and(|before| end_common(self.at.cell, raw(self.at), raw(before))) {
             // The thread is back where it was.
             std::mem::forget(self.within.take());
         } else {
@@ -266,7 +286,7 @@ impl Drop for Polled<'_> {
     #[inline]
     fn drop(&mut self) {
         if !self.done {
-            self.finish(End::dropped(self.at, self.panicking, Some(ErrorKind::Cancelled)));
+            self.finish(End::dropped(Some(self.at), self.panicking, Some(ErrorKind::Cancelled)));
         }
         self.within.take();
     }
@@ -280,7 +300,7 @@ struct EndLast {
 
 impl Drop for EndLast {
     fn drop(&mut self) {
-        let end = End::dropped(self.at, self.panicking, Some(ErrorKind::Cancelled));
+        let end = End::dropped(Some(self.at), self.panicking, Some(ErrorKind::Cancelled));
         scope::with(|scope| {
             let holds = scope.hold(self.at.cell) == Some(true);
             scope.end(self.at, end);

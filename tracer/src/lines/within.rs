@@ -14,7 +14,7 @@ pub(super) struct Within {
 impl Within {
     #[inline]
     pub(super) fn enter(at: Position) -> Self {
-        match hot::go(at) {
+        match hot::with(|hot| hot.go(at)) {
             Some(before) => Self { at, before: Some(before), holds: false },
             None => Self::enter_elsewhere(at),
         }
@@ -47,7 +47,7 @@ impl Within {
 impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
-        if self.before().and_then(hot::go).is_none() {
+        if self.before().and_then(|before| hot::with(|hot| hot.go(before))).is_none() {
             self.leave_elsewhere();
         }
     }

@@ -4,10 +4,12 @@
 //! would cost every call a second write. Only the thread that holds the line writes to it.
 
 use std::fmt;
+// Not those of the model checker: who has the lock of the line is alone.
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::FrameId;
 use crate::recorder::Tag;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::site::SiteId;
 
 /// Frames in a block. A line with more goes on in another block.
 pub const FRAMES: usize = 15;
@@ -21,7 +23,7 @@ pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 /// | 0 | the env; 0: not in use, and nothing else holds |
 /// | 1, 2 | the trace, high and low half |
 /// | 3 | the ordinal of the env in its trace |
-/// | 4 | the number of the last step |
+/// | 4 | the number of the last step, with that ordinal as a [frame](crate::FrameId) has it |
 /// | 5 | a bit for each open node: `number % 64` |
 /// | 6 | open frames in this block; bit 32 while the last step is an error, bit 33 while the line goes on in another |
 /// | 7 | what may still come back to the line |
@@ -29,15 +31,18 @@ pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 ///
 /// | word of a frame | |
 /// |---|---|
-/// | 0 | its number; 0: it was never used |
-/// | 1 | its key |
-/// | 2 | its parent frame, 0: none |
-/// | 3 | the site « 32, and the how manieth call of its node it is |
-/// | 4 | the ticks of its first enter |
-/// | 5 | word 5 of the head without this frame and those in it |
-/// | 6 | the number of its node « 32, its [tag](crate::Entry) « 16, flags, how many of the words 8 to 11 are used |
-/// | 7 | forks that it made, if a flag says so |
-/// | 8 to 11 | calls that it made: node « 32 + count |
+/// | 0 | its number |
+/// | 1 | the number of its node « 32 + its site |
+/// | 2 | the how manieth call of its node it is « 32 + flags |
+/// | 3 | the ticks of its first enter |
+/// | 4 | word 5 of the head without this frame and those in it |
+/// | 5, 6 | its key and its parent frame, where a flag says so; else the parent is the frame before |
+/// | 7 | forks that it made, where a flag says so |
+/// | 8 to 11 | calls that it made: node « 32 + count; the first is 0 if there were none |
+/// | 12 | calls that it made and that did not begin yet, where a flag says so |
+///
+/// The flags, from the lowest bit: 3 say how many counts of calls are used; more nodes are called than that; words 5
+/// and 6, word 7, word 12 hold; the node is of a declared flow; the call was made in a forked env by no frame of it.
 #[repr(C, align(128))]
 pub struct Block {
     head: [AtomicU64; 16],
@@ -48,7 +53,7 @@ pub struct Block {
 pub(crate) const ENV: usize = 0;
 pub(crate) const TRACE: usize = 1;
 pub(crate) const ORDINAL: usize = 3;
-pub(crate) const STEPS: usize = 4;
+pub(crate) const LAST: usize = 4;
 pub(crate) const NODES: usize = 5;
 pub(crate) const DEPTH: usize = 6;
 pub(crate) const PINS: usize = 7;
@@ -61,24 +66,29 @@ pub(crate) const DEEP: u64 = 1 << 33;
 
 /// Words of a frame.
 const ID: usize = 0;
-const KEY: usize = 1;
-const PARENT: usize = 2;
-const CALL: usize = 3;
-const SINCE: usize = 4;
-const NODES_BELOW: usize = 5;
-const STATE: usize = 6;
+const SITE: usize = 1;
+const STATE: usize = 2;
+const SINCE: usize = 3;
+const NODES_BELOW: usize = 4;
+const KEY: usize = 5;
+const PARENT: usize = 6;
 const FORKS: usize = 7;
 const CALLS: usize = 8;
-const CALLS_LEN: usize = 4;
+/// Nodes whose calls are counted in a frame.
+pub(crate) const CALLS_LEN: usize = 4;
+const PENDING: usize = 12;
 
 /// In the state: how many of the counts of calls are used.
 const USED: u64 = 7;
-/// It calls more nodes than fit.
 const MORE: u64 = 1 << 3;
-/// It made forks.
-const FORKED: u64 = 1 << 4;
-/// Its node is of a declared flow.
-const IN_FLOW: u64 = 1 << 5;
+const KEYED: u64 = 1 << 4;
+const FORKED: u64 = 1 << 5;
+const AWAITED: u64 = 1 << 6;
+const IN_FLOW: u64 = 1 << 7;
+const THROUGH_FORK: u64 = 1 << 8;
+
+/// The first count of a frame that counts elsewhere: it is that of no node.
+const ELSEWHERE: u64 = u64::MAX;
 
 impl Default for Block {
     fn default() -> Self {
@@ -116,6 +126,19 @@ impl Block {
     }
 }
 
+impl Block {
+    /// The innermost frame and the place of the next; `None`: there is no frame, or no such place, or the depth has a
+    /// flag.
+    #[inline]
+    pub(crate) fn innermost(&self, depth: u64) -> Option<(Frame<'_>, Frame<'_>)> {
+        let at = usize::try_from(depth).ok()?.wrapping_sub(1);
+        if at >= FRAMES - 1 {
+            return None;
+        }
+        Some((Frame(&self.frames[at]), Frame(&self.frames[at + 1])))
+    }
+}
+
 /// A frame in a block.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame<'a>(&'a [AtomicU64; 16]);
@@ -124,15 +147,19 @@ pub(crate) struct Frame<'a>(&'a [AtomicU64; 16]);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Opened {
     pub(crate) id: u64,
-    pub(crate) key: u64,
-    /// 0: none.
-    pub(crate) parent: u64,
-    pub(crate) site: u32,
+    pub(crate) site: SiteId,
     pub(crate) occurrence: u32,
     pub(crate) ticks: u64,
     pub(crate) nodes_below: u64,
-    pub(crate) node: u32,
-    pub(crate) tag: Tag,
+}
+
+/// What is kept of a frame whose call was not a common one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Uncommon {
+    pub(crate) key: u64,
+    /// 0: none.
+    pub(crate) parent: u64,
+    pub(crate) through_fork: bool,
     pub(crate) in_flow: bool,
 }
 
@@ -151,13 +178,33 @@ impl Frame<'_> {
     #[inline]
     pub(crate) fn open(self, with: Opened) {
         self.set(ID, with.id);
-        self.set(KEY, with.key);
-        self.set(PARENT, with.parent);
-        self.set(CALL, (u64::from(with.site) << 32) | u64::from(with.occurrence));
+        self.set(SITE, with.site.pack());
+        self.set(STATE, u64::from(with.occurrence) << 32);
         self.set(SINCE, with.ticks);
         self.set(NODES_BELOW, with.nodes_below);
-        let flags = if with.in_flow { IN_FLOW } else { 0 };
-        self.set(STATE, (u64::from(with.node) << 32) | (with.tag.bits() << 16) | flags);
+        self.set(CALLS, 0);
+    }
+
+    /// Adds what is not as with a common call.
+    pub(crate) fn set_uncommon(self, with: Uncommon) {
+        self.set_key(with.key, with.parent);
+        let flow = if with.in_flow { IN_FLOW } else { 0 };
+        self.mark(flow | if with.through_fork { THROUGH_FORK } else { 0 });
+    }
+
+    /// Keeps the key, and the parent.
+    pub(crate) fn set_key(self, key: u64, parent: u64) {
+        self.set(KEY, key);
+        self.set(PARENT, parent);
+        self.mark(KEYED);
+    }
+
+    fn mark(self, flags: u64) {
+        self.set(STATE, self.get(STATE) | flags);
+    }
+
+    fn has(self, flag: u64) -> bool {
+        self.get(STATE) & flag != 0
     }
 
     /// Its number; 0 for none.
@@ -170,44 +217,30 @@ impl Frame<'_> {
         FrameId::from_raw(self.raw_id())
     }
 
-    #[inline]
-    pub(crate) fn key(self) -> u64 {
-        self.get(KEY)
+    /// Its key and its parent, 0 for none; `None`: its call was a common one, so they follow from the frame before.
+    pub(crate) fn key(self) -> Option<(u64, u64)> {
+        self.has(KEYED).then(|| (self.get(KEY), self.get(PARENT)))
     }
 
-    /// The frame that called it; 0 for none.
+    /// The numbers of its site and node.
     #[inline]
-    pub(crate) fn raw_parent(self) -> u64 {
-        self.get(PARENT)
-    }
-
-    /// Its site.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
-    pub(crate) fn site(self) -> u32 {
-        (self.get(CALL) >> 32) as u32
+    pub(crate) fn site(self) -> SiteId {
+        SiteId::unpack(self.get(SITE))
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
     pub(crate) fn occurrence(self) -> u32 {
-        self.get(CALL) as u32
+        (self.get(STATE) >> 32) as u32
     }
 
     /// That of its enter.
-    #[inline]
     pub(crate) fn tag(self) -> Tag {
-        Tag::of(self.get(STATE) >> 16)
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
-    pub(crate) fn node(self) -> u32 {
-        (self.get(STATE) >> 32) as u32
+        Tag::enter(self.has(THROUGH_FORK))
     }
 
     #[inline]
     pub(crate) fn is_in_flow(self) -> bool {
-        self.get(STATE) & IN_FLOW != 0
+        self.has(IN_FLOW)
     }
 
     #[inline]
@@ -224,46 +257,105 @@ impl Frame<'_> {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
     pub(crate) fn count(self, node: u32) -> Option<u32> {
-        let state = self.get(STATE);
-        let used = (state & USED) as usize;
-        for nth in 0..used.min(CALLS_LEN) {
+        let calls = self.get(CALLS);
+        // Nearly always the node that it called last.
+        if calls >> 32 == u64::from(node) {
+            self.set(CALLS, calls + 1);
+            return Some(calls as u32);
+        }
+        self.count_other(calls, node)
+    }
+
+    #[inline(never)]
+    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
+    fn count_other(self, first: u64, node: u32) -> Option<u32> {
+        if first == ELSEWHERE {
+            return None;
+        }
+        let used = self.used();
+        for nth in 1..used {
             let calls = self.get(CALLS + nth);
             if calls >> 32 == u64::from(node) {
-                self.set(CALLS + nth, calls + 1);
+                // The next call is likely to be of it, too.
+                self.set(CALLS + nth, first);
+                self.set(CALLS, calls + 1);
                 return Some(calls as u32);
             }
         }
-        if used >= CALLS_LEN {
+        if used == CALLS_LEN {
             return None;
         }
-        self.set(CALLS + used, (u64::from(node) << 32) | 1);
-        self.set(STATE, state + 1);
+        if used > 0 {
+            self.set(CALLS + used, first);
+        }
+        self.set(CALLS, (u64::from(node) << 32) | 1);
+        self.set(STATE, self.get(STATE) + 1);
         Some(0)
     }
 
-    /// Says that it calls more nodes than fit.
-    pub(crate) fn mark_more(self) {
-        self.set(STATE, self.get(STATE) | MORE);
+    fn used(self) -> usize {
+        usize::try_from(self.get(STATE) & USED).map_or(CALLS_LEN, |used| used.min(CALLS_LEN))
     }
 
+    /// The counts of calls: node « 32 + count. Zeroes are not used.
+    pub(crate) fn calls(self) -> [u64; CALLS_LEN] {
+        let used = if self.get(CALLS) == ELSEWHERE { 0 } else { self.used() };
+        std::array::from_fn(|nth| if nth < used { self.get(CALLS + nth) } else { 0 })
+    }
+
+    /// Counts calls elsewhere from now on; gives the counts so far.
+    pub(crate) fn count_elsewhere(self) -> [u64; CALLS_LEN] {
+        let calls = self.calls();
+        self.set(CALLS, ELSEWHERE);
+        self.mark(MORE);
+        calls
+    }
+
+    /// Whether calls are counted elsewhere, all or those of some nodes.
     pub(crate) fn has_more(self) -> bool {
-        self.get(STATE) & MORE != 0
+        self.has(MORE)
+    }
+
+    /// Says that calls of some nodes are counted elsewhere.
+    pub(crate) fn mark_more(self) {
+        self.mark(MORE);
+    }
+
+    /// A call was counted that does not begin yet; how many there are.
+    pub(crate) fn await_call(self) -> u64 {
+        let calls = if self.has(AWAITED) { self.get(PENDING) } else { 0 } + 1;
+        self.set(PENDING, calls);
+        self.mark(AWAITED);
+        calls
+    }
+
+    /// A call that was counted before begins.
+    pub(crate) fn begin_call(self) {
+        if self.has(AWAITED) {
+            self.set(PENDING, self.get(PENDING).saturating_sub(1));
+        }
+    }
+
+    /// How far the calls of `node` have been counted beyond this one; `None`: they are counted elsewhere.
+    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
+    pub(crate) fn calls_since(self, node: u32, occurrence: u32) -> Option<u32> {
+        let calls = self.calls().into_iter().find(|calls| calls >> 32 == u64::from(node))?;
+        Some((calls as u32).wrapping_sub(occurrence))
     }
 
     /// Counts a fork, and gives its number, from 0.
     #[expect(clippy::cast_possible_truncation, reason = "nobody makes that many forks")]
     pub(crate) fn fork(self) -> u32 {
-        let state = self.get(STATE);
-        let forks = if state & FORKED == 0 { 0 } else { self.get(FORKS) };
+        let forks = if self.has(FORKED) { self.get(FORKS) } else { 0 };
         self.set(FORKS, forks + 1);
-        self.set(STATE, state | FORKED);
+        self.mark(FORKED);
         forks as u32
     }
 
     /// Becomes what another is.
     pub(crate) fn copy(self, other: Frame<'_>) {
-        for nth in 0..16 {
-            self.set(nth, other.get(nth));
+        for word in 0..16 {
+            self.set(word, other.get(word));
         }
     }
 }
@@ -276,33 +368,30 @@ mod tests {
     fn a_frame_counts_the_calls_of_four_nodes() {
         let block = Block::default();
         let frame = block.frame(0).unwrap();
-        let opened = Opened {
-            id: FrameId::new(0, 1).raw(),
-            key: 2,
-            parent: 0,
-            site: 3,
-            occurrence: 4,
-            ticks: 5,
-            nodes_below: 6,
-            node: 7,
-            tag: Tag::enter(true),
-            in_flow: true,
-        };
+        let site = SiteId { site: 3, node: 7 };
+        let opened = Opened { id: 2, site, occurrence: 4, ticks: 5, nodes_below: 6 };
         frame.open(opened);
-        assert_eq!((frame.raw_id(), frame.key(), frame.site(), frame.occurrence()), (opened.id, 2, 3, 4));
-        assert_eq!((frame.nodes_below(), frame.node(), frame.tag(), frame.is_in_flow()), (6, 7, opened.tag, true));
+        assert_eq!((frame.raw_id(), frame.site(), frame.occurrence(), frame.get(SINCE)), (2, site, 4, 5));
+        assert_eq!((frame.nodes_below(), frame.key(), frame.is_in_flow()), (6, None, false));
+        frame.set_uncommon(Uncommon { key: 8, parent: 9, through_fork: true, in_flow: true });
         for round in 0..3 {
             for node in 1..=4 {
                 assert_eq!(frame.count(node), Some(round));
             }
             assert_eq!(frame.count(5), None);
         }
-        assert_eq!((frame.fork(), frame.fork()), (0, 1));
-        frame.mark_more();
-        assert_eq!((frame.count(4), frame.fork(), frame.has_more()), (Some(3), 2, true));
-        assert_eq!((frame.node(), frame.tag(), frame.is_in_flow()), (7, opened.tag, true));
+        assert_eq!((frame.fork(), frame.fork(), frame.await_call(), frame.await_call()), (0, 1, 1, 2));
+        frame.begin_call();
+        assert_eq!((frame.await_call(), frame.calls_since(4, 1), frame.calls_since(5, 0)), (2, Some(2), None));
+        assert_eq!((frame.occurrence(), frame.key(), frame.tag()), (4, Some((8, 9)), Tag::enter(true)));
+        assert!(frame.is_in_flow() && !frame.has_more());
+        let mut calls = frame.count_elsewhere().map(|calls| (calls >> 32, calls & 0xff));
+        calls.sort_unstable();
+        assert_eq!((calls, frame.count(4), frame.has_more()), ([(1, 3), (2, 3), (3, 3), (4, 3)], None, true));
+        assert_eq!(frame.calls(), [0; 4]);
         frame.open(opened);
-        assert_eq!((frame.count(4), frame.fork(), frame.has_more()), (Some(0), 0, false));
+        assert_eq!((frame.count(4), frame.fork(), frame.has_more(), frame.await_call()), (Some(0), 0, false, 1));
+        assert!(!frame.is_in_flow());
     }
 
     #[test]

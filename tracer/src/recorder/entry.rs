@@ -12,8 +12,8 @@ use crate::values::Captured;
 ///
 /// | word | step | env | note | trace over, resumed |
 /// |---|---|---|---|---|
-/// | 0 | ticks | ticks | ticks | – |
-/// | 1 | seq « 16 + tag | seq « 16 + tag | seq « 16 + tag | seq « 16 + tag |
+/// | 0 | seq « 16 + tag | seq « 16 + tag | seq « 16 + tag | seq « 16 + tag |
+/// | 1 | ticks | ticks | ticks | – |
 /// | 2 | env | env | env | –, env |
 /// | 3 | step « 20 + site | parent step « 20 + site | step « 20 + site | – |
 /// | 4 | frame | trace, high half | frame | trace, high half |
@@ -21,11 +21,11 @@ use crate::values::Captured;
 /// | 6 | key; by hand the step that entered | parent env | – | – |
 /// | 7 | occurrence | fork number | – | – |
 ///
-/// In a [page](super::page) the high half of the last word is the check of the others. The tag, from its lowest bit:
+/// The tag, from its lowest bit:
 ///
 /// | bits | step | env | note | trace over |
 /// |---|---|---|---|---|
-/// | 3 | kind: 1 step, 2 env, 3 note, 4 over, 5 resumed | | | |
+/// | 4 | kind: 1 step, 2 env, 3 note, 4 over, 5 resumed; others are a [page](super::page)'s | | | |
 /// | 3 | status: 0 enter, 1 exit, 2 error | cause | 0 unwound, 1 flow violation | 1: it took a step |
 /// | 2 | error: 1 err, 2 panic, 3 cancelled | – | error | – |
 /// | 1 | resumed | – | – | – |
@@ -140,22 +140,23 @@ pub(crate) enum Event {
     },
 }
 
+/// The kind in a tag.
+pub(super) const KIND_MASK: u16 = 15;
 const KIND_STEP: u16 = 1;
 const KIND_ENV: u16 = 2;
 const KIND_NOTE: u16 = 3;
 const KIND_OVER: u16 = 4;
-const KIND_RESUMED: u16 = 5;
-const KIND_MASK: u16 = 7;
+pub(super) const KIND_RESUMED: u16 = 5;
 /// What the kind makes of the next three bits: a status, a cause, a note.
-const WHAT_SHIFT: u32 = 3;
+const WHAT_SHIFT: u32 = 4;
 const WHAT_MASK: u16 = 7;
-const ERROR_SHIFT: u32 = 6;
+const ERROR_SHIFT: u32 = 7;
 const ERROR_MASK: u16 = 3;
-const RESUMED: u16 = 1 << 8;
-const THROUGH_FORK: u16 = 1 << 9;
-const DETAIL: u16 = 1 << 10;
+const RESUMED: u16 = 1 << 9;
+const THROUGH_FORK: u16 = 1 << 10;
+const DETAIL: u16 = 1 << 11;
 /// A number takes the other 48 bits: at a record each 10 ns they last a month.
-const TAG_BITS: u32 = 16;
+pub(super) const TAG_BITS: u32 = 16;
 const SITE_BITS: u32 = 20;
 const SITE_MASK: u64 = (1 << SITE_BITS) - 1;
 
@@ -163,7 +164,7 @@ pub(crate) const fn step_and_site(step: u64, site: u32) -> u64 {
     (step << SITE_BITS) | (site as u64 & SITE_MASK)
 }
 
-/// The second word of an entry without its number.
+/// The first word of an entry without its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tag(u16);
 
@@ -203,9 +204,9 @@ impl Tag {
         (seq << TAG_BITS) | self.0 as u64
     }
 
-    #[inline]
-    pub(crate) const fn bits(self) -> u64 {
-        self.0 as u64
+    /// Whether the call was made in a forked env by no frame of it.
+    pub(crate) const fn is_through_fork(self) -> bool {
+        self.0 & THROUGH_FORK != 0
     }
 
     const fn kind(self) -> u16 {
@@ -220,6 +221,7 @@ impl Tag {
 impl Entry {
     /// A step of a frame; the ticks and the number are filled in as it is written.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the words of an entry")]
     pub(crate) fn step(
         env: EnvId,
         step: u64,
@@ -232,7 +234,7 @@ impl Entry {
     ) -> Self {
         let parent = parent.map_or(0, FrameId::raw);
         let step = step_and_site(step, site);
-        Self([0, tag.numbered(0), env.get(), step, frame.raw(), parent, key, u64::from(occurrence)])
+        Self([tag.numbered(0), 0, env.get(), step, frame.raw(), parent, key, u64::from(occurrence)])
     }
 
     /// A step of the manual API; `entered` is the step that entered its node.
@@ -243,24 +245,24 @@ impl Entry {
             Status::Error => 2,
         };
         let tag = Tag(KIND_STEP | (status << WHAT_SHIFT));
-        Self([0, tag.numbered(0), env.get(), step_and_site(step, 0), 0, 0, entered, 0])
+        Self([tag.numbered(0), 0, env.get(), step_and_site(step, 0), 0, 0, entered, 0])
     }
 
     /// Fills in the ticks and the number.
     #[inline]
     pub(crate) fn number(&mut self, ticks: u64, seq: u64) {
-        self.0[0] = ticks;
-        self.0[1] = Tag::of(self.0[1]).numbered(seq);
+        self.0[0] = Tag::of(self.0[0]).numbered(seq);
+        self.0[1] = ticks;
     }
 
     /// Says that a detail belongs to it.
     pub(crate) fn set_detailed(&mut self) {
-        self.0[1] |= u64::from(DETAIL);
+        self.0[0] |= u64::from(DETAIL);
     }
 
     /// Whether a detail belongs to it.
     pub fn is_detailed(&self) -> bool {
-        self.0[1] & u64::from(DETAIL) != 0
+        self.0[0] & u64::from(DETAIL) != 0
     }
 
     /// As it stands in memory.
@@ -269,9 +271,8 @@ impl Entry {
         self.0
     }
 
-    /// Of the words of a slot, whose check is left out.
-    pub fn of_words(mut words: [u64; 8]) -> Self {
-        words[7] &= 0xffff_ffff;
+    /// Of what stood in memory.
+    pub fn of_words(words: [u64; 8]) -> Self {
         Self(words)
     }
 
@@ -281,8 +282,8 @@ impl Entry {
         let (parent, parent_step) = event.parent.map_or((0, 0), |(env, step)| (env.get(), step));
         let cause = Cause::ALL.iter().position(|cause| *cause == event.cause).unwrap_or(0) as u16;
         Self([
-            event.ticks,
             Tag(KIND_ENV | (cause << WHAT_SHIFT)).numbered(event.seq),
+            event.ticks,
             event.env.get(),
             step_and_site(parent_step, event.site),
             high,
@@ -298,8 +299,8 @@ impl Entry {
             NoteKind::FlowViolation { from } => (1, 0, 0, from.map_or(0, |row| u64::from(row) + 1)),
         };
         Self([
-            event.ticks,
             Tag(KIND_NOTE | (note << WHAT_SHIFT) | (error << ERROR_SHIFT)).numbered(event.seq),
+            event.ticks,
             event.env.get(),
             step_and_site(event.step, event.site),
             frame,
@@ -321,31 +322,35 @@ impl Entry {
 
     fn of_trace(trace: TraceId, seq: u64, tag: u16) -> Self {
         let (high, low) = trace.halves();
-        Self([0, Tag(tag).numbered(seq), 0, 0, high, low, 0, 0])
+        Self([Tag(tag).numbered(seq), 0, 0, 0, high, low, 0, 0])
     }
 
     /// Whether it is a step: all but a few are.
     #[inline]
     pub(crate) fn is_step(&self) -> bool {
-        Self::is_step_in(self.0[1])
-    }
-
-    /// Likewise, by the second word alone.
-    #[inline]
-    pub(crate) const fn is_step_in(second: u64) -> bool {
-        Tag::of(second).kind() == KIND_STEP
+        Tag::of(self.0[0]).kind() == KIND_STEP
     }
 
     /// Whether it becomes a record.
     #[inline]
     pub(crate) fn is_record(&self) -> bool {
-        matches!(Tag::of(self.0[1]).kind(), KIND_STEP | KIND_ENV | KIND_NOTE)
+        Self::is_record_in(self.0[0])
+    }
+
+    /// Likewise, by the first word alone.
+    pub(crate) const fn is_record_in(first: u64) -> bool {
+        matches!(Tag::of(first).kind(), KIND_STEP | KIND_ENV | KIND_NOTE)
+    }
+
+    /// Whether a first word is that of an entry which is no step.
+    pub(crate) const fn is_other_in(first: u64) -> bool {
+        matches!(Tag::of(first).kind(), KIND_ENV | KIND_NOTE | KIND_OVER | KIND_RESUMED)
     }
 
     /// [`Record::seq`](crate::Record::seq).
     #[inline]
     pub fn seq(&self) -> u64 {
-        self.0[1] >> TAG_BITS
+        self.0[0] >> TAG_BITS
     }
 
     /// What the steps of one run of a function or node have in common, in their trace: the frame, or the step by hand
@@ -360,14 +365,14 @@ impl Entry {
     /// The status of a step; `None` for anything else.
     #[inline]
     pub(crate) fn step_status(&self) -> Option<Status> {
-        if self.is_step() { status(Tag::of(self.0[1]).what()) } else { None }
+        if self.is_step() { status(Tag::of(self.0[0]).what()) } else { None }
     }
 
     /// `None` for bytes that no writer of this version made.
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
     pub(crate) fn event(&self) -> Option<Event> {
-        let [ticks, second, env, step, four, five, six, seven] = self.0;
-        let tag = Tag::of(second);
+        let [first, ticks, env, step, four, five, six, seven] = self.0;
+        let tag = Tag::of(first);
         let seq = self.seq();
         let site = (step & SITE_MASK) as u32;
         let step = step >> SITE_BITS;

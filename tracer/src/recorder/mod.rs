@@ -5,6 +5,7 @@
 
 mod assemble;
 pub mod block;
+mod decode;
 mod detail;
 mod entry;
 mod json_lines;
@@ -19,12 +20,14 @@ use crate::id::TraceId;
 use crate::record::Record;
 use crate::values::Captured;
 use block::Block;
-use page::OpenPage;
+use page::Page;
 
 pub use assemble::Assembler;
 pub use detail::{Field, Fields, put_field};
+pub use decode::{Decoder, Found, SiteNumbers};
+pub(crate) use decode::OwnSites;
 pub use entry::{Detail, Entry};
-pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag, step_and_site};
+pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
 
@@ -76,7 +79,7 @@ pub trait Recorder: Send + Sync + 'static {
 /// A lane that has pages is only asked for the next one: plain entries are written to its page without it.
 pub trait Lane: Send {
     /// The page that entries are put into; `None` for a lane that takes them one by one.
-    fn page(&self) -> Option<OpenPage> {
+    fn page(&self) -> Option<&'static Page> {
         None
     }
 

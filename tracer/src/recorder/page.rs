@@ -1,35 +1,59 @@
-//! The memory that steps are written to: pages of slots, each slot a cache line.
+//! The memory that steps are written to.
 //!
 //! One thread writes to a page; others, and those who come after the process has died, read it. So a page lies in
-//! memory that is never given back, all of it is atomic words, and each slot carries a checksum over its words, its
-//! page and its place: what is there is an entry that was written there, whole, or it is nothing.
+//! memory that is never given back, and all of it is atomic words. What is written becomes visible with the store of one
+//! word, so a process that is killed leaves a whole number of facts.
+//!
+//! A page is 240 slots of eight words. A slot holds one [entry](crate::Entry), or part of a detail, or up to eight
+//! *events*: the steps of common calls, a word each. An event only says which site was entered or left, and when; the
+//! rest follows from the events before it and from the *run header* in front of them. See [`Decoder`](super::Decoder).
 
 use std::fmt;
 
+use super::entry::{KIND_MASK, TAG_BITS};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Slots in a page.
-pub const SLOTS: usize = if cfg!(all(test, loom)) { 4 } else { 255 };
-/// What a page takes, in bytes: the slots, and a head of the size of one.
-pub const PAGE_BYTES: usize = (SLOTS + 1) * 64;
-/// Bytes of payload in a slot that is [part](OpenPage::put_parts) of a detail.
-pub const PART_BYTES: usize = 56;
-/// Bits of the last word of a part that say its length; its number stands above them.
-pub const PART_LEN_BITS: u32 = 8;
+pub const SLOTS: usize = if cfg!(all(test, loom)) { 4 } else { 240 };
+/// Words in a slot.
+pub const SLOT_WORDS: usize = 8;
+/// Words in all slots.
+pub(crate) const DATA: usize = SLOTS * SLOT_WORDS;
+/// Words in a page: those of the head, those of the slots, a check of 32 bits for each slot.
+pub const PAGE_WORDS: usize = SLOT_WORDS + DATA + SLOTS / 2;
+/// What a page takes, in bytes: 16 KiB.
+pub const PAGE_BYTES: usize = PAGE_WORDS * 8;
+/// Bytes of a detail that fit into a slot.
+pub const PART_BYTES: usize = 62;
+
+/// Kinds of slots and events that are no entries; see [`Entry`](crate::Entry) for those.
+pub(crate) const KIND_RUN: u64 = 6;
+pub(crate) const KIND_PART: u64 = 7;
+pub(crate) const KIND_ENTER: u64 = 8;
+pub(crate) const KIND_EXIT: u64 = 9;
 
 /// A page. Zeroes are a page that was never written to.
+///
+/// | word of the head | |
+/// |---|---|
+/// | 0 | words written, only a hint for who reads it after the process has died |
+/// | 1 | the birth, see [`open`](Self::open); 0: nothing is valid |
+/// | 2 | a number of the writing thread |
+/// | 3 | what stands before this place is [forgotten](Self::forget) |
 #[repr(C, align(64))]
 pub struct Page {
-    /// Word 0: complete slots; only a hint for who reads it after the process has died. Word 1: the birth, see
-    /// [`open`](Self::open). Word 2: a number of the writing thread. Word 3: slots before this one are
-    /// [forgotten](Self::forget). The rest is zero.
-    head: [AtomicU64; 8],
-    slots: [[AtomicU64; 8]; SLOTS],
+    head: [AtomicU64; SLOT_WORDS],
+    data: [AtomicU64; DATA],
+    checks: [AtomicU64; SLOTS / 2],
 }
 
 impl Default for Page {
     fn default() -> Self {
-        Self { head: Default::default(), slots: std::array::from_fn(|_| Default::default()) }
+        Self {
+            head: Default::default(),
+            data: std::array::from_fn(|_| AtomicU64::new(0)),
+            checks: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 }
 
@@ -40,14 +64,17 @@ impl fmt::Debug for Page {
 }
 
 impl Page {
-    /// Begins a new life of the page: it is empty. `birth` differs from that of every other life of every page that
-    /// a reader may see together with it; `salt` is one for them all.
-    pub fn open(&'static self, salt: u64, birth: u64, writer: u64) -> OpenPage {
-        self.head[0].store(0, Ordering::Relaxed);
+    /// Begins a new life of the page: it is empty. `birth` is not zero, and differs from that of every other life of
+    /// every page that a reader may see together with it.
+    pub fn open(&'static self, birth: u64, writer: u64) {
+        self.head[1].store(0, Ordering::Relaxed);
+        self.head[0].store(0, Ordering::Release);
+        for word in self.data.iter().chain(&self.checks) {
+            word.store(0, Ordering::Relaxed);
+        }
+        self.head[2].store(writer, Ordering::Relaxed);
         self.head[3].store(0, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);
-        self.head[2].store(writer, Ordering::Relaxed);
-        OpenPage { page: self, seed: page_seed(salt, birth) }
     }
 
     /// [`open`](Self::open)'s birth of its present life.
@@ -55,187 +82,216 @@ impl Page {
         self.head[1].load(Ordering::Acquire)
     }
 
-    /// Forgets the slots that are complete: whoever reads it takes them for not there.
+    /// Forgets what is complete: whoever reads the page takes it for not there.
     pub fn forget(&self) {
         self.head[3].store(self.len() as u64, Ordering::Relaxed);
     }
 
     /// Makes it full, whatever is in it: who writes to it has to go on elsewhere.
     pub fn close(&self) {
-        self.head[0].store(SLOTS as u64, Ordering::Release);
+        self.head[0].store(DATA as u64, Ordering::Release);
     }
 
-    /// Complete slots.
+    /// Whether no slot is left.
+    pub fn is_full(&self) -> bool {
+        self.free_slots() == 0
+    }
+
+    /// The place behind what is complete: the number of a word in the slots.
     #[inline]
     pub fn len(&self) -> usize {
-        usize::try_from(self.head[0].load(Ordering::Acquire)).map_or(SLOTS, |len| len.min(SLOTS))
+        usize::try_from(self.head[0].load(Ordering::Acquire)).map_or(DATA, |len| len.min(DATA))
     }
 
-    /// Whether no slot is complete.
+    /// Whether nothing is complete.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The next slot; [`SLOTS`] if it is full.
+    /// What stands in the slots up to a place.
+    pub fn words(&self, len: usize) -> Vec<u64> {
+        self.data[..len.min(DATA)].iter().map(|word| word.load(Ordering::Acquire)).collect()
+    }
+
+    pub(crate) fn word(&self, at: usize) -> Option<u64> {
+        Some(self.data.get(at)?.load(Ordering::Relaxed))
+    }
+
+    /// The words of the slot at a place.
+    pub(crate) fn slot(&self, at: usize) -> Option<&[AtomicU64]> {
+        self.data.get(at..at + SLOT_WORDS)
+    }
+
+    /// The next place; [`DATA`] if it is full. For the thread that writes.
     #[inline]
     pub(crate) fn next(&self) -> u64 {
         self.head[0].load(Ordering::Relaxed)
     }
 
-    /// Completes the slot [`next`](Self::next) with `words`, as [`OpenPage::put`] does. `false`: there is none.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "takes eight words, which then stay in registers")]
-    pub(crate) fn put_at(&self, at: u64, mut words: [u64; 8], page_seed: u64) -> bool {
-        let Some(slot) = usize::try_from(at).ok().and_then(|at| self.slots.get(at)) else { return false };
-        words[7] = seal(&words, slot_seed(page_seed, at));
-        for (word, value) in slot.iter().zip(words) {
-            word.store(value, Ordering::Relaxed);
-        }
-        self.head[0].store(at + 1, Ordering::Release);
-        true
-    }
-
-    /// The words of a slot; `None` past the last.
-    pub fn slot(&self, at: usize) -> Option<&[AtomicU64; 8]> {
-        self.slots.get(at)
-    }
-}
-
-/// A page in the hands of the one thread that writes to it.
-#[derive(Debug, Clone, Copy)]
-pub struct OpenPage {
-    page: &'static Page,
-    seed: u64,
-}
-
-impl OpenPage {
-    /// The page.
-    pub fn page(&self) -> &'static Page {
-        self.page
-    }
-
-    /// Whether nothing more fits.
-    pub fn is_full(&self) -> bool {
-        self.room() == 0
+    /// The place of the next slot that nothing is in.
+    fn next_slot(&self) -> usize {
+        self.len().next_multiple_of(SLOT_WORDS)
     }
 
     /// Free slots.
-    pub(crate) fn room(&self) -> u64 {
-        (SLOTS as u64).saturating_sub(self.page.next())
+    pub(crate) fn free_slots(&self) -> usize {
+        SLOTS - self.next_slot() / SLOT_WORDS
     }
 
-    #[inline]
-    pub(crate) fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    /// Completes the next slot with `words`, the high half of whose last word becomes their check. `false`: the page is
-    /// full.
-    #[inline]
-    pub fn put(&self, words: [u64; 8]) -> bool {
-        self.page.put_at(self.page.next(), words, self.seed)
-    }
-
-    /// Completes the next slots with a detail and the entry that it belongs to. `false`: there are not that many, and
-    /// nothing was done.
-    pub fn put_with(&self, words: [u64; 8], detail: &[u8]) -> bool {
-        detail.len().div_ceil(PART_BYTES) < SLOTS - self.page.len() && self.put_parts(detail) && self.put(words)
-    }
-
-    /// Completes as many slots as it takes with `bytes`, [`PART_BYTES`] in each, zeroes behind them; in the low half of
-    /// the last word the length, and above it the number of the part. `false`: there are not that many, and nothing was
-    /// done. The entry that they belong to follows.
-    pub fn put_parts(&self, bytes: &[u8]) -> bool {
-        if bytes.len().div_ceil(PART_BYTES) > SLOTS - self.page.len() {
-            return false;
+    /// Puts words into the next slot; the first of them says what it is, and is stored last. `false`: the page is full,
+    /// and nothing was done.
+    pub fn put(&self, words: [u64; SLOT_WORDS]) -> bool {
+        let at = self.next_slot();
+        let Some([first, others @ ..]) = self.data.get(at..at + SLOT_WORDS) else { return false };
+        for (word, value) in others.iter().zip(&words[1..]) {
+            word.store(*value, Ordering::Relaxed);
         }
-        for (nth, part) in (0..).zip(bytes.chunks(PART_BYTES)) {
-            let mut words = [0; 8];
-            for (word, bytes) in words.iter_mut().zip(part.chunks(8)) {
-                let mut whole = [0; 8];
-                whole[..bytes.len()].copy_from_slice(bytes);
-                *word = u64::from_le_bytes(whole);
-            }
-            words[7] = part.len() as u64 | (nth << PART_LEN_BITS);
-            self.page.put_at(self.page.next(), words, part_seed(self.seed));
-        }
+        first.store(words[0], Ordering::Release);
+        self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
         true
     }
+
+    /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
+    /// many, or none would be left for the entry; nothing was done.
+    pub fn put_parts(&self, bytes: &[u8]) -> bool {
+        if bytes.len().div_ceil(PART_BYTES) >= self.free_slots() {
+            return false;
+        }
+        bytes.chunks(PART_BYTES).all(|part| self.put(part_words(part)))
+    }
+
+    /// Puts a detail and the entry that it belongs to into the next slots. `false`: there are not that many, and nothing
+    /// was done.
+    pub fn put_with(&self, words: [u64; SLOT_WORDS], detail: &[u8]) -> bool {
+        self.put_parts(detail) && self.put(words)
+    }
+
+    /// Puts an event at a place, which is the [next](Self::next).
+    #[inline]
+    pub(crate) fn put_event(&self, at: u64, event: u64) {
+        if let Some(word) = usize::try_from(at).ok().and_then(|at| self.data.get(at)) {
+            word.store(event, Ordering::Release);
+            self.head[0].store(at + 1, Ordering::Release);
+        }
+    }
+
+    /// Writes the checks of the slots that will not change any more. Any thread may do it, at any time; `salt` is one for
+    /// all pages that a reader may see together.
+    pub fn seal(&self, salt: u64) {
+        let (birth, len) = (self.birth(), self.len());
+        for (nth, slot) in self.data[..len / SLOT_WORDS * SLOT_WORDS].chunks_exact(SLOT_WORDS).enumerate() {
+            let words = std::array::from_fn(|word| slot[word].load(Ordering::Relaxed));
+            let check = u64::from(check(&words, slot_seed(salt, birth, nth)));
+            self.checks[nth / 2].fetch_or(check << (32 * (nth % 2)), Ordering::Relaxed);
+        }
+    }
 }
 
-/// The seed of all checks in one life of a page.
-pub fn page_seed(salt: u64, birth: u64) -> u64 {
-    let mixed = (salt ^ birth).wrapping_mul(FACTORS[0]);
-    (mixed ^ (mixed >> 32)).wrapping_mul(FACTORS[1])
+fn part_words(bytes: &[u8]) -> [u64; SLOT_WORDS] {
+    let mut slot = [0_u8; SLOT_WORDS * 8];
+    slot[0] = u8::try_from(KIND_PART).unwrap_or(0);
+    slot[1] = u8::try_from(bytes.len()).unwrap_or(0);
+    slot[2..2 + bytes.len()].copy_from_slice(bytes);
+    std::array::from_fn(|word| u64::from_le_bytes(std::array::from_fn(|byte| slot[word * 8 + byte])))
 }
 
-/// The seed of the check of a slot that holds an entry.
-#[inline]
-pub fn slot_seed(page_seed: u64, at: u64) -> u64 {
-    page_seed ^ at
+/// The bytes of a detail in a slot; `None` if it holds none.
+pub fn part_of(words: &[u64; SLOT_WORDS]) -> Option<Vec<u8>> {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let len = usize::from(bytes[1]);
+    (kind(words[0]) == KIND_PART && len <= PART_BYTES).then(|| bytes[2..2 + len].to_vec())
 }
 
-/// The seed of all checks of slots that hold part of a detail.
-pub fn part_seed(page_seed: u64) -> u64 {
-    page_seed ^ FACTORS[1]
+/// What a slot or an event is, by its first word.
+pub(crate) const fn kind(first: u64) -> u64 {
+    first & KIND_MASK as u64
 }
 
-/// Odd numbers without a pattern: the fractional parts of the square roots of 2 and 3 (FIPS 180-4, 5.3.5), made
-/// odd where they are not.
-const FACTORS: [u64; 2] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b];
+/// The seed of the check of a slot.
+pub fn slot_seed(salt: u64, birth: u64, slot: usize) -> u64 {
+    let mixed = (salt ^ birth).wrapping_mul(FACTOR);
+    (mixed ^ (mixed >> 32)).wrapping_add(slot as u64).wrapping_mul(FACTOR)
+}
 
-/// The last word with the check of all in its high half, whatever was there.
+/// The check of a slot: 32 bits of a hash over its words, which differs by page, life and place. Never zero, which
+/// stands for a slot that is not sealed.
+pub fn check(words: &[u64; SLOT_WORDS], seed: u64) -> u32 {
+    let sum = words.iter().fold(seed, |sum, word| (sum ^ word).wrapping_mul(FACTOR).rotate_left(29));
+    u32::try_from((sum ^ (sum >> 32)).wrapping_mul(FACTOR) >> 32).unwrap_or(0).max(1)
+}
+
+/// An odd number without a pattern: the fractional part of the square root of 2 (FIPS 180-4, 5.3.5).
+const FACTOR: u64 = 0x6a09_e667_f3bc_c909;
+
+/// An event: the kind, the low bits of the occurrence, the site, and the time since the run began.
 ///
-/// A slot is never torn: it is a cache line, and no disk writes less than eight of them. So what is to be found out is
-/// a slot of another life or place, one that was being written when the process died (whose last word is then of
-/// another life), bits that flipped, and bytes from anywhere. The first two differ in their seed; of the last two, one in
-/// 2^32 passes.
+/// From the lowest bit: 4 of the kind, 8 of the occurrence, 20 of the site, 32 of the time in units of [`TIME_UNIT`].
 #[inline]
-pub fn seal(words: &[u64; 8], seed: u64) -> u64 {
-    let last = words[7] & 0xffff_ffff;
-    let [a, b, c, d, e, f, g, _] = *words;
-    let sum = (a ^ b ^ c ^ d) ^ (e ^ f.rotate_left(17) ^ g ^ last ^ seed);
-    (sum.wrapping_mul(FACTORS[0]) & !0xffff_ffff) | last
+pub(crate) const fn event(kind: u64, occurrence: u32, site: u32, elapsed: u64) -> u64 {
+    kind | ((occurrence as u64 & 0xff) << 4) | ((site as u64) << 12) | ((elapsed / TIME_UNIT) << 32)
+}
+
+/// Ticks in a unit of the time of events. With a counter of 4 GHz, a run may last four seconds.
+pub(crate) const TIME_UNIT: u64 = 4;
+/// What is longer ago does not fit into an event.
+pub(crate) const ELAPSED_END: u64 = TIME_UNIT << 32;
+/// How far an occurrence may be from the one that a reader expects.
+pub(crate) const OCCURRENCES: u32 = 100;
+
+/// The first word of a run header: the number of the next record, and how much of the header it is.
+pub(crate) const fn run_word(seq: u64, part: u64) -> u64 {
+    (seq << TAG_BITS) | (part << 4) | KIND_RUN
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
-    fn read(page: &Page, at: usize) -> [u64; 8] {
-        std::array::from_fn(|nth| page.slots[at][nth].load(Ordering::Relaxed))
+    fn page() -> &'static Page {
+        let page: &'static Page = Box::leak(Box::default());
+        page.open(1, 0);
+        page
     }
 
     #[test]
-    fn a_slot_is_valid_where_it_was_written_and_nowhere_else() {
-        let page: &'static Page = Box::leak(Box::default());
-        let open = page.open(7, 1, 0);
-        for nth in 0..SLOTS as u64 {
-            assert!(open.put([nth; 8]));
+    fn a_page_is_16_kib() {
+        assert_eq!((PAGE_BYTES, size_of::<Page>()), (16 * 1024, 16 * 1024));
+    }
+
+    #[test]
+    fn a_check_is_right_for_one_slot_in_one_life() {
+        let page = page();
+        assert!(page.put([1, 2, 3, 4, 5, 6, 7, 8]));
+        assert!(page.put([1, 2, 3, 4, 5, 6, 7, 8]));
+        page.put_event(page.next(), 8);
+        page.seal(7);
+        let words: [u64; 8] = page.words(8).try_into().unwrap();
+        let stored = |nth: usize| page.checks[nth / 2].load(Ordering::Relaxed) >> (32 * (nth % 2)) & 0xffff_ffff;
+        assert_eq!(stored(0), u64::from(check(&words, slot_seed(7, 1, 0))));
+        assert_ne!((stored(0), 0), (stored(1), stored(2)), "the last is still being written");
+        for (salt, birth, slot) in [(8, 1, 0), (7, 2, 0), (7, 1, 1)] {
+            assert_ne!(stored(0), u64::from(check(&words, slot_seed(salt, birth, slot))));
         }
-        assert!(!open.put([0; 8]));
-        let slot = read(page, 3);
-        assert_eq!(seal(&slot, slot_seed(page_seed(7, 1), 3)), slot[7]);
-        for (salt, birth, at) in [(8, 1, 3), (7, 2, 3), (7, 1, 4)] {
-            assert_ne!(seal(&slot, slot_seed(page_seed(salt, birth), at)), slot[7]);
-        }
-        assert_ne!(seal(&slot, slot_seed(part_seed(page_seed(7, 1)), 3)), slot[7]);
         for bit in 0..512 {
-            let mut flipped = slot;
+            let mut flipped = words;
             flipped[bit / 64] ^= 1 << (bit % 64);
-            assert_ne!(seal(&flipped, slot_seed(page_seed(7, 1), 3)), flipped[7], "bit {bit}");
+            assert_ne!(stored(0), u64::from(check(&flipped, slot_seed(7, 1, 0))), "bit {bit}");
         }
+        page.seal(7);
+        assert_eq!(stored(0), u64::from(check(&words, slot_seed(7, 1, 0))), "sealing twice changes nothing");
     }
 
     #[test]
     fn parts_come_whole_or_not_at_all() {
-        let page: &'static Page = Box::leak(Box::default());
-        let open = page.open(7, 1, 0);
-        assert!(open.put_parts(&[1; 57]));
-        assert_eq!((page.len(), read(page, 0)[7] & 0xffff_ffff, read(page, 1)[7] & 0xffff_ffff), (2, 56, 1 << 8 | 1));
-        assert!(!open.put_parts(&[1; (SLOTS - 2) * PART_BYTES + 1]));
-        assert_eq!(page.len(), 2);
-        assert!(open.put_parts(&[1; (SLOTS - 2) * PART_BYTES]));
-        assert_eq!(page.len(), SLOTS);
+        let page = page();
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(PART_BYTES + 1).collect();
+        assert!(page.put_parts(&bytes));
+        let read: Vec<u8> =
+            page.words(page.len()).chunks(8).flat_map(|slot| part_of(slot.try_into().unwrap()).unwrap()).collect();
+        assert_eq!((read, page.len()), (bytes, 16));
+        assert!(!page.put_parts(&[1; (SLOTS - 2) * PART_BYTES]), "no slot would be left for the entry");
+        assert_eq!(page.len(), 16);
+        assert!(page.put_parts(&[1; (SLOTS - 3) * PART_BYTES]));
+        assert_eq!(page.free_slots(), 1);
     }
 }

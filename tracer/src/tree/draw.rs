@@ -14,7 +14,7 @@ const VALUE_LEN_MAX: usize = 120;
 impl fmt::Display for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
-            let duration = Duration(self.duration_ns);
+            let duration = Nanoseconds(self.duration_ns);
             writeln!(f, "{} {} · {} · {duration}", self.trace_id, Escaped(&self.source), self.state)?;
             if !self.payload.is_null() {
                 writeln!(f, "payload {}", value(&self.payload))?;
@@ -29,7 +29,7 @@ impl fmt::Display for Tree {
         for violation in &self.violations {
             if let Note::FlowViolation { flow, from, to } = violation {
                 let from = from.as_deref().unwrap_or("(nothing)");
-                writeln!(f, "! flow {flow} has no edge {from} -> {to}")?;
+                writeln!(f, "! flow {} has no edge {} -> {}", Escaped(flow), Escaped(from), Escaped(to))?;
             }
         }
         Ok(())
@@ -60,7 +60,7 @@ impl fmt::Display for TraceState {
 fn draw(f: &mut fmt::Formatter<'_>, span: &Span, branch: &str, indent: &str) -> fmt::Result {
     if f.alternate() {
         // In front of the tree, where they line up whatever the names, values and errors behind them.
-        let duration = span.duration_ns.map(|ns| Duration(ns).to_string()).unwrap_or_default();
+        let duration = span.duration_ns.map(|ns| Nanoseconds(ns).to_string()).unwrap_or_default();
         write!(f, "{} {duration:>7}  {branch}{}", mark(&span.outcome), Label(span))?;
         match &span.outcome {
             SpanOutcome::Failed(error) => writeln!(f, " — {error}")?,
@@ -99,7 +99,8 @@ struct Label<'a>(&'a Span);
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(span) = self;
-        f.write_str(&span.node)?;
+        // A tracer checks names; whoever wrote the records that were read back may not have.
+        write!(f, "{}", Escaped(&span.node))?;
         match &span.arguments {
             Value::Null => {}
             Value::Object(fields) if span.frame.is_some() => {
@@ -122,7 +123,7 @@ impl fmt::Display for ErrorRecord {
         let said: Vec<_> = self.message.iter().chain(&self.chain).map(|text| Escaped(&cut(text)).to_string()).collect();
         let what = match self.kind {
             ErrorKind::Err if self.type_name.is_empty() => "error".to_owned(),
-            ErrorKind::Err => short_type(&self.type_name),
+            ErrorKind::Err => Escaped(&cut(&short_type(&self.type_name))).to_string(),
             ErrorKind::Panic => "panic".to_owned(),
             ErrorKind::Cancelled => "cancelled".to_owned(),
         };
@@ -154,13 +155,19 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Text with its control characters escaped: what was recorded is not to drive a terminal.
-struct Escaped<'a>(&'a str);
+/// A text with its control characters escaped, and those that turn the direction of what follows: what was recorded is
+/// not to drive a terminal.
+///
+/// ```
+/// # use tracer::tree::Escaped;
+/// assert_eq!(Escaped("a\u{1b}[2J\n").to_string(), r"a\u{1b}[2J\n");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a>(pub &'a str);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
-            // Beside the control characters, those that turn the direction of what follows.
             if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
                 write!(f, "{}", c.escape_default())?;
             } else {
@@ -171,10 +178,16 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Three digits and a unit.
-struct Duration(u64);
+/// A duration as drawings show it: three digits and a unit.
+///
+/// ```
+/// # use tracer::tree::Nanoseconds;
+/// assert_eq!(Nanoseconds(1_234_567).to_string(), "1.23 ms");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nanoseconds(pub u64);
 
-impl fmt::Display for Duration {
+impl fmt::Display for Nanoseconds {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (number, unit) = match self.0 {
@@ -233,4 +246,38 @@ fn span_line(span: &Span) -> String {
         text.push_str(" > ..");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Record, SCHEMA};
+
+    /// Records read back from elsewhere: no tracer has checked the names in them.
+    #[test]
+    fn nothing_that_was_recorded_drives_a_terminal() {
+        let evil = "a\u{1b}[31m\n\u{9b}b\u{202e}";
+        let (trace, env) = (format!("{:032x}", 1), format!("{:016x}", 1));
+        let record = |kind: &str, seq: u64, mut rest: serde_json::Value| -> Record {
+            let common = serde_json::json!({
+                "type": kind, "schema": SCHEMA, "trace_id": trace, "env_id": env, "step_id": seq, "seq": seq, "ts": "0",
+            });
+            rest.as_object_mut().unwrap().extend(common.as_object().unwrap().clone());
+            serde_json::from_value(rest).unwrap()
+        };
+        let error = serde_json::json!({"kind": "err", "type": evil, "message": evil, "chain": [evil]});
+        let flow = serde_json::json!({"kind": "flow_violation", "flow": evil, "from": evil, "to": evil});
+        let records = [
+            record("env", 0, serde_json::json!({"source": evil, "payload": {evil: evil}, "cause": "root"})),
+            record("step", 1, serde_json::json!({"node": evil, "status": "enter", "meta": {evil: evil}})),
+            record("step", 2, serde_json::json!({"node": evil, "status": "error", "error": error})),
+            record("note", 3, serde_json::json!({"note": flow})),
+        ];
+        let tree = &Tree::of(&records, &[])[0];
+        for drawn in [tree.to_string(), format!("{tree:#}")] {
+            let driving = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!drawn.contains(driving), "{drawn:?}");
+            assert_eq!(drawn.lines().count(), if drawn.contains("payload") { 4 } else { 2 }, "{drawn}");
+        }
+    }
 }

@@ -8,8 +8,8 @@ use crate::child::{Directory, start};
 #[test]
 fn a_box_that_went_round_a_hundred_times_still_shows_what_is_open() {
     let directory = Directory::new();
-    // 16 pages of 255 slots; each call takes an enter, its argument and an exit.
-    let calls = 100 * 16 * 255 / 3;
+    // 16 pages of 240 slots; each call takes an enter, its argument and an exit.
+    let calls = 100 * 16 * 240 / 3;
     start("wrap", directory.path(), &[&calls.to_string()]).ready().kill();
     let recovered = directory.recovered();
     let open: Vec<_> = recovered.open.iter().map(|node| &*node.node).collect();

@@ -18,7 +18,7 @@ fn a_file_of_64_mib_is_read_in_100_ms() {
     let mut best = Duration::MAX;
     for _ in 0..10 {
         let begun = Instant::now();
-        let survey = Survey::new(&bytes).unwrap();
+        let survey = Survey::new(&bytes, &Observed::default()).unwrap();
         let (open, death, traces) = (survey.open(), survey.death(&Observed::default()), survey.traces());
         let surveyed = begun.elapsed();
         assert_eq!((open.len(), death, traces.len()), (2, Death::Unknown, 1));

@@ -70,9 +70,9 @@ fn threads_that_are_gone_leave_no_memory_behind() {
         }
     });
     run(10);
-    // 64 bytes each, and the bound allows for tables and texts too.
+    // At most 64 bytes each, and the bound allows for tables and texts too.
     let held = tracer.stats().total_records;
-    assert!((1_000..=4_096).contains(&held), "{held} records of 64 bytes in 256 KiB");
+    assert!((1_000..=32_768).contains(&held), "{held} records of 8 to 64 bytes in 256 KiB");
 }
 
 /// Fails, panics or takes bytes.

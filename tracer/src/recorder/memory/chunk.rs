@@ -3,22 +3,21 @@
 use std::ops::Range;
 use std::sync::PoisonError;
 
-use crate::recorder::page::{OpenPage, PAGE_BYTES, Page, SLOTS};
-use crate::recorder::{Detail, Entry};
+use crate::id::EnvId;
+use crate::recorder::page::{self, KIND_ENTER, KIND_EXIT, KIND_RUN, PAGE_BYTES, Page, SLOT_WORDS};
+use crate::recorder::{Decoder, Detail, Entry, OwnSites};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// Entries in a chunk.
-pub(super) const ENTRIES: usize = SLOTS;
 /// What a chunk takes.
 pub(super) const BYTES: usize = PAGE_BYTES;
 
 #[derive(Debug)]
 pub(super) struct Chunk {
-    page: OpenPage,
-    /// Entries before this one are forgotten.
+    page: &'static Page,
+    /// What stands before this place is forgotten.
     from: AtomicUsize,
-    /// By entry, in order.
+    /// By the place of the entry, in order.
     details: Mutex<Vec<(usize, Box<Detail>)>>,
     detail_bytes: AtomicUsize,
 }
@@ -40,7 +39,7 @@ impl Chunk {
 
     /// Makes it as new. Only the one who holds it alone can.
     pub(super) fn reset(&mut self) {
-        self.page = open(self.page.page());
+        self.page = open(self.page);
         for number in [&self.from, &self.detail_bytes] {
             number.store(0, Ordering::Relaxed);
         }
@@ -48,26 +47,38 @@ impl Chunk {
     }
 
     /// Where its thread writes.
-    pub(super) fn page(&self) -> OpenPage {
+    pub(super) fn page(&self) -> &'static Page {
         self.page
     }
 
-    /// Gives the entry `at` its detail, before it is complete.
-    pub(super) fn attach(&self, at: usize, detail: Box<Detail>) {
+    /// Puts an entry into the next slot, with its detail; gives its place. `None`: the page is full.
+    pub(super) fn put(&self, entry: &Entry, detail: Option<Box<Detail>>) -> Option<usize> {
+        let at = self.len().next_multiple_of(SLOT_WORDS);
+        if self.page.free_slots() == 0 {
+            return None;
+        }
+        if let Some(detail) = detail {
+            self.attach(at, detail);
+        }
+        self.page.put(entry.words()).then_some(at)
+    }
+
+    /// Gives the entry at a place its detail, before it is complete.
+    fn attach(&self, at: usize, detail: Box<Detail>) {
         let mut details = self.details();
         self.detail_bytes.fetch_add(detail.size(), Ordering::Relaxed);
         details.push((at, detail));
     }
 
     pub(super) fn len(&self) -> usize {
-        self.page.page().len()
+        self.page.len()
     }
 
     pub(super) fn detail_bytes(&self) -> usize {
         self.detail_bytes.load(Ordering::Relaxed)
     }
 
-    /// Forgets the entries before `len`.
+    /// Forgets what stands before `len`.
     pub(super) fn forget(&self, len: usize) {
         self.from.store(len, Ordering::Relaxed);
         let mut details = self.details();
@@ -76,46 +87,71 @@ impl Chunk {
         self.detail_bytes.store(details.iter().map(|(_, detail)| detail.size()).sum(), Ordering::Relaxed);
     }
 
-    fn slot(&self, at: usize) -> Option<&'static [AtomicU64; 8]> {
-        self.page.page().slot(at)
+    /// The entries at `places`.
+    pub(super) fn entries(&self, places: Range<usize>) -> Vec<(usize, Entry)> {
+        // From the first, because what an event says depends on what came before it.
+        let words = self.page.words(places.end);
+        let found = Decoder::new(&words, OwnSites).map(|found| (found.at, found.entry));
+        found.filter(|(at, _)| places.contains(at)).collect()
     }
 
-    /// The complete entries at `places`.
-    pub(super) fn entries(&self, places: Range<usize>) -> impl Iterator<Item = (usize, Entry)> + '_ {
-        places.filter_map(|at| Some((at, read(self.slot(at)?))))
+    /// The slots at `places` that begin there, with their first words.
+    fn slots(&self, places: Range<usize>) -> impl Iterator<Item = (u64, &'static [AtomicU64])> + '_ {
+        let starts = (places.start.next_multiple_of(SLOT_WORDS)..places.end).step_by(SLOT_WORDS);
+        starts.filter_map(|at| self.page.slot(at)).map(|slot| (slot[0].load(Ordering::Acquire), slot))
     }
 
-    /// Those among them that are no steps.
+    /// The entries at `places` that are no steps.
     pub(super) fn others(&self, places: Range<usize>) -> impl Iterator<Item = Entry> + '_ {
-        places.filter_map(|at| self.slot(at)).filter(|words| !is_step(words)).map(read)
+        self.slots(places).filter(|(first, _)| Entry::is_other_in(*first)).map(|(_, slot)| read(slot))
     }
 
-    /// The places of the complete entries that are not forgotten.
+    /// How many records stand at `places`, read at little cost. `None`: that cannot be told, or one of them is of an env
+    /// that `is_wanted`, which is asked more than once about some.
+    pub(super) fn records_if(&self, places: Range<usize>, mut is_wanted: impl FnMut(EnvId) -> bool) -> Option<u64> {
+        // An event in the first slot could be of a run that began before.
+        if places.start % SLOT_WORDS != 0 {
+            return None;
+        }
+        let (mut records, mut last) = (0, 0);
+        for (first, slot) in self.slots(places) {
+            match page::kind(first) {
+                KIND_ENTER | KIND_EXIT => {
+                    records += slot.iter().filter(|word| word.load(Ordering::Relaxed) != 0).count() as u64;
+                    continue;
+                }
+                KIND_RUN => {}
+                _ if Entry::is_record_in(first) => records += 1,
+                _ => continue,
+            }
+            let env = slot[2].load(Ordering::Relaxed);
+            if env != std::mem::replace(&mut last, env) && EnvId::new(env).is_some_and(&mut is_wanted) {
+                return None;
+            }
+        }
+        Some(records)
+    }
+
+    /// The places of what is complete and not forgotten.
     pub(super) fn places(&self) -> Range<usize> {
         self.from.load(Ordering::Relaxed)..self.len()
     }
 
-    /// The env of the step at a place; `None` if it is no step.
-    pub(super) fn step_env(&self, at: usize) -> Option<u64> {
-        let words = self.slot(at)?;
-        is_step(words).then(|| words[2].load(Ordering::Relaxed))
-    }
-
-    /// How many steps of the same env follow the step at a place, up to another.
-    pub(super) fn steps_like(&self, at: usize, end: usize) -> usize {
-        let Some(env) = self.step_env(at) else { return 0 };
-        (at + 1..end).take_while(|at| self.step_env(*at) == Some(env)).count()
-    }
-
+    /// The entry in the slot at a place.
     pub(super) fn get(&self, at: usize) -> Option<Entry> {
-        self.places().contains(&at).then(|| self.slot(at).map(read)).flatten()
+        self.places().contains(&at).then(|| self.page.slot(at).map(read)).flatten()
     }
 
-    /// Makes a complete entry one that says nothing.
+    /// Makes the entry in the slot at a place one that says nothing.
     pub(super) fn erase(&self, at: usize) {
-        if let Some(words) = self.slot(at) {
-            words[1].store(0, Ordering::Relaxed);
+        if let Some(words) = self.page.slot(at) {
+            words[0].store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether what stood at a place was [erased](Self::erase).
+    pub(super) fn is_erased(&self, at: usize) -> bool {
+        self.page.word(at) == Some(0)
     }
 
     pub(super) fn details(&self) -> MutexGuard<'_, Vec<(usize, Box<Detail>)>> {
@@ -127,20 +163,17 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         // What the model checker explores must not outlive its execution.
         if !cfg!(all(test, loom)) {
-            PAGES.lock().unwrap_or_else(PoisonError::into_inner).push(self.page.page());
+            PAGES.lock().unwrap_or_else(PoisonError::into_inner).push(self.page);
         }
     }
 }
 
 /// Of pages in memory, none is seen together with another life of it.
-fn open(page: &'static Page) -> OpenPage {
-    page.open(0, 0, 0)
+fn open(page: &'static Page) -> &'static Page {
+    page.open(1, 0);
+    page
 }
 
-fn is_step(words: &[AtomicU64; 8]) -> bool {
-    Entry::is_step_in(words[1].load(Ordering::Relaxed))
-}
-
-fn read(words: &[AtomicU64; 8]) -> Entry {
-    Entry::of_words(std::array::from_fn(|n| words[n].load(Ordering::Relaxed)))
+fn read(slot: &[AtomicU64]) -> Entry {
+    Entry::of_words(std::array::from_fn(|word| slot[word].load(Ordering::Relaxed)))
 }

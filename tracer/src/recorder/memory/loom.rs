@@ -9,7 +9,7 @@ use super::chunk::Chunk;
 use super::store::Store;
 use crate::id::{EnvId, FrameId, TraceId};
 use crate::record::Cause;
-use crate::recorder::{Detail, Entry, EnvEvent, Event};
+use crate::recorder::{Detail, Entry, EnvEvent, Event, Tag};
 
 fn env(seq: u64) -> (Entry, EnvId) {
     let env = EnvId::new(7).expect("not zero");
@@ -19,8 +19,8 @@ fn env(seq: u64) -> (Entry, EnvId) {
 }
 
 fn step(env: EnvId, number: u64) -> Entry {
-    let mut entry = Entry::step(env, number, 1, FrameId::new(0, number), None, number, 1);
-    entry.0[1] = 10 + number;
+    let mut entry = Entry::step(env, number, 1, FrameId::new(0, number), None, number, 0, Tag::enter(false));
+    entry.number(1, 10 + number);
     entry
 }
 
@@ -37,13 +37,12 @@ fn a_reader_of_a_chunk_finds_whole_entries() {
         let writer = {
             let chunk = chunk.clone();
             thread::spawn(move || {
-                chunk.attach(0, detail("first"));
-                chunk.put(0, &first);
-                chunk.put(1, &step(id, 1));
+                chunk.put(&first, Some(detail("first")));
+                chunk.put(&step(id, 1), None);
             })
         };
-        let entries: Vec<_> = chunk.entries(chunk.places()).collect();
-        let whole = [(0, first), (1, step(id, 1))];
+        let entries = chunk.entries(chunk.places());
+        let whole = [(0, first), (8, step(id, 1))];
         assert_eq!(entries[..], whole[..entries.len()]);
         if !entries.is_empty() {
             assert_eq!(chunk.details().len(), 1, "an entry comes after its detail");
@@ -61,15 +60,13 @@ fn clearing_a_chunk_leaves_the_details_of_what_comes_next() {
         let writer = {
             let chunk = chunk.clone();
             thread::spawn(move || {
-                chunk.attach(0, detail("first"));
-                chunk.put(0, &first);
-                chunk.attach(1, detail("second"));
-                chunk.put(1, &step(id, 1));
+                chunk.put(&first, Some(detail("first")));
+                chunk.put(&step(id, 1), Some(detail("second")));
             })
         };
         chunk.forget(chunk.len());
         writer.join().unwrap();
-        let places: Vec<_> = chunk.entries(chunk.places()).map(|(at, _)| at).collect();
+        let places: Vec<_> = chunk.entries(chunk.places()).into_iter().map(|(at, _)| at).collect();
         let details: Vec<_> = chunk.details().iter().map(|(at, _)| *at).collect();
         assert_eq!(places, details);
         let bytes: usize = chunk.details().iter().map(|(_, detail)| detail.size()).sum();
@@ -86,10 +83,10 @@ fn a_snapshot_of_an_env_on_two_threads_has_no_gap() {
         // One thread stands for two that hand the env over: the same order, and nothing else to explore.
         let writer = thread::spawn(move || {
             let (first, id) = env(1);
-            here.put(0, &first);
-            there.put(0, &step(id, 1));
-            here.put(1, &step(id, 2));
-            there.put(1, &step(id, 3));
+            here.put(&first, None);
+            there.put(&step(id, 1), None);
+            here.put(&step(id, 2), None);
+            there.put(&step(id, 3), None);
         });
         let snapshot = store.snapshot(None);
         let steps: Vec<_> = snapshot.entries().iter().filter_map(|(entry, _)| entry.event()).collect();
@@ -112,8 +109,8 @@ fn a_trace_that_is_over_is_never_taken_for_running() {
         let (here, there) = (store.open_chunk(), store.open_chunk());
         let writer = thread::spawn(move || {
             let (first, _) = env(1);
-            here.put(0, &first);
-            there.put(0, &Entry::over(TraceId::new(9).expect("not zero"), true, 2));
+            here.put(&first, None);
+            there.put(&Entry::over(TraceId::new(9).expect("not zero"), true, 2), None);
         });
         let before = store.running().len();
         assert!(before <= 1);
@@ -130,8 +127,8 @@ fn what_is_written_meanwhile_is_not_counted_as_dropped() {
         let (here, there) = (store.open_chunk(), store.open_chunk());
         let writer = thread::spawn(move || {
             let (first, id) = env(1);
-            here.put(0, &first);
-            there.put(0, &step(id, 1));
+            here.put(&first, None);
+            there.put(&step(id, 1), None);
         });
         assert_eq!(store.dropped(), 0);
         writer.join().unwrap();

@@ -7,7 +7,7 @@ mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::page::OpenPage;
+use super::page::Page;
 use super::{Assembler, Detail, Entry, Lane, Recorder, Times};
 use crate::id::TraceId;
 use crate::record::Record;
@@ -102,7 +102,7 @@ struct Writer {
 }
 
 impl Lane for Writer {
-    fn page(&self) -> Option<OpenPage> {
+    fn page(&self) -> Option<&'static Page> {
         Some(self.chunk.page())
     }
 
@@ -114,18 +114,18 @@ impl Lane for Writer {
     }
 
     fn write(&mut self, entry: &Entry) {
-        while !self.chunk.page().put(entry.words()) {
+        while self.chunk.put(entry, None).is_none() {
             self.turn();
         }
     }
 
     fn write_with(&mut self, entry: &Entry, detail: Box<Detail>) {
         // A chunk that is evicted whole must not be most of the memory.
-        if self.chunk.len() == chunk::ENTRIES || self.chunk.detail_bytes() >= self.detail_bytes_max {
+        if self.chunk.page().free_slots() == 0 || self.chunk.detail_bytes() >= self.detail_bytes_max {
             self.turn();
         }
-        self.chunk.attach(self.chunk.len(), detail);
-        self.write(entry);
+        // There is room now.
+        self.chunk.put(entry, Some(detail));
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::chunk::{self, Chunk};
 use crate::id::{EnvId, IdMap, IdSet, TraceId};
 use crate::record::Cause;
+use crate::recorder::page::SLOTS;
 use crate::recorder::{Detail, Entry, Event};
 use crate::status::Status;
 
@@ -29,7 +30,7 @@ pub(super) struct Store {
     /// Chunks that a thread writes to, or that a thread left and the next one goes on with.
     open: Vec<Open>,
     /// Entries of running traces out of evicted chunks.
-    survivors: Option<(Arc<Chunk>, usize)>,
+    survivors: Option<Arc<Chunk>>,
     spare: Vec<Arc<Chunk>>,
     traces: IdMap<TraceId, Trace>,
     envs: IdMap<EnvId, TraceId>,
@@ -45,7 +46,7 @@ pub(super) struct Store {
 #[derive(Debug)]
 struct Open {
     chunk: Arc<Chunk>,
-    /// Entries before this one are in the tables.
+    /// What stands before this place is in the tables.
     indexed: usize,
     /// No thread writes to it.
     left: bool,
@@ -113,7 +114,7 @@ struct Evicted {
     finished: u64,
     /// Records of running ones.
     trimmed: u64,
-    /// Entries.
+    /// Slots.
     kept: u64,
 }
 
@@ -185,7 +186,7 @@ impl Store {
 
     /// The thread that wrote to it is gone. What nobody would go on with soon is sealed, so that it can be evicted.
     pub(super) fn leave(&mut self, chunk: &Arc<Chunk>) {
-        if chunk.len() == chunk::ENTRIES {
+        if chunk.page().free_slots() == 0 {
             self.seal(chunk);
         } else if let Some(open) = self.open.iter_mut().find(|open| Arc::ptr_eq(&open.chunk, chunk)) {
             open.left = true;
@@ -266,12 +267,12 @@ impl Store {
 
     /// Evicts until the bound is kept.
     fn make_room(&mut self) {
-        // Entries kept since the last chunk that gave room.
+        // Slots kept since the last chunk that gave room.
         let mut kept = 0;
         let mut goal = self.bytes_max;
         while self.bytes() > goal {
             let Some(chunk) = self.full.pop_front() else { break };
-            let held = (self.full.len() + 1) * chunk::ENTRIES;
+            let held = (self.full.len() + 1) * SLOTS;
             let running = match self.trimming {
                 _ if kept > 2 * held => Running::Drop,
                 true => Running::Trim,
@@ -286,7 +287,7 @@ impl Store {
             if evicted.finished > evicted.trimmed + evicted.kept {
                 self.trimming = false;
             }
-            kept = if evicted.finished + evicted.trimmed > evicted.kept { 0 } else { kept + chunk::ENTRIES };
+            kept = if evicted.finished + evicted.trimmed > evicted.kept { 0 } else { kept + SLOTS };
             if kept > held / 2 {
                 self.trimming = true;
             }
@@ -300,7 +301,7 @@ impl Store {
         // Read before the tables are brought up to date: then they know the env of each of these.
         let open: Vec<_> = self.open.iter().map(|open| (open.chunk.clone(), open.chunk.places())).collect();
         self.index();
-        let closed = self.full.iter().chain(self.survivors.as_ref().map(|(chunk, _)| chunk));
+        let closed = self.full.iter().chain(&self.survivors);
         let closed = closed.map(|chunk| (chunk, chunk.places()));
         let chunks = closed.chain(open.iter().map(|(chunk, places)| (chunk, places.clone())));
         let entries = chunks.flat_map(|(chunk, places)| chunk.entries(places));
@@ -309,8 +310,26 @@ impl Store {
     }
 
     /// Drops the finished traces in `chunk`, whole; takes the running ones along, or what `running` leaves of them.
-    fn evict(&mut self, mut chunk: Arc<Chunk>, running: Running) -> Evicted {
+    fn evict(&mut self, chunk: Arc<Chunk>, running: Running) -> Evicted {
+        match self.all_finished(&chunk).filter(|_| !matches!(running, Running::Drop)) {
+            Some(finished) => {
+                self.release(chunk);
+                Evicted { finished, ..Evicted::default() }
+            }
+            None => self.evict_some(chunk, running),
+        }
+    }
+
+    fn evict_some(&mut self, mut chunk: Arc<Chunk>, running: Running) -> Evicted {
         let mut evicted = Evicted::default();
+        let entries: Vec<_> = chunk.entries(chunk.places());
+        let verdicts: Vec<_> = entries.iter().map(|(_, entry)| self.verdict(entry, running)).collect();
+        if verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Keep)).count() > SLOTS {
+            // Written in full they would take more than they take now.
+            evicted.kept = SLOTS as u64;
+            self.full.push_back(chunk);
+            return evicted;
+        }
         self.detail_bytes -= chunk.detail_bytes();
         let details = match Arc::get_mut(&mut chunk) {
             Some(alone) => std::mem::take(&mut *alone.details()),
@@ -320,21 +339,11 @@ impl Store {
         let mut details = details.into_iter().peekable();
         // Enters of trimmed traces whose ends have not come yet.
         let mut open: Vec<(TraceId, Entry, Option<Box<Detail>>)> = Vec::new();
-        let mut last = None;
-        let mut places = chunk.places();
-        while let Some(at) = places.next() {
-            let env = chunk.step_env(at);
-            let known = last.filter(|(of, _)| Some(*of) == env).map(|(_, verdict)| verdict);
-            if let Some(Verdict::Lost) = known {
-                // Nearly all of a chunk is steps of a few envs.
-                let more = chunk.steps_like(at, places.end);
-                places.start += more;
-                evicted.finished += 1 + more as u64;
+        for ((at, entry), verdict) in entries.into_iter().zip(verdicts) {
+            if chunk.is_erased(at) {
+                // By the end of its run, which stands before it.
                 continue;
             }
-            let Some(entry) = chunk.get(at) else { continue };
-            let verdict = known.unwrap_or_else(|| self.verdict(&entry, running));
-            last = env.map(|env| (env, verdict));
             let mut detail = None;
             while let Some((place, found)) = details.next_if(|(place, _)| *place <= at) {
                 detail = (place == at).then_some(found);
@@ -342,8 +351,8 @@ impl Store {
             match verdict {
                 Verdict::Lost => evicted.finished += u64::from(entry.is_record()),
                 Verdict::Keep => {
-                    self.survive(&entry, detail, &mut evicted);
-                    self.move_open(&entry, (&chunk, at));
+                    let place = self.survive(&entry, detail, &mut evicted);
+                    self.move_open(&entry, (&chunk, at), place);
                 }
                 Verdict::Trim(trace) => self.trim(trace, &entry, detail, &mut open, &mut evicted),
             }
@@ -361,11 +370,49 @@ impl Store {
         evicted
     }
 
+    /// Lets go of a chunk of which nothing is kept.
+    fn release(&mut self, mut chunk: Arc<Chunk>) {
+        self.detail_bytes -= chunk.detail_bytes();
+        if let Some(alone) = Arc::get_mut(&mut chunk) {
+            alone.details().clear();
+        }
+        self.recycle(chunk);
+    }
+
+    /// The records in a chunk of finished traces alone, as nearly all are; evicts these.
+    fn all_finished(&mut self, chunk: &Chunk) -> Option<u64> {
+        let places = chunk.places();
+        let is_kept = |env| !matches!(self.verdict_of(env), Verdict::Lost);
+        let records = chunk.records_if(places.clone(), is_kept)?;
+        let mut others = chunk.others(places.clone());
+        if others.any(|entry| matches!(entry.event(), Some(Event::Resumed { .. }))) {
+            return None;
+        }
+        for entry in chunk.others(places) {
+            self.verdict(&entry, Running::Keep);
+        }
+        Some(records)
+    }
+
+    /// What becomes of the steps of an env.
+    fn verdict_of(&mut self, env: EnvId) -> Verdict {
+        let trace = self.envs.get(&env).copied();
+        trace.map_or(Verdict::Lost, |trace| self.verdict_in(trace, Running::Keep))
+    }
+
     /// What becomes of an entry; evicts its trace if that is to go.
     fn verdict(&mut self, entry: &Entry, running: Running) -> Verdict {
-        let Some((id, trace)) = self.trace_of(entry).and_then(|id| Some((id, self.traces.get(&id)?))) else {
-            return Verdict::Lost;
-        };
+        let Some(id) = self.trace_of(entry) else { return Verdict::Lost };
+        let verdict = self.verdict_in(id, running);
+        if let (Verdict::Lost, Some(Event::Env(env))) = (verdict, entry.event()) {
+            self.envs.remove(&env.env);
+        }
+        verdict
+    }
+
+    /// What becomes of the entries of a trace; evicts it if it is finished.
+    fn verdict_in(&mut self, id: TraceId, running: Running) -> Verdict {
+        let Some(trace) = self.traces.get(&id) else { return Verdict::Lost };
         if !trace.is_running() {
             self.forget_trace(id);
             return Verdict::Lost;
@@ -373,12 +420,7 @@ impl Store {
         match running {
             Running::Keep => Verdict::Keep,
             Running::Trim => Verdict::Trim(id),
-            Running::Drop => {
-                if let Some(Event::Env(env)) = entry.event() {
-                    self.envs.remove(&env.env);
-                }
-                Verdict::Lost
-            }
+            Running::Drop => Verdict::Lost,
         }
     }
 
@@ -411,7 +453,9 @@ impl Store {
                 }
                 evicted.trimmed += enters + 1;
             }
-            Some(Status::Error) | None => self.survive(entry, detail, evicted),
+            Some(Status::Error) | None => {
+                self.survive(entry, detail, evicted);
+            }
         }
     }
 
@@ -430,9 +474,9 @@ impl Store {
             }
             _ => {}
         }
-        self.survive(enter, detail, evicted);
-        if let (Some((chunk, next)), Some(trace)) = (&self.survivors, self.traces.get_mut(&trace)) {
-            trace.open.insert(run, (chunk.clone(), next - 1));
+        let place = self.survive(enter, detail, evicted);
+        if let Some(trace) = self.traces.get_mut(&trace) {
+            trace.open.insert(run, place);
         }
     }
 
@@ -443,14 +487,11 @@ impl Store {
     }
 
     /// Remembers the new place of an enter that was kept with all the others, if it was remembered at the old one.
-    fn move_open(&mut self, entry: &Entry, (chunk, at): (&Arc<Chunk>, usize)) {
+    fn move_open(&mut self, entry: &Entry, (chunk, at): (&Arc<Chunk>, usize), to: (Arc<Chunk>, usize)) {
         let trace = self.trace_of(entry).and_then(|trace| self.traces.get_mut(&trace));
-        if let (Some((to, next)), Some(trace)) = (&self.survivors, trace) {
-            if let Some(place) =
-                trace.open.get_mut(&entry.run()).filter(|(old, place)| Arc::ptr_eq(old, chunk) && *place == at)
-            {
-                *place = (to.clone(), next - 1);
-            }
+        let open = trace.and_then(|trace| trace.open.get_mut(&entry.run()));
+        if let Some(place) = open.filter(|(old, place)| Arc::ptr_eq(old, chunk) && *place == at) {
+            *place = to;
         }
     }
 
@@ -482,21 +523,20 @@ impl Store {
         }
     }
 
-    fn survive(&mut self, entry: &Entry, detail: Option<Box<Detail>>, evicted: &mut Evicted) {
+    /// Keeps an entry; gives its place.
+    fn survive(&mut self, entry: &Entry, detail: Option<Box<Detail>>, evicted: &mut Evicted) -> (Arc<Chunk>, usize) {
         evicted.kept += 1;
-        let (chunk, at) = match self.survivors.take() {
-            Some((chunk, at)) if at < chunk::ENTRIES => (chunk, at),
+        let chunk = match self.survivors.take() {
+            Some(chunk) if chunk.page().free_slots() > 0 => chunk,
             other => {
-                self.full.extend(other.map(|(chunk, _)| chunk));
-                (self.fresh(), 0)
+                self.full.extend(other);
+                self.fresh()
             }
         };
-        if let Some(detail) = detail {
-            self.detail_bytes += detail.size();
-            chunk.attach(at, detail);
-        }
-        chunk.page().put(entry.words());
-        self.survivors = Some((chunk, at + 1));
+        self.detail_bytes += detail.as_ref().map_or(0, |detail| detail.size());
+        self.survivors = Some(chunk.clone());
+        let at = chunk.put(entry, detail).unwrap_or_default();
+        (chunk, at)
     }
 
     fn recycle(&mut self, mut chunk: Arc<Chunk>) {
@@ -535,7 +575,7 @@ impl Store {
 
     pub(super) fn snapshot(&mut self, of: Option<TraceId>) -> Snapshot {
         self.index();
-        let closed = self.full.iter().chain(self.survivors.as_ref().map(|(chunk, _)| chunk));
+        let closed = self.full.iter().chain(&self.survivors);
         let chunks = closed.chain(self.open.iter().map(|open| &open.chunk));
         let mut parts: Vec<_> =
             chunks.map(|chunk| Part { places: chunk.places(), late: 0, chunk: chunk.clone() }).collect();

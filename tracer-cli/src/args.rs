@@ -1,0 +1,211 @@
+//! The arguments, and what `--help` says of them.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::output::Choice;
+use crate::select::Wanted;
+
+/// Where traces are unless something else is said.
+const DIRECTORY: &str = ".tracer";
+
+const EXAMPLES_AND_EXITS: &str = "\
+Examples:
+  tracer ls --failed              what went wrong lately, newest first
+  tracer show last                what was the last run doing, with which values?
+  tracer show 7f3a                the trace whose id begins with 7f3a
+  tracer tail -f --dir app.jsonl  records as they are written
+  tracer recover --out out.jsonl  everything that is readable, as JSON lines
+  tracer ls --json | jq .source   for programs
+
+Where it looks:
+  Every `--dir`, or else the directory in the variable TRACER_DIR, or else `.tracer` in the
+  working directory. A directory is searched for files of records, and so are the directories
+  in it (one an application); links are not followed. A file is read whatever its name.
+
+Exit codes:
+  0  done
+  1  there is nothing to show; `doctor`: something needs to be done
+  2  the command line cannot be meant: an unknown option, an id that begins several ids
+  3  some input cannot be read; what could be read was shown
+  4  the output cannot be written";
+
+/// Reads traces back on disk: what ran, with which values, and where it failed.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, after_long_help = EXAMPLES_AND_EXITS, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "`tracer --help` has examples, where traces are looked for, and the exit codes.")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What every verb takes.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Options of every verb")]
+pub(crate) struct Common {
+    /// A directory or file to read; may be given several times
+    ///
+    /// Without it: what the variable `TRACER_DIR` says, or else `.tracer`.
+    #[arg(long = "dir", global = true, value_name = "PATH")]
+    directories: Vec<PathBuf>,
+
+    /// JSON instead of text: one object a line
+    ///
+    /// Times of day are Unix nanoseconds as texts, since many readers of JSON keep no more than 53 bits of a number;
+    /// durations are numbers of nanoseconds. Fields may be added, and are never renamed. The help of each verb lists its
+    /// fields.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// When to colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Choice,
+}
+
+impl Common {
+    /// Where to look.
+    pub(crate) fn places(&self) -> Vec<PathBuf> {
+        if !self.directories.is_empty() {
+            return self.directories.clone();
+        }
+        let named = std::env::var_os("TRACER_DIR").filter(|directory| !directory.is_empty());
+        vec![named.map_or_else(|| PathBuf::from(DIRECTORY), PathBuf::from)]
+    }
+}
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Lists traces, newest first: one a line
+    ///
+    /// A line has the beginning of the id (enough of it for `tracer show`), when the trace began (UTC), what started it,
+    /// how it stands, how long it took, its spans (runs of nodes), and the node that says most about how it ended: the
+    /// one that failed and why, or the innermost that is still open.
+    ///
+    /// How it stands: ok · recovered (an error was handled) · failed · running (a step may still come) · lost
+    /// (something is open, and its process is gone or is not known to live).
+    #[command(after_long_help = "\
+JSON, one object a trace:
+  trace_id, short, source   the id, enough of it, what started the trace
+  start_ns, end_ns          its first and last record
+  state                     ok, recovered, failed, running, lost
+  duration_ns, spans        from the first record to the last; runs of nodes
+  node, error               the node that says most, and its error: {kind, type, message, chain}
+  files                     where its records are")]
+    Ls(Ls),
+
+    /// Draws one trace as a tree, with durations, outcomes and recorded values
+    ///
+    /// In front of each node: ✓ it ended well, ✗ with an error of its own, ↑ with the error of a node below it, … it is
+    /// open, not yet or never to end. Long values are cut; `--json` has all of them. Below the tree: when it ran, how its
+    /// process ended, what is open, what is missing, and how much of its files could be read.
+    #[command(after_long_help = "\
+JSON, one object:
+  trace_id, source, payload, state, start_ns, end_ns, duration_ns, lost_steps
+  spans       callers before what they called; `parent` is a place in this list:
+              {parent, depth, node, frame, key, start_ns, duration_ns, outcome, error,
+              arguments, result, omitted}; outcome: ok, failed, unwound, open
+  violations  edges that a declared flow does not have: {kind, flow, from, to}
+  open        {trace_id, node, since_ns, arguments}
+  files       {file, format, process, death, alive, confidence, gaps}")]
+    Show(Show),
+
+    /// Prints the newest records, one a line
+    ///
+    /// A line has the time (UTC), the beginning of the trace's id, what happened (env, enter, exit, error, note), and
+    /// the node with its values.
+    #[command(after_long_help = "JSON: the records as they are stored.")]
+    Tail(Tail),
+
+    /// Reads every file, says how much of it is there, and writes it as JSON lines
+    ///
+    /// Of each file: which process wrote it, how that ended, its records, its gaps, and the nodes that are open.
+    #[command(after_long_help = "\
+JSON, one object a file:
+  file, format, size_bytes  the file
+  process, death, alive     who wrote it, how that ended, whether it is known to be running
+  records, traces, dropped  there; and counted by the process as not kept
+  gaps, confidence          where records are missing; how much could be read
+  skipped                   lines that became no record: {torn, unknown, newer, unreadable, too_long}
+  open                      {trace_id, node, since_ns, arguments}")]
+    Recover(Recover),
+
+    /// Counts records, per file and per trace
+    #[command(after_long_help = "\
+JSON, one object a line:
+  {of: \"file\", file, format, size_bytes, records, envs, steps, notes, traces, dropped, gaps, skipped}
+  {of: \"trace\", trace_id, source, state, records, envs, steps, notes, spans, lost_steps}
+  {of: \"all\", files, size_bytes, records, traces, by_state}")]
+    Stats,
+
+    /// Looks for what keeps traces from being written or read, and says what to do
+    ///
+    /// Of each directory: whether it is there, who may read it, free space, its kind of file system. Of what is in it:
+    /// links, foreign files, files that others may read, files that cannot be read or are of a newer release, and those of
+    /// processes that are running.
+    #[command(after_long_help = "\
+JSON, one object a finding:
+  level  ok, note, trouble
+  path   what it is about
+  found  what was found
+  help   what to do; absent if nothing
+
+Ends with 1 if there is trouble.")]
+    Doctor,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Ls {
+    /// Only traces that did not end well: failed or lost
+    #[arg(long)]
+    pub(crate) failed: bool,
+
+    /// No more than so many
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    pub(crate) limit: Option<usize>,
+
+    /// Only traces started by something whose name contains TEXT
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) source: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Show {
+    /// The first digits of an id, `last`, or `last-failed` (the newest that failed or was lost)
+    #[arg(value_name = "TRACE", default_value = "last")]
+    pub(crate) wanted: Wanted,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Tail {
+    /// Goes on with what is written from now on, until it is stopped
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+
+    /// So many records before that
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 10)]
+    pub(crate) lines: usize,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Recover {
+    /// Adds the records to FILE, as JSON lines
+    ///
+    /// Records that are in it stay and are not added again: doing it twice changes nothing. The file is made for its owner
+    /// alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_agree_with_each_other() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,114 @@
+//! Texts for a person.
+
+use std::fmt::{self, Display, Write};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde_json::Value;
+use tracer::TraceState;
+use tracer::tree::{Escaped, Span, SpanOutcome};
+
+use super::{Colours, Ink};
+
+/// Unix nanoseconds as a time of day in UTC, to the second.
+pub(crate) fn time(ns: u64) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
+}
+
+/// Unix nanoseconds as a time of day in UTC, to the microsecond.
+pub(crate) fn precise_time(ns: u64) -> String {
+    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
+}
+
+/// Several lines, each with its control characters escaped.
+pub(crate) struct Paragraph<'a>(pub(crate) &'a str);
+
+impl Display for Paragraph<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, line) in self.0.split('\n').enumerate() {
+            if nth > 0 {
+                f.write_str("\n")?;
+            }
+            Escaped(line).fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// A path in one line, its control characters escaped.
+pub(crate) fn path(path: &Path) -> String {
+    Escaped(&path.to_string_lossy()).to_string()
+}
+
+/// `1 record`, `2 records`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Bytes in the unit that they are usually told in.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// A text of no more than `max` characters; where it was cut, `…` is the last.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}
+
+/// A name with its values: `charge(order=7)`, `charge` if there are none. Long values are cut, all is escaped.
+pub(crate) fn call(name: &str, values: &Value) -> String {
+    const VALUE_LEN_MAX: usize = 120;
+    let value = |value: &Value| {
+        // As trees draw it. A text that looks like this has its quotes escaped.
+        let text = value.to_string().replace(r#"{"$redacted":true}"#, "•••");
+        Escaped(&cut(&text, VALUE_LEN_MAX)).to_string()
+    };
+    let name = Escaped(name);
+    match values {
+        Value::Null => name.to_string(),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, field)| format!("{}={}", Escaped(name), value(field)));
+            format!("{name}({})", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => format!("{name}({})", value(other)),
+    }
+}
+
+pub(crate) fn state_ink(state: TraceState) -> Ink {
+    match state {
+        TraceState::Ok => Ink::Good,
+        TraceState::Failed | TraceState::Lost => Ink::Bad,
+        TraceState::Recovered => Ink::Warn,
+        TraceState::Running => Ink::Live,
+        _ => Ink::Plain,
+    }
+}
+
+/// What a span says about how its trace ended: `✗ charge: CardError: declined`, `… charge`.
+pub(crate) fn telling(span: &Span, colours: Colours) -> String {
+    let node = Escaped(&span.node);
+    match &span.outcome {
+        SpanOutcome::Failed(error) => format!("{} {node}: {error}", colours.paint(Ink::Bad, '✗')),
+        _ => format!("{} {node}", colours.paint(Ink::Warn, '…')),
+    }
+}
+
+/// The detailed drawing of a tree, with the mark in front of each node coloured.
+pub(crate) fn drawing(drawn: &str, colours: Colours) -> String {
+    let mut painted = String::new();
+    for line in drawn.lines() {
+        let ink = match line.chars().next() {
+            Some('✓') => Ink::Good,
+            Some('✗' | '!') => Ink::Bad,
+            Some('↑' | '…') => Ink::Warn,
+            _ => Ink::Plain,
+        };
+        let at = line.chars().next().map_or(0, char::len_utf8);
+        let (mark, rest) = line.split_at(at);
+        let _infallible = writeln!(painted, "{}{}", colours.paint(ink, mark), Escaped(rest));
+    }
+    painted
+}

@@ -1,0 +1,125 @@
+//! Which trace is meant: `last`, `last-failed`, or the beginning of an id.
+
+use std::str::FromStr;
+
+use crate::traces::{Trace, Traces, is_bad};
+
+/// So many candidates are listed.
+const CANDIDATES_MAX: usize = 10;
+
+/// A trace as the command line names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The newest.
+    Last,
+    /// The newest that did not end well.
+    LastFailed,
+    /// The one whose id begins with these hex digits.
+    Prefix(String),
+}
+
+/// A text that names no trace.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected `last`, `last-failed` or the first hex digits of an id (`tr_` may stand before them)")]
+pub(crate) struct ParseWantedError;
+
+impl FromStr for Wanted {
+    type Err = ParseWantedError;
+
+    fn from_str(text: &str) -> Result<Self, ParseWantedError> {
+        match text {
+            "last" => return Ok(Self::Last),
+            "last-failed" => return Ok(Self::LastFailed),
+            _ => {}
+        }
+        let digits = text.strip_prefix("tr_").unwrap_or(text);
+        let is_prefix = (1..=32).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_prefix { Ok(Self::Prefix(digits.to_ascii_lowercase())) } else { Err(ParseWantedError) }
+    }
+}
+
+/// Why no trace was selected.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SelectError {
+    #[error("expected a trace, found none")]
+    NoTraces,
+    #[error("expected a failed or lost trace, found none among {traces}")]
+    NoneFailed { traces: usize },
+    #[error("expected a trace whose id begins with `{prefix}`, found none among {traces}")]
+    NotFound { prefix: String, traces: usize },
+    #[error("expected `{prefix}` to begin one id, found {count}:\n{candidates}")]
+    Ambiguous { prefix: String, count: usize, candidates: String },
+}
+
+impl SelectError {
+    /// What to do about it.
+    pub(crate) fn help(&self) -> &'static str {
+        match self {
+            Self::NoTraces => "nothing was recorded there yet; `--dir PATH` says where else to look",
+            Self::NoneFailed { .. } => "`tracer ls` lists all traces, `tracer show last` shows the newest",
+            Self::NotFound { .. } => "`tracer ls` lists them; `--dir PATH` says where else to look",
+            Self::Ambiguous { .. } => "give more digits",
+        }
+    }
+}
+
+/// The trace that is meant.
+pub(crate) fn select<'a>(traces: &'a Traces, wanted: &Wanted) -> Result<&'a Trace, SelectError> {
+    let count = traces.all.len();
+    if count == 0 {
+        return Err(SelectError::NoTraces);
+    }
+    match wanted {
+        Wanted::Last => traces.all.first().ok_or(SelectError::NoTraces),
+        Wanted::LastFailed => {
+            let failed = traces.all.iter().find(|trace| is_bad(trace.stats().state));
+            failed.ok_or(SelectError::NoneFailed { traces: count })
+        }
+        Wanted::Prefix(prefix) => {
+            let begins = |trace: &&Trace| format!("{:x}", trace.id).starts_with(prefix);
+            let found: Vec<_> = traces.all.iter().filter(begins).collect();
+            match *found {
+                [one] => Ok(one),
+                [] => Err(SelectError::NotFound { prefix: prefix.clone(), traces: count }),
+                _ => Err(SelectError::Ambiguous {
+                    prefix: prefix.clone(),
+                    count: found.len(),
+                    candidates: candidates(&found),
+                }),
+            }
+        }
+    }
+}
+
+fn candidates(found: &[&Trace]) -> String {
+    let mut lines: Vec<_> = found
+        .iter()
+        .take(CANDIDATES_MAX)
+        .map(|trace| {
+            let tree = trace.tree();
+            let source = tracer::tree::Escaped(&tree.source).to_string();
+            format!("  {} {} {source} {}", trace.id, crate::output::text::time(trace.start_ns), tree.state)
+        })
+        .collect();
+    if found.len() > CANDIDATES_MAX {
+        lines.push(format!("  … and {} more", found.len() - CANDIDATES_MAX));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_with_and_without_their_prefix() {
+        assert_eq!("last".parse(), Ok(Wanted::Last));
+        assert_eq!("last-failed".parse(), Ok(Wanted::LastFailed));
+        for text in ["0af", "tr_0af", "0AF"] {
+            assert_eq!(text.parse(), Ok(Wanted::Prefix("0af".to_owned())));
+        }
+        for text in ["", "tr_", "newest", "tr_last", &"0".repeat(33), "\u{1b}[2J"] {
+            assert_eq!(text.parse::<Wanted>(), Err(ParseWantedError), "{text:?}");
+        }
+    }
+}

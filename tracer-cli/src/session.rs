@@ -1,0 +1,53 @@
+//! What all verbs have in common: where to look, how to write.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::{Colours, Messages, Progress, text, write_json_line};
+use crate::source::{self, Source};
+
+/// One run of the program.
+pub(crate) struct Session<'a> {
+    /// Directories and files.
+    pub(crate) places: Vec<PathBuf>,
+    /// JSON instead of text.
+    pub(crate) json: bool,
+    /// Of the standard output.
+    pub(crate) colours: Colours,
+    /// The standard output.
+    pub(crate) out: Box<dyn Write + 'a>,
+    pub(crate) messages: Messages,
+}
+
+impl Session<'_> {
+    /// Reads every file, and warns of those that cannot be read: the exit code then says so.
+    pub(crate) fn read(&self) -> (Vec<Source>, Exit) {
+        let reading = source::read_all(&self.places, |total_bytes| {
+            let progress = Progress::new(total_bytes);
+            move |bytes| progress.advance(bytes)
+        });
+        for trouble in &reading.troubles {
+            if reading.sources.is_empty() {
+                self.messages.error(trouble, trouble.help());
+            } else {
+                self.messages.warning(trouble, trouble.help());
+            }
+        }
+        let exit = if reading.troubles.is_empty() { Exit::Done } else { Exit::Unreadable };
+        (reading.sources, exit)
+    }
+
+    /// Writes a value as one line of JSON.
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) -> io::Result<()> {
+        write_json_line(&mut self.out, value)
+    }
+
+    /// The places for a message.
+    pub(crate) fn shown_places(&self) -> String {
+        let places: Vec<_> = self.places.iter().map(|place| format!("`{}`", text::path(place))).collect();
+        places.join(", ")
+    }
+}

@@ -1,0 +1,212 @@
+//! Files of records: what they hold, and what is known of the process that wrote them.
+//!
+//! Each format is one file here, and one line in [`FORMATS`]. What is in a file is input from anybody: no length, name
+//! or text in it is trusted.
+
+mod error;
+mod find;
+mod json_lines;
+mod lines;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+use tracer::{Record, TraceId};
+
+pub(crate) use error::ReadError;
+pub(crate) use find::{Entry, EntryKind, entries};
+use json_lines::JsonLines;
+pub(crate) use json_lines::scan;
+
+/// The formats that can be read. The first whose extension or beginning fits is taken.
+const FORMATS: &[&dyn Format] = &[&JsonLines];
+
+/// How files of one kind are told and read.
+pub(crate) trait Format: Sync {
+    /// As messages call it.
+    fn name(&self) -> &'static str;
+
+    /// How its files end, without the dot.
+    fn extension(&self) -> &'static str;
+
+    /// Whether a file that begins with these bytes (up to 512) is one, whatever its name.
+    fn begins(&self, head: &[u8]) -> bool;
+
+    /// Reads `file`, which was opened at `path` and is a regular file. `seen` is told of bytes as they are read.
+    fn read(&self, path: &Path, file: File, seen: &dyn Fn(u64)) -> Result<Source, ReadError>;
+
+    /// Follows the file at `path` from its beginning on.
+    fn follow(&self, path: &Path) -> Box<dyn Follow>;
+}
+
+/// A file that may grow.
+pub(crate) trait Follow {
+    /// Gives `each` the records that have come since it was last asked.
+    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError>;
+}
+
+/// What one file holds.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    /// [`Format::name`].
+    pub(crate) format: &'static str,
+    pub(crate) size_bytes: u64,
+    /// Which process wrote it, where the file says so: its name, version, number.
+    pub(crate) process: Option<String>,
+    /// In the order of the file.
+    pub(crate) records: Vec<Record>,
+    /// Traces of which a step may still come.
+    pub(crate) active: Vec<TraceId>,
+    /// Nodes that the file says are open. Those that only follow from the records are not among them.
+    pub(crate) open: Vec<OpenNode>,
+    /// How its process ended, where the file says so.
+    pub(crate) death: Option<String>,
+    /// Its process is known to be running.
+    pub(crate) is_alive: bool,
+    /// How much of it could be read, in one line.
+    pub(crate) confidence: String,
+    /// Where records are known to be missing, one line each.
+    pub(crate) gaps: Vec<String>,
+    /// Records that its process counted as not kept.
+    pub(crate) dropped: u64,
+    /// What was passed over.
+    pub(crate) skipped: Skipped,
+}
+
+/// A node that was entered and did not end.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OpenNode {
+    pub(crate) trace_id: TraceId,
+    pub(crate) node: String,
+    /// Unix time of its enter, in nanoseconds.
+    pub(crate) since_ns: u64,
+    pub(crate) arguments: Value,
+}
+
+/// Lines of a file that became no record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Skipped {
+    /// A last line without its end: its writer was stopped, or is still at it.
+    pub(crate) torn: u64,
+    /// Records of a type that this program does not know.
+    pub(crate) unknown: u64,
+    /// Records of a newer schema.
+    pub(crate) newer: u64,
+    /// Lines that are no records.
+    pub(crate) unreadable: u64,
+    /// Lines that are longer than any record.
+    pub(crate) too_long: u64,
+}
+
+impl Skipped {
+    pub(crate) fn total(&self) -> u64 {
+        self.torn + self.unknown + self.newer + self.unreadable + self.too_long
+    }
+}
+
+/// A file that is going to be read.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
+    pub(crate) format: &'static dyn Format,
+    pub(crate) size_bytes: u64,
+}
+
+impl Found {
+    pub(crate) fn read(&self, seen: &dyn Fn(u64)) -> Result<Source, ReadError> {
+        self.format.read(&self.path, open(&self.path)?, seen)
+    }
+}
+
+/// What was read, and what could not be.
+#[derive(Default)]
+pub(crate) struct Reading {
+    pub(crate) sources: Vec<Source>,
+    pub(crate) troubles: Vec<ReadError>,
+}
+
+/// The files of records in these places, each a directory or a file, and what could not be looked into.
+pub(crate) fn find(places: &[PathBuf]) -> (Vec<Found>, Vec<ReadError>) {
+    let mut files = Vec::new();
+    let mut troubles = Vec::new();
+    let mut paths = HashSet::new();
+    for entry in places.iter().flat_map(|place| entries(place)) {
+        match entry.kind {
+            // A file may be in two of the places.
+            EntryKind::Records(found) if paths.insert(found.path.clone()) => files.push(found),
+            EntryKind::Unreadable(error) => troubles.push(error),
+            _ => {}
+        }
+    }
+    (files, troubles)
+}
+
+/// Reads the files of records in these places. `begin` is told how many bytes there are, and returns what is told of
+/// bytes as they are read.
+pub(crate) fn read_all<S: Fn(u64)>(places: &[PathBuf], begin: impl FnOnce(u64) -> S) -> Reading {
+    let (files, troubles) = find(places);
+    let seen = begin(files.iter().map(|file| file.size_bytes).sum());
+    let mut reading = Reading { sources: Vec::new(), troubles };
+    for file in files {
+        match file.read(&seen) {
+            Ok(source) => reading.sources.push(source),
+            Err(error) => reading.troubles.push(error),
+        }
+    }
+    reading
+}
+
+/// Opens a regular file. Whatever else is there neither blocks nor is read.
+fn open(path: &Path) -> Result<File, ReadError> {
+    let mut options = File::options();
+    options.read(true);
+    // Between looking and opening, a pipe may have taken the file's place: opening one would wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(
+        &mut options,
+        rustix::fs::OFlags::NONBLOCK.bits().try_into().unwrap_or_default(),
+    );
+    let file = options.open(path).map_err(|error| ReadError::io(path, error))?;
+    let kind = file.metadata().map_err(|error| ReadError::io(path, error))?.file_type();
+    if kind.is_file() { Ok(file) } else { Err(ReadError::not_a_file(path, kind)) }
+}
+
+/// The format of the file at `path`: by its extension, or else by how it begins. `None`: it cannot be told.
+fn format_of(path: &Path) -> Result<Option<&'static dyn Format>, ReadError> {
+    if let Some(format) = format_named(path) {
+        return Ok(Some(format));
+    }
+    let mut head = Vec::new();
+    open(path)?.take(512).read_to_end(&mut head).map_err(|error| ReadError::io(path, error))?;
+    Ok(FORMATS.iter().copied().find(|format| format.begins(&head)))
+}
+
+fn format_named(path: &Path) -> Option<&'static dyn Format> {
+    let extension = path.extension()?;
+    FORMATS.iter().copied().find(|format| extension == format.extension())
+}
+
+/// The formats for a message: `JSON lines (*.jsonl)`.
+pub(crate) fn formats() -> String {
+    let formats = FORMATS.iter().map(|format| format!("{} (*.{})", format.name(), format.extension()));
+    formats.collect::<Vec<_>>().join(", ")
+}
+
+/// Tells of bytes as they are read.
+struct Counted<'a, R> {
+    reader: R,
+    seen: &'a dyn Fn(u64),
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        (self.seen)(count as u64);
+        Ok(count)
+    }
+}

@@ -1,0 +1,255 @@
+//! `tracer doctor`: what keeps traces from being written or read.
+
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use tracer::tree::Escaped;
+
+use crate::exit::{Exit, Failure};
+use crate::output::{Colours, Ink, text};
+use crate::session::Session;
+use crate::source::{Entry, EntryKind, ReadError, Source, entries};
+use crate::system::{self, Access, FileSystem, FileSystemKind};
+
+/// With less space, processes that start soon have nowhere to record to.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+
+pub(crate) fn run(session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let mut exit = Exit::Done;
+    for place in session.places.clone() {
+        let found = entries(&place);
+        let findings = found.iter().flat_map(|entry| look_at(entry, entry.path == place)).collect::<Vec<_>>();
+        if findings.iter().any(|finding| finding.level == Level::Trouble) {
+            exit = Exit::Nothing;
+        }
+        for finding in findings {
+            if session.json {
+                session.json_line(&finding)?;
+            } else {
+                write_finding(session, &finding)?;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Something that was looked at.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Finding {
+    level: Level,
+    path: String,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    /// As it should be.
+    Ok,
+    /// Worth knowing.
+    Note,
+    /// To be changed.
+    Trouble,
+}
+
+/// The findings about one path.
+struct About<'a> {
+    path: &'a Path,
+    findings: Vec<Finding>,
+}
+
+impl About<'_> {
+    fn ok(&mut self, found: impl Into<String>) {
+        self.add(Level::Ok, found, None);
+    }
+
+    fn note(&mut self, found: impl Into<String>, help: impl Into<String>) {
+        self.add(Level::Note, found, Some(help.into()));
+    }
+
+    fn trouble(&mut self, found: impl Into<String>, help: impl Into<String>) {
+        self.add(Level::Trouble, found, Some(help.into()));
+    }
+
+    fn add(&mut self, level: Level, found: impl Into<String>, help: Option<String>) {
+        let path = self.path.to_string_lossy().into_owned();
+        self.findings.push(Finding { level, path, found: found.into(), help });
+    }
+}
+
+fn look_at(entry: &Entry, is_place: bool) -> Vec<Finding> {
+    let mut about = About { path: &entry.path, findings: Vec::new() };
+    match &entry.kind {
+        EntryKind::Directory => {
+            if let Some(access) = system::access(&entry.path) {
+                permissions(&mut about, access, 0o700);
+            }
+            if is_place {
+                place(&mut about, system::may_write(&entry.path), system::file_system(&entry.path).as_ref());
+            }
+        }
+        EntryKind::Records(found) => {
+            if let Some(access) = system::access(&entry.path) {
+                permissions(&mut about, access, 0o600);
+            }
+            match found.read(&|_| {}) {
+                Ok(source) => readable(&mut about, &source),
+                Err(error) => unreadable(&mut about, &error),
+            }
+        }
+        EntryKind::Unreadable(error @ ReadError::Missing { .. }) => {
+            let make =
+                format!("run a traced program that records to files there, or `mkdir -m 700 {}`", quoted(&entry.path));
+            about.trouble(error.to_string(), make);
+        }
+        EntryKind::Unreadable(error) => unreadable(&mut about, error),
+        EntryKind::Link => {
+            let help = "it is not followed; give what it leads to as `--dir`, and remove it if you did not make it";
+            about.trouble("a symbolic link", help);
+        }
+        EntryKind::Special(what) => about.trouble(*what, "only regular files are read; remove it"),
+        EntryKind::Foreign => about.note("no file of records by its name", "it is not read; keep it elsewhere"),
+        EntryKind::TooDeep => {
+            about.note("a directory that is too deep to be searched", "give it as `--dir` if there are records in it");
+        }
+    }
+    about.findings
+}
+
+/// Recorded values are for the user that recorded them.
+fn permissions(about: &mut About<'_>, access: Access, expected: u32) {
+    let Access { mode, is_own } = access;
+    if mode & 0o077 != 0 {
+        let help = format!("others may see what was recorded: `chmod {expected:o} {}`", quoted(about.path));
+        about.trouble(format!("permissions {mode:04o}, expected {expected:04o}"), help);
+    }
+    if !is_own {
+        let help = "run as its owner; a program that runs as this user cannot be expected to write there";
+        about.note("it belongs to another user", help);
+    }
+}
+
+fn place(about: &mut About<'_>, may_write: bool, file_system: Option<&FileSystem>) {
+    if !may_write {
+        let help = "programs that run as this user record nothing there: change its owner, or set TRACER_DIR";
+        about.trouble("this user may not make files in it", help);
+    }
+    let Some(&FileSystem { name, kind, free_bytes }) = file_system else {
+        return about.ok("a directory");
+    };
+    let free = text::size(free_bytes);
+    if free_bytes < FREE_BYTES_MIN {
+        about.trouble(format!("{free} free"), "make room, or set TRACER_DIR to a directory on another file system");
+    }
+    let found = format!("a directory on a file system {name}, {free} free");
+    match kind {
+        FileSystemKind::Disk | FileSystemKind::Other => about.ok(found),
+        FileSystemKind::Memory => {
+            about.note(found, "what is there survives the process, not the machine or container; it counts as memory");
+        }
+        FileSystemKind::CopyOnWrite => {
+            about.note(found, "it copies on each write, so that space taken beforehand is no promise; keep some free");
+        }
+        FileSystemKind::Remote => {
+            about.trouble(found, "mapped files are slow or lost there; set TRACER_DIR to a directory on a local disk");
+        }
+    }
+}
+
+fn readable(about: &mut About<'_>, source: &Source) {
+    if source.is_alive {
+        let process = source.process.as_deref().unwrap_or("its process");
+        about.note(format!("{process} is running"), "leave the file until it has ended");
+    }
+    let skipped = &source.skipped;
+    if skipped.newer > 0 {
+        about.trouble(
+            format!("{} of a newer release", text::count(skipped.newer.try_into().unwrap_or(usize::MAX), "record")),
+            "install the version of `tracer-cli` that fits the program that writes it",
+        );
+    }
+    let is_whole = skipped.total() == 0 && source.gaps.is_empty() && source.dropped == 0;
+    if is_whole {
+        about.ok(format!("{}: {}", source.format, source.confidence));
+    } else {
+        about.note(
+            format!("{}: {}", source.format, source.confidence),
+            "the rest is readable; `tracer recover` says what is missing",
+        );
+    }
+}
+
+fn unreadable(about: &mut About<'_>, error: &ReadError) {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    about.trouble(format!("{error}{cause}"), error.help());
+}
+
+/// As a shell reads it.
+fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let is_plain = path.chars().all(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_'));
+    if is_plain { path.into_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+fn write_finding(session: &mut Session<'_>, finding: &Finding) -> io::Result<()> {
+    let Finding { level, path, found, help } = finding;
+    let mark = mark(*level, session.colours);
+    writeln!(session.out, "{mark} {}: {}", Escaped(path), Escaped(found))?;
+    if let Some(help) = help {
+        writeln!(session.out, "  {}", Escaped(help))?;
+    }
+    Ok(())
+}
+
+fn mark(level: Level, colours: Colours) -> String {
+    let (ink, mark) = match level {
+        Level::Ok => (Ink::Good, '✓'),
+        Level::Note => (Ink::Warn, '·'),
+        Level::Trouble => (Ink::Bad, '✗'),
+    };
+    colours.paint(ink, mark).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(look: impl FnOnce(&mut About<'_>)) -> Vec<(Level, String)> {
+        let mut about = About { path: Path::new("d"), findings: Vec::new() };
+        look(&mut about);
+        about.findings.into_iter().map(|finding| (finding.level, finding.found)).collect()
+    }
+
+    #[test]
+    fn file_systems_are_told_apart() {
+        let on = |kind, free_bytes| {
+            let file_system = FileSystem { name: "xyz", kind, free_bytes };
+            told(|about| place(about, true, Some(&file_system)))
+        };
+        let levels = |kind| on(kind, 1 << 30)[0].0;
+        assert_eq!(levels(FileSystemKind::Disk), Level::Ok);
+        assert_eq!(levels(FileSystemKind::Memory), Level::Note);
+        assert_eq!(levels(FileSystemKind::CopyOnWrite), Level::Note);
+        assert_eq!(levels(FileSystemKind::Remote), Level::Trouble);
+        assert_eq!(on(FileSystemKind::Disk, 1 << 20)[0], (Level::Trouble, "1.00 MiB free".to_owned()));
+        assert_eq!(told(|about| place(about, true, None)), [(Level::Ok, "a directory".to_owned())]);
+        assert_eq!(told(|about| place(about, false, None))[0].0, Level::Trouble);
+    }
+
+    #[test]
+    fn what_others_may_see_is_trouble() {
+        let with = |mode, is_own| told(|about| permissions(about, Access { mode, is_own }, 0o600));
+        assert_eq!(with(0o600, true), []);
+        assert_eq!(with(0o644, true), [(Level::Trouble, "permissions 0644, expected 0600".to_owned())]);
+        assert_eq!(with(0o400, false)[0].0, Level::Note);
+    }
+
+    #[test]
+    fn paths_are_quoted_for_a_shell() {
+        assert_eq!(quoted(Path::new("a/b-c.d")), "a/b-c.d");
+        assert_eq!(quoted(Path::new("it's; rm")), r"'it'\''s; rm'");
+    }
+}

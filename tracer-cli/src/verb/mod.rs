@@ -1,0 +1,40 @@
+//! The verbs, one file each.
+
+pub(crate) mod doctor;
+pub(crate) mod ls;
+pub(crate) mod recover;
+pub(crate) mod show;
+pub(crate) mod stats;
+pub(crate) mod tail;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::output::text;
+use crate::source::OpenNode;
+
+/// An open node as JSON shows it.
+#[derive(Serialize)]
+struct OpenJson<'a> {
+    trace_id: tracer::TraceId,
+    node: &'a str,
+    since_ns: String,
+    arguments: &'a Value,
+}
+
+impl<'a> From<&'a OpenNode> for OpenJson<'a> {
+    fn from(open: &'a OpenNode) -> Self {
+        Self {
+            trace_id: open.trace_id,
+            node: &open.node,
+            since_ns: open.since_ns.to_string(),
+            arguments: &open.arguments,
+        }
+    }
+}
+
+/// An open node in one line: `charge(order={"id":7}) since 2026-01-02T03:04:05.678901Z`.
+fn open_line(open: &OpenNode) -> String {
+    let node = text::call(&open.node, &open.arguments);
+    format!("{node} since {}", text::precise_time(open.since_ns))
+}

@@ -1,0 +1,108 @@
+//! `tracer recover`: what each file still holds.
+
+use std::collections::HashSet;
+use std::io;
+
+use serde::Serialize;
+use tracer::Record;
+use tracer::tree::Escaped;
+
+use super::{OpenJson, open_line};
+use crate::args::Recover;
+use crate::exit::{Exit, Failure};
+use crate::export::export;
+use crate::output::{Ink, text};
+use crate::session::Session;
+use crate::source::{OpenNode, Skipped, Source};
+use crate::traces::open_in;
+
+pub(crate) fn run(args: &Recover, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let (mut sources, exit) = session.read();
+    for source in &mut sources {
+        let open = open_in(source);
+        if session.json {
+            session.json_line(&FileJson::of(source, &open))?;
+        } else {
+            write_file(session, source, &open)?;
+        }
+    }
+    if sources.is_empty() && exit == Exit::Done {
+        session.messages.note(format!("no files of records in {}", session.shown_places()));
+        return Ok(Exit::Nothing);
+    }
+    if let Some(path) = &args.out {
+        let done = export(path, sources.iter().flat_map(|source| &source.records))?;
+        let (path, added) = (text::path(path), text::count(done.added, "record"));
+        session.messages.note(format!("{path}: {added} added, {} there already", done.present));
+    }
+    Ok(exit)
+}
+
+fn traces(source: &Source) -> usize {
+    source.records.iter().map(Record::trace_id).collect::<HashSet<_>>().len()
+}
+
+fn write_file(session: &mut Session<'_>, source: &Source, open: &[OpenNode]) -> io::Result<()> {
+    let size = text::size(source.size_bytes);
+    writeln!(session.out, "{} ({}, {size})", text::path(&source.path), source.format)?;
+    let mut line = |ink: Ink, label: &str, text: &str| {
+        let label = session.colours.paint(ink, format!("{label:<8}"));
+        writeln!(session.out, "  {label}{}", Escaped(text))
+    };
+    let process = [&source.process, &source.death].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
+    if !process.is_empty() {
+        line(if source.is_alive { Ink::Live } else { Ink::Plain }, "process", &process)?;
+    }
+    let (records, traces) = (text::count(source.records.len(), "record"), text::count(traces(source), "trace"));
+    line(Ink::Plain, "holds", &format!("{records} of {traces}"))?;
+    for node in open {
+        let mut id = format!("{:x}", node.trace_id);
+        id.truncate(8);
+        line(Ink::Warn, "open", &format!("{id} {}", open_line(node)))?;
+    }
+    for gap in &source.gaps {
+        line(Ink::Warn, "gap", gap)?;
+    }
+    if source.dropped > 0 {
+        line(Ink::Warn, "dropped", &format!("{} records, which the process could not keep", source.dropped))?;
+    }
+    line(Ink::Faint, "read", &source.confidence)
+}
+
+/// The shape of `--json`.
+#[derive(Serialize)]
+struct FileJson<'a> {
+    file: String,
+    format: &'static str,
+    size_bytes: u64,
+    process: Option<&'a str>,
+    death: Option<&'a str>,
+    alive: bool,
+    records: usize,
+    traces: usize,
+    dropped: u64,
+    gaps: &'a [String],
+    confidence: &'a str,
+    skipped: &'a Skipped,
+    open: Vec<OpenJson<'a>>,
+}
+
+impl<'a> FileJson<'a> {
+    fn of(source: &'a Source, open: &'a [OpenNode]) -> Self {
+        Self {
+            file: source.path.to_string_lossy().into_owned(),
+            format: source.format,
+            size_bytes: source.size_bytes,
+            process: source.process.as_deref(),
+            death: source.death.as_deref(),
+            alive: source.is_alive,
+            records: source.records.len(),
+            traces: traces(source),
+            dropped: source.dropped,
+            gaps: &source.gaps,
+            confidence: &source.confidence,
+            skipped: &source.skipped,
+            open: open.iter().map(OpenJson::from).collect(),
+        }
+    }
+}

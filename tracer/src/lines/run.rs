@@ -1,0 +1,70 @@
+//! What the events of common calls rest on: the run that a thread is in the midst of writing.
+//!
+//! A reader follows the steps of one env from a run header on. So the thread has to know whether a reader could still
+//! do so: whether all steps of the env since then stand behind that header, in this page, in order.
+
+use crate::recorder::block::{self, Block};
+use crate::recorder::page::{Page, run_word};
+use crate::recorder::{Entry, Event};
+
+/// A run in the page that a thread writes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    env: u64,
+    /// The number of the next step, as a block has it.
+    next: u64,
+    /// The number of the next record.
+    seq: u64,
+    /// The ticks that events count from.
+    pub(crate) began: u64,
+    /// The frame that it began in, and how many were open then.
+    base: u64,
+    pub(crate) floor: u64,
+}
+
+impl Run {
+    /// Begins a run where the line of `block` stands, with the record `seq`. `key` is that of its innermost frame.
+    /// `None`: nothing can be called there, or the page is full.
+    pub(crate) fn begin(block: &Block, page: &Page, key: u64, seq: u64, began: u64) -> Option<Self> {
+        let floor = block.get(block::DEPTH);
+        let base = block.frame(floor.checked_sub(1)?)?;
+        let (env, last) = (block.get(block::ENV), block.get(block::LAST));
+        let [first, others @ ..] = base.calls();
+        let step = crate::id::FrameId::step_of(last) + 1;
+        let header = [run_word(seq, 0), began, env, step, base.raw_id(), key, block.get(block::ORDINAL), first];
+        if !page.put(header) {
+            return None;
+        }
+        if others[0] != 0 && !page.put([run_word(seq, 1), others[0], others[1], others[2], 0, 0, 0, 0]) {
+            return None;
+        }
+        Some(Self { env, next: last + 1, seq, began, base: base.raw_id(), floor })
+    }
+
+    /// Whether what follows in the line of `block`, with the record `seq`, can be read from the events alone.
+    pub(crate) fn goes_on(&self, block: &Block, seq: u64) -> bool {
+        let here = (block.get(block::ENV), block.get(block::LAST) + 1, seq);
+        let base = block.frame(self.floor.wrapping_sub(1)).filter(|_| block.get(block::DEPTH) >= self.floor);
+        here == (self.env, self.next, self.seq) && base.is_some_and(|base| base.raw_id() == self.base)
+    }
+
+    /// Takes note of what was written in full; `false`: a reader cannot follow any more.
+    pub(crate) fn follow(&mut self, entry: &Entry) -> bool {
+        self.seq = entry.seq() + 1;
+        if let Some(Event::Step(step)) = entry.event() {
+            if step.env.get() == self.env {
+                let follows = crate::id::FrameId::step_of(self.next) == step.step;
+                self.next += 1;
+                // Events that far behind would not find room for the time.
+                return follows && step.ticks.wrapping_sub(self.began) < crate::recorder::page::ELAPSED_END / 2;
+            }
+        }
+        true
+    }
+
+    /// So many events were written.
+    pub(crate) fn pass(&mut self, events: u64) {
+        self.next += events;
+        self.seq += events;
+    }
+}
