@@ -1,5 +1,6 @@
 //! How a traced call ended, as far as its value tells.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -39,7 +40,7 @@ impl Outcome {
 #[derive(Debug, Clone, Default)]
 pub struct Failure {
     /// The type's name, as `std::any::type_name` gives it.
-    pub type_name: &'static str,
+    pub type_name: Cow<'static, str>,
     /// The text, where the type has one.
     pub message: Option<String>,
     /// The texts of its sources, nearest first.

@@ -216,7 +216,7 @@ fn untold<E: ?Sized>() -> Outcome {
 }
 
 fn failed(type_name: &'static str, message: Option<String>, chain: Vec<String>) -> Outcome {
-    Outcome::failed(Failure { type_name, message, chain })
+    Outcome::failed(Failure { type_name: type_name.into(), message, chain })
 }
 
 #[cfg(test)]

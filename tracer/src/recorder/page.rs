@@ -40,6 +40,7 @@ pub(crate) const KIND_EXIT: u64 = 9;
 /// | 0 | words written, only a hint for who reads it after the process has died |
 /// | 1 | the birth, see [`open`](Self::open); 0: nothing is valid |
 /// | 2 | a number of the writing thread |
+/// | 3 | what stands before this place is [forgotten](Self::forget) |
 #[repr(C, align(64))]
 pub struct Page {
     head: [AtomicU64; SLOT_WORDS],
@@ -72,12 +73,28 @@ impl Page {
         self.data.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.checks.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.head[2].store(writer, Ordering::Relaxed);
+        self.head[3].store(0, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);
     }
 
     /// [`open`](Self::open)'s birth of its present life.
     pub fn birth(&self) -> u64 {
         self.head[1].load(Ordering::Acquire)
+    }
+
+    /// Forgets what is complete: whoever reads the page takes it for not there.
+    pub fn forget(&self) {
+        self.head[3].store(self.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Makes it full, whatever is in it: who writes to it has to go on elsewhere.
+    pub fn close(&self) {
+        self.head[0].store(DATA as u64, Ordering::Release);
+    }
+
+    /// Whether no slot is left.
+    pub fn is_full(&self) -> bool {
+        self.free_slots() == 0
     }
 
     /// The place behind what is complete: the number of a word in the slots.
@@ -148,6 +165,12 @@ impl Page {
             return false;
         }
         bytes.chunks(PART_BYTES).all(|part| self.put(part_words(part)))
+    }
+
+    /// Puts a detail and the entry that it belongs to into the next slots. `false`: there are not that many, and nothing
+    /// was done.
+    pub fn put_with(&self, words: [u64; SLOT_WORDS], detail: &[u8]) -> bool {
+        self.put_parts(detail) && self.put(words)
     }
 
     /// Puts an event at a place, which is the [next](Self::next).

@@ -41,6 +41,11 @@ impl Recorded {
 }
 
 impl Captured {
+    /// Bytes that were encoded elsewhere.
+    pub(crate) fn of(bytes: Vec<u8>, truncated: bool) -> Self {
+        Self { bytes, truncated }
+    }
+
     /// One value of the manual API. A unit (`()`) is nothing.
     pub(crate) fn one<T: Serialize + ?Sized>(value: &T, limits: Limits) -> Option<Self> {
         let mut writer = Writer::new(limits);
