@@ -23,11 +23,12 @@ use block::Block;
 use page::Page;
 
 pub use assemble::Assembler;
-pub use detail::{Field, Fields, put_field};
-pub use decode::{Decoder, Found, SiteNumbers};
 pub(crate) use decode::OwnSites;
+pub use decode::{Decoder, Found, SiteNumbers};
+pub use detail::{Field, Fields, put_field};
+pub(crate) use detail::{VALUES_HEAD_LEN, values_head};
 pub use entry::{Detail, Entry};
-pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag};
+pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag, step_and_site};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
 

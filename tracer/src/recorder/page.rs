@@ -158,10 +158,15 @@ impl Page {
         true
     }
 
+    /// Whether a detail and its entry fit.
+    pub(crate) fn has_room_for(&self, detail: &[u8]) -> bool {
+        detail.len().div_ceil(PART_BYTES) < self.free_slots()
+    }
+
     /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
     /// many, or none would be left for the entry; nothing was done.
     pub fn put_parts(&self, bytes: &[u8]) -> bool {
-        if bytes.len().div_ceil(PART_BYTES) >= self.free_slots() {
+        if !self.has_room_for(bytes) {
             return false;
         }
         bytes.chunks(PART_BYTES).all(|part| self.put(part_words(part)))
