@@ -45,7 +45,7 @@ pub(crate) fn values_head(len: usize, truncated: bool) -> [u8; VALUES_HEAD_LEN] 
 }
 
 /// Takes fields apart. Trusts no length.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }
