@@ -78,15 +78,17 @@ fn call(node: usize, end: End, inner: &[Op]) {
     });
 }
 
+/// The place of an id among those that came up.
+fn number<T: PartialEq>(known: &mut Vec<T>, id: T) -> usize {
+    known.iter().position(|other| *other == id).unwrap_or_else(|| {
+        known.push(id);
+        known.len() - 1
+    })
+}
+
 /// What the records say, but for what differs from run to run: ids become numbers in the order they come up.
 fn said(records: &[Record]) -> Vec<String> {
     let (mut envs, mut traces) = (Vec::new(), Vec::new());
-    fn number<T: PartialEq>(known: &mut Vec<T>, id: T) -> usize {
-        known.iter().position(|other| *other == id).unwrap_or_else(|| {
-            known.push(id);
-            known.len() - 1
-        })
-    }
     let mut last = 0;
     records
         .iter()
