@@ -123,7 +123,6 @@ fn both(ops: &[Op]) -> [Vec<String>; 2] {
     let as_events = Tracer::builder().recorder(memory()).build();
     [as_events, in_full].map(|tracer| {
         record_with(tracer.clone(), || run(ops));
-        assert_eq!(tracer.stats().dropped, 0);
         said(&tracer.all_traces())
     })
 }
