@@ -20,6 +20,27 @@ macro_rules! examples {
 
 examples! { quickstart manual axum batch order flow async_tasks json_lines demo }
 
+#[test]
+fn blackbox() {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let run = || {
+        let mut example = Command::new(program("examples/blackbox"));
+        example.env_remove("TRACER_DIR").current_dir(&directory).output().expect("the example was built")
+    };
+    let first = run();
+    assert!(!first.status.success(), "it was to be killed");
+    // What it prints is not told, but what `tracer` says of it afterwards.
+    let shown = Command::new(tracer()).args(["show", "last"]).env_remove("TRACER_DIR").current_dir(&directory).output();
+    let shown = shown.expect("the program was built").stdout;
+    compare("blackbox", &String::from_utf8(shown).expect("it prints UTF-8"));
+    let told = run().stderr;
+    let told = String::from_utf8_lossy(&told);
+    assert!(
+        told.contains(" killed\n") && told.contains(r#"charge was running with {"cents":1904,"order":4}"#),
+        "{told}"
+    );
+}
+
 /// Runs an example to its end, and compares what it prints.
 fn check(name: &str) {
     if name == "demo" {
