@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +53,7 @@ impl Format for BlackBoxes {
     }
 
     fn follow(&self, path: &Path) -> Box<dyn Follow> {
-        Box::new(Following { path: path.to_owned(), known: HashSet::new(), is_over: false })
+        Box::new(Following { path: path.to_owned(), last: None, known: HashSet::new(), is_over: false })
     }
 }
 
@@ -176,9 +177,17 @@ fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Reco
 /// again each time, until its process is over.
 struct Following {
     path: PathBuf,
+    /// What was read last: putting the same together again costs far more than reading it.
+    last: Option<Last>,
     /// Of the records that were in it when it was last read: no more than it holds.
     known: HashSet<RecordKey>,
     is_over: bool,
+}
+
+struct Last {
+    hash: u64,
+    /// Number and start time of the process.
+    writer: (u32, u64),
 }
 
 impl Follow for Following {
@@ -189,7 +198,15 @@ impl Follow for Following {
         // As in `read`: what is read after the process was seen dead is the last of it.
         let observed = Observed::here();
         let bytes = bytes(&self.path, open(&self.path)?)?;
+        let hash = hash_of(&bytes);
+        if let Some(last) = self.last.as_ref().filter(|last| last.hash == hash) {
+            self.is_over = !observed.living.contains(&last.writer);
+            return Ok(());
+        }
         let survey = Survey::new(&bytes, &observed).map_err(|error| refused(&self.path, error))?;
+        let Process { pid, start_time, .. } = survey.process();
+        self.last = Some(Last { hash, writer: (pid, start_time) });
+        self.is_over = survey.death(&observed) != Death::StillRunning;
         let mut present = HashSet::with_capacity(self.known.len());
         for record in survey.records(None) {
             let key = RecordKey::of(&record);
@@ -199,7 +216,12 @@ impl Follow for Following {
             present.insert(key);
         }
         self.known = present;
-        self.is_over = survey.death(&observed) != Death::StillRunning;
         Ok(())
     }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }

@@ -203,7 +203,8 @@ fn masked(text: &str) -> String {
             } else if is_id(word) {
                 words.push(format!("(id){end}"));
             } else if let Some(at) = word.find(".tracer/orders/") {
-                words.push(format!("{}.tracer/orders/(name).tbx{end}", &word[..at]));
+                let behind = word.split_once(".tbx").map_or("", |(_, behind)| behind);
+                words.push(format!("{}.tracer/orders/(name).tbx{behind}{end}", &word[..at]));
             } else {
                 words.push(format!("{word}{end}"));
             }
@@ -277,6 +278,27 @@ fn what_a_killed_process_was_doing_is_shown() {
         --- 0
     "#]]
     .assert_eq(&text(&world.run("stats")));
+}
+
+#[test]
+fn every_verb_tells_it_to_programs_too() {
+    let world = killed("open");
+    for verb in ["ls", "show last", "show last-failed", "tail", "recover", "stats", "doctor"] {
+        let ran = world.run(&format!("{verb} --json"));
+        assert!(ran.code == 0 && !ran.json().is_empty(), "{verb}: {}", ran.text());
+    }
+    let file = &world.run("recover --json").json()[0];
+    assert_eq!((&file["alive"], &file["records"], &file["gaps"]), (&json!(false), &json!(9), &json!([])));
+    assert_eq!(file["open"][2]["arguments"], json!({"attempt": 7}));
+}
+
+#[test]
+fn a_trace_that_ended_well_says_what_else_was_open() {
+    let world = killed("open");
+    let listed = world.run("ls --source GET --json").json();
+    let shown = text(&world.run(&format!("show {}", listed[0]["short"].as_str().unwrap())));
+    assert!(shown.contains(" GET /health · ok · "), "{shown}");
+    assert!(shown.contains("beside  (id) POST /orders(order=17), "), "{shown}");
 }
 
 #[test]
@@ -504,14 +526,14 @@ fn damage_is_said_and_the_rest_is_shown() {
     let neither = changed(|bytes| bytes[..0x2000].fill(0));
     expect![[r#"
         --- messages
-        error: expected a black box in `.tracer/orders/(name).tbx, found neither the beginning of one nor the copy of it
+        error: expected a black box in `.tracer/orders/(name).tbx`, found neither the beginning of one nor the copy of it
           help: it is no file of records, or was overwritten; remove it from the directory, or give another file
         --- 3
     "#]]
     .assert_eq(&text(&neither.run("ls")));
     expect![[r#"
         --- messages
-        error: expected a black box in `.tracer/orders/(name).tbx, found nothing: the file is empty
+        error: expected a black box in `.tracer/orders/(name).tbx`, found nothing: the file is empty
           help: it is no file of records, or was overwritten; remove it from the directory, or give another file
         --- 3
     "#]]
@@ -523,14 +545,14 @@ fn a_newer_version_is_named_and_so_is_the_one_that_is_read() {
     let newer = changed(|bytes| (bytes[10], bytes[0x100a]) = (7, 7));
     expect![[r#"
         --- messages
-        error: `.tracer/orders/(name).tbx is of another version: a black box of format 7, this reads format 1
+        error: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads format 1
           help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
         --- 3
     "#]]
     .assert_eq(&text(&newer.run("show")));
     expect![[r#"
         --- messages
-        warning: `.tracer/orders/(name).tbx is of another version: a black box of format 7, this reads format 1
+        warning: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads format 1
           help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
         --- 3
     "#]]
