@@ -13,7 +13,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracer::recorder::block::{BLOCK_BYTES, Block};
-use tracer::recorder::page::{PAGE_BYTES, Page};
+use tracer::recorder::page::{PAGE_BYTES, Page, SLOT_WORDS, SLOTS};
 
 use crate::format::Layout;
 
@@ -103,6 +103,11 @@ impl Map {
         let first = unsafe { self.base.add(self.layout.pages_at()) };
         // SAFETY: as in `blocks`; a Page is an array of AtomicU64 likewise.
         unsafe { slice::from_raw_parts(first.cast::<Page>().as_ptr(), self.layout.pages) }
+    }
+
+    /// The words of all slots of a page.
+    pub(crate) fn slots(self, page: usize) -> &'static [AtomicU64] {
+        self.words(self.layout.pages_at() + page * PAGE_BYTES + 64, SLOTS * SLOT_WORDS)
     }
 
     /// The place of a block among [`blocks`](Self::blocks); `None` if it is not one of them.

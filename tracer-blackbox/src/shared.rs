@@ -266,6 +266,7 @@ impl Shared {
         state.births += 1;
         state.writers += 1;
         self.status.set(Word::PagesGiven, state.births);
+        state.index.look_at(self.map, number);
         let page = &self.map.pages()[number];
         page.open(state.births, state.writers);
         state.unsealed[number] = true;
@@ -334,17 +335,17 @@ impl Shared {
     /// Forgets what was recorded so far.
     pub(crate) fn forget(&self) {
         let mut state = self.state();
-        state.index.forget(self.map.pages());
+        state.index.forget(self.map);
         for page in self.map.pages() {
             page.forget();
         }
         self.status.set(Word::ForgottenBirth, state.births);
     }
 
-    /// Whether an env of the trace is there.
+    /// Whether the trace is there.
     pub(crate) fn holds(&self, trace: TraceId) -> bool {
         // No page begins anew while the state is locked.
-        self.state().index.holds(trace, self.map.pages())
+        self.state().index.holds(trace, self.map)
     }
 
     /// Gives a forked process its own file, with the first thing that it records. `true`: everything has to be
@@ -417,7 +418,7 @@ impl State {
             pairs: Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt),
             memory: None,
             memory_read_ns: 0,
-            index: Index::default(),
+            index: Index::new(layout.pages),
             backing,
         }
     }
@@ -426,7 +427,7 @@ impl State {
     pub(crate) fn fork(&mut self, map: Map, salt: u64, survivor: Holder, parent: Backing) -> Vec<PageNumber> {
         self.overflow = None;
         self.unsealed.fill(false);
-        self.index = Index::default();
+        self.index = Index::new(self.unsealed.len());
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
         self.pages.fork(survivor)
