@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use tracer::{JsonLines, Tracer};
 use tracer_blackbox::{BlackBox, Options, Sync};
 
+#[expect(clippy::too_many_lines, reason = "a table of scenarios")]
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [scenario, directory, rest @ ..] = &arguments[..] else { panic!("a scenario and a directory") };
@@ -129,6 +130,10 @@ fn main() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
+        }
+        "golden" => {
+            install(options().bytes(128 << 10).lines(2).dictionary_bytes(4096), directory);
+            work::golden(&wait);
         }
         "nothing" => wait(),
         other => panic!("no scenario {other}"),

@@ -32,7 +32,7 @@ pub fn put_field(bytes: &mut Vec<u8>, tag: u8, content: &[u8]) {
 }
 
 /// Takes fields apart. Trusts no length.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }

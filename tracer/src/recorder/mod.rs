@@ -23,9 +23,9 @@ use block::Block;
 use page::Page;
 
 pub use assemble::Assembler;
-pub use detail::{Field, Fields, put_field};
-pub use decode::{Decoder, Found, SiteNumbers};
 pub(crate) use decode::OwnSites;
+pub use decode::{Decoder, Found, SiteNumbers};
+pub use detail::{Field, Fields, put_field};
 pub use entry::{Detail, Entry};
 pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag};
 pub use json_lines::JsonLines;
