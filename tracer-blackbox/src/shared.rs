@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracer::TraceId;
-use tracer::recorder::page::Page;
+use tracer::recorder::page::{PAGE_BYTES, Page};
 use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
 use crate::clock::Pairs;
@@ -23,6 +23,7 @@ use crate::machine::{self, MemoryFiles};
 use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
+use crate::reader;
 use crate::status::{ENDED, RUNNING, Status, Word};
 
 /// Lives as long as the process: threads may write to its memory until then.
@@ -397,7 +398,11 @@ impl Shared {
 
     /// All bytes as they are now.
     pub(crate) fn copy(&self) -> Vec<u8> {
-        self.map.copy_until(self.map.layout().file_len())
+        let layout = self.map.layout();
+        let mut bytes = self.map.copy_until(layout.file_len());
+        let page_at = |at: u64| usize::try_from(at).ok()?.checked_sub(layout.pages_at())?.checked_div(PAGE_BYTES);
+        reader::drop_changed(&mut bytes, |at| Some(self.map.pages().get(page_at(at)?)?.birth()));
+        bytes
     }
 }
 

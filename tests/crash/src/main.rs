@@ -23,6 +23,10 @@ fn main() {
             install(options(), directory);
             work::count(directory, number(rest[0]), rest[1] == "async");
         }
+        "count-small" => {
+            install(options().bytes(128 << 10), directory);
+            work::count(directory, number(rest[0]), rest[1] == "async");
+        }
         // The control: a recorder that keeps records in a buffer.
         "count-buffered" => {
             let lines = JsonLines::to_file(format!("{directory}/lines.jsonl")).unwrap();

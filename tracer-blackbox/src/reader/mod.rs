@@ -18,8 +18,8 @@ pub use death::{Death, Observed};
 pub use gaps::{Confidence, Gap};
 pub use open::OpenNode;
 use open::{Open, Running, Shown};
-pub(crate) use scan::Numbers;
 use scan::Scan;
+pub(crate) use scan::{Numbers, drop_changed};
 
 use crate::clock::FileClock;
 use crate::dictionary::Dictionary;
@@ -99,6 +99,9 @@ pub enum RecoverError {
 }
 
 /// Reads a file of which nothing else is known.
+///
+/// The bytes of a file that is being written to are to come from [`read_file`](crate::read_file): a plain copy may have
+/// parts of two lives of a page.
 ///
 /// # Errors
 ///
