@@ -147,7 +147,7 @@ pub fn judged<R: ?Sized>(value: &R, failed: bool, outcome: impl FnOnce() -> Outc
         return Outcome::ok();
     }
     let outcome = outcome();
-    if outcome.0.is_some() { outcome } else { untold::<R>() }
+    if outcome.is_failure() { outcome } else { untold::<R>() }
 }
 
 /// The targets of `anyhow::Error`, `Box<dyn Error>` and their like: errors by what they lend, not by what they are.
@@ -227,7 +227,7 @@ mod tests {
     use crate::outcome::{Failure, Outcome};
 
     fn failure(outcome: Outcome) -> Option<Failure> {
-        outcome.0.and_then(|ending| ending.failure)
+        outcome.into_failure()
     }
 
     macro_rules! best {

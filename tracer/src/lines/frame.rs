@@ -34,12 +34,36 @@ enum Open {
 #[inline]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
     let mut frame = OpenFrame::OFF;
-    if at.is_none() && !values.is_some() {
-        frame.enter(site);
-    } else if switch::is_on() {
-        begin_anywhere(site, at, values, &mut frame.0);
+    if switch::is_on() {
+        begin_with(site, at, values, &mut frame.0);
     }
     frame
+}
+
+#[inline(never)]
+fn begin_with(site: &'static Site, at: Option<&Context>, values: Recorded, frame: &mut Open) {
+    match (at, values.as_bytes()) {
+        (None, None) => begin(site, frame),
+        (None, Some(bytes)) => {
+            let entered = common(|| hot::with(|hot| hot.enter_with(site, bytes)));
+            match entered {
+                Some(entered) => *frame = Open::Common { entered, panicking: std::thread::panicking() },
+                None => begin_anywhere(site, at, values, frame),
+            }
+        }
+        (Some(_), _) => begin_anywhere(site, at, values, frame),
+    }
+}
+
+/// Tries a common call, and once more if it only wanted for a run.
+pub(super) fn common<T>(enter: impl Fn() -> Option<T>) -> Option<T> {
+    enter().or_else(|| {
+        if !hot::with(Hot::wants_run) {
+            return None;
+        }
+        scope::begin_run();
+        enter()
+    })
 }
 
 #[inline(never)]
@@ -57,16 +81,13 @@ fn begin_in(hot: &Hot, site: &'static Site, frame: &mut Open) {
     }
 }
 
-/// Tries once more, if a common call only wanted for a run.
+/// It was not a common call, or wants for a run.
 #[cold]
 #[inline(never)]
 fn begin_again(site: &'static Site, frame: &mut Open) {
-    if hot::with(Hot::wants_run) {
-        scope::begin_run();
-        if let Some(entered) = hot::with(|hot| hot.enter(site)) {
-            *frame = Open::Common { entered, panicking: std::thread::panicking() };
-            return;
-        }
+    if let Some(entered) = common(|| hot::with(|hot| hot.enter(site))) {
+        *frame = Open::Common { entered, panicking: std::thread::panicking() };
+        return;
     }
     begin_anywhere(site, None, Recorded::none(), frame);
 }
@@ -118,9 +139,10 @@ impl OpenFrame {
     pub fn end(self, outcome: Outcome) {
         // Ended where it lies: moving it would cost more than looking at it.
         let frame = ManuallyDrop::new(self);
-        match outcome.0 {
-            None => end_well(&frame.0),
-            Some(_) => frame.0.finish(End::of(outcome)),
+        if outcome.is_plain() {
+            end_well(&frame.0);
+        } else {
+            frame.0.end(outcome);
         }
     }
 }
@@ -152,6 +174,16 @@ fn end_in(hot: &Hot, open: &Open) {
 }
 
 impl Open {
+    #[inline(never)]
+    fn end(&self, outcome: Outcome) {
+        match (*self, outcome.value().as_bytes()) {
+            (Self::Off, _) => {}
+            (Self::Common { entered, .. }, Some(bytes))
+                if !outcome.is_failure() && hot::with(|hot| hot.end_with(entered, bytes)) => {}
+            _ => self.finish(End::of(outcome)),
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn unwind(&self) {
@@ -207,10 +239,8 @@ impl End {
         self.error.is_none() && self.detail.is_none()
     }
 
-    #[inline]
     pub(super) fn of(outcome: Outcome) -> Self {
-        let failed = outcome.0.as_ref().is_some_and(|detail| detail.failure.is_some());
-        Self { error: failed.then_some(ErrorKind::Err), detail: outcome.0 }
+        Self { error: outcome.is_failure().then_some(ErrorKind::Err), detail: outcome.into_detail() }
     }
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.

@@ -3,9 +3,10 @@
 //! A reader follows the steps of one env from a run header on. So the thread has to know whether a reader could still
 //! do so: whether all steps of the env since then stand behind that header, in this page, in order.
 
+use crate::id::FrameId;
+use crate::recorder::Entry;
 use crate::recorder::block::{self, Block};
-use crate::recorder::page::{Page, run_word};
-use crate::recorder::{Entry, Event};
+use crate::recorder::page::{ELAPSED_END, Page, run_word};
 
 /// A run in the page that a thread writes to.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,7 @@ impl Run {
         let base = block.frame(floor.checked_sub(1)?)?;
         let (env, last) = (block.get(block::ENV), block.get(block::LAST));
         let [first, others @ ..] = base.calls();
-        let step = crate::id::FrameId::step_of(last) + 1;
+        let step = FrameId::step_of(last) + 1;
         let header = [run_word(seq, 0), began, env, step, base.raw_id(), key, block.get(block::ORDINAL), first];
         if !page.put(header) {
             return None;
@@ -51,20 +52,19 @@ impl Run {
     /// Takes note of what was written in full; `false`: a reader cannot follow any more.
     pub(crate) fn follow(&mut self, entry: &Entry) -> bool {
         self.seq = entry.seq() + 1;
-        if let Some(Event::Step(step)) = entry.event() {
-            if step.env.get() == self.env {
-                let follows = crate::id::FrameId::step_of(self.next) == step.step;
-                self.next += 1;
-                // Events that far behind would not find room for the time.
-                return follows && step.ticks.wrapping_sub(self.began) < crate::recorder::page::ELAPSED_END / 2;
-            }
+        let [_, ticks, env, step, ..] = entry.words();
+        if env != self.env || !entry.is_step() {
+            return true;
         }
-        true
+        let follows = FrameId::step_of(self.next) == Entry::step_in(step);
+        self.next += 1;
+        // Events that far behind would not find room for the time.
+        follows && ticks.wrapping_sub(self.began) < ELAPSED_END / 2
     }
 
-    /// So many events were written.
-    pub(crate) fn pass(&mut self, events: u64) {
-        self.next += events;
-        self.seq += events;
+    /// So many steps were taken by common calls.
+    pub(crate) fn pass(&mut self, steps: u64) {
+        self.next += steps;
+        self.seq += steps;
     }
 }

@@ -7,7 +7,8 @@ use std::task::{self, Poll};
 use pin_project_lite::pin_project;
 
 use super::cell::Cell;
-use super::hot::{self, Counted, Hot};
+use super::frame::common;
+use super::hot::{self, Counted};
 use super::line::{Call, End};
 use super::scope::{self, Position};
 use super::within::Within;
@@ -204,23 +205,11 @@ fn end_common(cell: &'static Cell, frame: u64, before: u64) -> bool {
     hot::with(|hot| hot.end(Some(cell), frame, before))
 }
 
-#[inline]
-fn enter_counted(site: &'static Site, call: Counted) -> Option<FrameId> {
-    let enter = || hot::with(|hot| hot.enter_counted(site, call));
-    enter().or_else(|| {
-        if !hot::with(Hot::wants_run) {
-            return None;
-        }
-        scope::begin_run();
-        enter()
-    })
-}
-
 /// Begins at the first poll; `None`: not recorded.
 #[inline(never)]
 fn begin(state: State) -> Option<(Position, bool)> {
     match state {
-        State::Counted { site, call } => match enter_counted(site, call) {
+        State::Counted { site, call } => match common(|| hot::with(|hot| hot.enter_counted(site, call))) {
             Some(frame) => Some((Position { frame: Some(frame), ..call.at }, std::thread::panicking())),
             None => Called::of(site, call).begin(),
         },

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::FrameId;
+use crate::lines::key;
 use crate::recorder::Tag;
 use crate::site::SiteId;
 
@@ -139,6 +140,24 @@ impl Block {
     }
 }
 
+impl Block {
+    /// The key and the parent of the frame at a place, 0 for none. Those of a common call follow from the frame before;
+    /// then they are kept.
+    pub(crate) fn key(&self, at: u64) -> (u64, u64) {
+        let Some(frame) = self.frame(at) else { return (0, 0) };
+        let Some(before) = at.checked_sub(1).filter(|_| frame.key().is_none()) else {
+            return frame.key().unwrap_or_default();
+        };
+        let first = (0..=before).rev().find(|at| self.frame(*at).is_some_and(|frame| frame.key().is_some()));
+        let mut key = first.map_or((0, 0), |at| self.frame(at).and_then(Frame::key).unwrap_or_default());
+        for at in first.unwrap_or(0)..at {
+            let Some((caller, frame)) = self.frame(at).zip(self.frame(at + 1)) else { break };
+            key = frame.key_below(key.0, caller.raw_id());
+        }
+        key
+    }
+}
+
 /// A frame in a block.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame<'a>(&'a [AtomicU64; 16]);
@@ -220,6 +239,14 @@ impl Frame<'_> {
     /// Its key and its parent, 0 for none; `None`: its call was a common one, so they follow from the frame before.
     pub(crate) fn key(self) -> Option<(u64, u64)> {
         self.has(KEYED).then(|| (self.get(KEY), self.get(PARENT)))
+    }
+
+    /// The key and the parent that it has as a common call by the frame `caller`, whose key is `above`. Keeps them.
+    pub(crate) fn key_below(self, above: u64, caller: u64) -> (u64, u64) {
+        let hash = crate::site::node(self.site().site).map_or(0, |(_, hash)| hash);
+        let key = key::call(above, hash, self.occurrence());
+        self.set_key(key, caller);
+        (key, caller)
     }
 
     /// The numbers of its site and node.

@@ -31,6 +31,19 @@ pub fn put_field(bytes: &mut Vec<u8>, tag: u8, content: &[u8]) {
     bytes.extend_from_slice(content);
 }
 
+/// What stands before the values of a detail that has nothing else.
+pub(crate) const VALUES_HEAD_LEN: usize = HEAD_LEN + 5;
+
+/// The head of a detail of `len` bytes of values.
+pub(crate) fn values_head(len: usize, truncated: bool) -> [u8; VALUES_HEAD_LEN] {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    let mut head = [VERSION; VALUES_HEAD_LEN];
+    head[1..HEAD_LEN].copy_from_slice(&(len + 5).to_le_bytes());
+    head[HEAD_LEN] = VALUES | if truncated { TRUNCATED } else { 0 };
+    head[HEAD_LEN + 1..].copy_from_slice(&len.to_le_bytes());
+    head
+}
+
 /// Takes fields apart. Trusts no length.
 #[derive(Debug, Clone)]
 pub struct Fields<'a> {

@@ -198,6 +198,11 @@ impl Tag {
         })
     }
 
+    /// With a detail.
+    pub(crate) const fn detailed(self) -> Self {
+        Self(self.0 | DETAIL)
+    }
+
     /// With a number.
     #[inline]
     pub(crate) const fn numbered(self, seq: u64) -> u64 {
@@ -329,6 +334,23 @@ impl Entry {
     #[inline]
     pub(crate) fn is_step(&self) -> bool {
         Tag::of(self.0[0]).kind() == KIND_STEP
+    }
+
+    /// The step in the word of step and site.
+    #[inline]
+    pub(crate) const fn step_in(word: u64) -> u64 {
+        word >> SITE_BITS
+    }
+
+    /// The trace, if it is an entry that names it.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        let names = matches!(Tag::of(self.0[0]).kind(), KIND_ENV | KIND_OVER | KIND_RESUMED);
+        names.then(|| TraceId::new((u128::from(self.0[4]) << 64) | u128::from(self.0[5]))).flatten()
+    }
+
+    /// Whether a context came back by it.
+    pub(crate) fn is_resumed(&self) -> bool {
+        Tag::of(self.0[0]).kind() == KIND_RESUMED
     }
 
     /// Whether it becomes a record.

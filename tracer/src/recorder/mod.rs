@@ -26,8 +26,9 @@ pub use assemble::Assembler;
 pub(crate) use decode::OwnSites;
 pub use decode::{Decoder, Found, SiteNumbers};
 pub use detail::{Field, Fields, put_field};
+pub(crate) use detail::{VALUES_HEAD_LEN, values_head};
 pub use entry::{Detail, Entry};
-pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag};
+pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag, step_and_site};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
 

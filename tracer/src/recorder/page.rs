@@ -9,9 +9,10 @@
 //! rest follows from the events before it and from the *run header* in front of them. See [`Decoder`](super::Decoder).
 
 use std::fmt;
+use std::ops::Range;
 
 use super::entry::{KIND_MASK, TAG_BITS};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Slots in a page.
 pub const SLOTS: usize = if cfg!(all(test, loom)) { 4 } else { 240 };
@@ -68,10 +69,11 @@ impl Page {
     /// every page that a reader may see together with it.
     pub fn open(&'static self, birth: u64, writer: u64) {
         self.head[1].store(0, Ordering::Relaxed);
-        self.head[0].store(0, Ordering::Release);
-        for word in self.data.iter().chain(&self.checks) {
-            word.store(0, Ordering::Relaxed);
-        }
+        self.head[0].store(0, Ordering::Relaxed);
+        // Who sees anything of what follows sees that the birth has changed, if it looks after that.
+        fence(Ordering::Release);
+        self.data.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.checks.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.head[2].store(writer, Ordering::Relaxed);
         self.head[3].store(0, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);
@@ -117,6 +119,13 @@ impl Page {
         Some(self.data.get(at)?.load(Ordering::Relaxed))
     }
 
+    /// The slots that begin at `places`.
+    pub(crate) fn slots(&self, places: Range<usize>) -> impl Iterator<Item = &[AtomicU64]> {
+        let end = places.end.next_multiple_of(SLOT_WORDS).min(DATA);
+        let start = places.start.next_multiple_of(SLOT_WORDS).min(end);
+        self.data[start..end].chunks_exact(SLOT_WORDS)
+    }
+
     /// The words of the slot at a place.
     pub(crate) fn slot(&self, at: usize) -> Option<&[AtomicU64]> {
         self.data.get(at..at + SLOT_WORDS)
@@ -151,10 +160,15 @@ impl Page {
         true
     }
 
+    /// Whether a detail and its entry fit.
+    pub(crate) fn has_room_for(&self, detail: &[u8]) -> bool {
+        detail.len().div_ceil(PART_BYTES) < self.free_slots()
+    }
+
     /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
     /// many, or none would be left for the entry; nothing was done.
     pub fn put_parts(&self, bytes: &[u8]) -> bool {
-        if bytes.len().div_ceil(PART_BYTES) >= self.free_slots() {
+        if !self.has_room_for(bytes) {
             return false;
         }
         bytes.chunks(PART_BYTES).all(|part| self.put(part_words(part)))
@@ -293,5 +307,36 @@ mod tests {
         assert_eq!(page.len(), 16);
         assert!(page.put_parts(&[1; (SLOTS - 3) * PART_BYTES]));
         assert_eq!(page.free_slots(), 1);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom {
+    //! A page begins anew while somebody reads it.
+
+    use super::*;
+
+    #[test]
+    fn a_reader_of_a_page_that_begins_anew_finds_one_life_or_knows() {
+        let mut model = ::loom::model::Builder::new();
+        // More switches of threads than that only repeat, for there is one write of interest.
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let page: &'static Page = Box::leak(Box::default());
+            page.open(1, 0);
+            assert!(page.put([0x11; 8]));
+            let writer = ::loom::thread::spawn(move || {
+                page.open(2, 0);
+                assert!(page.put([0x21; 8]));
+            });
+            let birth = page.birth();
+            let slot = page.slot(0).expect("it has one");
+            // The first and the last stand for all: each more multiplies what there is to try.
+            let words = [0, 7].map(|word: usize| slot[word].load(Ordering::Acquire));
+            if birth != 0 && page.birth() == birth {
+                assert!(words[0] == 0 || words == [birth * 0x10 + 1; 2], "{words:x?} in life {birth}");
+            }
+            writer.join().unwrap();
+        });
     }
 }
