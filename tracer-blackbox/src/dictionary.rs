@@ -143,8 +143,8 @@ impl<'a> Dictionary<'a> {
     }
 
     /// The numbers of nodes.
-    pub(crate) fn numbers(&self) -> Numbers {
-        self.numbers.clone()
+    pub(crate) fn numbers(&self) -> &Numbers {
+        &self.numbers
     }
 
     /// Its length; `None` if there is none.

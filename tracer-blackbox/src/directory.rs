@@ -5,13 +5,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::file::EXTENSION;
 use crate::format::{COPY_AT, SUPERBLOCK_LEN, Superblock};
 use crate::machine;
-use crate::reader::{Observed, RecoverError, Recovered, recover_with};
+use crate::reader::{Observed, RecoverError, Recovered, drop_changed, recover_with};
 
 /// A file of a directory, read.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ pub fn recover_dir(directory: impl AsRef<Path>, mut progress: impl FnMut(Progres
 ///
 /// If it cannot be read, or is no black box.
 pub fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
-    let bytes = read(path.as_ref())?;
+    let bytes = read_file(path)?;
     Ok(recover_with(&bytes, &observed_for(&bytes))?)
 }
 
@@ -116,14 +116,27 @@ fn superblock(bytes: &[u8]) -> Option<Superblock> {
     Superblock::read(bytes).ok().or_else(copy)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// The bytes of a file, also while its process writes to it.
+///
+/// # Errors
+///
+/// If the system gives none, or it is no file; a link is none.
+pub fn read_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     // A pipe would never end, and opening it would wait for somebody to write.
-    let options = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if !options.metadata()?.is_file() {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a file"));
     }
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut &options, &mut bytes)?;
+    io::Read::read_to_end(&mut &file, &mut bytes)?;
+    let birth_at = |page: u64| {
+        let mut birth = [0; 8];
+        file.read_exact_at(&mut birth, page + 8).ok()?;
+        Some(u64::from_le_bytes(birth))
+    };
+    if !is_dead(&bytes) {
+        drop_changed(&mut bytes, birth_at);
+    }
     Ok(bytes)
 }
 
@@ -132,8 +145,13 @@ fn is_of_the_living(path: &Path) -> bool {
     let mut beginning = [0; SUPERBLOCK_LEN];
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     let Ok(()) = opened.and_then(|mut file| io::Read::read_exact(&mut file, &mut beginning)) else { return false };
-    superblock(&beginning).is_none_or(|block| {
-        block.boot_id == machine::boot_id() && machine::start_time(block.pid) == Some(block.start_time)
+    !is_dead(&beginning)
+}
+
+/// Whether the process that wrote this is gone for sure.
+fn is_dead(bytes: &[u8]) -> bool {
+    superblock(bytes).is_some_and(|block| {
+        block.boot_id != machine::boot_id() || machine::start_time(block.pid) != Some(block.start_time)
     })
 }
 

@@ -29,11 +29,11 @@ pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64,
     is_directory(&fs::symlink_metadata(directory)?, directory)?;
     let directory = directory.join(plain(app));
     make_own_directory(&directory)?;
-    let boot: String = boot_id[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let boot = u32::from_le_bytes([boot_id[3], boot_id[2], boot_id[1], boot_id[0]]);
     // A process before this one may have had its number and its second, if the machine has no boot id or no `/proc`.
     for _ in 0..100 {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = directory.join(format!("{boot}-{}-{start}-{n}.{EXTENSION}", std::process::id()));
+        let path = directory.join(format!("{boot:08x}-{}-{start}-{n}.{EXTENSION}", std::process::id()));
         let options = OpenOptions::new()
             .read(true)
             .write(true)

@@ -1,58 +1,83 @@
 //! Which traces the box still has, for who asks often: it looks at what is new, not at everything.
+//!
+//! A trace that is not over is there, even if all that it recorded was written over: whoever holds a context of it may go
+//! on. One that is over is there as long as the page is that says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracer::TraceId;
 use tracer::recorder::page::{Page, SLOT_WORDS};
 
-/// Traces by the page that their last env is in.
-#[derive(Debug, Default)]
+use crate::map::Map;
+
+#[derive(Debug)]
 pub(crate) struct Index {
     /// By page: its birth, and how many slots were looked at.
     seen: Vec<(u64, usize)>,
-    traces: HashMap<TraceId, u64>,
+    traces: HashMap<TraceId, Known>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// Of the page that spoke of it last.
+    birth: u64,
+    is_over: bool,
 }
 
 const KIND_ENV: u64 = 2;
+const KIND_OVER: u64 = 4;
 const KIND_RESUMED: u64 = 5;
 
+/// Traces that there is room for without asking the allocator.
+const TRACES: usize = 1024;
+
 impl Index {
-    /// Whether an env of the trace is in one of the pages, none of which begins anew meanwhile.
-    pub(crate) fn holds(&mut self, trace: TraceId, pages: &[Page]) -> bool {
-        self.look(pages);
-        self.traces.contains_key(&trace)
+    pub(crate) fn new(pages: usize) -> Self {
+        Self { seen: vec![(0, 0); pages], traces: HashMap::with_capacity(TRACES) }
+    }
+
+    /// Whether the trace is there. No page begins anew meanwhile.
+    pub(crate) fn holds(&mut self, trace: TraceId, map: Map) -> bool {
+        self.look(map);
+        let is_there = |birth: u64| map.pages().iter().any(|page| page.birth() == birth);
+        self.traces.get(&trace).is_some_and(|known| !known.is_over || is_there(known.birth))
     }
 
     /// Forgets all that there is.
-    pub(crate) fn forget(&mut self, pages: &[Page]) {
-        self.look(pages);
+    pub(crate) fn forget(&mut self, map: Map) {
+        self.look(map);
         self.traces.clear();
     }
 
-    fn look(&mut self, pages: &[Page]) {
-        self.seen.resize(pages.len(), (0, 0));
-        let mut begun_anew = Vec::new();
-        for (page, (birth, from)) in pages.iter().zip(&mut self.seen) {
-            if page.birth() != *birth {
-                begun_anew.push(*birth);
-                (*birth, *from) = (page.birth(), 0);
-            }
-            let to = page.len();
-            if to <= *from {
-                continue;
-            }
-            // The last slot may have been looked at before it was full.
-            let words = page.words(to);
-            for words in words[*from / SLOT_WORDS * SLOT_WORDS..].chunks_exact(SLOT_WORDS) {
-                if matches!(words[0] & 15, KIND_ENV | KIND_RESUMED) {
-                    let trace = TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5]));
-                    self.traces.extend(trace.map(|trace| (trace, *birth)));
-                }
-            }
-            *from = to.max(*from);
+    fn look(&mut self, map: Map) {
+        (0..self.seen.len()).for_each(|number| self.look_at(map, number));
+    }
+
+    /// Looks at a page, before it begins anew at the latest.
+    pub(crate) fn look_at(&mut self, map: Map, number: usize) {
+        let page: &Page = &map.pages()[number];
+        let birth = page.birth();
+        let (seen, from) = self.seen[number];
+        let from = if seen == birth { from } else { 0 };
+        let to = page.len() / SLOT_WORDS;
+        for slot in map.slots(number).chunks_exact(SLOT_WORDS).take(to).skip(from) {
+            self.take(slot, birth, map.pages());
         }
-        if !begun_anew.is_empty() {
-            self.traces.retain(|_, birth| !begun_anew.contains(birth));
+        self.seen[number] = (birth, to.max(from));
+    }
+
+    fn take(&mut self, slot: &[AtomicU64], birth: u64, pages: &[Page]) {
+        let word = |nth: usize| slot[nth].load(Ordering::Relaxed);
+        let kind = word(0) & 15;
+        if !matches!(kind, KIND_ENV | KIND_OVER | KIND_RESUMED) {
+            return;
         }
+        let Some(trace) = TraceId::new((u128::from(word(4)) << 64) | u128::from(word(5))) else { return };
+        if self.traces.len() == self.traces.capacity() {
+            let there: HashSet<u64> = pages.iter().map(Page::birth).collect();
+            self.traces.retain(|_, known| !known.is_over || there.contains(&known.birth));
+        }
+        self.traces.insert(trace, Known { birth, is_over: kind == KIND_OVER });
     }
 }

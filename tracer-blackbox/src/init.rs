@@ -125,22 +125,17 @@ fn is_in_order(recovered: &Recovered) -> bool {
 
 fn told(recovered: &Recovered) -> String {
     let process = &recovered.process;
-    let mut text = format!(
-        "tracer: {} (process {}) {}\n",
-        printable(&process.app),
-        process.pid,
-        printable(&recovered.death.to_string())
-    );
-    for node in recovered.open.iter().take(NODES_TOLD) {
+    let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
+    lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {
         let arguments = if node.arguments.is_null() { String::new() } else { format!(" with {}", node.arguments) };
-        let line = format!("{} was running{arguments} in {}", node.node, node.trace_id);
-        text += &format!("tracer:   {}\n", printable(&line));
+        format!("  {} was running{arguments} in {}", node.node, node.trace_id)
+    }));
+    let more = recovered.open.len().saturating_sub(NODES_TOLD);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
     }
-    match recovered.open.len().saturating_sub(NODES_TOLD) {
-        0 => {}
-        more => text += &format!("tracer:   and {more} more\n"),
-    }
-    text + &format!("tracer:   {}\n", recovered.confidence)
+    lines.push(format!("  {}", recovered.confidence));
+    lines.iter().map(|line| ["tracer: ", &printable(line), "\n"].concat()).collect()
 }
 
 /// Values come from anywhere: none may command a terminal.

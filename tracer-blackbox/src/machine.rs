@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::hash::BuildHasher;
 
 /// Which boot of the machine this is.
 pub(crate) fn boot_id() -> [u8; 16] {
@@ -59,7 +60,6 @@ pub(crate) fn random() -> u64 {
     if taken == 8 {
         return u64::from_le_bytes(bytes);
     }
-    use std::hash::BuildHasher;
     std::hash::RandomState::new().hash_one((std::process::id(), start_time(std::process::id())))
 }
 

@@ -13,7 +13,7 @@ use std::slice;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracer::recorder::block::{BLOCK_BYTES, Block};
-use tracer::recorder::page::{PAGE_BYTES, Page};
+use tracer::recorder::page::{PAGE_BYTES, Page, SLOT_WORDS, SLOTS};
 
 use crate::format::Layout;
 
@@ -34,26 +34,26 @@ const PROTECTION: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 impl Map {
     /// Maps a file, whose bytes up to the length of the layout exist on the disk.
     pub(crate) fn file(file: &File, layout: Layout) -> io::Result<Self> {
-        Self::map(None, layout, libc::MAP_SHARED, file.as_raw_fd())
+        Self::made(None, layout, libc::MAP_SHARED, file.as_raw_fd())
     }
 
     /// Memory of this process alone.
     pub(crate) fn anonymous(layout: Layout) -> io::Result<Self> {
-        Self::map(None, layout, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+        Self::made(None, layout, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
     }
 
     /// Lays a file over what is mapped here, at the same addresses.
     pub(crate) fn replace_by_file(self, file: &File) -> io::Result<()> {
-        Self::map(Some(self.base), self.layout, libc::MAP_SHARED | libc::MAP_FIXED, file.as_raw_fd()).map(|_| ())
+        Self::made(Some(self.base), self.layout, libc::MAP_SHARED | libc::MAP_FIXED, file.as_raw_fd()).map(|_| ())
     }
 
     /// Lays zeroes of this process alone over what is mapped here.
     pub(crate) fn replace_by_zeroes(self) -> io::Result<()> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
-        Self::map(Some(self.base), self.layout, flags, -1).map(|_| ())
+        Self::made(Some(self.base), self.layout, flags, -1).map(|_| ())
     }
 
-    fn map(at: Option<NonNull<u8>>, layout: Layout, flags: libc::c_int, file: libc::c_int) -> io::Result<Self> {
+    fn made(at: Option<NonNull<u8>>, layout: Layout, flags: libc::c_int, file: libc::c_int) -> io::Result<Self> {
         let address = at.map_or(std::ptr::null_mut(), |at| at.as_ptr().cast());
         // SAFETY: without MAP_FIXED the kernel chooses unused addresses. With it, `at` is the base of an earlier mapping
         // of the same layout, which this replaces whole; those who hold references into it go on with atomic words.
@@ -103,6 +103,11 @@ impl Map {
         let first = unsafe { self.base.add(self.layout.pages_at()) };
         // SAFETY: as in `blocks`; a Page is an array of AtomicU64 likewise.
         unsafe { slice::from_raw_parts(first.cast::<Page>().as_ptr(), self.layout.pages) }
+    }
+
+    /// The words of all slots of a page.
+    pub(crate) fn slots(self, page: usize) -> &'static [AtomicU64] {
+        self.words(self.layout.pages_at() + page * PAGE_BYTES + 64, SLOTS * SLOT_WORDS)
     }
 
     /// The place of a block among [`blocks`](Self::blocks); `None` if it is not one of them.

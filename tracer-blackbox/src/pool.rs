@@ -149,6 +149,7 @@ mod tests {
     const A: Holder = Holder(1);
     const B: Holder = Holder(2);
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what may be none")]
     fn fresh(page: PageNumber) -> Option<Given> {
         Some(Given { page, goes_on: false })
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracer::TraceId;
-use tracer::recorder::page::Page;
+use tracer::recorder::page::{PAGE_BYTES, Page};
 use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
 use crate::clock::Pairs;
@@ -23,6 +23,7 @@ use crate::machine::{self, MemoryFiles};
 use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
+use crate::reader;
 use crate::status::{ENDED, RUNNING, Status, Word};
 
 /// Lives as long as the process: threads may write to its memory until then.
@@ -266,6 +267,7 @@ impl Shared {
         state.births += 1;
         state.writers += 1;
         self.status.set(Word::PagesGiven, state.births);
+        state.index.look_at(self.map, number);
         let page = &self.map.pages()[number];
         page.open(state.births, state.writers);
         state.unsealed[number] = true;
@@ -334,17 +336,17 @@ impl Shared {
     /// Forgets what was recorded so far.
     pub(crate) fn forget(&self) {
         let mut state = self.state();
-        state.index.forget(self.map.pages());
+        state.index.forget(self.map);
         for page in self.map.pages() {
             page.forget();
         }
         self.status.set(Word::ForgottenBirth, state.births);
     }
 
-    /// Whether an env of the trace is there.
+    /// Whether the trace is there.
     pub(crate) fn holds(&self, trace: TraceId) -> bool {
         // No page begins anew while the state is locked.
-        self.state().index.holds(trace, self.map.pages())
+        self.state().index.holds(trace, self.map)
     }
 
     /// Gives a forked process its own file, with the first thing that it records. `true`: everything has to be
@@ -396,7 +398,11 @@ impl Shared {
 
     /// All bytes as they are now.
     pub(crate) fn copy(&self) -> Vec<u8> {
-        self.map.copy_until(self.map.layout().file_len())
+        let layout = self.map.layout();
+        let mut bytes = self.map.copy_until(layout.file_len());
+        let page_at = |at: u64| usize::try_from(at).ok()?.checked_sub(layout.pages_at())?.checked_div(PAGE_BYTES);
+        reader::drop_changed(&mut bytes, |at| Some(self.map.pages().get(page_at(at)?)?.birth()));
+        bytes
     }
 }
 
@@ -417,7 +423,7 @@ impl State {
             pairs: Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt),
             memory: None,
             memory_read_ns: 0,
-            index: Index::default(),
+            index: Index::new(layout.pages),
             backing,
         }
     }
@@ -426,7 +432,7 @@ impl State {
     pub(crate) fn fork(&mut self, map: Map, salt: u64, survivor: Holder, parent: Backing) -> Vec<PageNumber> {
         self.overflow = None;
         self.unsealed.fill(false);
-        self.index = Index::default();
+        self.index = Index::new(self.unsealed.len());
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
         self.pages.fork(survivor)

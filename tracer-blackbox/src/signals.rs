@@ -109,7 +109,7 @@ fn note(signal: libc::c_int, info: *mut libc::siginfo_t) {
     let info = unsafe { info.as_ref() };
     // SAFETY: all five signals have the field; it is zero where they have not been raised by the processor.
     let address = info.map_or(0, |info| unsafe { info.si_addr() }.addr() as u64);
-    let code = info.map_or(0, |info| i64::from(info.si_code).cast_unsigned());
+    let code = info.map_or(0, |info| u64::from_le_bytes(i64::from(info.si_code).to_le_bytes()));
     let death = Death {
         signal: u64::try_from(signal).unwrap_or(0),
         code,

@@ -118,7 +118,7 @@ fn details_of_any_size_are_kept_or_cut_and_say_so() {
     assert_eq!(recovered.gaps, []);
 }
 
-/// For ThreadSanitizer too: threads write, pages begin anew, and somebody reads all the while.
+/// For a sanitizer of threads too: threads write, pages begin anew, and somebody reads all the while.
 #[test]
 fn threads_write_while_others_read() {
     let directory = Directory::new();
@@ -130,7 +130,7 @@ fn threads_write_while_others_read() {
             scope.spawn(move || {
                 (0..2000).for_each(|n| {
                     call(tracer, thread * 10_000 + n);
-                })
+                });
             });
         }
         for _ in 0..20 {

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use tracer::{JsonLines, Tracer};
 use tracer_blackbox::{BlackBox, Options, Sync};
 
+#[expect(clippy::too_many_lines, reason = "a table of scenarios")]
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [scenario, directory, rest @ ..] = &arguments[..] else { panic!("a scenario and a directory") };
@@ -20,6 +21,10 @@ fn main() {
     match scenario.as_str() {
         "count" => {
             install(options(), directory);
+            work::count(directory, number(rest[0]), rest[1] == "async");
+        }
+        "count-small" => {
+            install(options().bytes(128 << 10), directory);
             work::count(directory, number(rest[0]), rest[1] == "async");
         }
         // The control: a recorder that keeps records in a buffer.
@@ -129,6 +134,10 @@ fn main() {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             });
+        }
+        "golden" => {
+            install(options().bytes(128 << 10).lines(2).dictionary_bytes(4096), directory);
+            work::golden(&wait);
         }
         "nothing" => wait(),
         other => panic!("no scenario {other}"),

@@ -32,8 +32,8 @@ pub(crate) fn with_nothing_but_writing(work: impl FnOnce()) {
     const fn load(at: u32) -> libc::sock_filter {
         libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: at }
     }
-    const fn skip_unless(value: libc::c_long, skip: u8) -> libc::sock_filter {
-        libc::sock_filter { code: 0x15, jt: 0, jf: skip, k: value as u32 }
+    fn skip_unless(value: libc::c_long, skip: u8) -> libc::sock_filter {
+        libc::sock_filter { code: 0x15, jt: 0, jf: skip, k: u32::try_from(value).unwrap() }
     }
     const fn answer(with: u32) -> libc::sock_filter {
         libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: with }

@@ -209,3 +209,25 @@ fn in_child_open(n: u64, then: &dyn Fn()) {
     black_box(n);
     then();
 }
+
+/// Something of everything: values, errors, recursion, a declared flow, another env, and open nodes.
+pub(crate) fn golden(then: &dyn Fn()) {
+    outer(1, &|| ());
+    assert!(fails(3).is_err());
+    again(3);
+    std::thread::spawn(tracer::carry(|| item(1, 2))).join().unwrap();
+    outer(2, then);
+}
+
+#[traced_node(record)]
+fn fails(n: u32) -> Result<u32, std::num::ParseIntError> {
+    plain(1);
+    format!("{n}x").parse()
+}
+
+#[traced_node]
+fn again(n: u32) {
+    if n > 0 {
+        again(n - 1);
+    }
+}

@@ -167,6 +167,7 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
 
 /// Raised by the processor, not by a process: then the field is an address.
 fn address(death: status::Death) -> u64 {
-    let by_processor = death.code.cast_signed() > 0 && death.signal != u64::from(libc::SIGABRT.unsigned_abs());
+    let by_processor =
+        death.code != 0 && death.code >> 63 == 0 && death.signal != u64::from(libc::SIGABRT.unsigned_abs());
     if by_processor { death.address } else { 0 }
 }

@@ -124,9 +124,10 @@ impl Confidence {
             others.push(format!("{} dropped while it ran", count(dropped, "record")));
         }
         let found = count(records as u64, "record");
-        let text = match others.is_empty() {
-            true => format!("recovered {found}, nothing is missing"),
-            false => format!("recovered {found}; {}", others.join(", ")),
+        let text = if others.is_empty() {
+            format!("recovered {found}, nothing is missing")
+        } else {
+            format!("recovered {found}; {}", others.join(", "))
         };
         let is_damaged = gaps.iter().any(|gap| {
             matches!(gap, Gap::Unreadable { .. } | Gap::Torn { .. } | Gap::CutOff { .. } | Gap::Names { .. })

@@ -18,8 +18,8 @@ pub use death::{Death, Observed};
 pub use gaps::{Confidence, Gap};
 pub use open::OpenNode;
 use open::{Open, Running, Shown};
-pub(crate) use scan::Numbers;
 use scan::Scan;
+pub(crate) use scan::{Numbers, drop_changed};
 
 use crate::clock::FileClock;
 use crate::dictionary::Dictionary;
@@ -100,6 +100,9 @@ pub enum RecoverError {
 
 /// Reads a file of which nothing else is known.
 ///
+/// The bytes of a file that is being written to are to come from [`read_file`](crate::read_file): a plain copy may have
+/// parts of two lives of a page.
+///
 /// # Errors
 ///
 /// If it is no file of this format. Everything else is said in what is returned.
@@ -153,7 +156,7 @@ impl<'a> Survey<'a> {
 
     /// The nodes that were running, in the order in which they were entered.
     pub fn open(&self) -> Vec<OpenNode> {
-        let open = self.running.open(&self.scan, &self.shown);
+        let open = self.running.open(&self.shown);
         open.iter().map(|open| described(open, &self.scan, &self.scan.dictionary, &self.times)).collect()
     }
 
@@ -191,7 +194,7 @@ impl<'a> Survey<'a> {
     }
 
     fn last_sign_unix_ns(&self) -> u64 {
-        let last = self.running.last_ticks;
+        let last = self.scan.last_ticks;
         let recorded = if last == 0 { 0 } else { self.times.unix_ns(last) };
         recorded.max(self.scan.status().get(Word::AliveNs))
     }
@@ -201,15 +204,16 @@ impl<'a> Survey<'a> {
         for shown in &self.shown {
             assembler.know(shown.trace, shown.env);
         }
-        let mut records = Vec::with_capacity(if of.is_none() { self.scan.entries.len() } else { 0 });
+        let entries = self.scan.entries();
+        let mut records = Vec::with_capacity(if of.is_none() { entries.len() } else { 0 });
         let mut gaps = Vec::new();
         let mut orphans = 0;
         let mut steps: HashMap<EnvId, u64> = HashMap::new();
-        for found in &self.scan.entries {
+        for found in &entries {
             if of.is_some_and(|trace| self.running.trace_of_words(&found.words) != Some(trace)) {
                 continue;
             }
-            let (entry, detail) = (found.entry(), found.detail());
+            let (entry, detail) = (found.entry(), self.scan.detail(found));
             let Some(record) = assembler.push(&entry, detail.as_ref(), times) else {
                 orphans += u64::from(matches!(found.words[0] & 15, 1..=3));
                 continue;
@@ -246,7 +250,7 @@ fn traces_of(scan: &Scan<'_>, running: &Running) -> Vec<(TraceId, bool)> {
     let mut traces: Vec<TraceId> = Vec::new();
     let mut seen = HashSet::new();
     let mut before = 0;
-    for found in &scan.entries {
+    for found in &scan.full {
         // Most entries are of the env of the one before.
         if found.words[2] != std::mem::replace(&mut before, found.words[2]) {
             traces.extend(running.trace_of_words(&found.words).filter(|trace| seen.insert(*trace)));
@@ -273,7 +277,7 @@ struct Assembled {
 const STEP_GAPS_MAX: usize = 10_000;
 
 fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times) -> OpenNode {
-    let detail = open.enter.and_then(|place| scan.entries.get(place)?.detail());
+    let detail = open.enter.and_then(|enter| scan.detail(&enter));
     let by_site = || dictionary.site(open.site).map(|site| site.node.to_owned());
     let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
     OpenNode {

@@ -33,7 +33,7 @@ pub struct OpenNode {
 }
 
 /// A node that is open, before it has names and times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Open {
     pub(super) trace: TraceId,
     pub(super) env: EnvId,
@@ -41,8 +41,8 @@ pub(super) struct Open {
     pub(super) frame: u64,
     pub(super) site: u32,
     pub(super) ticks: u64,
-    /// The place of its enter among the entries, if that is there.
-    pub(super) enter: Option<usize>,
+    /// Its enter, if that is there and was written in full.
+    pub(super) enter: Option<Found>,
 }
 
 /// What runs, by env.
@@ -50,10 +50,11 @@ pub(super) struct Open {
 pub(super) struct Running {
     envs: HashMap<u64, Env, BuildHasherDefault<Mixer>>,
     over: HashSet<TraceId>,
+    blocks_have_all: bool,
     /// Frames of blocks that have been seen to end.
     ended: HashSet<(TraceId, u64)>,
-    /// The latest of all entries.
-    pub(super) last_ticks: u64,
+    /// Enters of frames that blocks show.
+    entered: HashMap<(TraceId, u64), Found>,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +71,7 @@ struct Entered {
     is_frame: bool,
     site: u32,
     ticks: u64,
-    place: usize,
+    place: Found,
 }
 
 /// Numbers of envs are random already; a multiplication spreads them.
@@ -134,10 +135,17 @@ pub(super) fn shown(scan: &Scan<'_>) -> Vec<Shown> {
     found.retain(|shown| shown.frame != 0 && (!has_all_names || scan.dictionary.has(shown.site)));
     if scan.is_torn {
         // A block has no check. It is believed where entries say that there was such an env.
-        let envs: HashSet<u64> = scan.entries.iter().map(|found| found.words[2]).collect();
+        let envs: HashSet<u64> = scan.full.iter().map(|found| found.words[2]).collect();
         found.retain(|shown| envs.contains(&shown.env.get()));
     }
     found
+}
+
+/// Whether every line of calls had a block: then what no block shows has ended. Not so if blocks may be of another time
+/// than pages.
+fn blocks_have_all(scan: &Scan<'_>) -> bool {
+    let status = scan.status();
+    !scan.is_torn && status.get(Word::BlocksGiven) > 0 && status.get(Word::BlocksMissing) == 0
 }
 
 const KIND_STEP: u64 = 1;
@@ -155,8 +163,11 @@ impl Running {
         for shown in shown {
             running.env(shown.env.get()).trace = Some(shown.trace);
         }
-        for (place, found) in scan.entries.iter().enumerate() {
-            running.take(found, place, &watched);
+        // What a block shows need not be looked for among the steps of common calls.
+        running.blocks_have_all = blocks_have_all(scan);
+        let all = if running.blocks_have_all { None } else { Some(scan.entries()) };
+        for found in all.as_ref().unwrap_or(&scan.full) {
+            running.take(found, &watched);
         }
         running
     }
@@ -165,10 +176,9 @@ impl Running {
         self.envs.entry(env).or_default()
     }
 
-    fn take(&mut self, found: &Found, place: usize, watched: &HashSet<(TraceId, u64)>) {
+    fn take(&mut self, found: &Found, watched: &HashSet<(TraceId, u64)>) {
         let [tag, ticks, env, step, four, _, six, _] = found.words;
         let (kind, what) = (tag & 15, (tag >> 4) & 7);
-        self.last_ticks = self.last_ticks.max(ticks);
         let trace = || trace_in(&found.words);
         match kind {
             KIND_STEP => {
@@ -177,7 +187,8 @@ impl Running {
                 if what == 0 {
                     let run = if is_frame { four } else { step >> 20 };
                     let site = u32::try_from(step & 0xf_ffff).unwrap_or(0);
-                    at.open.push(Entered { run, is_frame, site, ticks, place });
+                    at.open.push(Entered { run, is_frame, site, ticks, place: *found });
+                    self.note_enter(env, four, found, watched);
                 } else {
                     let run = if is_frame { four } else { six };
                     at.end(run, is_frame);
@@ -204,6 +215,16 @@ impl Running {
             }
             // Of a later version, or a note that ends nothing.
             _ => {}
+        }
+    }
+
+    fn note_enter(&mut self, env: u64, frame: u64, found: &Found, watched: &HashSet<(TraceId, u64)>) {
+        if watched.is_empty() {
+            return;
+        }
+        if let Some(trace) = self.env(env).trace.filter(|trace| watched.contains(&(*trace, frame))) {
+            // The first: one that is entered anew in another env has its arguments from before.
+            self.entered.entry((trace, frame)).or_insert(*found);
         }
     }
 
@@ -237,12 +258,9 @@ impl Running {
     }
 
     /// What is open, in the order in which it was entered.
-    pub(super) fn open(&self, scan: &Scan<'_>, shown: &[Shown]) -> Vec<Open> {
+    pub(super) fn open(&self, shown: &[Shown]) -> Vec<Open> {
         let in_blocks: HashSet<(TraceId, u64)> = shown.iter().map(|shown| (shown.trace, shown.frame)).collect();
         let deep: HashSet<TraceId> = shown.iter().filter(|shown| shown.is_deep).map(|shown| shown.trace).collect();
-        let status = scan.status();
-        // Every line has a block, so what no block shows has ended, and its end was written over before its enter.
-        let blocks_have_all = status.get(Word::BlocksGiven) > 0 && status.get(Word::BlocksMissing) == 0;
         let mut open = Vec::new();
         let mut listed = HashSet::new();
         for (id, env) in &self.envs {
@@ -251,10 +269,10 @@ impl Running {
             for entered in &env.open {
                 let frame = if entered.is_frame { entered.run } else { 0 };
                 let is_missing = entered.is_frame
-                    && blocks_have_all
+                    && self.blocks_have_all
                     && !in_blocks.contains(&(trace, frame))
                     && !deep.contains(&trace)
-                    && !scan.entries[entered.place].is_last;
+                    && !entered.place.is_last;
                 if is_missing || (entered.is_frame && !listed.insert((trace, frame))) {
                     continue;
                 }
@@ -263,12 +281,12 @@ impl Running {
             }
         }
         for shown in shown {
-            let frame = (shown.trace, shown.frame);
-            if self.over.contains(&shown.trace) || self.ended.contains(&frame) || !listed.insert(frame) {
+            let frame_of = (shown.trace, shown.frame);
+            if self.over.contains(&shown.trace) || self.ended.contains(&frame_of) || !listed.insert(frame_of) {
                 continue;
             }
             let Shown { trace, env, frame, site, ticks, .. } = *shown;
-            open.push(Open { trace, env, frame, site, ticks, enter: None });
+            open.push(Open { trace, env, frame, site, ticks, enter: self.entered.get(&frame_of).copied() });
         }
         open.sort_by_key(|open| (open.ticks, open.trace, open.frame));
         open

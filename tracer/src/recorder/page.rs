@@ -12,7 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::entry::{KIND_MASK, TAG_BITS};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Slots in a page.
 pub const SLOTS: usize = if cfg!(all(test, loom)) { 4 } else { 240 };
@@ -69,7 +69,9 @@ impl Page {
     /// every page that a reader may see together with it.
     pub fn open(&'static self, birth: u64, writer: u64) {
         self.head[1].store(0, Ordering::Relaxed);
-        self.head[0].store(0, Ordering::Release);
+        self.head[0].store(0, Ordering::Relaxed);
+        // Who sees anything of what follows sees that the birth has changed, if it looks after that.
+        fence(Ordering::Release);
         self.data.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.checks.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.head[2].store(writer, Ordering::Relaxed);
@@ -305,5 +307,36 @@ mod tests {
         assert_eq!(page.len(), 16);
         assert!(page.put_parts(&[1; (SLOTS - 3) * PART_BYTES]));
         assert_eq!(page.free_slots(), 1);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom {
+    //! A page begins anew while somebody reads it.
+
+    use super::*;
+
+    #[test]
+    fn a_reader_of_a_page_that_begins_anew_finds_one_life_or_knows() {
+        let mut model = ::loom::model::Builder::new();
+        // More switches of threads than that only repeat, for there is one write of interest.
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let page: &'static Page = Box::leak(Box::default());
+            page.open(1, 0);
+            assert!(page.put([0x11; 8]));
+            let writer = ::loom::thread::spawn(move || {
+                page.open(2, 0);
+                assert!(page.put([0x21; 8]));
+            });
+            let birth = page.birth();
+            let slot = page.slot(0).expect("it has one");
+            // The first and the last stand for all: each more multiplies what there is to try.
+            let words = [0, 7].map(|word: usize| slot[word].load(Ordering::Acquire));
+            if birth != 0 && page.birth() == birth {
+                assert!(words[0] == 0 || words == [birth * 0x10 + 1; 2], "{words:x?} in life {birth}");
+            }
+            writer.join().unwrap();
+        });
     }
 }

@@ -4,6 +4,7 @@ mod bytes;
 mod child;
 mod deaths;
 mod forks;
+mod golden;
 mod kills;
 mod places;
 mod room;
