@@ -193,3 +193,25 @@ fn a_run_goes_on_over_pages() {
 fn a_frame_may_call_more_nodes_than_it_counts() {
     same((0..3).flat_map(|_| (1..7).map(|node| leaf(node, 2))).collect());
 }
+
+/// Events have the numbers that follow the one of their run header, so a thread that goes on to a block of numbers
+/// beyond another thread's has to say so.
+#[test]
+fn threads_share_no_number() {
+    const CALLS: usize = 10_000;
+    let tracer = Tracer::builder().recorder(Memory::new(1 << 28)).build();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let ops = [Op::Call { node: 0, times: 1, end: End::Plain, inner: vec![leaf(1, CALLS)] }];
+                record_with(tracer.clone(), || run(&ops));
+            });
+        }
+    });
+    let mut numbers: Vec<u64> = tracer.all_traces().iter().map(Record::seq).collect();
+    let records = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    // An env, and an enter and an exit of each call.
+    assert_eq!((numbers.len(), records), (records, 3 * (1 + 2 * (1 + CALLS))));
+}
