@@ -56,7 +56,7 @@ impl Outcome {
         let failure = self.failure.map(|failure| *failure);
         let values = self.value.captured();
         let is_plain = failure.is_none() && values.is_none();
-        (!is_plain).then(|| Box::new(Detail { failure, values, ..Detail::default() }))
+        (!is_plain).then(|| Box::new(Detail { values, failure, ..Detail::default() }))
     }
 
     #[cfg(test)]

@@ -24,7 +24,7 @@ use workspace::Workspace;
 const HELP: &str = "\
 usage: cargo xtask COMMAND [STEP...]
 
-  demo    run the demonstration: a traced web server and real requests
+  demo    run the demonstration: a traced web server, real requests, and its sudden death
   check   formatting, clippy, rustdoc, licences and sources of dependencies
   test    all tests, the ones that need another build included
   crash   programs are killed and files damaged, thousands of times

@@ -33,7 +33,7 @@ enum Open {
 // In line, so that a call costs next to nothing where recording is off.
 #[inline]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    let mut frame = OpenFrame::OFF;
+    let mut frame = OpenFrame::new();
     if switch::is_on() {
         begin_with(site, at, values, &mut frame.0);
     }
@@ -68,24 +68,27 @@ pub(super) fn common<T>(enter: impl Fn() -> Option<T>) -> Option<T> {
 
 #[inline(never)]
 fn begin(site: &'static Site, frame: &mut Open) {
-    hot::with(|hot| begin_in(hot, site, frame));
+    if std::thread::panicking() {
+        begin_again(site, frame);
+    } else {
+        hot::with(|hot| begin_in(hot, site, frame));
+    }
 }
 
-/// The common call, with all that it does in one place. The frame is written where it will lie: reading what was just
+/// The usual call, with all that it does in one place. The frame is written where it will lie: reading what was just
 /// written in other pieces takes as long as the call itself.
 #[inline(never)]
 fn begin_in(hot: &Hot, site: &'static Site, frame: &mut Open) {
-    match hot.enter(site) {
-        Some(entered) => *frame = Open::Common { entered, panicking: std::thread::panicking() },
+    match hot.enter::<true>(site) {
+        Some(entered) => *frame = Open::Common { entered, panicking: false },
         None => begin_again(site, frame),
     }
 }
 
-/// It was not a common call, or wants for a run.
-#[cold]
+/// Less usual calls.
 #[inline(never)]
 fn begin_again(site: &'static Site, frame: &mut Open) {
-    if let Some(entered) = common(|| hot::with(|hot| hot.enter(site))) {
+    if let Some(entered) = common(|| hot::with(|hot| hot.enter::<false>(site))) {
         *frame = Open::Common { entered, panicking: std::thread::panicking() };
         return;
     }
@@ -123,7 +126,12 @@ pub(super) fn position(scope: &mut Scope, context: Option<&Context>) -> Option<P
 
 impl OpenFrame {
     /// Not recorded, unless [entered](Self::enter).
-    pub const OFF: Self = Self(Open::Off);
+    // A function: a constant would be copied as a whole.
+    #[inline(always)]
+    #[expect(clippy::inline_always, clippy::new_without_default, reason = "one store")]
+    pub const fn new() -> Self {
+        Self(Open::Off)
+    }
 
     /// Enters `site` at the surrounding context, without values: as most calls do.
     // In line, so that a call costs next to nothing where recording is off.
@@ -163,13 +171,22 @@ fn end_well(open: &Open) {
     hot::with(|hot| end_in(hot, open));
 }
 
-/// The common end.
+/// The usual end.
 #[inline(never)]
 fn end_in(hot: &Hot, open: &Open) {
     match *open {
         Open::Off => {}
-        Open::Common { entered: Entered { cell, frame, caller }, .. } if hot.end(cell, frame, caller) => {}
-        Open::Common { .. } | Open::Other { .. } => open.finish(End::plain()),
+        Open::Common { entered: Entered { cell, frame, caller }, .. } if hot.end::<true>(cell, frame, caller) => {}
+        Open::Common { .. } | Open::Other { .. } => end_again(hot, open),
+    }
+}
+
+/// Less usual ends.
+#[inline(never)]
+fn end_again(hot: &Hot, open: &Open) {
+    match *open {
+        Open::Common { entered: Entered { cell, frame, caller }, .. } if hot.end::<false>(cell, frame, caller) => {}
+        _ => open.finish(End::plain()),
     }
 }
 

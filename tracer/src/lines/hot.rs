@@ -4,6 +4,9 @@
 //! What they need is lent by the [scope](super::scope) whenever it is left, and taken back when it is entered. They
 //! change nothing but the block and the page, which only this thread writes to, and where the thread is. Whatever is
 //! not common, they leave alone: then they say so, having done nothing.
+//!
+//! The usual among them come in a form of their own, which calls nothing: a function that calls another has to save what
+//! it works with first.
 
 use std::cell::Cell;
 
@@ -165,13 +168,15 @@ impl Hot {
         self.block.get().is_some() && self.page.get().is_none()
     }
 
-    /// Enters `site` below the frame that the thread is in.
+    /// Enters `site` below the frame that the thread is in. `USUAL`: only if that called the same node last, and the
+    /// time stamp counter is the clock.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then goes straight to where it is kept")]
-    pub(super) fn enter(&self, site: &'static Site) -> Option<Entered> {
+    pub(super) fn enter<const USUAL: bool>(&self, site: &'static Site) -> Option<Entered> {
         let caller = self.caller(site)?;
-        let room = self.room(&caller)?;
-        let occurrence = caller.frame.count(caller.site.node)?;
+        let room = self.room::<USUAL>(&caller)?;
+        let node = caller.site.node;
+        let occurrence = if USUAL { caller.frame.count_again(node)? } else { caller.frame.count(node)? };
         let frame = self.open(&caller, &room, occurrence);
         self.frame.set(frame);
         Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
@@ -203,7 +208,7 @@ impl Hot {
         if caller.frame.calls_since(caller.site.node, call.occurrence)? > OCCURRENCES {
             return None;
         }
-        let room = self.room(&caller)?;
+        let room = self.room::<false>(&caller)?;
         let frame = self.open(&caller, &room, call.occurrence);
         caller.next.set_key(call.key, caller.id);
         caller.frame.begin_call();
@@ -214,7 +219,7 @@ impl Hot {
     /// Enters `site` below the frame that the thread is in, with values: the bytes of a detail.
     pub(super) fn enter_with(&self, site: &'static Site, values: &[u8]) -> Option<Entered> {
         let caller = self.caller(site)?;
-        let room = self.room(&caller)?;
+        let room = self.room::<false>(&caller)?;
         if !room.page.has_room_for(values) {
             return None;
         }
@@ -243,7 +248,7 @@ impl Hot {
             if !here || frame.raw_id() != entered.frame || depth < self.floor.get() || frame.is_in_flow() {
                 return None;
             }
-            let room = self.room_in(self.page.get()?, 0)?;
+            let room = self.room_in::<false>(self.page.get()?, 0)?;
             if !room.page.has_room_for(values) {
                 return None;
             }
@@ -298,23 +303,27 @@ impl Hot {
     /// `None`: there is no room for an event and a frame, or the node is open.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
-    fn room(&self, caller: &Caller) -> Option<Room> {
+    fn room<const USUAL: bool>(&self, caller: &Caller) -> Option<Room> {
         let page = self.page.get()?;
         let nodes = caller.block.get(block::NODES);
         if nodes & bit(caller.site.node) != 0 {
             return None;
         }
-        self.room_in(page, nodes)
+        self.room_in::<USUAL>(page, nodes)
     }
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
-    fn room_in(&self, page: &'static Page, nodes: u64) -> Option<Room> {
+    fn room_in<const USUAL: bool>(&self, page: &'static Page, nodes: u64) -> Option<Room> {
         let at = page.next();
         if at >= DATA as u64 {
             return None;
         }
-        let ticks = self.ticks();
+        let ticks = match self.counter.get() {
+            true => clock::counter(),
+            false if USUAL => return None,
+            false => clock::system_ticks(),
+        };
         let elapsed = ticks.wrapping_sub(self.began.get());
         (elapsed < ELAPSED_END).then_some(Room { page, at, elapsed, ticks, nodes })
     }
@@ -346,7 +355,7 @@ impl Hot {
     /// same line (0: to none). `false`: it is not that case.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
-    pub(super) fn end(&self, cell: Option<&'static LineCell>, id: u64, before: u64) -> bool {
+    pub(super) fn end<const USUAL: bool>(&self, cell: Option<&'static LineCell>, id: u64, before: u64) -> bool {
         let (Some(block), Some(page)) = (self.block.get(), self.page.get()) else { return false };
         let depth = block.get(block::DEPTH).wrapping_sub(1);
         let Some(frame) = block.frame(depth) else { return false };
@@ -354,17 +363,12 @@ impl Hot {
         if !here || frame.raw_id() != id || depth < self.floor.get() || frame.is_in_flow() {
             return false;
         }
-        let Some(room) = self.room_in(page, 0) else { return false };
+        let Some(room) = self.room_in::<USUAL>(page, 0) else { return false };
         page.put_event(room.at, event(KIND_EXIT, 0, frame.site().site, room.elapsed));
         block.set(block::LAST, self.first.get().wrapping_add(room.at));
         block.set(block::NODES, frame.nodes_below());
         block.publish(block::DEPTH, depth);
         self.frame.set(before);
         true
-    }
-
-    #[inline]
-    fn ticks(&self) -> u64 {
-        if self.counter.get() { clock::counter() } else { clock::system_ticks() }
     }
 }

@@ -202,7 +202,7 @@ fn forget(at: Position) {
 
 #[inline(never)]
 fn end_common(cell: &'static Cell, frame: u64, before: u64) -> bool {
-    hot::with(|hot| hot.end(Some(cell), frame, before))
+    hot::with(|hot| hot.end::<false>(Some(cell), frame, before))
 }
 
 /// Begins at the first poll; `None`: not recorded.

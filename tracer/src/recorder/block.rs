@@ -281,19 +281,22 @@ impl Frame<'_> {
 
     /// Counts a call of `node`, and gives its number among those, from 0. `None`: there is no room to count it, and
     /// nothing was done.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
     pub(crate) fn count(self, node: u32) -> Option<u32> {
-        let calls = self.get(CALLS);
-        // Nearly always the node that it called last.
-        if calls >> 32 == u64::from(node) {
-            self.set(CALLS, calls + 1);
-            return Some(calls as u32);
-        }
-        self.count_other(calls, node)
+        self.count_again(node).or_else(|| self.count_other(self.get(CALLS), node))
     }
 
-    #[inline(never)]
+    /// [`count`](Self::count), if the node is the one that it called last.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
+    pub(crate) fn count_again(self, node: u32) -> Option<u32> {
+        let calls = self.get(CALLS);
+        if calls >> 32 != u64::from(node) {
+            return None;
+        }
+        self.set(CALLS, calls + 1);
+        Some(calls as u32)
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
     fn count_other(self, first: u64, node: u32) -> Option<u32> {
         if first == ELSEWHERE {

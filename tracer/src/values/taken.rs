@@ -9,12 +9,17 @@ use crate::recorder::{Detail, VALUES_HEAD_LEN, values_head};
 
 /// Values taken for a step; nothing when recording is off or the node records none. One pointer.
 #[derive(Debug, Default)]
-pub struct Recorded(Option<Box<Vec<u8>>>);
+pub struct Recorded(Option<Box<Buffer>>);
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+}
 
 thread_local! {
     /// Buffers that wait for the next values.
     #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
-    static SPARE: RefCell<Vec<Box<Vec<u8>>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Buffers that a thread keeps, and the largest one that it does.
@@ -30,19 +35,20 @@ impl Recorded {
     /// What `take` writes behind the bytes that it is given; it says whether something was left out.
     pub(super) fn taken(take: impl FnOnce(&mut Vec<u8>) -> bool) -> Self {
         let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
-        let mut bytes = spare.unwrap_or_default();
+        let mut buffer = spare.unwrap_or_default();
+        let bytes = &mut buffer.bytes;
         bytes.clear();
         bytes.extend_from_slice(&[0; VALUES_HEAD_LEN]);
-        let truncated = take(&mut bytes);
+        let truncated = take(bytes);
         let head = values_head(bytes.len() - VALUES_HEAD_LEN, truncated);
         bytes[..VALUES_HEAD_LEN].copy_from_slice(&head);
-        Self(Some(bytes))
+        Self(Some(buffer))
     }
 
     /// As the bytes of a detail; see [`Detail::read`].
     #[inline]
     pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
-        self.0.as_deref().map(Vec::as_slice)
+        self.0.as_ref().map(|buffer| &buffer.bytes[..])
     }
 
     #[inline]
@@ -63,23 +69,23 @@ impl Recorded {
 impl Drop for Recorded {
     #[inline]
     fn drop(&mut self) {
-        if let Some(bytes) = self.0.take() {
-            keep(bytes);
+        if let Some(buffer) = self.0.take() {
+            keep(buffer);
         }
     }
 }
 
 #[inline(never)]
-#[expect(clippy::box_collection, reason = "the box is used again")]
-fn keep(bytes: Box<Vec<u8>>) {
-    if bytes.capacity() <= SPARE_BYTES_MAX {
-        // A thread that ends keeps nothing.
-        let _ = SPARE.try_with(|spare| {
-            if let Ok(mut spare) = spare.try_borrow_mut() {
-                if spare.len() < SPARE_MAX {
-                    spare.push(bytes);
-                }
-            }
-        });
+fn keep(buffer: Box<Buffer>) {
+    if buffer.bytes.capacity() > SPARE_BYTES_MAX {
+        return;
     }
+    // A thread that ends keeps nothing.
+    let _ended = SPARE.try_with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut() {
+            if spare.len() < SPARE_MAX {
+                spare.push(buffer);
+            }
+        }
+    });
 }
