@@ -14,6 +14,7 @@ use tracer_blackbox::{BlackBox, Options, Sync};
 
 #[expect(clippy::too_many_lines, reason = "a table of scenarios")]
 fn main() {
+    os::end_with_the_test();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [scenario, directory, rest @ ..] = &arguments[..] else { panic!("a scenario and a directory") };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();

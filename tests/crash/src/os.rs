@@ -2,6 +2,12 @@
 
 #![expect(unsafe_code, reason = "forks, and dies in unusual ways")]
 
+/// Ends with the thread of the test that started it, also where that is killed.
+pub(crate) fn end_with_the_test() {
+    // SAFETY: asks for a signal, and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
 /// Forks; `child` runs in the child alone, and ends it.
 pub(crate) fn fork(child: impl FnOnce()) -> i32 {
     // SAFETY: the child runs what the test says; it takes no lock that another thread may hold but the allocator's,
