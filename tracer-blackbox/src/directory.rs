@@ -100,8 +100,11 @@ pub fn recover_dir(directory: impl AsRef<Path>, mut progress: impl FnMut(Progres
 ///
 /// If it cannot be read, or is no black box.
 pub fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
-    let bytes = read_file(path)?;
-    Ok(recover_with(&bytes, &observed_for(&bytes))?)
+    let bytes = read_file(&path)?;
+    let observed = observed_for(&bytes);
+    // A process that is over may have ended in order since the file was read; by now it says so.
+    let bytes = if observed.living.is_empty() { read_file(path)? } else { bytes };
+    Ok(recover_with(&bytes, &observed)?)
 }
 
 /// What is known of this machine, as far as it matters for one file: whether its process lives.
