@@ -72,6 +72,27 @@ impl FileClock {
     }
 }
 
+impl FileClock {
+    /// With one pair alone, takes the rate from a later pair of the same counter.
+    pub(crate) fn take_rate(&mut self, later: Option<(u64, u64)>) {
+        let (&[(ticks, unix_ns)], Some((later_ticks, later_ns))) = (&self.pairs[..], later) else { return };
+        let (Some(ticks_passed), Some(ns_passed)) = (later_ticks.checked_sub(ticks), later_ns.checked_sub(unix_ns))
+        else {
+            return;
+        };
+        // In steps of 10 kHz: closer the two clocks are not compared, and every reader is to get the same.
+        let khz = u128::from(ticks_passed) * 1_000_000 / u128::from(ns_passed.max(1));
+        let khz = (khz + 5) / 10 * 10;
+        if (100_000..=10_000_000).contains(&khz) {
+            self.pairs.extend(
+                u64::try_from(khz)
+                    .ok()
+                    .map(|khz| (ticks.saturating_add(khz * 1_000_000), unix_ns.saturating_add(1_000_000_000_000))),
+            );
+        }
+    }
+}
+
 impl Clock for FileClock {
     fn ticks(&self) -> u64 {
         0
@@ -104,6 +125,15 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use tracer::ManualClock;
+
+    #[test]
+    fn one_pair_takes_the_rate_of_a_later_one() {
+        let mut clock = FileClock { pairs: vec![(1_000, 5_000_000_000)] };
+        clock.take_rate(None);
+        assert_eq!(clock.unix_ns(2_500_001_000), 7_500_000_000, "a tick is a nanosecond");
+        clock.take_rate(Some((1_000 + 25_000_000_049, 15_000_000_000)));
+        assert_eq!(clock.unix_ns(2_500_001_000), 6_000_000_000);
+    }
 
     #[test]
     fn ticks_become_times_between_before_and_after_pairs() {

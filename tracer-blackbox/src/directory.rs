@@ -138,6 +138,11 @@ pub fn read_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
         Some(u64::from_le_bytes(birth))
     };
     if !is_dead(&bytes) {
+        // Once more what lies before the pages, now that they are there: it explains them.
+        let before = superblock(&bytes).and_then(|block| usize::try_from(block.pages.at).ok());
+        if let Some(before) = before.and_then(|before| bytes.get_mut(..before)) {
+            file.read_exact_at(before, 0)?;
+        }
         drop_changed(&mut bytes, birth_at);
     }
     Ok(bytes)

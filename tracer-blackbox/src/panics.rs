@@ -52,5 +52,6 @@ fn note(info: &PanicHookInfo<'_>) {
     for shared in fork::try_boxes() {
         let panic = Panic { count: *count, thread, in_main, unix_ns: shared.unix_ns(), text: text.clone() };
         panic.write(shared.map, shared.salt());
+        shared.note_time();
     }
 }

@@ -144,6 +144,7 @@ impl Shared {
     /// Before anything is recorded.
     pub(crate) fn start(&self, times: &Times) {
         if self.times.set(times.clone()).is_ok() {
+            self.status.set(Word::Counter, u64::from(times.is_counter()));
             self.state().pairs.note(times);
         }
     }
@@ -152,12 +153,20 @@ impl Shared {
         self.times.get().cloned().unwrap_or_default().now().1
     }
 
+    /// Pairs the tick with the time once more, if nobody is at the state: for ends, which must not wait.
+    pub(crate) fn note_time(&self) {
+        if let (Some(times), Ok(mut state)) = (self.times.get(), self.state.try_lock()) {
+            state.pairs.note(times);
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
     /// Says that the process ends in order, and how if that is known.
     pub(crate) fn end(&self, status: Option<u32>) {
+        self.note_time();
         self.seal_now();
         self.status.set(Word::Exit, status.map_or(0, |status| u64::from(status) + 1));
         self.status.set(Word::State, ENDED);
@@ -401,6 +410,8 @@ impl Shared {
         let layout = self.map.layout();
         let mut bytes = self.map.copy_until(layout.file_len());
         let page_at = |at: u64| usize::try_from(at).ok()?.checked_sub(layout.pages_at())?.checked_div(PAGE_BYTES);
+        // Once more what lies before the pages, now that they are there: it explains them.
+        bytes[..layout.pages_at()].copy_from_slice(&self.map.copy_until(layout.pages_at()));
         reader::drop_changed(&mut bytes, |at| Some(self.map.pages().get(page_at(at)?)?.birth()));
         bytes
     }

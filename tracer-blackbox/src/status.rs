@@ -26,6 +26,7 @@ pub(crate) enum Word {
     AliveNs = 15,
     ForgottenBirth = 16,
     PagesGiven = 17,
+    Counter = 18,
 }
 
 pub(crate) const RUNNING: u64 = 1;

@@ -92,12 +92,20 @@ pub struct Observed {
     pub living: BTreeSet<(u32, u64)>,
     /// Unix nanoseconds.
     pub now_unix_ns: u64,
+    /// What the machine's counter says at that time, if the tracer trusts it.
+    pub counter: Option<u64>,
 }
 
 impl Observed {
     /// This machine, now.
     pub fn here() -> Self {
         Self { living: machine::living(), ..Self::without_processes() }
+    }
+
+    /// The counter and the time, if a file of this boot counts by the same.
+    pub(super) fn pair(&self, superblock: &Superblock) -> Option<(u64, u64)> {
+        let is_same = self.boot_id.is_some_and(|boot| boot == superblock.boot_id);
+        self.counter.filter(|_| is_same).map(|ticks| (ticks, self.now_unix_ns))
     }
 
     /// Whether the machine went down while the process ran: then pages of the file may be of any age.
@@ -107,8 +115,9 @@ impl Observed {
 
     pub(crate) fn without_processes() -> Self {
         let boot_id = Some(machine::boot_id()).filter(|id| *id != [0; 16]);
-        let now_unix_ns = tracer::Times::default().now().1;
-        Self { boot_id, living: BTreeSet::new(), now_unix_ns }
+        let times = tracer::Times::default();
+        let (ticks, now_unix_ns) = times.now();
+        Self { boot_id, living: BTreeSet::new(), now_unix_ns, counter: times.is_counter().then_some(ticks) }
     }
 }
 

@@ -138,7 +138,11 @@ impl<'a> Survey<'a> {
     pub fn new(bytes: &'a [u8], observed: &Observed) -> Result<Self, RecoverError> {
         let scan = Scan::new(bytes, observed)?;
         let salt = scan.superblock.salt;
-        let times = Times::new(FileClock::read(pairs_of(bytes), salt));
+        let mut clock = FileClock::read(pairs_of(bytes), salt);
+        if scan.status().get(Word::Counter) == 1 {
+            clock.take_rate(observed.pair(&scan.superblock));
+        }
+        let times = Times::new(clock);
         let shown = open::shown(&scan);
         let running = Running::of(&scan, &shown);
         Ok(Self { scan, times, shown, running })

@@ -15,7 +15,7 @@ pub mod page;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::{AnyClock, Clock};
+use crate::clock::{AnyClock, Clock, Ticks};
 use crate::id::TraceId;
 use crate::record::Record;
 use crate::values::Captured;
@@ -120,6 +120,11 @@ impl Times {
     /// The current tick and its Unix time in nanoseconds. Waits for nobody.
     pub fn now(&self) -> (u64, u64) {
         self.0.now()
+    }
+
+    /// Whether ticks are those of the machine's counter: the same in every process, until the machine is restarted.
+    pub fn is_counter(&self) -> bool {
+        matches!(self.0.ticker(), Ticks::Counter)
     }
 
     /// The Unix time of a tick, in nanoseconds.

@@ -29,12 +29,13 @@ fn is_open(recovered: &Recovered) {
 fn killed() {
     let directory = Directory::new();
     start("open", directory.path(), &[]).ready().kill();
-    let recovered = directory.recovered();
+    let here = Observed::here();
+    let recovered = directory.recovered_by(&here);
     is_open(&recovered);
     assert_eq!(recovered.death, Death::Killed);
     assert_eq!(recovered.death.to_string(), "killed");
     assert_eq!(recovered.confidence.to_string(), "recovered 5 records, nothing is missing");
-    assert_eq!(directory.recovered(), recovered, "once more");
+    assert_eq!(directory.recovered_by(&here), recovered, "once more");
 }
 
 /// The control: what is over is not shown as open.
