@@ -3,7 +3,7 @@
 //! `<directory>/<app>/*.tbx`. A file that somebody has looked at has a mark beside it, `*.read`; only those are ever
 //! deleted, the oldest first, and never one of a living process.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -132,20 +132,31 @@ pub fn read_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut &file, &mut bytes)?;
+    settle(&file, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes of a plain copy of a file what can be read: if its process lives, pages may have begun a new life while they
+/// were copied. Such pages are taken out of `bytes`.
+///
+/// # Errors
+///
+/// If the file cannot be read any more.
+pub fn settle(file: &File, bytes: &mut [u8]) -> io::Result<()> {
     let birth_at = |page: u64| {
         let mut birth = [0; 8];
         file.read_exact_at(&mut birth, page + 8).ok()?;
         Some(u64::from_le_bytes(birth))
     };
-    if !is_dead(&bytes) {
+    if !is_dead(bytes) {
         // Once more what lies before the pages, now that they are there: it explains them.
-        let before = superblock(&bytes).and_then(|block| usize::try_from(block.pages.at).ok());
+        let before = superblock(bytes).and_then(|block| usize::try_from(block.pages.at).ok());
         if let Some(before) = before.and_then(|before| bytes.get_mut(..before)) {
             file.read_exact_at(before, 0)?;
         }
-        drop_changed(&mut bytes, birth_at);
+        drop_changed(bytes, birth_at);
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// The beginning of a file: enough to know whose it is.

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId};
-use tracer_blackbox::{Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, Survey};
+use tracer_blackbox::{
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, Survey, settle,
+};
 
 use super::{Counted, Follow, Format, Gap, OpenNode, ReadError, Skipped, Source, open};
 use crate::traces::RecordKey;
@@ -46,7 +48,7 @@ impl Format for BlackBoxes {
         // Before the bytes: a process that is dead by now writes no more, so they say how it ended. The other way round,
         // one that ends in order in between would seem to be killed.
         let observed = Observed::here();
-        let bytes = bytes(path, Counted { reader: file, seen })?;
+        let bytes = bytes(path, &file, seen)?;
         let survey = Survey::new(&bytes, &observed).map_err(|error| refused(path, error))?;
         let recovered = survey.recovered(&observed);
         Ok(source(self.name(), path, bytes.len() as u64, recovered))
@@ -57,12 +59,16 @@ impl Format for BlackBoxes {
     }
 }
 
-fn bytes(path: &Path, reader: impl Read) -> Result<Vec<u8>, ReadError> {
+fn bytes(path: &Path, file: &File, seen: &dyn Fn(u64)) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    let len = reader.take(LEN_MAX + 1).read_to_end(&mut bytes).map_err(|error| ReadError::io(path, error))?;
+    let len = Counted { reader: file, seen }
+        .take(LEN_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| ReadError::io(path, error))?;
     if len as u64 > LEN_MAX {
         return Err(no_black_box(path, format!("more than {} MiB", LEN_MAX >> 20)));
     }
+    settle(file, &mut bytes).map_err(|error| ReadError::io(path, error))?;
     Ok(bytes)
 }
 
@@ -197,7 +203,7 @@ impl Follow for Following {
         }
         // As in `read`: what is read after the process was seen dead is the last of it.
         let observed = Observed::here();
-        let bytes = bytes(&self.path, open(&self.path)?)?;
+        let bytes = bytes(&self.path, &open(&self.path)?, &|_| {})?;
         let hash = hash_of(&bytes);
         if let Some(last) = self.last.as_ref().filter(|last| last.hash == hash) {
             self.is_over = !observed.living.contains(&last.writer);
