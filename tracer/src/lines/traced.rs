@@ -96,7 +96,12 @@ pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
     future: F,
     judge: J,
 ) -> Traced<F, J> {
-    prepare(site, at, values).traced(future, judge)
+    let mut traced = Traced { future: Some(future), judge: Some(judge), state: State::Off };
+    // Asked in line, and what is called writes where it lies, so that a call costs next to nothing where recording is off.
+    if switch::is_on() {
+        called(site, at, values, &mut traced.state);
+    }
+    traced
 }
 
 /// The call of a traced future, before there is a future: for functions whose context moves into it.
@@ -107,8 +112,11 @@ pub struct Prepared(State);
 /// The first half of [`traced`].
 #[inline]
 pub fn prepare(site: &'static Site, at: Option<&Context>, values: Recorded) -> Prepared {
-    // Asked in line, so that a call costs next to nothing where recording is off.
-    Prepared(if switch::is_on() { called(site, at, values) } else { State::Off })
+    let mut state = State::Off;
+    if switch::is_on() {
+        called(site, at, values, &mut state);
+    }
+    Prepared(state)
 }
 
 impl Prepared {
@@ -120,13 +128,14 @@ impl Prepared {
 }
 
 #[inline(never)]
-fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
+fn called(site: &'static Site, context: Option<&Context>, values: Recorded, state: &mut State) {
     if context.is_none() && !values.is_some() {
         if let Some(call) = hot::with(|hot| hot.count(site)) {
-            return State::Counted { site, call };
+            *state = State::Counted { site, call };
+            return;
         }
     }
-    called_anywhere(site, context, values)
+    *state = called_anywhere(site, context, values);
 }
 
 #[cold]
