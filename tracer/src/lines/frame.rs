@@ -147,10 +147,10 @@ impl OpenFrame {
     pub fn end(self, outcome: Outcome) {
         // Ended where it lies: moving it would cost more than looking at it.
         let frame = ManuallyDrop::new(self);
-        if outcome.is_plain() {
-            end_well(&frame.0);
-        } else {
-            frame.0.end(outcome);
+        match frame.0 {
+            Open::Off => {}
+            _ if outcome.is_plain() => end_well(&frame.0),
+            _ => frame.0.end(outcome),
         }
     }
 }
@@ -158,6 +158,9 @@ impl OpenFrame {
 impl Drop for OpenFrame {
     #[inline]
     fn drop(&mut self) {
+        if let Open::Off = self.0 {
+            return;
+        }
         if std::thread::panicking() {
             self.0.unwind();
         } else {
