@@ -446,6 +446,8 @@ impl State {
         self.index = Index::new(self.unsealed.len());
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
+        // The file is a new one: what its pages lived through was in another.
+        (self.births, self.writers) = (0, 0);
         self.pages.fork(survivor)
     }
 }

@@ -198,6 +198,11 @@ impl FrameId {
         (env_ordinal << STEP_BITS) | (step & ((1 << STEP_BITS) - 1))
     }
 
+    /// The ordinal in a number.
+    pub(crate) const fn ordinal_of(raw: u64) -> u64 {
+        raw >> STEP_BITS
+    }
+
     /// The step in a number.
     pub(crate) const fn step_of(raw: u64) -> u64 {
         raw & ((1 << STEP_BITS) - 1)

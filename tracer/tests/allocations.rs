@@ -79,7 +79,7 @@ fn recorded(order: &str) -> usize {
 
 fn allocated(work: impl Fn()) -> Stats {
     // Until the memory is full and each table is as large as it gets.
-    (0..20).for_each(|_| work());
+    (0..200).for_each(|_| work());
     let region = Region::new(ALLOCATOR);
     work();
     region.change()

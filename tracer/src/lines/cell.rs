@@ -91,7 +91,7 @@ impl Cell {
     pub(crate) fn departure(&self, cause: Cause) -> Option<Departure> {
         let face = self.face.lock().unwrap_or_else(PoisonError::into_inner);
         let (trace, block) = (face.trace.clone()?, face.block?);
-        let env = Some((EnvId::new(block.get(block::ENV))?, FrameId::step_of(block.get(block::LAST))));
+        let env = Some(shown(block)?);
         // After whatever its holder has recorded so far.
         let seq = u64::MAX;
         Some(Departure { env, seq, cause, flows: Standing::unseen(), ..Departure::root(trace) })
@@ -133,6 +133,21 @@ impl Cell {
         self.has_mail.store(false, Ordering::Relaxed);
         std::mem::take(&mut *mail)
     }
+}
+
+/// The env and its last step, as the holder of the line shows them.
+fn shown(block: &Block) -> Option<(EnvId, u64)> {
+    // Twice, because the holder may be about to go on in another env: then the step is of one of them, the env of the other.
+    let look = || (block.get(block::ENV), block.get(block::LAST));
+    let mut seen = look();
+    loop {
+        let again = look();
+        if again.0 == seen.0 && FrameId::ordinal_of(again.1) == FrameId::ordinal_of(seen.1) {
+            break;
+        }
+        seen = again;
+    }
+    Some((EnvId::new(seen.0)?, FrameId::step_of(seen.1)))
 }
 
 /// An env that has no line yet, made one.

@@ -28,6 +28,8 @@ pub(crate) struct Line {
     /// Where each declared flow stands.
     flows: Standing,
     ancestry: Option<Arc<Ancestry>>,
+    /// The thread that held it last, by a number.
+    holder: u64,
     /// Calls by frames that call more nodes than fit into a block, by frame and node.
     calls: HashMap<(FrameId, u32), u32>,
 }
@@ -237,7 +239,7 @@ impl Line {
     fn start(&mut self, trace: Arc<Trace>, fork: Option<Fork>, flows: Standing, ancestry: Option<Arc<Ancestry>>) {
         let block = self.blocks.begin(&trace);
         debug_assert!(self.is_over(), "a line in use is not begun again");
-        for word in [block::DEPTH, block::NODES, block::PINS] {
+        for word in [block::DEPTH, block::NODES, block::PINS, block::FOREIGN] {
             block.set(word, 0);
         }
         let (high, low) = trace.id.halves();
@@ -323,6 +325,11 @@ impl Line {
         self.get(block::DEPTH) & block::DEAD != 0
     }
 
+    /// Takes note of the thread that holds it now; whether it is another than before.
+    pub(crate) fn is_handed_to(&mut self, thread: u64) -> bool {
+        std::mem::replace(&mut self.holder, thread) != thread
+    }
+
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
@@ -404,8 +411,8 @@ impl Line {
         let Some(id) = frame.id() else { return 0 };
         frame.mark_more();
         let calls = self.calls.entry((id, node)).or_default();
-        *calls += 1;
-        *calls - 1
+        *calls = calls.wrapping_add(1);
+        calls.wrapping_sub(1)
     }
 
     #[cold]

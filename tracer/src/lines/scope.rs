@@ -50,6 +50,8 @@ pub(crate) struct Scope {
     /// Tracers given to this thread by tests, innermost last, and where the thread was before.
     given: Vec<(Tracer, Option<Position>)>,
     global: Option<(u64, Tracer)>,
+    /// [`thread`](Self::thread), once it was asked for.
+    thread: u64,
     /// This thread works for a recorder: what it calls is not recorded.
     untraced: bool,
     /// Where the last panic of this thread came up and what it said, until a frame ends by it.
@@ -122,6 +124,7 @@ impl Scope {
             free_traces: Vec::new(),
             given: Vec::new(),
             global: None,
+            thread: 0,
             untraced: false,
             panic: None,
         }
@@ -232,9 +235,22 @@ impl Scope {
         if self.place_of(cell).is_some() {
             return Some(false);
         }
-        let line = cell.try_lock()?;
+        let mut line = cell.try_lock()?;
+        if line.is_handed_to(self.thread()) {
+            // Whatever the other thread did there, a reader of what this one writes has not seen it.
+            self.lanes.iter_mut().for_each(ThreadLane::end_run);
+        }
         self.held.push(Held { cell, line, lane: 0 });
         Some(true)
+    }
+
+    /// A number that no other thread has.
+    fn thread(&mut self) -> u64 {
+        static THREADS: AtomicU64 = AtomicU64::new(0);
+        if self.thread == 0 {
+            self.thread = THREADS.fetch_add(1, Ordering::Relaxed) + 1;
+        }
+        self.thread
     }
 
     /// Runs `work` with the line of `cell`, which this thread holds.
@@ -575,7 +591,7 @@ fn new_lane(lanes: &mut Vec<ThreadLane>, tracer: &Tracer) -> usize {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        hot::take_back();
+        self.recall();
         let mut shared = FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
         shared.append(&mut self.free_cells);
     }

@@ -261,6 +261,11 @@ impl ThreadLane {
         Some(Out { run: self.run.map(|run| (page, run)), next: self.next, counter })
     }
 
+    /// A reader could not follow what comes next.
+    pub(crate) fn end_run(&mut self) {
+        self.run = None;
+    }
+
     /// Takes back what was lent: the next number. Gives the number of the last step, if there was any.
     pub(crate) fn take_back(&mut self, next: u64) -> Option<u64> {
         let steps = next.checked_sub(self.next).filter(|steps| *steps > 0)?;

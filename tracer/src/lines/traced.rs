@@ -169,6 +169,9 @@ impl Called {
         let panicking = std::thread::panicking();
         let began = scope::with(|scope| {
             if scope.is_untraced() {
+                if let Some(pinned) = self.at {
+                    scope.unpin(pinned.cell);
+                }
                 return None;
             }
             let at = match (self.at, scope.here()) {

@@ -29,6 +29,7 @@ pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 /// | 6 | open frames in this block; bit 32 while the last step is an error, bit 33 while the line goes on in another |
 /// | 7 | what may still come back to the line |
 /// | 8 | the site that started the trace, 0: by hand |
+/// | 15 | 1: it is of a thread that this process, a forked one, does not have |
 ///
 /// | word of a frame | |
 /// |---|---|
@@ -59,6 +60,7 @@ pub(crate) const NODES: usize = 5;
 pub(crate) const DEPTH: usize = 6;
 pub(crate) const PINS: usize = 7;
 pub(crate) const SOURCE: usize = 8;
+pub(crate) const FOREIGN: usize = 15;
 
 /// In the depth: the env was ended by an error. Makes it no place of a frame.
 pub(crate) const DEAD: u64 = 1 << 32;
@@ -170,6 +172,13 @@ pub(crate) struct Opened {
     pub(crate) occurrence: u32,
     pub(crate) ticks: u64,
     pub(crate) nodes_below: u64,
+}
+
+/// A count after one more call. Past 2^32 it begins again, and leaves the node alone.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "takes one half")]
+const fn next_call(calls: u64) -> u64 {
+    (calls & !0xffff_ffff) | (calls as u32).wrapping_add(1) as u64
 }
 
 /// What is kept of a frame whose call was not a common one.
@@ -293,7 +302,7 @@ impl Frame<'_> {
         if calls >> 32 != u64::from(node) {
             return None;
         }
-        self.set(CALLS, calls + 1);
+        self.set(CALLS, next_call(calls));
         Some(calls as u32)
     }
 
@@ -308,7 +317,7 @@ impl Frame<'_> {
             if calls >> 32 == u64::from(node) {
                 // The next call is likely to be of it, too.
                 self.set(CALLS + nth, first);
-                self.set(CALLS, calls + 1);
+                self.set(CALLS, next_call(calls));
                 return Some(calls as u32);
             }
         }

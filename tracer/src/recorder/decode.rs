@@ -48,6 +48,9 @@ pub struct Decoder<'a, S> {
     seq: u64,
     /// Of the detail to come.
     parts: Vec<u8>,
+    /// The slot of events before ended early. Only something else can follow: a copy that was made while the page was
+    /// written to may lack what stood between.
+    cut: bool,
 }
 
 /// Where the writing thread was.
@@ -74,7 +77,8 @@ struct Open {
     calls: Calls,
 }
 
-/// The counts of calls in a frame of a [block](super::block): those of the first four nodes.
+/// The calls that a frame has made, as far as they were seen. A [block](super::block) counts those of four nodes only;
+/// the calls of others are written in full.
 #[derive(Debug, Default)]
 struct Calls(Vec<(u32, u32)>);
 
@@ -87,8 +91,11 @@ impl Calls {
     fn see(&mut self, node: u32, occurrence: u32) {
         let calls = occurrence.wrapping_add(1);
         if let Some((_, known)) = self.0.iter_mut().find(|(known, _)| *known == node) {
-            *known = calls.max(*known);
-        } else if self.0.len() < super::block::CALLS_LEN {
+            // Those that are written out of order are few; the count itself may pass its end.
+            if calls.wrapping_sub(*known) < u32::MAX / 2 {
+                *known = calls;
+            }
+        } else {
             self.0.push((node, calls));
         }
     }
@@ -97,7 +104,7 @@ impl Calls {
 impl<'a, S: SiteNumbers> Decoder<'a, S> {
     /// Reads the slots that `words` are, from the first.
     pub fn new(words: &'a [u64], sites: S) -> Self {
-        Self { words, at: 0, sites, run: None, seq: 0, parts: Vec::new() }
+        Self { words, at: 0, sites, run: None, seq: 0, parts: Vec::new(), cut: false }
     }
 
     fn slot(&self) -> Option<&'a [u64; SLOT_WORDS]> {
@@ -108,6 +115,7 @@ impl<'a, S: SiteNumbers> Decoder<'a, S> {
     fn take_slot(&mut self, slot: &[u64; SLOT_WORDS]) -> Option<Found> {
         let at = self.at;
         self.at += SLOT_WORDS;
+        self.cut = false;
         match kind(slot[0]) {
             KIND_RUN => {
                 self.begin(slot);
@@ -150,7 +158,7 @@ impl<'a, S: SiteNumbers> Decoder<'a, S> {
         let Some(run) = &mut self.run else { return };
         match read {
             Event::Step(step) if step.env == run.env => {
-                run.step = step.step + 1;
+                run.step = step.step.wrapping_add(1);
                 run.ticks = run.ticks.max(step.ticks);
                 let Some(frame) = step.frame else { return };
                 if step.status != Status::Enter {
@@ -193,6 +201,9 @@ impl<'a, S: SiteNumbers> Decoder<'a, S> {
     fn take_event(&mut self, word: u64) -> Option<Found> {
         let at = self.at;
         self.at += 1;
+        if std::mem::take(&mut self.cut) {
+            self.run = None;
+        }
         let found = self.read_event(word).map(|entry| Found { at, entry, detail: Vec::new() });
         if found.is_none() {
             // Those behind it would be read wrongly.
@@ -228,7 +239,7 @@ impl<'a, S: SiteNumbers> Decoder<'a, S> {
             let tag = Tag::enter(false).end(None);
             [tag.numbered(self.seq), run.ticks, env, step, id, parent, key, u64::from(occurrence)]
         };
-        run.step += 1;
+        run.step = run.step.wrapping_add(1);
         self.seq += 1;
         Some(Entry::of_words(words))
     }
@@ -244,6 +255,7 @@ impl<S: SiteNumbers> Iterator for Decoder<'_, S> {
                 KIND_ENTER | KIND_EXIT => self.take_event(word),
                 _ if self.at % SLOT_WORDS != 0 || word == 0 => {
                     // The rest of a slot of events, or a slot that was never completed.
+                    self.cut = true;
                     self.at = (self.at + 1).next_multiple_of(SLOT_WORDS);
                     None
                 }

@@ -193,6 +193,10 @@ impl Page {
     /// all pages that a reader may see together.
     pub fn seal(&self, salt: u64) {
         let (birth, len) = (self.birth(), self.len());
+        if birth == 0 {
+            // Nothing in it is valid, and a check would make it look as if something had been.
+            return;
+        }
         for (nth, slot) in self.data[..len / SLOT_WORDS * SLOT_WORDS].chunks_exact(SLOT_WORDS).enumerate() {
             let words = std::array::from_fn(|word| slot[word].load(Ordering::Relaxed));
             let check = u64::from(check(&words, slot_seed(salt, birth, nth)));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tracer_blackbox::{Death, Recovered, recover_file};
+use tracer_blackbox::{Death, Gap, Recovered, recover_file};
 
 use crate::child::{Directory, start};
 
@@ -32,6 +32,8 @@ fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
         2000
     );
     assert_eq!(parent.gaps, []);
+    // The beginning of what was open at the fork is in the parent's file; of its own the child lacks nothing.
+    assert!(child.gaps.iter().all(|gap| matches!(gap, Gap::Steps { .. })), "{:?}", child.gaps);
     assert_eq!(parent.process.parent_segment, None);
     assert_eq!(parent.death, Death::Killed);
 

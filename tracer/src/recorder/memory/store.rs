@@ -658,9 +658,10 @@ impl Snapshot {
     }
 }
 
-/// A table from which as much goes as comes grows all the same, for what is gone is only marked in it.
+/// A table from which as much goes as comes grows all the same, for what is gone is only marked in it. What is left of
+/// it then is more than twice as much as is in it: with less, it would grow again at once, and allocate each time.
 fn tidy<K: Eq + Hash, V>(table: &mut IdMap<K, V>) {
-    if table.len() * 3 < table.capacity() {
-        table.shrink_to(table.len() * 3 / 2);
+    if table.len() * 6 < table.capacity() {
+        table.shrink_to(table.len() * 3);
     }
 }
