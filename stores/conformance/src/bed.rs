@@ -25,7 +25,7 @@ impl<S> Clone for Bed<S> {
 }
 
 impl<S: ExecutionStore + 'static> Bed<S> {
-    pub(crate) async fn new<F: Future<Output = S>>(setup: &mut impl FnMut(ManualClock) -> F) -> Self {
+    pub(crate) async fn new<F: Future<Output = S>>(setup: &impl Fn(ManualClock) -> F) -> Self {
         // Some day in 2026, with no round number of seconds.
         let clock = ManualClock::new(Duration::from_millis(1_790_000_000_123));
         let store = Arc::new(setup(clock.clone()).await);
@@ -97,13 +97,13 @@ pub(crate) fn claim_of(types: &[&str], limit: u32) -> Claim {
 }
 
 /// Runs one case.
-pub(crate) fn run<S, F, C>(mut setup: impl FnMut(ManualClock) -> F, case: impl FnOnce(Bed<S>) -> C)
+pub(crate) fn run<S, F, C>(setup: impl Fn(ManualClock) -> F, case: impl FnOnce(Bed<S>) -> C)
 where
     S: ExecutionStore + 'static,
     F: Future<Output = S>,
     C: Future<Output = ()>,
 {
-    runtime().block_on(async move { case(Bed::new(&mut setup).await).await });
+    runtime().block_on(async move { case(Bed::new(&setup).await).await });
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {

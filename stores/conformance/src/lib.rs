@@ -41,7 +41,7 @@ macro_rules! cases {
         pub mod __run {
             $($(
                 pub fn $case<F: std::future::Future<Output = S>, S: tracer::execution::ExecutionStore + 'static>(
-                    setup: impl FnMut(tracer::ManualClock) -> F,
+                    setup: impl Fn(tracer::ManualClock) -> F,
                 ) {
                     crate::bed::run(setup, |bed| crate::case::$module::$case(bed));
                 }

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::new::NAME_LEN_BYTES_MAX;
+use super::new::{NAME_LEN_BYTES_MAX, VALUE_DEPTH_MAX};
 use super::progress::ProgressError;
 use super::status::ExecutionStatus;
 use super::timestamp::Timestamp;
@@ -136,6 +136,12 @@ pub enum InvalidInput {
         what: &'static str,
         /// What serde said.
         problem: Box<str>,
+    },
+    /// A value is nested too deeply to be read back.
+    #[error("expected {what} to have at most {VALUE_DEPTH_MAX} arrays and objects in each other, found more")]
+    TooDeep {
+        /// Which value.
+        what: &'static str,
     },
     /// A name is empty or too long.
     #[error("expected {what} of 1 to {NAME_LEN_BYTES_MAX} bytes, found {found}")]

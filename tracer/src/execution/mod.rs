@@ -34,7 +34,7 @@ pub use failure::Failure;
 pub use list::{Cursor, ListOptions, Page};
 pub use manager::{ExecutionManager, Expecting};
 pub use memory::MemoryStore;
-pub use new::{Create, NAME_LEN_BYTES_MAX, NewExecution};
+pub use new::{Create, NAME_LEN_BYTES_MAX, NewExecution, VALUE_DEPTH_MAX};
 pub use progress::{Progress, ProgressError};
 pub use record::{Execution, Lease, LeaseTerms};
 pub use retry::RetryPolicy;

@@ -16,6 +16,10 @@ use crate::id::ExecutionId;
 /// The longest type, idempotency key, checkpoint key and worker's name, in bytes of UTF-8. Every store can index that.
 pub const NAME_LEN_BYTES_MAX: usize = 255;
 
+/// How many arrays and objects may lie in each other in a payload, a result or a checkpoint: what every reader of JSON
+/// takes, and room for what it is written into.
+pub const VALUE_DEPTH_MAX: usize = 100;
+
 /// An execution to be created.
 ///
 /// ```
@@ -216,7 +220,18 @@ impl Create {
 
 /// A value as JSON. What `what` is called in the error.
 pub(super) fn to_value(what: &'static str, value: impl Serialize) -> Result<Value, InvalidInput> {
-    serde_json::to_value(value).map_err(|source| InvalidInput::NoJson { what, problem: source.to_string().into() })
+    let value = serde_json::to_value(value)
+        .map_err(|source| InvalidInput::NoJson { what, problem: source.to_string().into() })?;
+    if is_deeper(&value, VALUE_DEPTH_MAX) { Err(InvalidInput::TooDeep { what }) } else { Ok(value) }
+}
+
+fn is_deeper(value: &Value, than: usize) -> bool {
+    match (value, than.checked_sub(1)) {
+        (Value::Array(_) | Value::Object(_), None) => true,
+        (Value::Array(values), Some(than)) => values.iter().any(|value| is_deeper(value, than)),
+        (Value::Object(fields), Some(than)) => fields.values().any(|value| is_deeper(value, than)),
+        _ => false,
+    }
 }
 
 /// Names can be indexed by every store, and shown in a terminal.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracer::execution::{Created, ExecutionStatus, ExecutionStore, NewExecution, RetryPolicy, Timestamp};
+use tracer::execution::{
+    Created, ExecutionStatus, ExecutionStore, ListOptions, NewExecution, RetryPolicy, Timestamp, VALUE_DEPTH_MAX,
+};
 
 use super::code;
 use crate::bed::Bed;
@@ -145,7 +147,7 @@ pub(crate) async fn a_batch_is_created_in_order<S: ExecutionStore + 'static>(bed
 
 pub(crate) async fn values_come_back_as_they_were<S: ExecutionStore + 'static>(bed: Bed<S>) {
     let mut nested = json!("the end");
-    for _ in 0..60 {
+    for _ in 0..VALUE_DEPTH_MAX {
         nested = json!([nested]);
     }
     let values = [
@@ -185,6 +187,7 @@ pub(crate) async fn values_come_back_as_they_were<S: ExecutionStore + 'static>(b
 
 pub(crate) async fn wrong_input_is_refused<S: ExecutionStore + 'static>(bed: Bed<S>) {
     let long = "x".repeat(256);
+    let deep = (0..=VALUE_DEPTH_MAX).fold(json!("the end"), |deep, _| json!([deep]));
     for (new, found) in [
         (NewExecution::new(""), "expected a type of 1 to 255 bytes, found 0"),
         (NewExecution::new(&long), "expected a type of 1 to 255 bytes, found 256"),
@@ -198,6 +201,10 @@ pub(crate) async fn wrong_input_is_refused<S: ExecutionStore + 'static>(bed: Bed
             NewExecution::new("work").payload(std::collections::BTreeMap::from([(vec![1], 1)])),
             "the payload cannot be written as JSON: key must be a string",
         ),
+        (
+            NewExecution::new("work").payload(deep),
+            "expected the payload to have at most 100 arrays and objects in each other, found more",
+        ),
     ] {
         let error = bed.manager.create(new).await.unwrap_err();
         assert_eq!(error.to_string(), format!("{found} [INVALID_INPUT]"));
@@ -209,5 +216,5 @@ pub(crate) async fn wrong_input_is_refused<S: ExecutionStore + 'static>(bed: Bed
         assert_eq!(code(bed.manager.checkpoint(&running, key, 1).await), "INVALID_INPUT");
     }
     assert_eq!(bed.get(&running).await, before);
-    assert_eq!(bed.manager.list(Default::default()).await.unwrap().len(), 1, "nothing else was written");
+    assert_eq!(bed.manager.list(ListOptions::new()).await.unwrap().len(), 1, "nothing else was written");
 }
