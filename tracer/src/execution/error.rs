@@ -259,6 +259,12 @@ impl ExecutionError {
     }
 }
 
+impl From<InvalidInput> for ExecutionError {
+    fn from(error: InvalidInput) -> Self {
+        Self::new(None, error)
+    }
+}
+
 impl Refusal {
     /// The stable code, one of [`CODES`].
     pub const fn code(&self) -> &'static str {

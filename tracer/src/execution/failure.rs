@@ -31,6 +31,15 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
+/// An error that nobody has judged: it may be retried. The message has what is behind it, too.
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let sources = std::iter::successors(error.source(), |error| error.source());
+        let message = sources.fold(error.to_string(), |message, source| format!("{message}: {source}"));
+        Self::new(message).retryable(true)
+    }
+}
+
 impl Failure {
     /// The code of an attempt whose worker was not heard of until its lease ended.
     pub const LEASE_LOST: &'static str = "LEASE_LOST";
