@@ -65,7 +65,7 @@ impl<S: ExecutionStore> Settler<S> {
         if let Err(error) = self.persist(&failed).await {
             (self.on_error)(&error);
             // Nothing helps: the lease will end.
-            failed.iter().for_each(|write| self.forget(write));
+            self.forget(&failed);
         }
     }
 
@@ -76,7 +76,7 @@ impl<S: ExecutionStore> Settler<S> {
             match self.manager.settle(writes.to_vec()).await {
                 Ok(_) => {
                     // One that was refused is another's by now: there is nothing more to do about it.
-                    writes.iter().for_each(|write| self.forget(write));
+                    self.forget(writes);
                     return Ok(());
                 }
                 Err(error) if error.is_retryable() => (self.on_error)(&error),
@@ -87,8 +87,10 @@ impl<S: ExecutionStore> Settler<S> {
         }
     }
 
-    fn forget(&self, write: &Write) {
-        let epoch = write.expected.epoch.unwrap_or_default();
-        self.held.remove(Lease { id: write.id, epoch });
+    fn forget(&self, writes: &[Write]) {
+        for write in writes {
+            let epoch = write.expected.epoch.unwrap_or_default();
+            self.held.remove(Lease { id: write.id, epoch });
+        }
     }
 }

@@ -1,15 +1,14 @@
 //! Executions as rows, and the statements on them. Everything here runs inside a transaction of its caller's.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::error::Error;
 
 use rusqlite::types::{ToSql, Value as Sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::Value;
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus, Lease, ListOptions, Page,
-    Refusal, Swept, Timestamp, Write,
+    Parts, Refusal, Swept, Timestamp, Write,
 };
 
 use crate::trouble::{Corrupt, Problem};
@@ -44,53 +43,20 @@ fn blob(id: ExecutionId) -> [u8; 16] {
     id.get().to_be_bytes()
 }
 
-fn corrupt(id: Option<ExecutionId>, problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Problem {
-    Problem::Corrupt(Corrupt { id, problem: problem.into().to_string() })
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| corrupt(None, error))
-}
-
-/// What is kept of an execution in `body`: all but what has a column of its own, because it may be large and seldom
-/// changes.
-fn body(execution: &mut Execution) -> Result<String> {
-    let payload = std::mem::take(&mut execution.payload);
-    let result = execution.result.take();
-    let checkpoints = std::mem::take(&mut execution.checkpoints);
-    let body = json(execution);
-    (execution.payload, execution.result, execution.checkpoints) = (payload, result, checkpoints);
-    body
+fn corrupt(id: Option<ExecutionId>, problem: impl Into<Box<dyn Error + Send + Sync>>) -> Problem {
+    Problem::Corrupt(Corrupt { id, problem: problem.into() })
 }
 
 impl Found {
     fn read(row: &Row<'_>) -> Result<Self> {
         let id = read_id(row, 1)?;
-        let text = |column| match row.get_ref(column)?.as_str_or_null() {
-            Ok(text) => Ok(text),
-            Err(error) => Err(corrupt(id, error)),
-        };
-        let parsed = |column| -> Result<Option<Value>> {
-            let Some(text) = text(column)? else { return Ok(None) };
-            parse(text).map(Some).map_err(|error| corrupt(id, error))
-        };
+        let text = |column| row.get_ref(column)?.as_str_or_null().map_err(|error| corrupt(id, error));
         let body = text(2)?.unwrap_or_default();
-        let mut execution: Execution = parse(body).map_err(|error| corrupt(id, error))?;
-        if Some(execution.id) != id {
-            return Err(corrupt(id, format!("it says that it is {}", execution.id)));
-        }
-        execution.payload = parsed(3)?.unwrap_or_default();
-        execution.result = parsed(4)?;
-        execution.checkpoints = match text(5)? {
-            Some(text) => parse::<BTreeMap<String, Value>>(text).map_err(|error| corrupt(id, error))?,
-            None => BTreeMap::new(),
-        };
+        let parts = Parts { body, payload: text(3)?, result: text(4)?, checkpoints: text(5)? };
+        let named = id.ok_or_else(|| corrupt(None, "its id is not one"))?;
+        let execution = parts.join(named).map_err(|error| corrupt(id, error))?;
         Ok(Self { seq: row.get(0)?, execution })
     }
-}
-
-fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> serde_json::Result<T> {
-    serde_json::from_str(text)
 }
 
 fn read_id(row: &Row<'_>, column: usize) -> Result<Option<ExecutionId>> {
@@ -121,8 +87,7 @@ fn due_at(execution: &Execution) -> Option<i64> {
 pub(crate) fn create(connection: &Connection, new: Create, now: Timestamp) -> Result<Created> {
     let key = new.idempotency_key().map(str::to_owned);
     let mut execution = new.at(now);
-    let body = body(&mut execution)?;
-    let payload = Some(&execution.payload).filter(|payload| !payload.is_null()).map(json).transpose()?;
+    let Parts { body, payload, .. } = Parts::of(&mut execution);
     let mut insert = connection.prepare_cached(
         "INSERT INTO executions
             (id, type, status, priority, created_at, due_at, sweep_at, idempotency_key, parent_id, body, payload)
@@ -149,29 +114,24 @@ pub(crate) fn create(connection: &Connection, new: Create, now: Timestamp) -> Re
 }
 
 /// Writes what has changed.
-fn save(connection: &Connection, found: &mut Found, before: &Unsaved) -> Result<()> {
-    let (seq, execution) = (found.seq, &mut found.execution);
-    let body = body(execution)?;
+fn save(connection: &Connection, found: &mut Found) -> Result<()> {
+    let Parts { body, result, checkpoints, .. } = Parts::without_payload(&mut found.execution);
+    let execution = &found.execution;
     connection
-        .prepare_cached("UPDATE executions SET status = ?2, due_at = ?3, sweep_at = ?4, body = ?5 WHERE seq = ?1")?
-        .execute(params![seq, execution.status.as_str(), due_at(execution), execution.sweep_at().map(ms), body])?;
-    if execution.result != before.result {
-        let result = execution.result.as_ref().map(json).transpose()?;
-        connection.prepare_cached("UPDATE executions SET result = ?2 WHERE seq = ?1")?.execute(params![seq, result])?;
-    }
-    if before.has_checkpoint {
-        let checkpoints = json(&execution.checkpoints)?;
-        let mut update = connection.prepare_cached("UPDATE executions SET checkpoints = ?2 WHERE seq = ?1")?;
-        update.execute(params![seq, checkpoints])?;
-    }
+        .prepare_cached(
+            "UPDATE executions SET status = ?2, due_at = ?3, sweep_at = ?4, body = ?5, result = ?6, checkpoints = ?7
+             WHERE seq = ?1",
+        )?
+        .execute(params![
+            found.seq,
+            execution.status.as_str(),
+            due_at(execution),
+            execution.sweep_at().map(ms),
+            body,
+            result,
+            checkpoints,
+        ])?;
     Ok(())
-}
-
-/// What has to be known to write no more than has changed.
-#[derive(Default)]
-struct Unsaved {
-    result: Option<Value>,
-    has_checkpoint: bool,
 }
 
 /// Applies a write; the inner result is the refusal.
@@ -181,12 +141,8 @@ pub(crate) fn write(
     now: Timestamp,
 ) -> Result<std::result::Result<Execution, Refusal>> {
     let Some(mut found) = find(connection, "id", blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
-    let before = Unsaved {
-        result: found.execution.result.clone(),
-        has_checkpoint: matches!(write.command, Command::Checkpoint { .. }),
-    };
     match write.apply(&mut found.execution, now) {
-        Ok(Applied::Changed) => save(connection, &mut found, &before)?,
+        Ok(Applied::Changed) => save(connection, &mut found)?,
         Ok(Applied::Unchanged) => {}
         Err(refusal) => return Ok(Err(refusal)),
     }
@@ -225,17 +181,11 @@ pub(crate) fn claim(connection: &Connection, claim: &Claim, now: Timestamp) -> R
         let holder = Some((claim.worker.clone(), claim.lease));
         let start = Write::new(found.execution.id, Command::Start { holder });
         if is_wanted && start.apply(&mut found.execution, now) == Ok(Applied::Changed) {
-            save_in_place(connection, &mut found)?;
+            save(connection, &mut found)?;
             claimed.push(found.execution);
         }
     }
     Ok(claimed)
-}
-
-/// Writes a change that leaves the result and the checkpoints alone.
-fn save_in_place(connection: &Connection, found: &mut Found) -> Result<()> {
-    let unchanged = Unsaved { result: found.execution.result.clone(), has_checkpoint: false };
-    save(connection, found, &unchanged)
 }
 
 fn find_seq(connection: &Connection, id: ExecutionId) -> Result<Option<i64>> {
@@ -318,7 +268,7 @@ pub(crate) fn heartbeat(
     let Some(mut found) = find(connection, "id", blob(lease.id))? else { return Ok(Beat::Lost) };
     let beat = found.execution.renew(lease.epoch, extend, now);
     if beat != Beat::Lost {
-        save_in_place(connection, &mut found)?;
+        save(connection, &mut found)?;
     }
     Ok(beat)
 }
@@ -334,7 +284,7 @@ pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Resu
     for seq in seqs {
         let Some(mut found) = readable(connection, seq)? else { continue };
         if found.execution.sweep(now) == Applied::Changed {
-            save_in_place(connection, &mut found)?;
+            save(connection, &mut found)?;
             swept.count(&found.execution);
         }
     }

@@ -20,19 +20,23 @@ pub(crate) enum Problem {
 #[derive(Debug)]
 pub(crate) struct Corrupt {
     pub(crate) id: Option<ExecutionId>,
-    pub(crate) problem: String,
+    pub(crate) problem: Box<dyn Error + Send + Sync>,
 }
 
 impl fmt::Display for Corrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.id {
-            Some(id) => write!(f, "the row of {id} is no execution: {}", self.problem),
-            None => write!(f, "a row is no execution: {}", self.problem),
+            Some(id) => write!(f, "the row of {id} is no execution"),
+            None => f.write_str("a row is no execution"),
         }
     }
 }
 
-impl Error for Corrupt {}
+impl Error for Corrupt {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.problem)
+    }
+}
 
 impl From<rusqlite::Error> for Problem {
     fn from(error: rusqlite::Error) -> Self {
