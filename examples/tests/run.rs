@@ -17,7 +17,7 @@ macro_rules! examples {
     )+};
 }
 
-examples! { quickstart manual axum batch order flow async_tasks json_lines demo }
+examples! { quickstart manual axum batch order flow async_tasks json_lines executions own_store resume demo }
 
 fn check(name: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -20,6 +20,7 @@ pub(crate) fn bytes(id: ExecutionId) -> Vec<u8> {
 }
 
 /// The id in the first column.
+#[expect(clippy::big_endian_bytes, reason = "as it is written")]
 pub(crate) fn id(row: &Row) -> Option<ExecutionId> {
     let bytes: &[u8] = row.try_get(0).ok()?;
     ExecutionId::new(u128::from_be_bytes(bytes.try_into().ok()?))

@@ -52,7 +52,8 @@ impl PostgresStore {
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let pool = Pool::builder(Manager::from_config(config, tls, fast)).max_size(CONNECTIONS);
         let pool = pool.runtime(Runtime::Tokio1).wait_timeout(Some(PATIENCE)).create_timeout(Some(PATIENCE));
-        Self::with_pool(pool.build().expect("a pool with a runtime can have timeouts")).await
+        let pool = pool.build().map_err(|error| Problem::Build(error).into_store("connect"))?;
+        Self::with_pool(pool).await
     }
 
     /// Uses the connections of a pool that is there already, and makes or renews the tables.
@@ -244,7 +245,7 @@ async fn existing(transaction: &Transaction<'_>, new: &Create) -> Done<Execution
     let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE idempotency_key = $1 OR id = $2 LIMIT 1");
     let statement = transaction.prepare_cached(&query).await?;
     let found = transaction.query_opt(&statement, &[&new.idempotency_key(), &bytes(new.id())]).await?;
-    found.as_ref().map(read).unwrap_or(Err(Problem::Gone))
+    found.as_ref().map_or(Err(Problem::Gone), read)
 }
 
 /// The executions with these ids, locked in the order of ids: whoever wants the same ones waits, and nobody for each

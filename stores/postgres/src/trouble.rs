@@ -14,6 +14,8 @@ pub(crate) enum Problem {
     Postgres(tokio_postgres::Error),
     /// No connection could be had.
     Pool(deadpool_postgres::PoolError),
+    /// No pool could be made.
+    Build(deadpool_postgres::BuildError),
     /// A row that is no execution.
     Corrupt(Corrupt),
     /// What was in the way has gone in the meantime.
@@ -65,12 +67,14 @@ impl Problem {
         let (trouble, written) = match &self {
             Self::Postgres(error) => (trouble(error), Written::Nothing),
             Self::Pool(_) | Self::Gone => (Trouble::Unavailable, Written::Nothing),
+            Self::Build(_) => (Trouble::Refused, Written::Nothing),
             Self::Corrupt(_) => (Trouble::Corrupt, Written::Nothing),
             Self::Commit(error) => (trouble(error), Written::Unknown),
         };
         let source: Box<dyn Error + Send + Sync> = match self {
             Self::Postgres(error) | Self::Commit(error) => error.into(),
             Self::Pool(error) => error.into(),
+            Self::Build(error) => error.into(),
             Self::Corrupt(corrupt) => corrupt.into(),
             Self::Gone => "what had the key was deleted again and again".into(),
         };
@@ -85,8 +89,8 @@ fn trouble(error: &tokio_postgres::Error) -> Trouble {
         return Trouble::Unavailable;
     };
     match code.code().as_bytes() {
-        // Connection, transaction rolled back, resources, operator intervention, object in use, system.
-        [b'0', b'8', ..] | [b'4', b'0', ..] | [b'5', b'3' | b'7' | b'8', ..] | [b'5', b'5', ..] => Trouble::Unavailable,
+        // Connection, transaction rolled back, resources, object in use, operator intervention, system.
+        [b'0', b'8', ..] | [b'4', b'0', ..] | [b'5', b'3' | b'5' | b'7' | b'8', ..] => Trouble::Unavailable,
         [b'5', b'4', ..] => Trouble::TooLarge,
         [b'X', b'X', b'0', b'0', _] => Trouble::Corrupt,
         _ => Trouble::Refused,

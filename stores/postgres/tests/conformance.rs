@@ -17,5 +17,5 @@ async fn new(clock: ManualClock) -> PostgresStore {
 }
 
 mod postgres {
-    tracer_store_conformance::store_conformance!(|clock| super::new(clock));
+    tracer_store_conformance::store_conformance!(super::new);
 }

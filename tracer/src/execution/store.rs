@@ -106,7 +106,8 @@ pub trait ExecutionStore: Send + Sync {
     /// while others claim; none is found only if none is due or all that are due are being claimed by others.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send;
 
-    /// Extends leases until `extend` from now.
+    /// Extends leases until `extend` from now. A store that has no other condition for a write than the version may count
+    /// that as a change of it.
     fn heartbeat(
         &self,
         leases: &[Lease],
