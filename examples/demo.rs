@@ -1,10 +1,13 @@
-//! The whole of it on one screen, run by `cargo xtask demo`.
+//! The whole of it in two acts, run by `cargo xtask demo`.
 //!
 //! Starts the service of `axum.rs` and the board that it sends to, delivers everything in `payloads/` over HTTP, and
 //! prints the trace of each delivery, then where the bad ones failed, the time each node took, and the stats. Ends with
-//! an error if any answer or trace is not the expected one. The payloads have every field that their senders document;
+//! an error if any answer or trace is not the expected one. In the second act, the service is killed: see
+//! `demo/killed.rs`. The payloads have every field that their senders document;
 //! names, numbers and addresses are made up.
 
+#[path = "demo/killed.rs"]
+mod killed;
 #[path = "axum.rs"]
 #[expect(dead_code, reason = "its `main` is that of the other example")]
 mod service;
@@ -12,7 +15,7 @@ mod service;
 use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -52,6 +55,8 @@ enum Mood {
     IsBusyOnce,
     IsBusy,
     SaysNothing,
+    /// The next notice is refused, those after it get no answer.
+    IsBusyThenSaysNothing,
 }
 
 const DELIVERED: &str = "handle > verify, parse, validate, process > send > attempt";
@@ -184,32 +189,61 @@ const CASES: &[Case] = &[
 
 /// The second server.
 #[derive(Clone)]
-struct Board(Arc<Mutex<(Mood, usize)>>);
+struct Board(Arc<Mutex<Notices>>);
+
+/// What became of the notices.
+struct Notices {
+    mood: Mood,
+    shown: usize,
+    /// Those that get no answer.
+    held: usize,
+}
 
 impl Board {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Notices { mood: Mood::Shows, shown: 0, held: 0 })))
+    }
+
+    fn notices(&self) -> MutexGuard<'_, Notices> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn router(&self) -> Router {
+        Router::new().route("/notices", post(show)).with_state(self.clone())
+    }
+
     /// What it does from now on.
     fn set(&self, mood: Mood) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = mood;
+        self.notices().mood = mood;
     }
 
     /// How many notices it shows.
     fn shown(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.notices().shown
+    }
+
+    /// How many notices it has and does not answer.
+    fn held(&self) -> usize {
+        self.notices().held
     }
 
     fn answer(&self) -> Option<StatusCode> {
-        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match board.0 {
+        let mut notices = self.notices();
+        let next = match notices.mood {
+            Mood::IsBusyOnce => Mood::Shows,
+            Mood::IsBusyThenSaysNothing => Mood::SaysNothing,
+            same => same,
+        };
+        match std::mem::replace(&mut notices.mood, next) {
             Mood::Shows => {
-                board.1 += 1;
+                notices.shown += 1;
                 Some(StatusCode::CREATED)
             }
-            Mood::IsBusyOnce => {
-                board.0 = Mood::Shows;
-                Some(StatusCode::SERVICE_UNAVAILABLE)
+            Mood::IsBusyOnce | Mood::IsBusy | Mood::IsBusyThenSaysNothing => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Mood::SaysNothing => {
+                notices.held += 1;
+                None
             }
-            Mood::IsBusy => Some(StatusCode::SERVICE_UNAVAILABLE),
-            Mood::SaysNothing => None,
         }
     }
 }
@@ -225,7 +259,16 @@ async fn show(State(board): State<Board>) -> StatusCode {
 async fn main() -> ExitCode {
     // The panic among the cases is meant, and its trace says what it said.
     std::panic::set_hook(Box::new(|_| {}));
-    match run().await {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match &*arguments {
+        [] => run().await,
+        [verb, board] if verb == killed::SERVE => match board.parse() {
+            Ok(board) => killed::serve(board).await,
+            Err(error) => Err(Box::from(error)),
+        },
+        _ => Err("it takes no arguments".into()),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -236,8 +279,8 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let paint = Paint(io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()));
-    let board = Board(Arc::new(Mutex::new((Mood::Shows, 0))));
-    let board_at = service::serve(Router::new().route("/notices", post(show)).with_state(board.clone())).await?;
+    let board = Board::new();
+    let board_at = service::serve(board.router()).await?;
     let patience = Duration::from_millis(150);
     let service_at =
         service::serve(service::router(Service { secret: SECRET.to_owned(), board: board_at, patience })).await?;
@@ -257,7 +300,12 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     print_failures(paint, &trees);
     print_nodes(paint, &trees);
-    print_stats(paint)
+    print_stats(paint)?;
+    println!();
+    // A board of its own: the delivery that timed out above left a notice without an answer.
+    let board = Board::new();
+    let board_at = service::serve(board.router()).await?;
+    killed::run(paint, &board, board_at).await
 }
 
 /// Sends one payload, signed, as its sender would; gives the status of the answer and the trace that it names.

@@ -1,11 +1,12 @@
 //! Runs every example and compares what it prints with what it says that it prints.
 //!
-//! That is the comment at the end of its file; of the demonstration, `demo.txt`. Ids and durations are masked.
-//! `UPDATE_EXPECT=1` writes what was printed. `cargo test` builds the examples; with `--test run` alone, build them
-//! first.
+//! That is the comment at the end of its file; of the demonstration, `demo.txt`. What differs from run
+//! to run is masked. `UPDATE_EXPECT=1` writes what was printed. `cargo test` builds the examples; with `--test run`
+//! alone, build them first.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 use std::{env, fs};
 
 macro_rules! examples {
@@ -19,14 +20,43 @@ macro_rules! examples {
 
 examples! { quickstart manual axum batch order flow async_tasks json_lines executions own_store resume demo }
 
+#[test]
+fn blackbox() {
+    let directory = tempfile::tempdir().expect("there is a temporary directory");
+    let run = || {
+        let mut example = Command::new(program("examples/blackbox"));
+        example.env_remove("TRACER_DIR").current_dir(&directory).output().expect("the example was built")
+    };
+    let first = run();
+    assert!(!first.status.success(), "it was to be killed");
+    // What it prints is not told, but what `tracer` says of it afterwards.
+    let shown = Command::new(tracer()).args(["show", "last"]).env_remove("TRACER_DIR").current_dir(&directory).output();
+    let shown = shown.expect("the program was built").stdout;
+    compare("blackbox", &String::from_utf8(shown).expect("it prints UTF-8"));
+    let told = run().stderr;
+    let told = String::from_utf8_lossy(&told);
+    assert!(
+        told.contains(" killed\n") && told.contains(r#"charge was running with {"cents":1904,"order":4}"#),
+        "{told}"
+    );
+}
+
+/// Runs an example to its end, and compares what it prints.
 fn check(name: &str) {
+    if name == "demo" {
+        tracer();
+    }
+    let output = Command::new(program(&format!("examples/{name}"))).output().expect("the example was built");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
+    compare(name, &String::from_utf8(output.stdout).expect("it prints UTF-8"));
+}
+
+fn compare(name: &str, printed: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     let is_long = name == "demo";
     let path = directory.join(if is_long { format!("{name}.txt") } else { format!("{name}.rs") });
-    let output = Command::new(program(name)).output().expect("the example was built");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {}\n{errors}", output.status);
-    let printed = masked(&String::from_utf8(output.stdout).expect("it prints UTF-8"));
+    let printed = masked(printed);
 
     let text = fs::read_to_string(&path).unwrap_or_default();
     let code = if is_long { "" } else { &text[..comment_of(&text)] };
@@ -43,9 +73,32 @@ fn check(name: &str) {
 
 /// Next to this test: `target/debug/deps/run-…`, `target/debug/examples/…`.
 fn program(name: &str) -> PathBuf {
+    profile().join(name).with_extension(env::consts::EXE_EXTENSION)
+}
+
+fn profile() -> PathBuf {
     let test = env::current_exe().expect("a test has a path");
-    let profile = test.parent().and_then(Path::parent).expect("it is in `deps`");
-    profile.join("examples").join(name).with_extension(env::consts::EXE_EXTENSION)
+    test.parent().and_then(Path::parent).expect("it is in `deps`").to_owned()
+}
+
+/// The program that reads black boxes. A test of the whole workspace has built it; one of this package has to.
+fn tracer() -> PathBuf {
+    static BUILD: Once = Once::new();
+    let path = program("tracer");
+    BUILD.call_once(|| {
+        if !path.is_file() {
+            let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            cargo.args(["build", "--package", "tracer-cli", "--bin", "tracer", "--target-dir"]);
+            let target = profile();
+            cargo.arg(target.parent().expect("a profile is in the target directory"));
+            if target.ends_with("release") {
+                cargo.arg("--release");
+            }
+            let built = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo can be started");
+            assert!(built.success(), "the program `tracer` cannot be built");
+        }
+    });
+    path
 }
 
 /// Where the comment at the end of a file begins.
@@ -54,23 +107,36 @@ fn comment_of(text: &str) -> usize {
     text.len() - lines.map(str::len).sum::<usize>()
 }
 
-/// `_` for a duration, with the space in front that aligns it; `…` for sixteen hex digits or more.
+/// `_` for a duration, with the space in front that aligns it, and for the number of a process; `…` for a time of day, the
+/// name of a black box, an id that was cut, and sixteen hex digits or more.
 fn masked(text: &str) -> String {
-    text.lines().map(|line| without_ids(&without_durations(line)) + "\n").collect()
+    text.lines().map(|line| without_ids(&without_times(line)) + "\n").collect()
 }
 
-fn without_durations(line: &str) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    for word in line.split(' ') {
-        let is_unit = matches!(word, "ns" | "µs" | "ms" | "s");
-        if is_unit && words.last().is_some_and(|number| number.parse::<f64>().is_ok()) {
+fn without_times(line: &str) -> String {
+    let is_number = |word: &str| word.parse::<f64>().is_ok();
+    let mut words: Vec<String> = Vec::new();
+    for whole in line.split(' ') {
+        let word = whole.trim_end_matches([',', ':']);
+        let file = Path::new(word);
+        let (end, last) = (&whole[word.len()..], words.last().map_or("", String::as_str));
+        let after_label = words.iter().rev().find(|word| !word.is_empty()).map_or("", String::as_str);
+        if matches!(word, "ns" | "µs" | "ms" | "s") && is_number(last) {
             words.pop();
-            while words.last() == Some(&"") {
+            while words.last().is_some_and(String::is_empty) {
                 words.pop();
             }
-            words.push("_");
+            words.push(format!("_{end}"));
+        } else if last == "pid" && is_number(word) {
+            words.push(format!("_{end}"));
+        } else if word.starts_with("20") && word.contains('T') && word.ends_with('Z') {
+            words.push(format!("…{end}"));
+        } else if let (Some(directory), true) = (file.parent(), file.extension().is_some_and(|end| end == "tbx")) {
+            words.push(format!("{}/….tbx{end}", directory.display()));
+        } else if after_label == "beside" && !word.is_empty() {
+            words.push("…".to_owned());
         } else {
-            words.push(word);
+            words.push(whole.to_owned());
         }
     }
     words.join(" ")
@@ -89,7 +155,10 @@ fn without_ids(line: &str) -> String {
 }
 
 #[test]
-fn ids_and_durations_are_masked() {
+fn what_differs_from_run_to_run_is_masked() {
     let line = "✓  554 µs  ├─ 00112233445566778899aabbccddeeff took 1.2 s and 12 steps";
     assert_eq!(masked(line), "✓ _  ├─ … took _ and 12 steps\n");
+    let line = "process demo, pid 12: until 2026-01-02T03:04:05Z, after 1.20 ms, in .tracer/demo/ab-1.tbx";
+    assert_eq!(masked(line), "process demo, pid _: until …, after _, in .tracer/demo/….tbx\n");
+    assert_eq!(masked("beside  1a2b3c GET /"), "beside  … GET /\n");
 }

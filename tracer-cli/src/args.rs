@@ -100,8 +100,8 @@ JSON, one object a trace:
     /// Draws one trace as a tree, with durations, outcomes and recorded values
     ///
     /// In front of each node: ✓ it ended well, ✗ with an error of its own, ↑ with the error of a node below it, … it is
-    /// open, not yet or never to end. Long values are cut; `--json` has all of them. Below the tree: when it ran, how its
-    /// process ended, what is open, what is missing, and how much of its files could be read.
+    /// open, not yet or never to end. Long values are cut; `--json` has all of them. Below the tree: when it ran, how much
+    /// of its files could be read, what is missing, how its process ended, what is open, and what else was open there.
     #[command(after_long_help = "\
 JSON, one object:
   trace_id, source, payload, state, start_ns, end_ns, duration_ns, lost_steps
@@ -110,7 +110,8 @@ JSON, one object:
               arguments, result, omitted}; outcome: ok, failed, unwound, open
   violations  edges that a declared flow does not have: {kind, flow, from, to}
   open        {trace_id, node, since_ns, arguments}
-  files       {file, format, process, death, alive, confidence, gaps}")]
+  beside      likewise, of other traces of its processes
+  files       {file, format, process, death, alive, last_sign_ns, confidence, gaps}")]
     Show(Show),
 
     /// Prints the newest records, one a line

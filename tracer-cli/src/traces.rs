@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem::{self, Discriminant};
 
 use tracer::tree::{Span, SpanOutcome, Tree};
-use tracer::{EnvId, Record, TraceId, TraceState, TraceStats};
+use tracer::{EnvId, Record, Times, TraceId, TraceState, TraceStats};
 
 use crate::source::{OpenNode, Source};
 
@@ -26,6 +26,8 @@ pub(crate) struct Trace {
     records: Vec<Record>,
     /// A step may still come.
     is_active: bool,
+    /// Its process died before it was over.
+    is_cut_off: bool,
     /// Unix time of the first record, in nanoseconds.
     pub(crate) start_ns: u64,
     /// Unix time of the last record, in nanoseconds.
@@ -44,22 +46,23 @@ impl Traces {
         let mut all: Vec<Trace> = Vec::new();
         for (nth, source) in sources.iter_mut().enumerate() {
             for record in mem::take(&mut source.records) {
-                let id = record.trace_id();
-                let place = *places.entry(id).or_insert_with(|| {
-                    all.push(Trace::new(id));
-                    all.len() - 1
-                });
-                let trace = &mut all[place];
-                if trace.sources.last() != Some(&nth) {
-                    trace.sources.push(nth);
-                }
+                let trace = trace(&mut all, &mut places, &record, nth);
                 if seen.insert(RecordKey::of(&record)) {
                     trace.records.push(record);
                 }
             }
+            for record in mem::take(&mut source.inferred) {
+                let trace = trace(&mut all, &mut places, &record, nth);
+                trace.records.push(record);
+            }
             for id in &source.active {
                 if let Some(place) = places.get(id) {
                     all[*place].is_active = true;
+                }
+            }
+            for id in &source.cut_off {
+                if let Some(place) = places.get(id) {
+                    all[*place].is_cut_off = true;
                 }
             }
         }
@@ -80,9 +83,36 @@ impl Traces {
     }
 }
 
+/// The trace of a record from the `nth` source.
+fn trace<'a>(
+    all: &'a mut Vec<Trace>,
+    places: &mut HashMap<TraceId, usize>,
+    record: &Record,
+    nth: usize,
+) -> &'a mut Trace {
+    let id = record.trace_id();
+    let place = *places.entry(id).or_insert_with(|| {
+        all.push(Trace::new(id));
+        all.len() - 1
+    });
+    let trace = &mut all[place];
+    if trace.sources.last() != Some(&nth) {
+        trace.sources.push(nth);
+    }
+    trace
+}
+
 impl Trace {
     fn new(id: TraceId) -> Self {
-        Self { id, records: Vec::new(), is_active: false, start_ns: 0, end_ns: 0, sources: Vec::new() }
+        Self {
+            id,
+            records: Vec::new(),
+            is_active: false,
+            is_cut_off: false,
+            start_ns: 0,
+            end_ns: 0,
+            sources: Vec::new(),
+        }
     }
 
     fn active(&self) -> &[TraceId] {
@@ -90,11 +120,32 @@ impl Trace {
     }
 
     pub(crate) fn tree(&self) -> Tree {
-        Tree::of(&self.records, self.active()).pop().expect("a trace has a record")
+        let mut tree = Tree::of(&self.records, self.active()).pop().expect("a trace has a record");
+        tree.state = self.standing(tree.state);
+        tree
     }
 
     pub(crate) fn stats(&self) -> TraceStats {
-        TraceStats::of(&self.records, self.active()).pop().expect("a trace has a record")
+        let mut stats = TraceStats::of(&self.records, self.active()).pop().expect("a trace has a record");
+        stats.state = self.standing(stats.state);
+        stats
+    }
+
+    /// Between two nodes nothing is open, and the trace is not over: records alone would look as if it had ended well.
+    fn standing(&self, by_records: TraceState) -> TraceState {
+        match by_records {
+            TraceState::Ok | TraceState::Recovered if self.is_cut_off && !self.is_active => TraceState::Lost,
+            other => other,
+        }
+    }
+
+    /// The latest that is known of it, in Unix nanoseconds: its last record, the last sign of life of a process that wrote
+    /// it, or now if one is running.
+    pub(crate) fn last_sign_ns(&self, sources: &[Source]) -> u64 {
+        let own = self.sources.iter().filter_map(|nth| sources.get(*nth));
+        let signs =
+            own.map(|source| if source.is_alive { Times::default().now().1 } else { source.last_sign_ns.unwrap_or(0) });
+        signs.max().unwrap_or(0).max(self.end_ns)
     }
 
     /// What is open in it: first what its records say, then what only `sources` say.
@@ -120,6 +171,7 @@ fn open_spans(tree: &Tree) -> Vec<OpenNode> {
     let spans = tree.spans.iter().flat_map(Span::walk).filter(|span| span.outcome == SpanOutcome::Open);
     let open = spans.map(|span| OpenNode {
         trace_id: tree.trace_id,
+        frame: span.frame,
         node: span.node.clone(),
         since_ns: span.start_ns,
         arguments: span.arguments.clone(),
@@ -128,13 +180,13 @@ fn open_spans(tree: &Tree) -> Vec<OpenNode> {
 }
 
 fn with_known<'a>(mut open: Vec<OpenNode>, known: impl Iterator<Item = &'a OpenNode>) -> Vec<OpenNode> {
-    for one in known {
-        let same =
-            |other: &OpenNode| (other.trace_id, &other.node, other.since_ns) == (one.trace_id, &one.node, one.since_ns);
-        if !open.iter().any(same) {
-            open.push(one.clone());
-        }
-    }
+    // A frame that goes on after an error was handled is entered again: its records know since when it is open.
+    let key = |open: &OpenNode| {
+        let since_ns = if open.frame.is_some() { 0 } else { open.since_ns };
+        (open.trace_id, open.frame, open.node.clone(), since_ns)
+    };
+    let mut seen: HashSet<_> = open.iter().map(key).collect();
+    open.extend(known.filter(|one| seen.insert(key(one))).cloned());
     open
 }
 

@@ -233,7 +233,7 @@ fn enter(node: &Node, frame: &Ident) -> TokenStream {
     let krate = &node.krate;
     if node.record.is_empty() && matches!(node.context, ContextFrom::Ambient) {
         // Entered where it lies: giving it back from a function costs a copy.
-        return quote!(let mut #frame = #krate::__private::OpenFrame::OFF; #frame.enter(&__TRACER_SITE););
+        return quote!(let mut #frame = #krate::__private::OpenFrame::new(); #frame.enter(&__TRACER_SITE););
     }
     let (at, values) = (context(node), values(node));
     quote!(let #frame = #krate::__private::enter(&__TRACER_SITE, #at, #values);)

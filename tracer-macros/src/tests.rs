@@ -35,7 +35,7 @@ fn a_function_without_a_value_stays_where_it_is() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::new();
                 __tracer_frame.enter(&__TRACER_SITE);
                 match () {
                     () => {
@@ -66,7 +66,7 @@ fn a_fallible_function_is_a_closure_called_once() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::new();
                 __tracer_frame.enter(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call2(
                     text,
@@ -101,7 +101,7 @@ fn a_method_that_takes_self_captures_all_of_it() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::new();
                 __tracer_frame.enter(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call0(move || -> Option<u32> {
                     let _ = &self;
@@ -410,7 +410,7 @@ fn a_declared_node_is_claimed_in_the_body() {
                     .in_flow(__TRACER_NODE.place)
                     .root()
                     .source("hook");
-                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::new();
                 __tracer_frame.enter(&__TRACER_SITE);
                 match () {
                     () => {}
@@ -434,7 +434,7 @@ fn fail_if_decides_what_fails() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let mut __tracer_frame = ::tracer::__private::OpenFrame::OFF;
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::new();
                 __tracer_frame.enter(&__TRACER_SITE);
                 let __tracer_result = ::tracer::__private::call1(
                     id,

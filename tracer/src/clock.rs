@@ -124,6 +124,17 @@ impl AnyClock {
             Self::Other(clock) => clock.unix_ns(ticks),
         }
     }
+
+    /// The current tick and its Unix time, without a lock.
+    pub(crate) fn now(&self) -> (u64, u64) {
+        match self {
+            Self::System => system::now(),
+            Self::Other(clock) => {
+                let ticks = clock.ticks();
+                (ticks, clock.unix_ns(ticks))
+            }
+        }
+    }
 }
 
 #[cfg(all(target_family = "wasm", target_os = "unknown"))]
@@ -142,6 +153,10 @@ mod system {
 
     pub(super) fn unix_ns(_ticks: u64) -> u64 {
         0
+    }
+
+    pub(super) fn now() -> (u64, u64) {
+        (0, 0)
     }
 }
 
@@ -240,6 +255,12 @@ mod system {
         });
         let ticks = if COUNTER.load(Ordering::Relaxed) == TRUSTED { counter() } else { instant_ns() };
         Anchor { ticks, unix_ns: unix_ns + (instant_ns() - instant) }
+    }
+
+    pub(super) fn now() -> (u64, u64) {
+        ticks();
+        let now = anchor_now();
+        (now.ticks, now.unix_ns)
     }
 
     fn anchors() -> &'static Mutex<Vec<Anchor>> {

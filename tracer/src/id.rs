@@ -246,6 +246,18 @@ impl FrameId {
     }
 }
 
+impl FrameId {
+    /// The frame as a number: the env above, the lowest 40 bits the step. Zero never occurs.
+    pub const fn number(self) -> u64 {
+        self.raw()
+    }
+
+    /// The frame with this number, unless it is zero.
+    pub const fn from_number(number: u64) -> Option<Self> {
+        Self::from_raw(number)
+    }
+}
+
 impl fmt::Display for FrameId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.raw() >> STEP_BITS, self.raw() & ((1 << STEP_BITS) - 1))

@@ -1,5 +1,6 @@
 //! How a traced call ended, as far as its value tells.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,31 +8,60 @@ use crate::recorder::Detail;
 use crate::switch;
 use crate::values::Recorded;
 
-/// Success, or what failed. One pointer; null for the plain success.
+/// Success, or what failed, and what the call returned if that is recorded. Two pointers, null for the plain success.
 #[derive(Debug, Default)]
-pub struct Outcome(pub(crate) Option<Box<Detail>>);
+pub struct Outcome {
+    failure: Option<Box<Failure>>,
+    value: Recorded,
+}
 
 impl Outcome {
     /// The call succeeded.
     pub const fn ok() -> Self {
-        Self(None)
+        Self { failure: None, value: Recorded::none() }
     }
 
     /// The call failed.
     #[cold]
     pub fn failed(failure: Failure) -> Self {
-        Self(Some(Box::new(Detail { failure: Some(failure), ..Detail::default() })))
+        Self { failure: Some(Box::new(failure)), value: Recorded::none() }
     }
 
     /// Adds what the call returned.
     #[must_use]
     pub fn with_value(mut self, value: Recorded) -> Self {
-        match (&mut self.0, value.into_detail()) {
-            (_, None) => {}
-            (Some(detail), Some(value)) => detail.values = value.values,
-            (none, value) => *none = value,
-        }
+        self.value = value;
         self
+    }
+
+    /// Whether it is [success](Self::ok) and nothing more.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.failure.is_none() && !self.value.is_some()
+    }
+
+    #[inline]
+    pub(crate) fn is_failure(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// What the call returned, if it went well.
+    #[inline]
+    pub(crate) fn value(&self) -> &Recorded {
+        &self.value
+    }
+
+    /// The detail of the step that says so.
+    pub(crate) fn into_detail(self) -> Option<Box<Detail>> {
+        let failure = self.failure.map(|failure| *failure);
+        let values = self.value.captured();
+        let is_plain = failure.is_none() && values.is_none();
+        (!is_plain).then(|| Box::new(Detail { values, failure, ..Detail::default() }))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_failure(self) -> Option<Failure> {
+        self.failure.map(|failure| *failure)
     }
 }
 
@@ -39,7 +69,7 @@ impl Outcome {
 #[derive(Debug, Clone, Default)]
 pub struct Failure {
     /// The type's name, as `std::any::type_name` gives it.
-    pub type_name: &'static str,
+    pub type_name: Cow<'static, str>,
     /// The text, where the type has one.
     pub message: Option<String>,
     /// The texts of its sources, nearest first.

@@ -94,11 +94,6 @@ impl Site {
         self
     }
 
-    /// Where the function is written.
-    pub(crate) fn place(&self) -> String {
-        format!("{}:{} ({})", self.file, self.line, self.module)
-    }
-
     #[inline]
     pub(crate) fn id(&'static self) -> SiteId {
         match self.id.load(Ordering::Relaxed) {
@@ -131,6 +126,8 @@ impl Site {
         };
         table.push(self);
         let id = SiteId { site: u32::try_from(table.len()).unwrap_or(u32::MAX), node };
+        // Before anybody can have the number.
+        watch::tell(id.site, &self.info());
         if let Some((known, hash)) = NODES.get(table.len() - 1) {
             hash.store(self.hash, Ordering::Relaxed);
             known.store(id.pack(), Ordering::Release);
@@ -140,6 +137,18 @@ impl Site {
         }
         self.id.store(id.pack(), Ordering::Relaxed);
         id
+    }
+
+    fn info(&self) -> SiteInfo<'static> {
+        SiteInfo {
+            node: self.node,
+            hash: self.hash,
+            module: self.module,
+            file: self.file,
+            line: self.line,
+            source: self.source,
+            flow: self.flow.map(|node| FlowInfo { name: node.flow.name, nodes: node.flow.nodes }),
+        }
     }
 }
 
@@ -188,4 +197,106 @@ pub(crate) fn node(number: u32) -> Option<(u32, u64)> {
 pub(crate) fn site(number: u32) -> Option<&'static Site> {
     let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
     table.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+}
+
+/// What is known of the traced functions that entries name by number.
+pub trait Sites {
+    /// The function with this number, from 1.
+    fn site(&self, number: u32) -> Option<SiteInfo<'_>>;
+}
+
+/// A traced function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SiteInfo<'a> {
+    /// The name of its node.
+    pub node: &'a str,
+    /// The hash of that name: equal in every process.
+    pub hash: u64,
+    /// The path of its module.
+    pub module: &'a str,
+    /// The file it is written in.
+    pub file: &'a str,
+    /// The line of that file.
+    pub line: u32,
+    /// What the traces that it starts are said to be started by, if not its node.
+    pub source: Option<&'a str>,
+    /// The flow that declares its node.
+    pub flow: Option<FlowInfo<'a>>,
+}
+
+/// A declared flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowInfo<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its nodes, as notes number them.
+    pub nodes: &'a [&'a str],
+}
+
+impl SiteInfo<'_> {
+    /// Where the function is written.
+    pub fn place(&self) -> String {
+        format!("{}:{} ({})", self.file, self.line, self.module)
+    }
+}
+
+/// The sites of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessSites;
+
+impl Sites for ProcessSites {
+    fn site(&self, number: u32) -> Option<SiteInfo<'_>> {
+        site(number).map(Site::info)
+    }
+}
+
+pub use watch::{SiteWatch, SitesHeld, hold_sites, watch_sites};
+
+mod watch {
+    //! Who wants to know of every site before an entry names it: what lies in a file has to explain itself.
+
+    use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+
+    use super::{Site, SiteInfo, TABLE};
+
+    /// Is told of every site of the process.
+    pub trait SiteWatch: Send + Sync {
+        /// A function has got its number; no entry has named it yet. Called under a lock, so traced code must not run.
+        fn site(&self, number: u32, site: &SiteInfo<'_>);
+    }
+
+    static WATCHES: Mutex<Vec<Weak<dyn SiteWatch>>> = Mutex::new(Vec::new());
+
+    /// Tells `watch` of all sites that there are, and of each that comes, as long as somebody has it.
+    pub fn watch_sites(watch: Weak<dyn SiteWatch>) {
+        let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watch) = watch.upgrade() {
+            for (number, site) in (1..).zip(&*table) {
+                watch.site(number, &site.info());
+            }
+        }
+        let mut watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.retain(|watch| watch.strong_count() > 0);
+        watches.push(watch);
+    }
+
+    /// Called with the table locked.
+    pub(super) fn tell(number: u32, site: &SiteInfo<'_>) {
+        let watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        for watch in watches.iter().filter_map(Weak::upgrade) {
+            watch.site(number, site);
+        }
+    }
+
+    /// While it lives, no site gets a number: for a process that is about to be forked, whose child must not find the
+    /// table locked by a thread that it does not have.
+    #[derive(Debug)]
+    pub struct SitesHeld {
+        _table: MutexGuard<'static, Vec<&'static Site>>,
+    }
+
+    /// Waits until nobody is at the table, and keeps it.
+    pub fn hold_sites() -> SitesHeld {
+        SitesHeld { _table: TABLE.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "calls", about: "time and instructions of a traced call", run: calls },
     Step { name: "allocations", about: "allocations of a traced call", run: allocations },
     Step { name: "futures", about: "size of a traced future", run: futures },
+    Step { name: "losses", about: "calls lost when the process is killed", run: losses },
     Step { name: "compile", about: "compile time and size of a traced function", run: compile },
 ];
 
@@ -35,6 +36,10 @@ fn allocations(workspace: &Workspace) -> Result<Done, String> {
 
 fn futures(workspace: &Workspace) -> Result<Done, String> {
     run(workspace, "futures", |bench| bench)
+}
+
+fn losses(workspace: &Workspace) -> Result<Done, String> {
+    run(workspace, "losses", |bench| bench)
 }
 
 fn compile(workspace: &Workspace) -> Result<Done, String> {

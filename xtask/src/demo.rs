@@ -1,4 +1,6 @@
 //! `cargo xtask demo`: the main job, as a reader of the README sees it.
+//!
+//! Its second act asks the program `tracer` what a killed service was doing, so that is built, too.
 
 use crate::command::{self, cargo};
 use crate::workspace::Workspace;
@@ -6,10 +8,11 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace) -> Result<(), String> {
     // Built by a command of its own: the first build takes a while and is to show it, the demonstration is to show
     // nothing else.
-    for verb in [&["build"][..], &["run", "--quiet"]] {
-        let mut demo = cargo();
-        demo.args(verb).args(["--package", "tracer-examples", "--example", "demo"]);
-        command::run(demo.current_dir(&workspace.root))?;
+    let build =
+        ["build", "--package", "tracer-cli", "--bin", "tracer", "--package", "tracer-examples", "--example", "demo"];
+    let demo = ["run", "--quiet", "--package", "tracer-examples", "--example", "demo"];
+    for arguments in [&build[..], &demo] {
+        command::run(cargo().args(arguments).current_dir(&workspace.root))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod apt;
 mod bench;
 mod check;
 mod command;
+mod crash;
 mod demo;
 mod models;
 mod off;
@@ -23,13 +24,14 @@ use workspace::Workspace;
 const HELP: &str = "\
 usage: cargo xtask COMMAND [STEP...]
 
-  demo    run the demonstration: a traced web server and real requests
+  demo    run the demonstration: a traced web server, real requests, and its sudden death
   check   formatting, clippy, rustdoc, licences and sources of dependencies
   test    all tests, the ones that need another build included
+  crash   programs are killed and files damaged, thousands of times
   bench   what a traced call costs, beside other libraries
   help    print this text
 
-`check`, `test` and `bench` run all their steps, or only those that are named:
+`check`, `test`, `crash` and `bench` run all their steps, or only those that are named:
 
 ";
 
@@ -54,15 +56,20 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         ["demo"] => demo::run(&Workspace::read()?),
         ["check", steps @ ..] => step::run_all(check::STEPS, steps, &Workspace::read()?),
         ["test", steps @ ..] => step::run_all(test::STEPS, steps, &Workspace::read()?),
+        ["crash", steps @ ..] => step::run_all(crash::STEPS, steps, &Workspace::read()?),
         ["bench", steps @ ..] => step::run_all(bench::STEPS, steps, &Workspace::read()?),
         [command @ ("demo" | "help"), ..] => Err(format!("`{command}` takes no arguments")),
-        [command, ..] => Err(format!("no command `{command}`; there are `demo`, `check`, `test`, `bench` and `help`")),
+        [command, ..] => {
+            Err(format!("no command `{command}`; there are `demo`, `check`, `test`, `crash`, `bench` and `help`"))
+        }
     }
 }
 
 fn help() -> String {
     let mut lines = vec![HELP.to_owned()];
-    for (command, steps) in [("check", check::STEPS), ("test", test::STEPS), ("bench", bench::STEPS)] {
+    for (command, steps) in
+        [("check", check::STEPS), ("test", test::STEPS), ("crash", crash::STEPS), ("bench", bench::STEPS)]
+    {
         for step in steps {
             lines.push(format!("  {command:<6}{:<12} {}\n", step.name, step.about));
         }
@@ -77,13 +84,13 @@ mod tests {
     #[test]
     fn unknown_command_names_the_known_ones() {
         let message = run(&["tset"]).unwrap_err();
-        assert_eq!(message, "no command `tset`; there are `demo`, `check`, `test`, `bench` and `help`");
+        assert_eq!(message, "no command `tset`; there are `demo`, `check`, `test`, `crash`, `bench` and `help`");
     }
 
     #[test]
     fn help_lists_every_step() {
         let text = help();
-        for step in check::STEPS.iter().chain(test::STEPS).chain(bench::STEPS) {
+        for step in check::STEPS.iter().chain(test::STEPS).chain(crash::STEPS).chain(bench::STEPS) {
             assert!(text.contains(&format!(" {} ", step.name)), "{} is missing in\n{text}", step.name);
         }
     }

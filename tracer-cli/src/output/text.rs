@@ -87,13 +87,14 @@ pub(crate) fn state_ink(state: TraceState) -> Ink {
     }
 }
 
-/// What a span says about how its trace ended: `✗ charge: CardError: declined`, `… charge`.
+/// What a span says about how its trace ended: `✗ charge: CardError: declined`, `… charge(order=7)`.
 pub(crate) fn telling(span: &Span, colours: Colours) -> String {
-    let node = Escaped(&span.node);
-    match &span.outcome {
-        SpanOutcome::Failed(error) => format!("{} {node}: {error}", colours.paint(Ink::Bad, '✗')),
-        _ => format!("{} {node}", colours.paint(Ink::Warn, '…')),
+    const CALL_LEN_MAX: usize = 80;
+    if let SpanOutcome::Failed(error) = &span.outcome {
+        return format!("{} {}: {error}", colours.paint(Ink::Bad, '✗'), Escaped(&span.node));
     }
+    let call = cut(&call(&span.node, &span.arguments), CALL_LEN_MAX);
+    format!("{} {call}", colours.paint(Ink::Warn, '…'))
 }
 
 /// The detailed drawing of a tree, with the mark in front of each node coloured.

@@ -29,6 +29,10 @@ pub(crate) enum ReadError {
     /// All of it is from a later release.
     #[error("expected records of schema {SCHEMA} or less in `{path}`, found {found}", path = path.display())]
     Newer { path: PathBuf, found: String },
+    /// Of a version that this program does not read.
+    #[cfg(all(target_os = "linux", target_endian = "little"))]
+    #[error("`{path}` is of another version", path = path.display())]
+    Version { path: PathBuf, source: tracer_blackbox::RecoverError },
 }
 
 impl ReadError {
@@ -56,6 +60,10 @@ impl ReadError {
             Self::Foreign { .. } => "give a file of records, or the directory that they are in",
             Self::NoRecords { .. } => {
                 "it is no file of records, or was overwritten; remove it from the directory, or give another file"
+            }
+            #[cfg(all(target_os = "linux", target_endian = "little"))]
+            Self::Version { .. } => {
+                "it was written by another release of tracer: install the version of `tracer-cli` that fits the program"
             }
             Self::Newer { .. } => "it was written by a newer tracer: install that version of `tracer-cli`",
         }

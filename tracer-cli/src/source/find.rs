@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::kind_name;
-use super::{Found, ReadError, format_named, format_of};
+use super::{Found, ReadError, format_named, format_of, is_mark};
 
 /// A directory of records has one directory an application in it. What is deeper is not looked into: a mistaken
 /// `--dir /` is to end.
@@ -87,6 +87,9 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<Entry>) {
         };
         if metadata.is_dir() {
             walk(&path, depth + 1, found);
+            continue;
+        }
+        if metadata.is_file() && is_mark(&path) {
             continue;
         }
         let kind = if metadata.is_symlink() {

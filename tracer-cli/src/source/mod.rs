@@ -3,6 +3,8 @@
 //! Each format is one file here, and one line in [`FORMATS`]. What is in a file is input from anybody: no length, name
 //! or text in it is trusted.
 
+#[cfg(all(target_os = "linux", target_endian = "little"))]
+mod blackbox;
 mod error;
 mod find;
 mod json_lines;
@@ -15,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use tracer::{Record, TraceId};
+use tracer::{FrameId, Record, TraceId};
 
 pub(crate) use error::ReadError;
 pub(crate) use find::{Entry, EntryKind, entries};
@@ -23,7 +25,12 @@ use json_lines::JsonLines;
 pub(crate) use json_lines::scan;
 
 /// The formats that can be read. The first whose extension or beginning fits is taken.
-const FORMATS: &[&dyn Format] = &[&JsonLines];
+const FORMATS: &[&dyn Format] = &[
+    // Written, and so far read, only there.
+    #[cfg(all(target_os = "linux", target_endian = "little"))]
+    &blackbox::BlackBoxes,
+    &JsonLines,
+];
 
 /// How files of one kind are told and read.
 pub(crate) trait Format: Sync {
@@ -32,6 +39,11 @@ pub(crate) trait Format: Sync {
 
     /// How its files end, without the dot.
     fn extension(&self) -> &'static str;
+
+    /// How the files end that its writers put beside them as marks, and that hold no records.
+    fn mark(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Whether a file that begins with these bytes (up to 512) is one, whatever its name.
     fn begins(&self, head: &[u8]) -> bool;
@@ -62,16 +74,22 @@ pub(crate) struct Source {
     pub(crate) records: Vec<Record>,
     /// Traces of which a step may still come.
     pub(crate) active: Vec<TraceId>,
+    /// Traces that were not over when the process died.
+    pub(crate) cut_off: Vec<TraceId>,
     /// Nodes that the file says are open. Those that only follow from the records are not among them.
     pub(crate) open: Vec<OpenNode>,
+    /// Records that are not in the file any more, as far as it says otherwise what was in them.
+    pub(crate) inferred: Vec<Record>,
     /// How its process ended, where the file says so.
     pub(crate) death: Option<String>,
     /// Its process is known to be running.
     pub(crate) is_alive: bool,
+    /// Unix time in nanoseconds at which its process last gave a sign of life, where the file says so.
+    pub(crate) last_sign_ns: Option<u64>,
     /// How much of it could be read, in one line.
     pub(crate) confidence: String,
-    /// Where records are known to be missing, one line each.
-    pub(crate) gaps: Vec<String>,
+    /// Where records are known to be missing.
+    pub(crate) gaps: Vec<Gap>,
     /// Records that its process counted as not kept.
     pub(crate) dropped: u64,
     /// What was passed over.
@@ -82,10 +100,28 @@ pub(crate) struct Source {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OpenNode {
     pub(crate) trace_id: TraceId,
+    /// `None` for a step by hand.
+    pub(crate) frame: Option<FrameId>,
     pub(crate) node: String,
     /// Unix time of its enter, in nanoseconds.
     pub(crate) since_ns: u64,
     pub(crate) arguments: Value,
+}
+
+/// A place where records are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub(crate) struct Gap {
+    /// The trace that they are known to be of.
+    pub(crate) of: Option<TraceId>,
+    /// In one line.
+    pub(crate) text: String,
+}
+
+impl From<Gap> for String {
+    fn from(gap: Gap) -> Self {
+        gap.text
+    }
 }
 
 /// Lines of a file that became no record.
@@ -191,10 +227,19 @@ fn format_named(path: &Path) -> Option<&'static dyn Format> {
     FORMATS.iter().copied().find(|format| extension == format.extension())
 }
 
-/// The formats for a message: `JSON lines (*.jsonl)`.
+/// Whether the file at `path` is a mark beside a file of records.
+fn is_mark(path: &Path) -> bool {
+    let is_mark_of = |format: &&dyn Format| {
+        let is_named = format.mark().is_some_and(|mark| path.extension().is_some_and(|extension| extension == mark));
+        is_named && path.with_extension(format.extension()).is_file()
+    };
+    FORMATS.iter().any(is_mark_of)
+}
+
+/// The formats for a message: `black box (*.tbx) or JSON lines (*.jsonl)`.
 pub(crate) fn formats() -> String {
     let formats = FORMATS.iter().map(|format| format!("{} (*.{})", format.name(), format.extension()));
-    formats.collect::<Vec<_>>().join(", ")
+    formats.collect::<Vec<_>>().join(" or ")
 }
 
 /// Tells of bytes as they are read.

@@ -13,8 +13,11 @@ use crate::exit::{Exit, Failure};
 use crate::export::export;
 use crate::output::{Ink, text};
 use crate::session::Session;
-use crate::source::{OpenNode, Skipped, Source};
+use crate::source::{Gap, OpenNode, Skipped, Source};
 use crate::traces::open_in;
+
+/// So many gaps of a file are listed.
+const GAPS_MAX: usize = 20;
 
 pub(crate) fn run(args: &Recover, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let (mut sources, exit) = session.read();
@@ -60,8 +63,11 @@ fn write_file(session: &mut Session<'_>, source: &Source, open: &[OpenNode]) -> 
         id.truncate(8);
         line(Ink::Warn, "open", &format!("{id} {}", open_line(node)))?;
     }
-    for gap in &source.gaps {
-        line(Ink::Warn, "gap", gap)?;
+    for gap in source.gaps.iter().take(GAPS_MAX) {
+        line(Ink::Warn, "gap", &gap.text)?;
+    }
+    if let more @ 1.. = source.gaps.len().saturating_sub(GAPS_MAX) {
+        line(Ink::Warn, "gap", &format!("… and {more} more; `--json` has all"))?;
     }
     if source.dropped > 0 {
         line(Ink::Warn, "dropped", &format!("{} records, which the process could not keep", source.dropped))?;
@@ -81,7 +87,7 @@ struct FileJson<'a> {
     records: usize,
     traces: usize,
     dropped: u64,
-    gaps: &'a [String],
+    gaps: &'a [Gap],
     confidence: &'a str,
     skipped: &'a Skipped,
     open: Vec<OpenJson<'a>>,

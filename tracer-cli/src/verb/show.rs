@@ -1,5 +1,6 @@
 //! `tracer show`: one trace, as a tree.
 
+use std::collections::HashSet;
 use std::io;
 
 use serde::Serialize;
@@ -7,17 +8,17 @@ use serde_json::Value;
 use tracer::tree::{Escaped, Nanoseconds, Span, SpanOutcome, Tree};
 use tracer::{ErrorRecord, FrameId, Note, TraceId};
 
-use super::{OpenJson, open_line};
+use super::OpenJson;
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
 use crate::select::select;
 use crate::session::Session;
-use crate::source::{OpenNode, Source};
+use crate::source::{Gap, OpenNode, Source};
 use crate::traces::{Trace, Traces, state_word};
 
-/// So many open nodes are listed; the tree and JSON have all.
-const OPEN_MAX: usize = 20;
+/// So many open nodes, other traces and gaps are listed; JSON has all.
+const LISTED_MAX: usize = 20;
 
 pub(crate) fn run(args: &Show, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let (mut sources, exit) = session.read();
@@ -27,12 +28,12 @@ pub(crate) fn run(args: &Show, session: &mut Session<'_>) -> Result<Exit, Failur
         return Ok(exit);
     }
     let trace = select(&traces, &args.wanted)?;
-    let shown = Shown::of(trace, &sources);
+    let shown = Shown::of(trace, &traces, &sources);
     if session.json {
         session.json_line(&TraceJson::of(&shown))?;
     } else {
         write!(session.out, "{}", text::drawing(&format!("{:#}", shown.tree), session.colours))?;
-        write_details(session, &shown)?;
+        write_details(session, &shown, &sources)?;
     }
     Ok(exit)
 }
@@ -44,61 +45,144 @@ struct Shown<'a> {
     lost_steps: u64,
     open: Vec<OpenNode>,
     sources: Vec<&'a Source>,
+    beside: Vec<Beside<'a>>,
+}
+
+/// Another trace of the same processes of which something is open: what else they were at.
+struct Beside<'a> {
+    trace: &'a Trace,
+    short: String,
+    tree: Tree,
+    open: Vec<OpenNode>,
+    /// The latest that is known of its processes.
+    end_ns: u64,
 }
 
 impl<'a> Shown<'a> {
-    fn of(trace: &'a Trace, sources: &'a [Source]) -> Self {
+    fn of(trace: &'a Trace, traces: &'a Traces, sources: &'a [Source]) -> Self {
         let tree = trace.tree();
+        let own: Vec<_> = trace.sources.iter().map(|nth| &sources[*nth]).collect();
+        let open_there: HashSet<_> = own.iter().flat_map(|source| &source.open).map(|open| open.trace_id).collect();
+        let others = traces.all.iter().filter(|other| other.id != trace.id && open_there.contains(&other.id));
+        let beside = others.map(|other| {
+            let tree = other.tree();
+            let open = other.open(&tree, sources);
+            Beside { trace: other, short: traces.short(other), tree, open, end_ns: other.last_sign_ns(sources) }
+        });
         Self {
             trace,
             lost_steps: trace.stats().lost,
             open: trace.open(&tree, sources),
-            sources: trace.sources.iter().map(|nth| &sources[*nth]).collect(),
+            beside: beside.collect(),
+            sources: own,
             tree,
         }
     }
+
+    /// Where records of it are missing, or may be.
+    fn gaps(&self) -> Vec<&'a Gap> {
+        let gaps = self.sources.iter().flat_map(|source| &source.gaps);
+        gaps.filter(|gap| gap.of.is_none_or(|of| of == self.trace.id)).collect()
+    }
 }
 
-fn write_details(session: &mut Session<'_>, shown: &Shown<'_>) -> io::Result<()> {
+/// What is beside the tree, the most telling last: that is what a terminal shows above the next prompt.
+fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source]) -> io::Result<()> {
     writeln!(session.out)?;
     let mut line = |ink: Ink, label: &str, text: &str| {
         let label = session.colours.paint(ink, format!("{label:<8}"));
         writeln!(session.out, "{label}{}", Escaped(text))
     };
     line(Ink::Faint, "began", &text::precise_time(shown.trace.start_ns))?;
-    for open in shown.open.iter().take(OPEN_MAX) {
-        // Its process may have gone on for longer than its last record shows.
-        let least = Some(shown.trace.end_ns.saturating_sub(open.since_ns)).filter(|ns| *ns > 0);
-        let least = least.map(|ns| format!(", for at least {}", Nanoseconds(ns))).unwrap_or_default();
-        line(Ink::Warn, "open", &format!("{}{least}", open_line(open)))?;
+    for source in &shown.sources {
+        line(Ink::Faint, "file", &format!("{} ({})", source.path.display(), source.format))?;
+        line(Ink::Faint, "read", &source.confidence)?;
     }
-    if let more @ 1.. = shown.open.len().saturating_sub(OPEN_MAX) {
-        line(Ink::Warn, "open", &format!("… and {more} more"))?;
+    let gaps = shown.gaps();
+    for gap in gaps.iter().take(LISTED_MAX) {
+        line(Ink::Warn, "gap", &gap.text)?;
     }
+    more(&mut line, "gap", gaps.len())?;
     if shown.lost_steps > 0 {
         let text = format!("{} steps that the numbers of its envs leave room for", shown.lost_steps);
         line(Ink::Warn, "missing", &text)?;
     }
     for source in &shown.sources {
-        line(Ink::Faint, "file", &format!("{} ({})", source.path.display(), source.format))?;
-        if let Some(process) = &source.process {
-            line(Ink::Faint, "process", process)?;
-        }
+        let said = [&source.process, &source.death].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
         match &source.death {
-            Some(death) if source.is_alive => line(Ink::Live, "ended", death)?,
-            Some(death) => line(Ink::Warn, "ended", death)?,
+            Some(_) => line(if source.is_alive { Ink::Live } else { Ink::Warn }, "process", &said)?,
             None if !shown.open.is_empty() => {
                 let text = "the file does not say whether its process lives, or how it ended";
-                line(Ink::Faint, "ended", text)?;
+                line(Ink::Faint, "process", text)?;
             }
             None => {}
         }
-        for gap in &source.gaps {
-            line(Ink::Warn, "gap", gap)?;
-        }
-        line(Ink::Faint, "read", &source.confidence)?;
     }
-    Ok(())
+    let end = End { last_ns: shown.trace.last_sign_ns(sources), is_alive: shown.sources.iter().any(|of| of.is_alive) };
+    if let (Some(sign), false) = (shown.sources.iter().filter_map(|source| source.last_sign_ns).max(), end.is_alive) {
+        line(Ink::Faint, "alive", &format!("until {}, if not for longer", text::precise_time(sign)))?;
+    }
+    for open in shown.open.iter().take(LISTED_MAX) {
+        let call = text::call(&open.node, &open.arguments);
+        let entered = Nanoseconds(open.since_ns.saturating_sub(shown.trace.start_ns));
+        line(Ink::Warn, "open", &format!("{call}, entered after {entered}, {}", end.after(open.since_ns)))?;
+    }
+    more(&mut line, "open", shown.open.len())?;
+    for beside in shown.beside.iter().take(LISTED_MAX) {
+        let end = End { last_ns: beside.end_ns, ..end };
+        let started = text::call(&beside.tree.source, &beside.tree.payload);
+        let since = beside.open.iter().map(|open| open.since_ns).min().unwrap_or(beside.trace.start_ns);
+        line(Ink::Warn, "beside", &format!("{} {started}, {}", beside.short, end.after(since)))?;
+        for path in open_paths(&beside.tree) {
+            line(Ink::Plain, "", &format!("… {path}"))?;
+        }
+    }
+    more(&mut line, "beside", shown.beside.len())
+}
+
+fn more(line: &mut impl FnMut(Ink, &str, &str) -> io::Result<()>, label: &str, count: usize) -> io::Result<()> {
+    match count.saturating_sub(LISTED_MAX) {
+        0 => Ok(()),
+        more => line(Ink::Warn, label, &format!("… and {more} more; `--json` has all")),
+    }
+}
+
+/// The end of a trace as far as it is known.
+#[derive(Clone, Copy)]
+struct End {
+    /// Unix time of the last sign of it, in nanoseconds.
+    last_ns: u64,
+    /// There is none yet.
+    is_alive: bool,
+}
+
+impl End {
+    /// How long what was entered at `since_ns` had been open.
+    fn after(self, since_ns: u64) -> String {
+        match self.last_ns.saturating_sub(since_ns) {
+            ns if self.is_alive => format!("open for {} so far", Nanoseconds(ns)),
+            0 => "the last that was recorded".to_owned(),
+            // Its process may have gone on for longer than anything shows.
+            ns => format!("open for at least {}", Nanoseconds(ns)),
+        }
+    }
+}
+
+/// The innermost open nodes, each behind those that called it: `handle > send(topic="sales")`.
+fn open_paths(tree: &Tree) -> Vec<String> {
+    let is_open = |span: &&Span| span.outcome == SpanOutcome::Open;
+    let mut paths = Vec::new();
+    let mut todo: Vec<_> = tree.spans.iter().rev().filter(is_open).map(|span| (String::new(), span)).collect();
+    while let Some((before, span)) = todo.pop() {
+        let path = format!("{before}{}", text::call(&span.node, &span.arguments));
+        let children: Vec<_> = span.children.iter().rev().filter(is_open).collect();
+        if children.is_empty() {
+            paths.push(path);
+        } else {
+            todo.extend(children.into_iter().map(|child| (format!("{path} > "), child)));
+        }
+    }
+    paths
 }
 
 /// The shape of `--json`.
@@ -115,6 +199,7 @@ struct TraceJson<'a> {
     spans: Vec<SpanJson<'a>>,
     violations: &'a [Note],
     open: Vec<OpenJson<'a>>,
+    beside: Vec<OpenJson<'a>>,
     files: Vec<FileJson<'a>>,
 }
 
@@ -142,8 +227,9 @@ struct FileJson<'a> {
     process: Option<&'a str>,
     death: Option<&'a str>,
     alive: bool,
+    last_sign_ns: Option<String>,
     confidence: &'a str,
-    gaps: &'a [String],
+    gaps: &'a [Gap],
 }
 
 impl<'a> TraceJson<'a> {
@@ -161,6 +247,7 @@ impl<'a> TraceJson<'a> {
             spans: flat(&tree.spans),
             violations: &tree.violations,
             open: shown.open.iter().map(OpenJson::from).collect(),
+            beside: shown.beside.iter().flat_map(|beside| &beside.open).map(OpenJson::from).collect(),
             files: shown.sources.iter().map(|source| FileJson::of(source)).collect(),
         }
     }
@@ -174,6 +261,7 @@ impl<'a> FileJson<'a> {
             process: source.process.as_deref(),
             death: source.death.as_deref(),
             alive: source.is_alive,
+            last_sign_ns: source.last_sign_ns.map(|ns| ns.to_string()),
             confidence: &source.confidence,
             gaps: &source.gaps,
         }

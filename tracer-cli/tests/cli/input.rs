@@ -76,7 +76,7 @@ fn a_file_is_named_by_its_path_whatever_its_extension() {
     assert_eq!(world.run("ls --dir trace.log").code, 0);
     expect![[r#"
         --- messages
-        error: expected JSON lines (*.jsonl) in `photo.png`, found neither its name nor its beginning to be one
+        error: expected black box (*.tbx) or JSON lines (*.jsonl) in `photo.png`, found neither its name nor its beginning to be one
           help: give a file of records, or the directory that they are in
         --- 3
     "#]]

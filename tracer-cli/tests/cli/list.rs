@@ -8,7 +8,7 @@ use crate::world::{BEGIN_NS, MS, World, declined, handled, three_traces};
 fn traces_are_listed_newest_first() {
     let world = three_traces();
     expect![[r#"
-        cd0000  2026-01-02T03:05:05Z  import   lost       4.00 ms   3 spans  … row
+        cd0000  2026-01-02T03:05:05Z  import   lost       4.00 ms   3 spans  … row(nr=2)
         ab0200  2026-01-02T03:04:05Z  webhook  ok         3.00 ms    1 span
         ab0100  2026-01-02T03:04:05Z  webhook  failed     12.0 ms   2 spans  ✗ charge: CardError: declined
         --- 0

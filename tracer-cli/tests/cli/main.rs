@@ -1,6 +1,7 @@
 //! The program as its users run it: on files, in a directory of its own.
 #![expect(clippy::needless_raw_string_hashes, reason = "this is how `UPDATE_EXPECT=1` writes them")]
 
+mod blackbox;
 mod doctor;
 mod input;
 mod list;

@@ -33,11 +33,11 @@ fn what_is_open_is_said() {
         …          └─ row(nr=2)
 
         began   2026-01-02T03:05:05.000000Z
-        open    rows(count=3) since 2026-01-02T03:05:05.001000Z, for at least 3.00 ms
-        open    row(nr=2) since 2026-01-02T03:05:05.004000Z
         file    .tracer/b.jsonl (JSON lines)
-        ended   the file does not say whether its process lives, or how it ended
         read    5 records; one line is torn
+        process the file does not say whether its process lives, or how it ended
+        open    rows(count=3), entered after 1.00 ms, open for at least 3.00 ms
+        open    row(nr=2), entered after 4.00 ms, the last that was recorded
         --- 0
     "#]]
     .assert_eq(&world.run("show").text());

@@ -147,7 +147,7 @@ pub fn judged<R: ?Sized>(value: &R, failed: bool, outcome: impl FnOnce() -> Outc
         return Outcome::ok();
     }
     let outcome = outcome();
-    if outcome.0.is_some() { outcome } else { untold::<R>() }
+    if outcome.is_failure() { outcome } else { untold::<R>() }
 }
 
 /// The targets of `anyhow::Error`, `Box<dyn Error>` and their like: errors by what they lend, not by what they are.
@@ -216,7 +216,7 @@ fn untold<E: ?Sized>() -> Outcome {
 }
 
 fn failed(type_name: &'static str, message: Option<String>, chain: Vec<String>) -> Outcome {
-    Outcome::failed(Failure { type_name, message, chain })
+    Outcome::failed(Failure { type_name: type_name.into(), message, chain })
 }
 
 #[cfg(test)]
@@ -227,7 +227,7 @@ mod tests {
     use crate::outcome::{Failure, Outcome};
 
     fn failure(outcome: Outcome) -> Option<Failure> {
-        outcome.0.and_then(|ending| ending.failure)
+        outcome.into_failure()
     }
 
     macro_rules! best {

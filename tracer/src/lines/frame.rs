@@ -33,40 +33,64 @@ enum Open {
 // In line, so that a call costs next to nothing where recording is off.
 #[inline]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
-    let mut frame = OpenFrame::OFF;
-    if at.is_none() && !values.is_some() {
-        frame.enter(site);
-    } else if switch::is_on() {
-        begin_anywhere(site, at, values, &mut frame.0);
+    let mut frame = OpenFrame::new();
+    if switch::is_on() {
+        begin_with(site, at, values, &mut frame.0);
     }
     frame
 }
 
 #[inline(never)]
-fn begin(site: &'static Site, frame: &mut Open) {
-    hot::with(|hot| begin_in(hot, site, frame));
+fn begin_with(site: &'static Site, at: Option<&Context>, values: Recorded, frame: &mut Open) {
+    match (at, values.as_bytes()) {
+        (None, None) => begin(site, frame),
+        (None, Some(bytes)) => {
+            let entered = common(|| hot::with(|hot| hot.enter_with(site, bytes)));
+            match entered {
+                Some(entered) => *frame = Open::Common { entered, panicking: std::thread::panicking() },
+                None => begin_anywhere(site, at, values, frame),
+            }
+        }
+        (Some(_), _) => begin_anywhere(site, at, values, frame),
+    }
 }
 
-/// The common call, with all that it does in one place. The frame is written where it will lie: reading what was just
+/// Tries a common call, and once more if it only wanted for a run.
+pub(super) fn common<T>(enter: impl Fn() -> Option<T>) -> Option<T> {
+    enter().or_else(|| {
+        if !hot::with(Hot::wants_run) {
+            return None;
+        }
+        scope::begin_run();
+        enter()
+    })
+}
+
+#[inline(never)]
+fn begin(site: &'static Site, frame: &mut Open) {
+    if std::thread::panicking() {
+        begin_again(site, frame);
+    } else {
+        hot::with(|hot| begin_in(hot, site, frame));
+    }
+}
+
+/// The usual call, with all that it does in one place. The frame is written where it will lie: reading what was just
 /// written in other pieces takes as long as the call itself.
 #[inline(never)]
 fn begin_in(hot: &Hot, site: &'static Site, frame: &mut Open) {
-    match hot.enter(site) {
-        Some(entered) => *frame = Open::Common { entered, panicking: std::thread::panicking() },
+    match hot.enter::<true>(site) {
+        Some(entered) => *frame = Open::Common { entered, panicking: false },
         None => begin_again(site, frame),
     }
 }
 
-/// Tries once more, if a common call only wanted for a run.
-#[cold]
+/// Less usual calls.
 #[inline(never)]
 fn begin_again(site: &'static Site, frame: &mut Open) {
-    if hot::with(Hot::wants_run) {
-        scope::begin_run();
-        if let Some(entered) = hot::with(|hot| hot.enter(site)) {
-            *frame = Open::Common { entered, panicking: std::thread::panicking() };
-            return;
-        }
+    if let Some(entered) = common(|| hot::with(|hot| hot.enter::<false>(site))) {
+        *frame = Open::Common { entered, panicking: std::thread::panicking() };
+        return;
     }
     begin_anywhere(site, None, Recorded::none(), frame);
 }
@@ -102,7 +126,12 @@ pub(super) fn position(scope: &mut Scope, context: Option<&Context>) -> Option<P
 
 impl OpenFrame {
     /// Not recorded, unless [entered](Self::enter).
-    pub const OFF: Self = Self(Open::Off);
+    // A function: a constant would be copied as a whole.
+    #[inline(always)]
+    #[expect(clippy::inline_always, clippy::new_without_default, reason = "one store")]
+    pub const fn new() -> Self {
+        Self(Open::Off)
+    }
 
     /// Enters `site` at the surrounding context, without values: as most calls do.
     // In line, so that a call costs next to nothing where recording is off.
@@ -118,9 +147,10 @@ impl OpenFrame {
     pub fn end(self, outcome: Outcome) {
         // Ended where it lies: moving it would cost more than looking at it.
         let frame = ManuallyDrop::new(self);
-        match outcome.0 {
-            None => end_well(&frame.0),
-            Some(_) => frame.0.finish(End::of(outcome)),
+        match frame.0 {
+            Open::Off => {}
+            _ if outcome.is_plain() => end_well(&frame.0),
+            _ => frame.0.end(outcome),
         }
     }
 }
@@ -128,6 +158,9 @@ impl OpenFrame {
 impl Drop for OpenFrame {
     #[inline]
     fn drop(&mut self) {
+        if let Open::Off = self.0 {
+            return;
+        }
         if std::thread::panicking() {
             self.0.unwind();
         } else {
@@ -141,17 +174,36 @@ fn end_well(open: &Open) {
     hot::with(|hot| end_in(hot, open));
 }
 
-/// The common end.
+/// The usual end.
 #[inline(never)]
 fn end_in(hot: &Hot, open: &Open) {
     match *open {
         Open::Off => {}
-        Open::Common { entered: Entered { cell, frame, caller }, .. } if hot.end(cell, frame, caller) => {}
-        Open::Common { .. } | Open::Other { .. } => open.finish(End::plain()),
+        Open::Common { entered: Entered { cell, frame, caller }, .. } if hot.end::<true>(cell, frame, caller) => {}
+        Open::Common { .. } | Open::Other { .. } => end_again(hot, open),
+    }
+}
+
+/// Less usual ends.
+#[inline(never)]
+fn end_again(hot: &Hot, open: &Open) {
+    match *open {
+        Open::Common { entered: Entered { cell, frame, caller }, .. } if hot.end::<false>(cell, frame, caller) => {}
+        _ => open.finish(End::plain()),
     }
 }
 
 impl Open {
+    #[inline(never)]
+    fn end(&self, outcome: Outcome) {
+        match (*self, outcome.value().as_bytes()) {
+            (Self::Off, _) => {}
+            (Self::Common { entered, .. }, Some(bytes))
+                if !outcome.is_failure() && hot::with(|hot| hot.end_with(entered, bytes)) => {}
+            _ => self.finish(End::of(outcome)),
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn unwind(&self) {
@@ -207,10 +259,8 @@ impl End {
         self.error.is_none() && self.detail.is_none()
     }
 
-    #[inline]
     pub(super) fn of(outcome: Outcome) -> Self {
-        let failed = outcome.0.as_ref().is_some_and(|detail| detail.failure.is_some());
-        Self { error: failed.then_some(ErrorKind::Err), detail: outcome.0 }
+        Self { error: outcome.is_failure().then_some(ErrorKind::Err), detail: outcome.into_detail() }
     }
 
     /// The end of a call that gave no value: a panic that began in it, else `otherwise`.

@@ -4,6 +4,9 @@
 //! What they need is lent by the [scope](super::scope) whenever it is left, and taken back when it is entered. They
 //! change nothing but the block and the page, which only this thread writes to, and where the thread is. Whatever is
 //! not common, they leave alone: then they say so, having done nothing.
+//!
+//! The usual among them come in a form of their own, which calls nothing: a function that calls another has to save what
+//! it works with first.
 
 use std::cell::Cell;
 
@@ -16,6 +19,7 @@ use crate::clock;
 use crate::id::FrameId;
 use crate::recorder::block::{self, Block, Frame, Opened};
 use crate::recorder::page::{DATA, ELAPSED_END, KIND_ENTER, KIND_EXIT, OCCURRENCES, Page, event};
+use crate::recorder::{Tag, step_and_site};
 use crate::site::{Site, SiteId};
 
 /// What the common calls of a thread work with.
@@ -34,8 +38,9 @@ pub(super) struct Hot {
     began: Cell<u64>,
     /// Frames that cannot end as a common call does: the run began in them.
     floor: Cell<u64>,
-    /// Where the first event will be.
+    /// Where the next event after the last slot of another kind will be, and its number.
     from: Cell<u64>,
+    seq: Cell<u64>,
     /// Whether the time stamp counter is the clock.
     counter: Cell<bool>,
 }
@@ -52,6 +57,7 @@ thread_local! {
             began: Cell::new(0),
             floor: Cell::new(0),
             from: Cell::new(0),
+            seq: Cell::new(0),
             counter: Cell::new(false),
         }
     };
@@ -70,14 +76,16 @@ pub(super) struct Lent {
 pub(crate) struct Out {
     /// The page and the run there, if one was begun. There is a number for each word that is free in it.
     pub(crate) run: Option<(&'static Page, Run)>,
+    /// The next number.
+    pub(crate) next: u64,
     /// Time is the time stamp counter, else what the system's clock says.
     pub(crate) counter: bool,
 }
 
-/// What comes back: where the thread is, and how many events were written.
+/// What comes back: where the thread is, and the next number, if it may be another.
 pub(super) struct Returned {
     pub(super) at: Position,
-    pub(super) events: u64,
+    pub(super) next: Option<u64>,
 }
 
 /// Lends what the common calls need.
@@ -87,10 +95,7 @@ pub(super) fn lend(lent: &Lent) {
         hot.frame.set(lent.frame.map_or(0, FrameId::raw));
         hot.page.set(lent.out.run.map(|(page, _)| page));
         if let Some((page, run)) = &lent.out.run {
-            // Events begin in a slot of their own.
-            let from = page.next();
-            hot.from.set(from);
-            hot.first.set((lent.block.get(block::LAST) + 1).wrapping_sub(from));
+            hot.go_on(page, lent.block, lent.out.next);
             hot.began.set(run.began);
             hot.floor.set(run.floor);
         }
@@ -104,8 +109,8 @@ pub(super) fn take_back() -> Option<Returned> {
     HOT.with(|hot| {
         hot.block.take()?;
         let at = Position { cell: hot.cell.get()?, frame: FrameId::from_raw(hot.frame.get()) };
-        let events = hot.page.take().map_or(0, |page| page.next() - hot.from.get());
-        Some(Returned { at, events })
+        let next = hot.page.take().map(|page| hot.next_seq(page.next()));
+        Some(Returned { at, next })
     })
 }
 
@@ -163,13 +168,15 @@ impl Hot {
         self.block.get().is_some() && self.page.get().is_none()
     }
 
-    /// Enters `site` below the frame that the thread is in.
+    /// Enters `site` below the frame that the thread is in. `USUAL`: only if that called the same node last, and the
+    /// time stamp counter is the clock.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then goes straight to where it is kept")]
-    pub(super) fn enter(&self, site: &'static Site) -> Option<Entered> {
+    pub(super) fn enter<const USUAL: bool>(&self, site: &'static Site) -> Option<Entered> {
         let caller = self.caller(site)?;
-        let room = self.room(&caller)?;
-        let occurrence = caller.frame.count(caller.site.node)?;
+        let room = self.room::<USUAL>(&caller)?;
+        let node = caller.site.node;
+        let occurrence = if USUAL { caller.frame.count_again(node)? } else { caller.frame.count(node)? };
         let frame = self.open(&caller, &room, occurrence);
         self.frame.set(frame);
         Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
@@ -201,12 +208,85 @@ impl Hot {
         if caller.frame.calls_since(caller.site.node, call.occurrence)? > OCCURRENCES {
             return None;
         }
-        let room = self.room(&caller)?;
+        let room = self.room::<false>(&caller)?;
         let frame = self.open(&caller, &room, call.occurrence);
         caller.next.set_key(call.key, caller.id);
         caller.frame.begin_call();
         caller.block.set(block::PINS, caller.block.get(block::PINS) - 1);
         FrameId::from_raw(frame)
+    }
+
+    /// Enters `site` below the frame that the thread is in, with values: the bytes of a detail.
+    pub(super) fn enter_with(&self, site: &'static Site, values: &[u8]) -> Option<Entered> {
+        let caller = self.caller(site)?;
+        let room = self.room::<false>(&caller)?;
+        if !room.page.has_room_for(values) {
+            return None;
+        }
+        let (above, _) = caller.block.key(caller.depth - 1);
+        let occurrence = caller.frame.count(caller.site.node)?;
+        let key = key::call(above, site.hash, occurrence);
+        let (block, SiteId { site: number, node }) = (caller.block, caller.site);
+        let id = self.first.get().wrapping_add(room.at);
+        let call = [id, caller.id, key, occurrence.into()];
+        self.write(block, &room, number, call, Tag::enter(false), values);
+        caller.next.open(Opened { id, site: caller.site, occurrence, ticks: room.ticks, nodes_below: room.nodes });
+        caller.next.set_key(key, caller.id);
+        block.set(block::NODES, room.nodes | bit(node));
+        block.publish(block::DEPTH, caller.depth + 1);
+        self.frame.set(id);
+        Some(Entered { cell: self.cell.get(), frame: id, caller: caller.id })
+    }
+
+    /// [`end`](Self::end) with values: the bytes of a detail.
+    pub(super) fn end_with(&self, entered: Entered, values: &[u8]) -> bool {
+        let ended = || {
+            let block = self.block.get()?;
+            let depth = block.get(block::DEPTH).wrapping_sub(1);
+            let frame = block.frame(depth)?;
+            let here = self.cell.get().map(std::ptr::from_ref) == entered.cell.map(std::ptr::from_ref);
+            if !here || frame.raw_id() != entered.frame || depth < self.floor.get() || frame.is_in_flow() {
+                return None;
+            }
+            let room = self.room_in::<false>(self.page.get()?, 0)?;
+            if !room.page.has_room_for(values) {
+                return None;
+            }
+            let (key, parent) = block.key(depth);
+            let call = [entered.frame, parent, key, frame.occurrence().into()];
+            self.write(block, &room, frame.site().site, call, frame.tag().end(None), values);
+            block.set(block::NODES, frame.nodes_below());
+            block.publish(block::DEPTH, depth);
+            self.frame.set(entered.caller);
+            Some(())
+        };
+        ended().is_some()
+    }
+
+    /// Writes a step of `call` (frame, parent, key, occurrence) in full, with its detail, for which there is room.
+    fn write(&self, block: &Block, room: &Room, site: u32, call: [u64; 4], tag: Tag, detail: &[u8]) {
+        let seq = self.next_seq(room.at);
+        let last = self.first.get().wrapping_add(room.at);
+        let [frame, parent, key, occurrence] = call;
+        let step = step_and_site(FrameId::step_of(last), site);
+        let env = block.get(block::ENV);
+        let words = [tag.detailed().numbered(seq), room.ticks, env, step, frame, parent, key, occurrence];
+        room.page.put_with(words, detail);
+        block.set(block::LAST, last);
+        self.go_on(room.page, block, seq + 1);
+    }
+
+    /// The number of the event at a place.
+    fn next_seq(&self, at: u64) -> u64 {
+        self.seq.get() + (at - self.from.get())
+    }
+
+    /// Goes on with events in the next slot, the first with the number `seq`.
+    fn go_on(&self, page: &Page, block: &Block, seq: u64) {
+        let from = page.next();
+        self.from.set(from);
+        self.seq.set(seq);
+        self.first.set((block.get(block::LAST) + 1).wrapping_sub(from));
     }
 
     /// The frame that the thread is in, if it is the innermost of its line and may call `site` as any other.
@@ -223,13 +303,27 @@ impl Hot {
     /// `None`: there is no room for an event and a frame, or the node is open.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
-    fn room(&self, caller: &Caller) -> Option<Room> {
+    fn room<const USUAL: bool>(&self, caller: &Caller) -> Option<Room> {
         let page = self.page.get()?;
-        let (at, nodes) = (page.next(), caller.block.get(block::NODES));
-        if at >= DATA as u64 || nodes & bit(caller.site.node) != 0 {
+        let nodes = caller.block.get(block::NODES);
+        if nodes & bit(caller.site.node) != 0 {
             return None;
         }
-        let ticks = self.ticks();
+        self.room_in::<USUAL>(page, nodes)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
+    fn room_in<const USUAL: bool>(&self, page: &'static Page, nodes: u64) -> Option<Room> {
+        let at = page.next();
+        if at >= DATA as u64 {
+            return None;
+        }
+        let ticks = match self.counter.get() {
+            true => clock::counter(),
+            false if USUAL => return None,
+            false => clock::system_ticks(),
+        };
         let elapsed = ticks.wrapping_sub(self.began.get());
         (elapsed < ELAPSED_END).then_some(Room { page, at, elapsed, ticks, nodes })
     }
@@ -261,29 +355,20 @@ impl Hot {
     /// same line (0: to none). `false`: it is not that case.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
-    pub(super) fn end(&self, cell: Option<&'static LineCell>, id: u64, before: u64) -> bool {
+    pub(super) fn end<const USUAL: bool>(&self, cell: Option<&'static LineCell>, id: u64, before: u64) -> bool {
         let (Some(block), Some(page)) = (self.block.get(), self.page.get()) else { return false };
         let depth = block.get(block::DEPTH).wrapping_sub(1);
         let Some(frame) = block.frame(depth) else { return false };
-        let at = page.next();
         let here = self.cell.get().map(std::ptr::from_ref) == cell.map(std::ptr::from_ref);
-        if !here || frame.raw_id() != id || depth < self.floor.get() || frame.is_in_flow() || at >= DATA as u64 {
+        if !here || frame.raw_id() != id || depth < self.floor.get() || frame.is_in_flow() {
             return false;
         }
-        let elapsed = self.ticks().wrapping_sub(self.began.get());
-        if elapsed >= ELAPSED_END {
-            return false;
-        }
-        page.put_event(at, event(KIND_EXIT, 0, frame.site().site, elapsed));
-        block.set(block::LAST, self.first.get().wrapping_add(at));
+        let Some(room) = self.room_in::<USUAL>(page, 0) else { return false };
+        page.put_event(room.at, event(KIND_EXIT, 0, frame.site().site, room.elapsed));
+        block.set(block::LAST, self.first.get().wrapping_add(room.at));
         block.set(block::NODES, frame.nodes_below());
         block.publish(block::DEPTH, depth);
         self.frame.set(before);
         true
-    }
-
-    #[inline]
-    fn ticks(&self) -> u64 {
-        if self.counter.get() { clock::counter() } else { clock::system_ticks() }
     }
 }

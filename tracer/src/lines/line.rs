@@ -417,26 +417,14 @@ impl Line {
         }
     }
 
-    /// The key and the parent of the frame at a place. Those of a common call follow from the frame before.
-    pub(crate) fn key(&self, place: usize) -> (u64, u64) {
-        let Some(frame) = self.blocks.frame(place) else { return (0, 0) };
-        frame.key().unwrap_or_else(|| {
-            let (mut known, mut at) = ((0, 0), place);
-            while let (Some(before), Some(frame)) = (at.checked_sub(1), self.blocks.frame(at)) {
-                if let Some(key) = frame.key() {
-                    known = key;
-                    break;
-                }
-                at = before;
-            }
-            for at in at..place {
-                let Some((caller, frame)) = self.blocks.frame(at).zip(self.blocks.frame(at + 1)) else { break };
-                let hash = crate::site::node(frame.site().site).map_or(0, |(_, hash)| hash);
-                known = (key::call(known.0, hash, frame.occurrence()), caller.raw_id());
-                frame.set_key(known.0, known.1);
-            }
-            known
-        })
+    /// The key and the parent of the frame at a place.
+    fn key(&self, place: usize) -> (u64, u64) {
+        let (Some(first), Some(frame)) = (self.blocks.first(), self.blocks.frame(place)) else { return (0, 0) };
+        if place < FRAMES {
+            return first.key(place as u64);
+        }
+        // Only the common calls, all of them in the first block, leave it out.
+        frame.key().unwrap_or_default()
     }
 
     /// The key of the innermost frame.

@@ -62,9 +62,9 @@ impl Run {
         follows && ticks.wrapping_sub(self.began) < ELAPSED_END / 2
     }
 
-    /// So many events were written.
-    pub(crate) fn pass(&mut self, events: u64) {
-        self.next += events;
-        self.seq += events;
+    /// So many steps were taken by common calls.
+    pub(crate) fn pass(&mut self, steps: u64) {
+        self.next += steps;
+        self.seq += steps;
     }
 }

@@ -143,8 +143,8 @@ impl Scope {
     fn recall(&mut self) {
         let Some(back) = hot::take_back() else { return };
         self.here = Some(back.at);
-        if let Some(held) = self.held.last_mut() {
-            if let Some(seq) = self.lanes[held.lane].take_back(back.events) {
+        if let (Some(held), Some(next)) = (self.held.last_mut(), back.next) {
+            if let Some(seq) = self.lanes[held.lane].take_back(next) {
                 held.line.passed(seq);
             }
         }

@@ -258,15 +258,15 @@ impl ThreadLane {
         if self.run.is_none() && run {
             self.run = Run::begin(block, page, line.innermost_key(), self.next, self.ticks.now());
         }
-        Some(Out { run: self.run.map(|run| (page, run)), counter })
+        Some(Out { run: self.run.map(|run| (page, run)), next: self.next, counter })
     }
 
-    /// Takes back what was lent: so many events were written. Gives the number of the last, if any.
-    pub(crate) fn take_back(&mut self, events: u64) -> Option<u64> {
-        let run = self.run.as_mut().filter(|_| events > 0)?;
-        run.pass(events);
-        self.next += events;
-        Some(self.next - 1)
+    /// Takes back what was lent: the next number. Gives the number of the last step, if there was any.
+    pub(crate) fn take_back(&mut self, next: u64) -> Option<u64> {
+        let steps = next.checked_sub(self.next).filter(|steps| *steps > 0)?;
+        self.run.as_mut()?.pass(steps);
+        self.next = next;
+        Some(next - 1)
     }
 
     pub(crate) fn env(

@@ -7,7 +7,8 @@ use std::task::{self, Poll};
 use pin_project_lite::pin_project;
 
 use super::cell::Cell;
-use super::hot::{self, Counted, Hot};
+use super::frame::common;
+use super::hot::{self, Counted};
 use super::line::{Call, End};
 use super::scope::{self, Position};
 use super::within::Within;
@@ -95,7 +96,12 @@ pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
     future: F,
     judge: J,
 ) -> Traced<F, J> {
-    prepare(site, at, values).traced(future, judge)
+    let mut traced = Traced { future: Some(future), judge: Some(judge), state: State::Off };
+    // Asked in line, and what is called writes where it lies, so that a call costs next to nothing where recording is off.
+    if switch::is_on() {
+        called(site, at, values, &mut traced.state);
+    }
+    traced
 }
 
 /// The call of a traced future, before there is a future: for functions whose context moves into it.
@@ -106,8 +112,11 @@ pub struct Prepared(State);
 /// The first half of [`traced`].
 #[inline]
 pub fn prepare(site: &'static Site, at: Option<&Context>, values: Recorded) -> Prepared {
-    // Asked in line, so that a call costs next to nothing where recording is off.
-    Prepared(if switch::is_on() { called(site, at, values) } else { State::Off })
+    let mut state = State::Off;
+    if switch::is_on() {
+        called(site, at, values, &mut state);
+    }
+    Prepared(state)
 }
 
 impl Prepared {
@@ -119,13 +128,14 @@ impl Prepared {
 }
 
 #[inline(never)]
-fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
+fn called(site: &'static Site, context: Option<&Context>, values: Recorded, state: &mut State) {
     if context.is_none() && !values.is_some() {
         if let Some(call) = hot::with(|hot| hot.count(site)) {
-            return State::Counted { site, call };
+            *state = State::Counted { site, call };
+            return;
         }
     }
-    called_anywhere(site, context, values)
+    *state = called_anywhere(site, context, values);
 }
 
 #[cold]
@@ -201,26 +211,14 @@ fn forget(at: Position) {
 
 #[inline(never)]
 fn end_common(cell: &'static Cell, frame: u64, before: u64) -> bool {
-    hot::with(|hot| hot.end(Some(cell), frame, before))
-}
-
-#[inline]
-fn enter_counted(site: &'static Site, call: Counted) -> Option<FrameId> {
-    let enter = || hot::with(|hot| hot.enter_counted(site, call));
-    enter().or_else(|| {
-        if !hot::with(Hot::wants_run) {
-            return None;
-        }
-        scope::begin_run();
-        enter()
-    })
+    hot::with(|hot| hot.end::<false>(Some(cell), frame, before))
 }
 
 /// Begins at the first poll; `None`: not recorded.
 #[inline(never)]
 fn begin(state: State) -> Option<(Position, bool)> {
     match state {
-        State::Counted { site, call } => match enter_counted(site, call) {
+        State::Counted { site, call } => match common(|| hot::with(|hot| hot.enter_counted(site, call))) {
             Some(frame) => Some((Position { frame: Some(frame), ..call.at }, std::thread::panicking())),
             None => Called::of(site, call).begin(),
         },

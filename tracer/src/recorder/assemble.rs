@@ -1,6 +1,7 @@
 //! Entries into records, one after the other in the order of their numbers.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ use crate::id::{EnvId, FrameId, IdMap, TraceId};
 use crate::lines::key;
 use crate::outcome::Failure;
 use crate::record::{Cause, EnvRecord, ErrorKind, ErrorRecord, Note, NoteRecord, Record, SCHEMA, StepRecord};
-use crate::site::{self, Site};
+use crate::site::{ProcessSites, Sites};
 use crate::status::Status;
 
 /// A key longer than this has its beginning replaced by a hash, or the keys of a deep recursion would together grow
@@ -25,9 +26,11 @@ const ENDED_MAX: usize = 4096;
 /// that begins with a hash.
 const ELSEWHERE_MAX: usize = 256;
 
-/// Knows of each running trace what the entries to come refer to.
+/// Makes records of entries: knows of each running trace what the entries to come refer to, and from `sites` what is
+/// known of the traced functions.
 #[derive(Default)]
-pub(crate) struct Assembler {
+pub struct Assembler<S = ProcessSites> {
+    sites: S,
     traces: IdMap<TraceId, Trace>,
     envs: IdMap<EnvId, Env>,
     nodes: HashMap<u32, Arc<str>>,
@@ -59,9 +62,29 @@ struct Env {
     parent: Option<EnvId>,
 }
 
-impl Assembler {
-    /// The record of an entry; `None` where it is only of use to the assembler, or its env is unknown.
-    pub(crate) fn push(&mut self, entry: &Entry, detail: Option<&Detail>, times: &Times) -> Option<Record> {
+impl<S> fmt::Debug for Assembler<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assembler").field("traces", &self.traces.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Sites> Assembler<S> {
+    /// For entries whose sites these are.
+    pub fn new(sites: S) -> Self {
+        Self { sites, traces: IdMap::default(), envs: IdMap::default(), nodes: HashMap::new() }
+    }
+
+    /// Says of which trace an env is, where the entry that did is not among those to come.
+    pub fn know(&mut self, trace: TraceId, env: EnvId) {
+        self.envs.entry(env).or_insert_with(|| {
+            self.traces.entry(trace).or_default().envs.push(env);
+            Env { trace, fork: None, parent: None }
+        });
+    }
+
+    /// The record of an entry; `None` where it is only of use to the assembler, or its env is unknown. Entries come in
+    /// the order of their [numbers](Entry::seq).
+    pub fn push(&mut self, entry: &Entry, detail: Option<&Detail>, times: &Times) -> Option<Record> {
         match entry.event()? {
             Event::Env(event) => Some(Record::Env(self.env(&event, detail, times))),
             Event::Step(event) => self.step(&event, detail, times).map(Record::Step),
@@ -74,10 +97,7 @@ impl Assembler {
             }
             Event::Resumed { trace, env, .. } => {
                 // Forgotten, if the trace was over.
-                self.envs.entry(env).or_insert_with(|| {
-                    self.traces.entry(trace).or_default().envs.push(env);
-                    Env { trace, fork: None, parent: None }
-                });
+                self.know(trace, env);
                 None
             }
         }
@@ -90,7 +110,7 @@ impl Assembler {
         self.envs.insert(event.env, Env { trace: event.trace, fork, parent });
         let source = match detail.and_then(|detail| detail.trace.as_ref()) {
             Some((_, source)) => source.to_string(),
-            None => site::site(event.site).map_or("", |site| site.source.unwrap_or(site.node)).to_owned(),
+            None => self.sites.site(event.site).map_or("", |site| site.source.unwrap_or(site.node)).to_owned(),
         };
         EnvRecord {
             schema: SCHEMA,
@@ -133,7 +153,7 @@ impl Assembler {
             parent: event.parent,
             key: key.map(|key| key.to_string()),
             resumed: event.resumed,
-            at: event.error.and_then(|_| site::site(event.site)).map(Site::place),
+            at: event.error.and_then(|_| self.sites.site(event.site)).map(|site| site.place()),
             error: event.error.map(|kind| error(kind, detail.and_then(|detail| detail.failure.as_ref()))),
             values: values.map_or(Value::Null, Captured::to_json),
             truncated: meta.is_some_and(Captured::is_truncated) || values.is_some_and(Captured::is_truncated),
@@ -217,11 +237,12 @@ impl Assembler {
                 Note::Unwound { frame, node: self.node(event.site).to_string(), error }
             }
             NoteKind::FlowViolation { from } => {
-                let flow = site::site(event.site).and_then(|site| site.flow)?.flow;
+                let to = self.node(event.site).to_string();
+                let flow = self.sites.site(event.site)?.flow?;
                 Note::FlowViolation {
                     flow: flow.name.to_owned(),
                     from: from.and_then(|row| flow.nodes.get(usize::from(row))).map(|node| (*node).to_owned()),
-                    to: self.node(event.site).to_string(),
+                    to,
                 }
             }
         };
@@ -237,7 +258,7 @@ impl Assembler {
     }
 
     fn node(&mut self, number: u32) -> Arc<str> {
-        let name = || site::site(number).map_or("?", |site: &'static Site| site.node).into();
+        let name = || self.sites.site(number).map_or("?", |site| site.node).into();
         self.nodes.entry(number).or_insert_with(name).clone()
     }
 }
@@ -248,5 +269,5 @@ fn hashed(key: u64) -> Arc<str> {
 
 fn error(kind: ErrorKind, failure: Option<&Failure>) -> ErrorRecord {
     let failure = failure.cloned().unwrap_or_default();
-    ErrorRecord { kind, type_name: failure.type_name.to_owned(), message: failure.message, chain: failure.chain }
+    ErrorRecord { kind, type_name: failure.type_name.into_owned(), message: failure.message, chain: failure.chain }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::FrameId;
+use crate::lines::key;
 use crate::recorder::Tag;
 use crate::site::SiteId;
 
@@ -139,6 +140,24 @@ impl Block {
     }
 }
 
+impl Block {
+    /// The key and the parent of the frame at a place, 0 for none. Those of a common call follow from the frame before;
+    /// then they are kept.
+    pub(crate) fn key(&self, at: u64) -> (u64, u64) {
+        let Some(frame) = self.frame(at) else { return (0, 0) };
+        let Some(before) = at.checked_sub(1).filter(|_| frame.key().is_none()) else {
+            return frame.key().unwrap_or_default();
+        };
+        let first = (0..=before).rev().find(|at| self.frame(*at).is_some_and(|frame| frame.key().is_some()));
+        let mut key = first.map_or((0, 0), |at| self.frame(at).and_then(Frame::key).unwrap_or_default());
+        for at in first.unwrap_or(0)..at {
+            let Some((caller, frame)) = self.frame(at).zip(self.frame(at + 1)) else { break };
+            key = frame.key_below(key.0, caller.raw_id());
+        }
+        key
+    }
+}
+
 /// A frame in a block.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame<'a>(&'a [AtomicU64; 16]);
@@ -222,6 +241,14 @@ impl Frame<'_> {
         self.has(KEYED).then(|| (self.get(KEY), self.get(PARENT)))
     }
 
+    /// The key and the parent that it has as a common call by the frame `caller`, whose key is `above`. Keeps them.
+    pub(crate) fn key_below(self, above: u64, caller: u64) -> (u64, u64) {
+        let hash = crate::site::node(self.site().site).map_or(0, |(_, hash)| hash);
+        let key = key::call(above, hash, self.occurrence());
+        self.set_key(key, caller);
+        (key, caller)
+    }
+
     /// The numbers of its site and node.
     #[inline]
     pub(crate) fn site(self) -> SiteId {
@@ -254,19 +281,22 @@ impl Frame<'_> {
 
     /// Counts a call of `node`, and gives its number among those, from 0. `None`: there is no room to count it, and
     /// nothing was done.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
     pub(crate) fn count(self, node: u32) -> Option<u32> {
-        let calls = self.get(CALLS);
-        // Nearly always the node that it called last.
-        if calls >> 32 == u64::from(node) {
-            self.set(CALLS, calls + 1);
-            return Some(calls as u32);
-        }
-        self.count_other(calls, node)
+        self.count_again(node).or_else(|| self.count_other(self.get(CALLS), node))
     }
 
-    #[inline(never)]
+    /// [`count`](Self::count), if the node is the one that it called last.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
+    pub(crate) fn count_again(self, node: u32) -> Option<u32> {
+        let calls = self.get(CALLS);
+        if calls >> 32 != u64::from(node) {
+            return None;
+        }
+        self.set(CALLS, calls + 1);
+        Some(calls as u32)
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
     fn count_other(self, first: u64, node: u32) -> Option<u32> {
         if first == ELSEWHERE {

@@ -97,7 +97,7 @@ struct Lines<W> {
 impl<W: Write> Lines<W> {
     /// Runs until every sender is gone.
     fn write_all(&mut self, messages: &Receiver<Message>) {
-        let mut assembler = Assembler::default();
+        let mut assembler = <Assembler>::default();
         let mut times = Times(AnyClock::System);
         loop {
             let message = match messages.try_recv() {

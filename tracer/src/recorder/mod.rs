@@ -6,25 +6,33 @@
 mod assemble;
 pub mod block;
 mod decode;
+mod detail;
 mod entry;
 mod json_lines;
 mod memory;
 pub mod page;
 
-use crate::clock::AnyClock;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::{AnyClock, Clock, Ticks};
 use crate::id::TraceId;
 use crate::record::Record;
 use crate::values::Captured;
 use block::Block;
 use page::Page;
 
-pub(crate) use assemble::Assembler;
+pub use assemble::Assembler;
 pub(crate) use decode::OwnSites;
 pub use decode::{Decoder, Found, SiteNumbers};
+pub use detail::{Field, Fields, put_field};
+pub(crate) use detail::{VALUES_HEAD_LEN, values_head};
 pub use entry::{Detail, Entry};
-pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag};
+pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag, step_and_site};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
+
+pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, SitesHeld, hold_sites, watch_sites};
 
 /// Keeps records.
 ///
@@ -86,11 +94,39 @@ pub trait Lane: Send {
     fn write_with(&mut self, entry: &Entry, detail: Box<Detail>);
 }
 
+impl fmt::Debug for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Times").finish_non_exhaustive()
+    }
+}
+
 /// Turns the ticks of entries into times: the clock of the tracer.
 #[derive(Clone)]
 pub struct Times(pub(crate) AnyClock);
 
+impl Default for Times {
+    /// Those of the machine's clock.
+    fn default() -> Self {
+        Self(AnyClock::System)
+    }
+}
+
 impl Times {
+    /// Those of a clock.
+    pub fn new(clock: impl Clock) -> Self {
+        Self(AnyClock::Other(Arc::new(clock)))
+    }
+
+    /// The current tick and its Unix time in nanoseconds. Waits for nobody.
+    pub fn now(&self) -> (u64, u64) {
+        self.0.now()
+    }
+
+    /// Whether ticks are those of the machine's counter: the same in every process, until the machine is restarted.
+    pub fn is_counter(&self) -> bool {
+        matches!(self.0.ticker(), Ticks::Counter)
+    }
+
     /// The Unix time of a tick, in nanoseconds.
     pub fn unix_ns(&self, ticks: u64) -> u64 {
         self.0.unix_ns(ticks)

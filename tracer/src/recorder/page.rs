@@ -12,7 +12,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::entry::{KIND_MASK, TAG_BITS};
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Slots in a page.
 pub const SLOTS: usize = if cfg!(all(test, loom)) { 4 } else { 240 };
@@ -40,6 +40,7 @@ pub(crate) const KIND_EXIT: u64 = 9;
 /// | 0 | words written, only a hint for who reads it after the process has died |
 /// | 1 | the birth, see [`open`](Self::open); 0: nothing is valid |
 /// | 2 | a number of the writing thread |
+/// | 3 | what stands before this place is [forgotten](Self::forget) |
 #[repr(C, align(64))]
 pub struct Page {
     head: [AtomicU64; SLOT_WORDS],
@@ -68,16 +69,34 @@ impl Page {
     /// every page that a reader may see together with it.
     pub fn open(&'static self, birth: u64, writer: u64) {
         self.head[1].store(0, Ordering::Relaxed);
-        self.head[0].store(0, Ordering::Release);
+        self.head[0].store(0, Ordering::Relaxed);
+        // Who sees anything of what follows sees that the birth has changed, if it looks after that.
+        fence(Ordering::Release);
         self.data.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.checks.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.head[2].store(writer, Ordering::Relaxed);
+        self.head[3].store(0, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);
     }
 
     /// [`open`](Self::open)'s birth of its present life.
     pub fn birth(&self) -> u64 {
         self.head[1].load(Ordering::Acquire)
+    }
+
+    /// Forgets what is complete: whoever reads the page takes it for not there.
+    pub fn forget(&self) {
+        self.head[3].store(self.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Makes it full, whatever is in it: who writes to it has to go on elsewhere.
+    pub fn close(&self) {
+        self.head[0].store(DATA as u64, Ordering::Release);
+    }
+
+    /// Whether no slot is left.
+    pub fn is_full(&self) -> bool {
+        self.free_slots() == 0
     }
 
     /// The place behind what is complete: the number of a word in the slots.
@@ -141,13 +160,24 @@ impl Page {
         true
     }
 
+    /// Whether a detail and its entry fit.
+    pub(crate) fn has_room_for(&self, detail: &[u8]) -> bool {
+        detail.len().div_ceil(PART_BYTES) < self.free_slots()
+    }
+
     /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
     /// many, or none would be left for the entry; nothing was done.
     pub fn put_parts(&self, bytes: &[u8]) -> bool {
-        if bytes.len().div_ceil(PART_BYTES) >= self.free_slots() {
+        if !self.has_room_for(bytes) {
             return false;
         }
         bytes.chunks(PART_BYTES).all(|part| self.put(part_words(part)))
+    }
+
+    /// Puts a detail and the entry that it belongs to into the next slots. `false`: there are not that many, and nothing
+    /// was done.
+    pub fn put_with(&self, words: [u64; SLOT_WORDS], detail: &[u8]) -> bool {
+        self.put_parts(detail) && self.put(words)
     }
 
     /// Puts an event at a place, which is the [next](Self::next).
@@ -277,5 +307,36 @@ mod tests {
         assert_eq!(page.len(), 16);
         assert!(page.put_parts(&[1; (SLOTS - 3) * PART_BYTES]));
         assert_eq!(page.free_slots(), 1);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom {
+    //! A page begins anew while somebody reads it.
+
+    use super::*;
+
+    #[test]
+    fn a_reader_of_a_page_that_begins_anew_finds_one_life_or_knows() {
+        let mut model = ::loom::model::Builder::new();
+        // More switches of threads than that only repeat, for there is one write of interest.
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let page: &'static Page = Box::leak(Box::default());
+            page.open(1, 0);
+            assert!(page.put([0x11; 8]));
+            let writer = ::loom::thread::spawn(move || {
+                page.open(2, 0);
+                assert!(page.put([0x21; 8]));
+            });
+            let birth = page.birth();
+            let slot = page.slot(0).expect("it has one");
+            // The first and the last stand for all: each more multiplies what there is to try.
+            let words = [0, 7].map(|word: usize| slot[word].load(Ordering::Acquire));
+            if birth != 0 && page.birth() == birth {
+                assert!(words[0] == 0 || words == [birth * 0x10 + 1; 2], "{words:x?} in life {birth}");
+            }
+            writer.join().unwrap();
+        });
     }
 }

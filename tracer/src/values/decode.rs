@@ -29,7 +29,9 @@ impl<'a> Reader<'a> {
         usize::try_from(self.number(width)?).ok()
     }
 
+    /// A text whose end is missing is what there is of it.
     fn text(&mut self, len: usize) -> Option<Value> {
+        let len = if self.rest.is_empty() { len } else { len.min(self.rest.len()) };
         Some(Value::String(String::from_utf8_lossy(self.take(len)?).into_owned()))
     }
 

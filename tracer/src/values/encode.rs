@@ -24,8 +24,10 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    pub(super) fn new(limits: Limits) -> Self {
-        let mut writer = Writer::new(limits);
+    /// Writes behind what is in `bytes`.
+    pub(super) fn new(bytes: Vec<u8>, limits: Limits) -> Self {
+        let limits = Limits { bytes: limits.bytes + bytes.len(), ..limits };
+        let mut writer = Writer { out: bytes, limits, owes_value: false, truncated: false };
         let open = writer.open_map();
         Self { writer, open }
     }
@@ -35,8 +37,9 @@ impl Fields {
         self.writer.field(&mut self.open, path, name, value);
     }
 
-    pub(super) fn finish(self) -> Captured {
-        self.writer.finish()
+    /// The bytes, and whether something was left out.
+    pub(super) fn finish(self) -> (Vec<u8>, bool) {
+        (self.writer.out, self.writer.truncated)
     }
 }
 

@@ -3,19 +3,16 @@
 mod decode;
 mod encode;
 mod redact;
+mod taken;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::recorder::Detail;
 use crate::site::Site;
 pub(crate) use encode::Limits;
 use encode::{Fields, Writer};
 use redact::Path;
-
-/// Values taken for a step; nothing when recording is off or the node records none. One pointer.
-#[derive(Debug, Default)]
-pub struct Recorded(Option<Box<Detail>>);
+pub use taken::Recorded;
 
 /// `MessagePack` with field names, and what was done to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,23 +21,12 @@ pub(crate) struct Captured {
     truncated: bool,
 }
 
-impl Recorded {
-    /// No values.
-    pub const fn none() -> Self {
-        Self(None)
-    }
-
-    pub(crate) fn is_some(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// As the detail of the step that carries them.
-    pub(crate) fn into_detail(self) -> Option<Box<Detail>> {
-        self.0
-    }
-}
-
 impl Captured {
+    /// Bytes that were encoded elsewhere.
+    pub(crate) fn of(bytes: Vec<u8>, truncated: bool) -> Self {
+        Self { bytes, truncated }
+    }
+
     /// One value of the manual API. A unit (`()`) is nothing.
     pub(crate) fn one<T: Serialize + ?Sized>(value: &T, limits: Limits) -> Option<Self> {
         let mut writer = Writer::new(limits);
@@ -86,10 +72,13 @@ pub fn values(site: &'static Site, fill: impl FnOnce(&mut Values)) -> Recorded {
     if !crate::switch::is_on() {
         return Recorded::none();
     }
-    let mut values = Values { fields: Fields::new(Limits::default()), redact: site.redact };
-    fill(&mut values);
-    let values = Some(values.fields.finish());
-    Recorded(Some(Box::new(Detail { values, ..Detail::default() })))
+    Recorded::taken(|bytes| {
+        let mut values = Values { fields: Fields::new(std::mem::take(bytes), Limits::default()), redact: site.redact };
+        fill(&mut values);
+        let truncated;
+        (*bytes, truncated) = values.fields.finish();
+        truncated
+    })
 }
 
 #[cfg(test)]
@@ -101,6 +90,11 @@ mod tests {
         let mut writer = Writer::new(Limits::default());
         writer.value(Path::root(), value);
         writer.finish()
+    }
+
+    fn finished(fields: Fields) -> Captured {
+        let (bytes, truncated) = fields.finish();
+        Captured { bytes, truncated }
     }
 
     #[derive(Serialize)]
@@ -203,12 +197,12 @@ mod tests {
 
     #[test]
     fn a_failing_value_is_its_error_and_harms_no_other() {
-        let mut writer = Fields::new(Limits::default());
+        let mut writer = Fields::new(Vec::new(), Limits::default());
         writer.field(Path::root(), "before", &1);
         writer.field(Path::root(), "fails", &[Fails]);
         writer.field(Path::root(), "panics", &Panics);
         writer.field(Path::root(), "after", &2);
-        let read = writer.finish().to_json();
+        let read = finished(writer).to_json();
         assert_eq!(read["before"], 1);
         assert_eq!(read["fails"], json!({"$error": "no such luck"}));
         assert_eq!(read["panics"], json!({"$error": "its Serialize panicked"}));
@@ -234,13 +228,13 @@ mod tests {
 
     #[test]
     fn named_paths_are_redacted() {
-        let mut writer = Fields::new(Limits::default());
+        let mut writer = Fields::new(Vec::new(), Limits::default());
         let path = Path::of(&["card", "customer.email"]);
         writer.field(path, "card", "4242");
         writer.field(path, "customer", &json!({"email": "a@b", "id": 7}));
         writer.field(path, "others", &json!([{"card": "not this one"}]));
         assert_eq!(
-            writer.finish().to_json(),
+            finished(writer).to_json(),
             json!({
                 "card": {"$redacted": true},
                 "customer": {"email": {"$redacted": true}, "id": 7},
@@ -263,7 +257,7 @@ mod tests {
             Password(&'static str, u8),
             Bearer(&'static str),
         }
-        let mut writer = Fields::new(Limits::default());
+        let mut writer = Fields::new(Vec::new(), Limits::default());
         let path = Path::of(&["method.number"]);
         for method in [
             Method::New(Card { number: 4242 }),
@@ -274,7 +268,7 @@ mod tests {
         ] {
             writer.field(path, "method", &method);
         }
-        let captured = writer.finish();
+        let captured = finished(writer);
         let text = String::from_utf8_lossy(captured.as_bytes());
         assert!(!text.contains("hunter2"));
         assert_eq!(text.matches("$redacted").count(), 5);

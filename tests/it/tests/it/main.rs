@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, reason = "nothing outside reaches a test")]
 
 mod check;
+mod events;
 mod input;
 mod manual;
 mod memory;

@@ -24,7 +24,7 @@ pub struct Failed;
 pub fn judge(result: &Result<(), Failed>) -> Outcome {
     match result {
         Ok(()) => Outcome::ok(),
-        Err(Failed) => Outcome::failed(Failure { type_name: "Failed", ..Failure::default() }),
+        Err(Failed) => Outcome::failed(Failure { type_name: "Failed".into(), ..Failure::default() }),
     }
 }
 

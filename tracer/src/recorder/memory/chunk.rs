@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use crate::id::EnvId;
 use crate::recorder::page::{self, KIND_ENTER, KIND_EXIT, KIND_RUN, PAGE_BYTES, Page, SLOT_WORDS};
-use crate::recorder::{Decoder, Detail, Entry, OwnSites};
+use crate::recorder::{Decoder, Detail, Entry, Found, OwnSites};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -87,12 +87,11 @@ impl Chunk {
         self.detail_bytes.store(details.iter().map(|(_, detail)| detail.size()).sum(), Ordering::Relaxed);
     }
 
-    /// The entries at `places`.
-    pub(super) fn entries(&self, places: Range<usize>) -> Vec<(usize, Entry)> {
+    /// The entries at `places`, with the details that stand in the page itself.
+    pub(super) fn entries(&self, places: Range<usize>) -> Vec<Found> {
         // From the first, because what an event says depends on what came before it.
         let words = self.page.words(places.end);
-        let found = Decoder::new(&words, OwnSites).map(|found| (found.at, found.entry));
-        found.filter(|(at, _)| places.contains(at)).collect()
+        Decoder::new(&words, OwnSites).filter(|found| places.contains(&found.at)).collect()
     }
 
     /// The slots at `places` that begin there, with their first words.

@@ -41,7 +41,7 @@ fn a_reader_of_a_chunk_finds_whole_entries() {
                 chunk.put(&step(id, 1), None);
             })
         };
-        let entries = chunk.entries(chunk.places());
+        let entries: Vec<_> = chunk.entries(chunk.places()).into_iter().map(|found| (found.at, found.entry)).collect();
         let whole = [(0, first), (8, step(id, 1))];
         assert_eq!(entries[..], whole[..entries.len()]);
         if !entries.is_empty() {
@@ -66,7 +66,7 @@ fn clearing_a_chunk_leaves_the_details_of_what_comes_next() {
         };
         chunk.forget(chunk.len());
         writer.join().unwrap();
-        let places: Vec<_> = chunk.entries(chunk.places()).into_iter().map(|(at, _)| at).collect();
+        let places: Vec<_> = chunk.entries(chunk.places()).into_iter().map(|found| found.at).collect();
         let details: Vec<_> = chunk.details().iter().map(|(at, _)| *at).collect();
         assert_eq!(places, details);
         let bytes: usize = chunk.details().iter().map(|(_, detail)| detail.size()).sum();

@@ -73,7 +73,7 @@ impl Recorder for Memory {
                 break entries;
             }
         };
-        let mut assembler = Assembler::default();
+        let mut assembler = <Assembler>::default();
         entries.iter().filter_map(|(entry, detail)| assembler.push(entry, detail.as_ref(), times)).collect()
     }
 

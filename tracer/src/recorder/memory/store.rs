@@ -9,7 +9,7 @@ use super::chunk::{self, Chunk};
 use crate::id::{EnvId, IdMap, IdSet, TraceId};
 use crate::record::Cause;
 use crate::recorder::page::SLOTS;
-use crate::recorder::{Detail, Entry, Event};
+use crate::recorder::{Detail, Entry, Event, Found};
 use crate::status::Status;
 
 /// What an env and a trace take in the tables below, roughly.
@@ -305,7 +305,7 @@ impl Store {
         let closed = closed.map(|chunk| (chunk, chunk.places()));
         let chunks = closed.chain(open.iter().map(|(chunk, places)| (chunk, places.clone())));
         let entries = chunks.flat_map(|(chunk, places)| chunk.entries(places));
-        let orphans = entries.filter(|(_, entry)| entry.is_record() && self.trace_of(entry).is_none());
+        let orphans = entries.filter(|found| found.entry.is_record() && self.trace_of(&found.entry).is_none());
         self.evicted + orphans.count() as u64
     }
 
@@ -322,8 +322,8 @@ impl Store {
 
     fn evict_some(&mut self, mut chunk: Arc<Chunk>, running: Running) -> Evicted {
         let mut evicted = Evicted::default();
-        let entries: Vec<_> = chunk.entries(chunk.places());
-        let verdicts: Vec<_> = entries.iter().map(|(_, entry)| self.verdict(entry, running)).collect();
+        let entries = chunk.entries(chunk.places());
+        let verdicts: Vec<_> = entries.iter().map(|found| self.verdict(&found.entry, running)).collect();
         if verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Keep)).count() > SLOTS {
             // Written in full they would take more than they take now.
             evicted.kept = SLOTS as u64;
@@ -339,12 +339,12 @@ impl Store {
         let mut details = details.into_iter().peekable();
         // Enters of trimmed traces whose ends have not come yet.
         let mut open: Vec<(TraceId, Entry, Option<Box<Detail>>)> = Vec::new();
-        for ((at, entry), verdict) in entries.into_iter().zip(verdicts) {
+        for (Found { at, entry, detail: parts }, verdict) in entries.into_iter().zip(verdicts) {
             if chunk.is_erased(at) {
                 // By the end of its run, which stands before it.
                 continue;
             }
-            let mut detail = None;
+            let mut detail = Detail::read(&parts).map(Box::new);
             while let Some((place, found)) = details.next_if(|(place, _)| *place <= at) {
                 detail = (place == at).then_some(found);
             }
@@ -607,12 +607,13 @@ impl Snapshot {
         let mut late = Vec::new();
         for part in &self.parts {
             let details = part.chunk.details();
-            for (at, entry) in part.chunk.entries(part.places.start..part.late) {
+            for Found { at, entry, detail: parts } in part.chunk.entries(part.places.start..part.late) {
                 if !self.wants(&entry) {
                     continue;
                 }
                 let place = details.binary_search_by_key(&at, |(place, _)| *place);
-                let detail = place.ok().map(|place| (*details[place].1).clone());
+                let attached = place.ok().map(|place| (*details[place].1).clone());
+                let detail = attached.or_else(|| Detail::read(&parts));
                 if at < part.places.end { &mut entries } else { &mut late }.push((entry, detail));
             }
         }

@@ -1,0 +1,163 @@
+//! The programs that the tests kill: `crash-child SCENARIO DIRECTORY ARGUMENT...`.
+//!
+//! Each opens a black box below the directory and says `ready` when there is something to lose.
+
+mod acknowledge;
+mod os;
+mod work;
+
+use std::io::{Read, Write};
+use std::time::{Duration, SystemTime};
+
+use tracer::{JsonLines, Tracer};
+use tracer_blackbox::{BlackBox, Options, Sync};
+
+#[expect(clippy::too_many_lines, reason = "a table of scenarios")]
+fn main() {
+    os::end_with_the_test();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [scenario, directory, rest @ ..] = &arguments[..] else { panic!("a scenario and a directory") };
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let options = || BlackBox::options().app("child", "1.2.3").signals(true).bytes(64 << 20);
+    match scenario.as_str() {
+        "count" => {
+            install(options(), directory);
+            work::count(directory, number(rest[0]), rest[1] == "async");
+        }
+        "count-small" => {
+            install(options().bytes(128 << 10), directory);
+            work::count(directory, number(rest[0]), rest[1] == "async");
+        }
+        // The control: a recorder that keeps records in a buffer.
+        "count-buffered" => {
+            let lines = JsonLines::to_file(format!("{directory}/lines.jsonl")).unwrap();
+            Tracer::builder().recorder(lines).install();
+            work::count(directory, number(rest[0]), rest[1] == "async");
+        }
+        "open" => {
+            install(options(), directory);
+            work::outer(17, &wait);
+        }
+        "return" => {
+            install(options(), directory);
+            work::item(0, 1);
+        }
+        "no-descriptors" => {
+            let all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/zero").ok()).collect();
+            install(options(), directory);
+            work::item(0, 1);
+            drop(all);
+        }
+        "exit" => {
+            install(options(), directory);
+            work::outer(17, &|| std::process::exit(number(rest[0])));
+        }
+        "close" => {
+            let black_box = install(options(), directory);
+            work::item(0, 1);
+            black_box.close();
+            wait();
+        }
+        "panic" => {
+            install(options(), directory);
+            work::outer(17, &|| panic!("no such luck"));
+        }
+        "panic-caught" => {
+            install(options(), directory);
+            let caught = std::panic::catch_unwind(|| work::outer(17, &|| panic!("no such luck")));
+            assert!(caught.is_err());
+            std::thread::sleep(Duration::from_millis(1200));
+            // A page of entries, for a sign of life.
+            work::items_until(300);
+            wait();
+        }
+        "panic-twice" => {
+            install(options(), directory);
+            work::outer(17, &|| {
+                let _second = work::PanicsInDrop;
+                panic!("first")
+            });
+        }
+        "abort" => {
+            install(options(), directory);
+            work::outer(17, &|| std::process::abort());
+        }
+        "overflow" => {
+            install(options(), directory);
+            work::outer(17, &|| work::overflow());
+        }
+        "fault" => {
+            install(options(), directory);
+            work::outer(17, &os::write_to_nowhere);
+        }
+        "deadline" => {
+            let black_box = install(options(), directory);
+            black_box.set_deadline(Some(SystemTime::UNIX_EPOCH + Duration::from_millis(number(rest[0]))));
+            work::outer(17, &wait);
+        }
+        "wrap" => {
+            install(options().bytes(256 << 10), directory);
+            work::long(number(rest[0]), &wait);
+        }
+        "wrap-large" => {
+            install(options(), directory);
+            work::long(number(rest[0]), &wait);
+        }
+        "threads" => {
+            let black_box = install(options().bytes(1 << 20), directory);
+            work::threads(number(rest[0]), number(rest[1]));
+            println!("{}", std::fs::metadata(black_box.path().unwrap()).unwrap().len());
+            wait();
+        }
+        "fork" => {
+            let black_box = install(options(), directory);
+            work::fork(&black_box, &wait);
+        }
+        "forked-and-executed" => {
+            install(options(), directory);
+            work::outer(17, &|| {
+                os::fork(|| os::exit_at_once());
+                wait();
+            });
+        }
+        "power" => {
+            install(options().sync(Sync::Power { every: Duration::from_millis(20) }), directory);
+            work::outer(17, &wait);
+        }
+        "calls-alone" => {
+            // Opened where nothing limits its memory, so that it does not look at it now and then.
+            install(options().bytes(128 << 10), directory);
+            // A page is given, and every table is as large as it gets.
+            work::outer(1, &|| work::plain_until(10_000));
+            os::with_nothing_but_writing(|| {
+                work::plain_until(if rest[0] == "calls" { 100_000 } else { 1 });
+                if rest[0] == "sleep" {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        "golden" => {
+            install(options().bytes(128 << 10).lines(2).dictionary_bytes(4096), directory);
+            work::golden(&wait);
+        }
+        "nothing" => wait(),
+        other => panic!("no scenario {other}"),
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("a number, not {text}"))
+}
+
+fn install(options: Options, directory: &str) -> BlackBox {
+    let black_box = options.open(directory).unwrap();
+    Tracer::builder().recorder(black_box.clone()).install();
+    black_box
+}
+
+/// Says that it is ready, and goes on when its standard input ends: never, if it is killed.
+fn wait() {
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}

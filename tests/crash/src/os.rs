@@ -1,0 +1,66 @@
+//! What a program can do to itself that the standard library has no word for.
+
+#![expect(unsafe_code, reason = "forks, and dies in unusual ways")]
+
+/// Ends with the thread of the test that started it, also where that is killed.
+pub(crate) fn end_with_the_test() {
+    // SAFETY: asks for a signal, and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Forks; `child` runs in the child alone, and ends it.
+pub(crate) fn fork(child: impl FnOnce()) -> i32 {
+    // SAFETY: the child runs what the test says; it takes no lock that another thread may hold but the allocator's,
+    // which the system's fork looks after.
+    match unsafe { libc::fork() } {
+        0 => {
+            child();
+            exit_at_once();
+        }
+        pid => pid,
+    }
+}
+
+/// Ends the process without any of what is done at an end in order.
+pub(crate) fn exit_at_once() -> ! {
+    // SAFETY: ends the process, whatever is open.
+    unsafe { libc::_exit(0) }
+}
+
+/// Dies of it.
+pub(crate) fn write_to_nowhere() {
+    // SAFETY: none; there is no memory at 8. That is the point: the processor says so and the process dies.
+    unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) }
+}
+
+/// Runs `work` where the system kills the process for any call but `write` and `exit_group`; then says `done`.
+pub(crate) fn with_nothing_but_writing(work: impl FnOnce()) {
+    const fn load(at: u32) -> libc::sock_filter {
+        libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: at }
+    }
+    fn skip_unless(value: libc::c_long, skip: u8) -> libc::sock_filter {
+        libc::sock_filter { code: 0x15, jt: 0, jf: skip, k: u32::try_from(value).unwrap() }
+    }
+    const fn answer(with: u32) -> libc::sock_filter {
+        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: with }
+    }
+    let mut filter = [
+        load(0),
+        skip_unless(libc::SYS_write, 1),
+        answer(libc::SECCOMP_RET_ALLOW),
+        skip_unless(libc::SYS_exit_group, 1),
+        answer(libc::SECCOMP_RET_ALLOW),
+        answer(libc::SECCOMP_RET_KILL_PROCESS),
+    ];
+    let program = libc::sock_fprog { len: 6, filter: filter.as_mut_ptr() };
+    // SAFETY: numbers only.
+    let alone = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the program is the filter above, which is there while the system copies it.
+    let limited = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!((alone, limited), (0, 0));
+    work();
+    let text = b"done\n";
+    // SAFETY: the pointer and the length are those of `text`.
+    unsafe { libc::write(1, text.as_ptr().cast(), text.len()) };
+    exit_at_once();
+}

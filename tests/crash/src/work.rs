@@ -1,0 +1,233 @@
+//! Traced functions for the programs that are killed.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::io::Write;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use tracer::traced_node;
+use tracer_blackbox::BlackBox;
+
+use crate::acknowledge::Acknowledged;
+use crate::os;
+
+/// One call of many, told by its number.
+#[traced_node(record(n))]
+pub(crate) fn item(thread: u64, n: u64) -> u64 {
+    black_box(thread + n)
+}
+
+#[traced_node]
+pub(crate) fn plain(n: u64) -> u64 {
+    black_box(n)
+}
+
+#[traced_node]
+fn items(thread: u64, acknowledged: &Acknowledged) {
+    for n in 0.. {
+        item(thread, n);
+        plain(n);
+        acknowledged.set(thread, n + 1);
+    }
+}
+
+#[traced_node("item", record(n))]
+async fn item_later(thread: u64, n: u64) -> u64 {
+    Suspension::default().await;
+    black_box(thread + n)
+}
+
+#[traced_node("plain")]
+async fn plain_later(n: u64) -> u64 {
+    Suspension::default().await;
+    black_box(n)
+}
+
+#[traced_node("items")]
+async fn items_later(thread: u64, acknowledged: &Acknowledged) {
+    for n in 0.. {
+        item_later(thread, n).await;
+        plain_later(n).await;
+        acknowledged.set(thread, n + 1);
+    }
+}
+
+#[derive(Default)]
+struct Suspension(bool);
+
+impl Future for Suspension {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+    }
+}
+
+/// Calls on so many threads, each acknowledged when it has returned, until it is killed.
+pub(crate) fn count(directory: &str, threads: u64, is_async: bool) {
+    let acknowledged = Acknowledged::open(directory);
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+    thread::scope(|scope| {
+        for nth in 0..threads {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                if is_async {
+                    block_on(items_later(nth, acknowledged));
+                } else {
+                    items(nth, acknowledged);
+                }
+            });
+        }
+    });
+}
+
+pub(crate) fn items_until(end: u64) {
+    for n in 0..end {
+        item(0, n);
+    }
+}
+
+pub(crate) fn plain_until(end: u64) {
+    for n in 0..end {
+        plain(n);
+    }
+}
+
+/// Two nodes deep, with arguments, when `then` runs.
+#[traced_node(record(order))]
+pub(crate) fn outer(order: u64, then: &dyn Fn()) {
+    plain(order);
+    inner("tea", "hunter2", then);
+}
+
+#[traced_node(record(what, password))]
+fn inner(what: &str, password: &str, then: &dyn Fn()) {
+    black_box((what, password));
+    then();
+}
+
+/// More calls than there is room for, in one that is open all the time.
+#[traced_node(record(calls))]
+pub(crate) fn long(calls: u64, then: &dyn Fn()) {
+    for n in 0..calls {
+        item(0, n);
+    }
+    middle(then);
+}
+
+#[traced_node]
+fn middle(then: &dyn Fn()) {
+    then();
+}
+
+/// So many threads, one after the other, each with a few calls.
+pub(crate) fn threads(threads: u64, at_once: u64) {
+    for first in (0..threads).step_by(usize::try_from(at_once).unwrap()) {
+        thread::scope(|scope| {
+            for nth in first..(first + at_once).min(threads) {
+                scope.spawn(move || item(nth, nth));
+            }
+        });
+    }
+}
+
+pub(crate) struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("second");
+    }
+}
+
+/// Takes more stack than there is.
+pub(crate) fn overflow() {
+    black_box(endless(0));
+}
+
+#[expect(unconditional_recursion, reason = "until the stack is full")]
+fn endless(n: u64) -> [u64; 64] {
+    let mut more = endless(black_box(n + 1));
+    more[0] += black_box(n);
+    more
+}
+
+/// Forks in the midst of two calls; both go on recording.
+pub(crate) fn fork(black_box: &BlackBox, then: &dyn Fn()) {
+    // A thread that the child will not have, in the midst of a call.
+    thread::scope(|scope| {
+        scope.spawn(|| elsewhere(&|| thread::sleep(std::time::Duration::from_millis(300))));
+        thread::sleep(std::time::Duration::from_millis(50));
+        parent(17, &|| {
+            let child = os::fork(|| {
+                in_child(4);
+                println!("{}", black_box.path().unwrap().display());
+                in_child_open(5, &|| {
+                    std::io::stdout().flush().unwrap();
+                    os::exit_at_once();
+                });
+            });
+            for n in 0..1000 {
+                item(0, n);
+            }
+            assert!(child > 0);
+            thread::sleep(std::time::Duration::from_millis(200));
+            then();
+        });
+    });
+}
+
+#[traced_node]
+fn elsewhere(then: &dyn Fn()) {
+    then();
+}
+
+#[traced_node(record(order))]
+fn parent(order: u64, then: &dyn Fn()) {
+    black_box(order);
+    then();
+}
+
+#[traced_node(record(n))]
+fn in_child(n: u64) -> u64 {
+    n
+}
+
+#[traced_node(record(n))]
+fn in_child_open(n: u64, then: &dyn Fn()) {
+    black_box(n);
+    then();
+}
+
+/// Something of everything: values, errors, recursion, a declared flow, another env, and open nodes.
+pub(crate) fn golden(then: &dyn Fn()) {
+    outer(1, &|| ());
+    assert!(fails(3).is_err());
+    again(3);
+    std::thread::spawn(tracer::carry(|| item(1, 2))).join().unwrap();
+    outer(2, then);
+}
+
+#[traced_node(record)]
+fn fails(n: u32) -> Result<u32, std::num::ParseIntError> {
+    plain(1);
+    format!("{n}x").parse()
+}
+
+#[traced_node]
+fn again(n: u32) {
+    if n > 0 {
+        again(n - 1);
+    }
+}

@@ -1,0 +1,285 @@
+//! Damaged files: whatever is in them, what is read was written so, and the reader never fails in another way than by
+//! saying what it found.
+
+use std::collections::HashMap;
+use std::fs;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use tracer::{Record, Status, Tracer};
+use tracer_blackbox::{BlackBox, Observed, RecoverError, Recovered, read_file, recover, recover_with};
+
+use crate::child::{Directory, start};
+
+/// A box with few pages, and everything that was ever recorded in it.
+struct Sample {
+    _directory: Directory,
+    black_box: BlackBox,
+    tracer: Tracer,
+    truth: HashMap<u64, Record>,
+    n: u64,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let directory = Directory::new();
+        let options = BlackBox::options().app("sample", "1").bytes(256 << 10).lines(8).dictionary_bytes(4096);
+        let black_box = options.open(directory.path()).unwrap();
+        let tracer = Tracer::builder().recorder(black_box.clone()).build();
+        Self { _directory: directory, black_box, tracer, truth: HashMap::new(), n: 0 }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(self.black_box.path().unwrap()).unwrap()
+    }
+
+    fn segment(&self) -> u64 {
+        recover(&self.bytes()).unwrap().process.segment
+    }
+
+    /// Records so many traces of five records.
+    fn record(&mut self, traces: u64) -> Vec<u8> {
+        for _ in 0..traces {
+            self.n += 1;
+            let n = self.n;
+            let text = "x".repeat(usize::try_from(n % 100).unwrap());
+            let ctx = self.tracer.create_env(json!({"n": n, "text": text}), "sample");
+            let ctx = ctx.step("outer", Status::Enter, n).unwrap();
+            let ctx = ctx.step("inner", Status::Enter, ()).unwrap();
+            let ctx = ctx.step("inner", Status::Exit, &text).unwrap();
+            drop(ctx.step("outer", Status::Exit, ()).unwrap());
+        }
+        let bytes = self.bytes();
+        for record in recover(&bytes).unwrap().records {
+            self.truth.insert(record.seq(), record);
+        }
+        bytes
+    }
+
+    /// Nothing in `read` differs from what was recorded, but for what is missing.
+    fn is_true(&self, read: &Recovered, what: &str) {
+        let mut before = 0;
+        for record in &read.records {
+            assert!(record.seq() > before, "{what}: {} after {before}", record.seq());
+            before = record.seq();
+            let truth = self.truth.get(&record.seq()).unwrap_or_else(|| panic!("{what}: nobody recorded {record:?}"));
+            same(record, truth, what);
+        }
+        for open in &read.open {
+            let is_enter = |record: &&Record| record.as_step().is_some_and(|step| step.status == Status::Enter);
+            let mut enters = self.truth.values().filter(is_enter);
+            assert!(enters.any(|enter| enter.trace_id() == open.trace_id), "{what}: {open:?}");
+        }
+    }
+}
+
+/// The same record, of which a value or a name may be missing; and its time, where the clock pairs are gone.
+fn same(read: &Record, truth: &Record, what: &str) {
+    let strip = |record: &Record| {
+        let mut json = serde_json::to_value(record).unwrap();
+        let object = json.as_object_mut().unwrap();
+        for name in ["ts", "truncated"] {
+            object.remove(name);
+        }
+        json
+    };
+    let (read, truth) = (strip(read), strip(truth));
+    for (name, value) in read.as_object().unwrap() {
+        let missing = match &**name {
+            "node" => *value == json!("?"),
+            "source" => *value == json!(""),
+            "payload" | "meta" | "values" => value.is_null(),
+            _ => false,
+        };
+        let expected = truth.get(name).unwrap_or(&Value::Null);
+        assert!(missing || value == expected, "{what}: {name} of {truth} is {value}");
+    }
+}
+
+const IMAGES: usize = if cfg!(debug_assertions) { 200 } else { 2000 };
+
+/// After a loss of power, any sector may be as it was before, zero, or garbage; also of another file, or another place.
+#[test]
+fn images_of_a_power_loss_hold_nothing_wrong() {
+    let mut sample = Sample::new();
+    let mut other = Sample::new();
+    let images: Vec<Vec<u8>> = (0..12).map(|_| sample.record(40)).collect();
+    let foreign = (0..12).map(|_| other.record(40)).last().unwrap();
+    let last = images.last().unwrap();
+    let (mut found, mut damaged, mut seen_by_a_naive_reader) = (0, 0, 0);
+    let other_segment = other.segment();
+    for nth in 0..IMAGES {
+        let mut image = last.clone();
+        let unit = if nth % 2 == 0 { 512 } else { 4096 };
+        let sectors = image.len() / unit;
+        for _ in 0..fastrand::usize(1..sectors / 4) {
+            let at = fastrand::usize(0..sectors) * unit;
+            let elsewhere = fastrand::usize(0..sectors) * unit;
+            let from = match fastrand::u8(0..5) {
+                0 => vec![0; unit],
+                1 => (0..unit).map(|_| fastrand::u8(..)).collect(),
+                2 => images[fastrand::usize(..images.len())][at..at + unit].to_vec(),
+                3 => foreign[at..at + unit].to_vec(),
+                _ => images[fastrand::usize(..images.len())][elsewhere..elsewhere + unit].to_vec(),
+            };
+            image[at..at + unit].copy_from_slice(&from);
+        }
+        match recover_with(&image, &after_a_restart()) {
+            Ok(read) => {
+                // With the beginning of another file, it is that one.
+                let whose = if read.process.segment == other_segment { &other } else { &sample };
+                whose.is_true(&read, &format!("image {nth}"));
+                found += read.records.len();
+                damaged += usize::from(read.confidence.is_damaged);
+                seen_by_a_naive_reader += entries_unchecked(&image).saturating_sub(read.records.len());
+            }
+            Err(RecoverError::Damaged | RecoverError::NotABlackBox) => {}
+            Err(error) => panic!("image {nth}: {error}"),
+        }
+    }
+    assert!(found > IMAGES * 100, "{found} records in {IMAGES} images");
+    assert!(damaged > IMAGES / 2, "{damaged} of {IMAGES} are said to be damaged");
+    // The control: without the checks, all this would have been read.
+    assert!(seen_by_a_naive_reader > IMAGES * 10, "{seen_by_a_naive_reader}");
+}
+
+/// Another boot than that of the file: nothing without a check is to be believed.
+fn after_a_restart() -> Observed {
+    Observed { boot_id: Some([7; 16]), ..Observed::default() }
+}
+
+/// Slots that look like steps, envs or notes, whatever their check.
+fn entries_unchecked(image: &[u8]) -> usize {
+    let pages = &image[image.len() - (256 << 10)..];
+    let word = |slot: &[u8], word: usize| u64::from_le_bytes(slot[word * 8..word * 8 + 8].try_into().unwrap());
+    // In each page a head, 240 slots and their checks.
+    let slots = pages.chunks_exact(64).enumerate().filter(|(at, _)| (1..=240).contains(&(at % 256)));
+    slots.filter(|(_, slot)| matches!(word(slot, 0) & 15, 1..=3) && word(slot, 2) != 0).count()
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_read_as_far_as_it_goes() {
+    let mut sample = Sample::new();
+    let bytes = sample.record(300);
+    let all = recover(&bytes).unwrap().records.len();
+    let mut most = 0;
+    let cuts = (0..bytes.len()).step_by(512).chain((0..64).map(|_| fastrand::usize(..bytes.len())));
+    for cut in cuts {
+        match recover(&bytes[..cut]) {
+            Ok(read) => {
+                sample.is_true(&read, &format!("cut at {cut}"));
+                assert!(read.confidence.is_damaged);
+                most = most.max(read.records.len());
+            }
+            Err(RecoverError::Empty) => assert_eq!(cut, 0),
+            Err(error) => assert!(cut < 512, "cut at {cut}: {error}"),
+        }
+    }
+    assert!(most > all / 2, "{most} of {all}");
+}
+
+#[test]
+fn what_is_no_black_box_is_refused() {
+    assert_eq!(recover(&[]), Err(RecoverError::Empty));
+    assert_eq!(recover(b"{}"), Err(RecoverError::NotABlackBox));
+    let mut sample = Sample::new();
+    let bytes = sample.record(10);
+    for nth in 0..1000 {
+        let mut random: Vec<u8> = (0..fastrand::usize(..20_000)).map(|_| fastrand::u8(..)).collect();
+        assert!(recover(&random).is_err());
+        // With the beginning of one: what follows is anything.
+        let len = random.len().min(bytes.len()).min(512);
+        random[..len].copy_from_slice(&bytes[..len]);
+        if let Ok(read) = recover(&random) {
+            assert_eq!(read.records, [], "random file {nth}");
+        }
+    }
+}
+
+#[test]
+fn versions_and_byte_orders_are_told_apart() {
+    let mut sample = Sample::new();
+    let mut bytes = sample.record(1);
+    bytes[10] = 2;
+    assert_eq!(recover(&bytes).map(|read| read.records.len()), Ok(5), "the copy is read");
+    bytes[0x100a] = 2;
+    let error = recover(&bytes).unwrap_err();
+    assert_eq!(error, RecoverError::Version { found: 2 });
+    assert_eq!(error.to_string(), "a black box of format 2, this reads format 1");
+    (bytes[8], bytes[9]) = (bytes[9], bytes[8]);
+    assert_eq!(recover(&bytes), Err(RecoverError::ByteOrder));
+}
+
+/// Bytes as they are.
+struct Raw(Vec<u8>);
+
+impl Serialize for Raw {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+#[test]
+fn values_that_imitate_entries_are_values() {
+    let mut sample = Sample::new();
+    let bytes = sample.record(100);
+    let truth = recover(&bytes).unwrap().records;
+    let pages = bytes[bytes.len() - (256 << 10)..].to_vec();
+    // Real entries of this very file, at every offset within a slot, and whole pages.
+    for offset in 0..64 {
+        let from = fastrand::usize(..pages.len() - 5000);
+        let raw = [vec![0; offset], pages[from / 64 * 64..][..4096].to_vec()].concat();
+        drop(sample.tracer.create_env(Raw(raw), "imitates"));
+    }
+    let read = recover(&sample.bytes()).unwrap();
+    let others = read.records.iter().filter(|record| record.as_env().is_none_or(|env| env.source != "imitates"));
+    for record in others {
+        assert!(truth.contains(record), "{record:?}");
+    }
+}
+
+/// Eight pages begin anew hundreds of times a second.
+#[test]
+fn a_reader_sees_nothing_wrong_while_the_process_writes() {
+    let directory = Directory::new();
+    let running = start("count-small", directory.path(), &["2", "sync"]).ready();
+    let (mut most, mut torn) = (0, 0);
+    let reads = if cfg!(debug_assertions) { 300 } else { 3000 };
+    for _ in 0..reads {
+        let bytes = read_file(&directory.files()[0]).unwrap();
+        let read = recover_with(&bytes, &Observed::here()).unwrap();
+        most = most.max(read.records.len());
+        assert_eq!(is_wrong(&read), None);
+        // The control: a plain copy has parts of two lives of a page, and says things that never were.
+        let plain = recover_with(&directory.bytes(), &Observed::here()).unwrap();
+        torn += usize::from(is_wrong(&plain).is_some() || plain.confidence.is_damaged);
+    }
+    running.kill();
+    assert!(most > 500, "{most}");
+    assert!(torn > 0, "of {reads} plain copies some are torn");
+}
+
+/// Something that the program never did: every record of an env follows from the one before it.
+fn is_wrong(read: &Recovered) -> Option<String> {
+    let mut before: HashMap<_, tracer::StepRecord> = HashMap::new();
+    for step in read.records.iter().filter_map(Record::as_step) {
+        let is_known = matches!(&*step.node, "item" | "plain" | "items");
+        let has_value = step.node != "item" || step.status != Status::Enter || step.values["n"].is_u64();
+        if !is_known || !has_value {
+            return Some(format!("{step:?}"));
+        }
+        if let Some(last) = before.insert(step.env_id, step.clone()) {
+            let follows = match (&*last.node, last.status) {
+                ("items", Status::Enter) | ("plain", Status::Exit) => ("item", Status::Enter),
+                ("item", Status::Enter) => ("item", Status::Exit),
+                ("item", Status::Exit) => ("plain", Status::Enter),
+                _ => ("plain", Status::Exit),
+            };
+            let is_next = step.step_id == last.step_id + 1;
+            if step.step_id <= last.step_id || (is_next && (&*step.node, step.status) != follows) {
+                return Some(format!("{step:?} after {last:?}"));
+            }
+        }
+    }
+    None
+}

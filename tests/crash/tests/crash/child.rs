@@ -1,0 +1,125 @@
+//! A program to be killed, and what it leaves.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tracer_blackbox::{Observed, Recovered, recover_with};
+
+/// A directory of its own, gone when it is dropped.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("tracer-crash-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The black boxes in it.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let Ok(apps) = fs::read_dir(&self.0) else { return Vec::new() };
+        let directories = apps.filter_map(|app| fs::read_dir(app.unwrap().path()).ok());
+        let files = directories.flatten().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|end| end == "tbx")).collect()
+    }
+
+    /// What the only file in it says.
+    pub(crate) fn recovered(&self) -> Recovered {
+        self.recovered_by(&Observed::here())
+    }
+
+    pub(crate) fn recovered_by(&self, observed: &Observed) -> Recovered {
+        recover_with(&self.bytes(), observed).unwrap()
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let files = self.files();
+        assert_eq!(files.len(), 1, "{files:?}");
+        fs::read(&files[0]).unwrap()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _gone_or_not = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) struct Running {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+/// Starts a program. It is not ready yet.
+pub(crate) fn start(scenario: &str, directory: &Path, arguments: &[&str]) -> Running {
+    start_command(command(scenario, directory, arguments))
+}
+
+pub(crate) fn command(scenario: &str, directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crash-child"));
+    command.arg(scenario).arg(directory).args(arguments);
+    command
+}
+
+pub(crate) fn start_command(mut command: Command) -> Running {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    Running { child, output }
+}
+
+impl Running {
+    /// Waits until it says something, and gives that.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Waits until it is ready.
+    pub(crate) fn ready(mut self) -> Self {
+        let line = self.line();
+        if line != "ready" {
+            let output = self.child.wait_with_output().unwrap();
+            panic!("not ready but `{line}`: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        self
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(mut self) -> ExitStatus {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) fn send(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Sends a signal, and waits until it is gone.
+    pub(crate) fn signal(mut self, name: &str) -> ExitStatus {
+        self.send(name);
+        self.child.wait().unwrap()
+    }
+
+    /// Lets it end by itself; what it wrote to standard error, too.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        drop(self.child.stdin.take());
+        let output = self.child.wait_with_output().unwrap();
+        (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}

@@ -1,0 +1,199 @@
+//! Every way to die: what was open is shown with its arguments, and the death has the right name.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use tracer_blackbox::{Death, Observed, Recovered};
+
+use crate::child::{Directory, start};
+
+/// `outer(order=17)` and, in it, `inner(what="tea")` were running.
+fn is_open(recovered: &Recovered) {
+    let open: Vec<_> = recovered.open.iter().map(|node| (&*node.node, node.arguments.clone())).collect();
+    let expected =
+        [("outer", json!({"order": 17})), ("inner", json!({"what": "tea", "password": {"$redacted": true}}))];
+    assert_eq!(open, expected, "{}", recovered.confidence);
+    assert_eq!(recovered.active, [recovered.open[0].trace_id]);
+    let since = Duration::from_nanos(recovered.open[0].since_unix_ns);
+    let age = now().checked_sub(since).unwrap();
+    assert!(age < Duration::from_mins(1), "entered {age:?} ago");
+    assert!(recovered.open[0].since_unix_ns <= recovered.open[1].since_unix_ns);
+    assert_eq!(recovered.gaps, []);
+    assert_eq!(recovered.process.app, "child");
+    assert_eq!(recovered.process.app_version, "1.2.3");
+}
+
+#[test]
+fn killed() {
+    let directory = Directory::new();
+    start("open", directory.path(), &[]).ready().kill();
+    let here = Observed::here();
+    let recovered = directory.recovered_by(&here);
+    is_open(&recovered);
+    assert_eq!(recovered.death, Death::Killed);
+    assert_eq!(recovered.death.to_string(), "killed");
+    assert_eq!(recovered.confidence.to_string(), "recovered 5 records, nothing is missing");
+    assert_eq!(directory.recovered_by(&here), recovered, "once more");
+}
+
+/// The control: what is over is not shown as open.
+#[test]
+fn control_what_returned_is_not_open() {
+    let directory = Directory::new();
+    let (status, _) = start("open", directory.path(), &[]).ready().end();
+    assert!(status.success());
+    let recovered = directory.recovered();
+    assert_eq!((recovered.open, recovered.active), (vec![], vec![]));
+    assert_eq!(recovered.death, Death::Clean { status: Some(0) });
+}
+
+#[test]
+fn signals_are_noted_and_still_kill() {
+    for (name, number) in [("SEGV", 11), ("BUS", 7), ("ABRT", 6), ("ILL", 4), ("FPE", 8)] {
+        let directory = Directory::new();
+        let running = start("open", directory.path(), &[]).ready();
+        if matches!(name, "SEGV" | "BUS") {
+            // The standard library's handler takes the first for a fault that will come again, and goes on.
+            running.send(name);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let status = running.signal(name);
+        assert_eq!(status.signal(), Some(number));
+        let recovered = directory.recovered();
+        is_open(&recovered);
+        assert_eq!(recovered.death, Death::Signal { number, address: 0 });
+        assert_eq!(recovered.death.to_string(), format!("died of SIG{name}"));
+    }
+}
+
+/// The control: a signal that is not to be noted is none that was.
+#[test]
+fn control_another_signal_is_not_noted() {
+    let directory = Directory::new();
+    let status = start("open", directory.path(), &[]).ready().signal("TERM");
+    assert_eq!(status.signal(), Some(15));
+    assert_eq!(directory.recovered().death, Death::Killed);
+}
+
+#[test]
+fn a_fault_is_noted_with_its_address() {
+    let directory = Directory::new();
+    let (status, _) = start("fault", directory.path(), &[]).end();
+    assert_eq!(status.signal(), Some(11));
+    let recovered = directory.recovered();
+    assert_eq!(recovered.death, Death::Signal { number: 11, address: 8 });
+    assert_eq!(recovered.open.len(), 2);
+}
+
+#[test]
+fn a_stack_overflow_is_noted() {
+    let directory = Directory::new();
+    let (status, error) = start("overflow", directory.path(), &[]).end();
+    assert_eq!(status.signal(), Some(6), "{error}");
+    assert!(error.contains("overflowed its stack"), "the handler that was there before has run: {error}");
+    let recovered = directory.recovered();
+    is_open(&recovered);
+    assert!(matches!(recovered.death, Death::Signal { number: 11, .. }), "{}", recovered.death);
+}
+
+#[test]
+fn an_abort_is_noted() {
+    let directory = Directory::new();
+    let (status, _) = start("abort", directory.path(), &[]).end();
+    assert_eq!(status.signal(), Some(6));
+    let recovered = directory.recovered();
+    is_open(&recovered);
+    assert_eq!(recovered.death.to_string(), "died of SIGABRT");
+}
+
+#[test]
+fn an_end_in_order_is_told_with_its_status() {
+    for (scenario, code, arguments) in [("return", 0, vec![]), ("exit", 3, vec!["3"])] {
+        let directory = Directory::new();
+        let (status, _) = start(scenario, directory.path(), &arguments).end();
+        assert_eq!(status.code(), Some(code));
+        assert_eq!(directory.recovered().death, Death::Clean { status: u8::try_from(code).ok() });
+    }
+    let directory = Directory::new();
+    start("close", directory.path(), &[]).ready().kill();
+    assert_eq!(directory.recovered().death, Death::Clean { status: None });
+}
+
+#[test]
+fn a_panic_of_main_is_told_with_its_text() {
+    let directory = Directory::new();
+    let (status, _) = start("panic", directory.path(), &[]).end();
+    assert_eq!(status.code(), Some(101));
+    let recovered = directory.recovered();
+    let Death::Panic { text } = &recovered.death else { panic!("{}", recovered.death) };
+    assert!(text.ends_with("no such luck") && text.contains("main.rs:"), "{text}");
+    // It unwound: nothing was open in the end, and the error says what it was.
+    assert_eq!(recovered.open, []);
+}
+
+#[test]
+fn a_panic_that_was_survived_is_no_death() {
+    let directory = Directory::new();
+    start("panic-caught", directory.path(), &[]).ready().kill();
+    assert_eq!(directory.recovered().death, Death::Killed);
+}
+
+#[test]
+fn a_panic_in_a_panic_is_a_panic() {
+    let directory = Directory::new();
+    let (status, _) = start("panic-twice", directory.path(), &[]).end();
+    assert_eq!(status.signal(), Some(6));
+    let recovered = directory.recovered();
+    assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+}
+
+fn unix_ms() -> u64 {
+    u64::try_from(now().as_millis()).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock of the black box is compared with it")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+#[test]
+fn a_deadline_that_passed_is_why_it_was_killed() {
+    let directory = Directory::new();
+    let deadline_ms = unix_ms() + 300;
+    let running = start("deadline", directory.path(), &[&deadline_ms.to_string()]).ready();
+    std::thread::sleep(Duration::from_millis(350));
+    running.kill();
+    let recovered = directory.recovered();
+    is_open(&recovered);
+    assert_eq!(recovered.death, Death::DeadlineExceeded { deadline_ms });
+}
+
+/// The control: one that lies ahead is not.
+#[test]
+fn control_a_deadline_ahead_is_no_reason() {
+    let directory = Directory::new();
+    let deadline_ms = unix_ms() + 600_000;
+    start("deadline", directory.path(), &[&deadline_ms.to_string()]).ready().kill();
+    assert_eq!(directory.recovered().death, Death::Killed);
+}
+
+#[test]
+fn a_process_that_lives_is_still_running_and_its_number_alone_is_not_it() {
+    let directory = Directory::new();
+    let running = start("open", directory.path(), &[]).ready();
+    let here = Observed::here();
+    let while_it_ran = directory.recovered_by(&here);
+    is_open(&while_it_ran);
+    assert_eq!(while_it_ran.death, Death::StillRunning);
+    running.kill();
+    let dead = directory.recovered();
+    // Another process has got the number since.
+    let living = BTreeSet::from([(dead.process.pid, dead.process.start_time + 1)]);
+    assert_eq!(directory.recovered_by(&Observed { living, ..here.clone() }).death, Death::Killed);
+    // The machine was restarted, and a process has the same number and start time.
+    let restarted = Observed { boot_id: Some([7; 16]), ..here };
+    assert_eq!(directory.recovered_by(&restarted).death, Death::HostLost);
+    assert_eq!(directory.recovered_by(&Observed::default()).death, Death::Unknown);
+}

@@ -1,0 +1,56 @@
+//! A forked child writes into a file of its own, and the parent goes on in its.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tracer_blackbox::{Death, Recovered, recover_file};
+
+use crate::child::{Directory, start};
+
+fn nodes(recovered: &Recovered) -> Vec<&str> {
+    let mut nodes: Vec<_> =
+        recovered.records.iter().filter_map(|record| record.as_step()).map(|step| &*step.node).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
+}
+
+#[test]
+fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
+    let directory = Directory::new();
+    let mut running = start("fork", directory.path(), &[]);
+    let of_child = running.line();
+    running.ready().kill();
+    let files = directory.files();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let of_parent = files.iter().find(|path| path.to_str() != Some(&of_child)).unwrap();
+    let (parent, child) = (recover_file(of_parent).unwrap(), recover_file(&of_child).unwrap());
+
+    assert_eq!(nodes(&parent), ["elsewhere", "item", "parent"]);
+    assert_eq!(
+        parent.records.iter().filter_map(|record| record.as_step()).filter(|step| step.node == "item").count(),
+        2000
+    );
+    assert_eq!(parent.gaps, []);
+    assert_eq!(parent.process.parent_segment, None);
+    assert_eq!(parent.death, Death::Killed);
+
+    assert_eq!(nodes(&child), ["in_child", "in_child_open"]);
+    assert_eq!(child.process.parent_segment, Some(parent.process.segment));
+    assert_eq!(child.process.parent_pid, Some(parent.process.pid));
+    assert_ne!(child.process.pid, parent.process.pid);
+    assert_eq!(child.death, Death::Killed);
+    // In the midst of two calls: one that began before the fork, one after; none of another thread of the parent.
+    let open: Vec<_> = child.open.iter().map(|node| (&*node.node, node.arguments.clone())).collect();
+    assert_eq!(open, [("parent", json!(null)), ("in_child_open", json!({"n": 5}))]);
+    assert_eq!(child.open[0].trace_id, parent.open.iter().find(|node| node.node == "parent").unwrap().trace_id);
+}
+
+#[test]
+fn a_child_that_records_nothing_leaves_no_file() {
+    let directory = Directory::new();
+    let running = start("forked-and-executed", directory.path(), &[]).ready();
+    std::thread::sleep(Duration::from_millis(100));
+    running.kill();
+    assert_eq!(directory.recovered().open.len(), 2);
+}

@@ -1,0 +1,46 @@
+//! Files of each version of the format stay readable, for ever.
+//!
+//! A file is made once for each version, by `TRACER_GOLDEN=1 cargo test -p tracer-crash golden`, and never again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tracer_blackbox::recover;
+
+use crate::child::{Directory, start};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name)
+}
+
+/// All that a file says, but for what depends on the machine it is read on.
+fn said(bytes: &[u8]) -> Value {
+    let read = recover(bytes).unwrap();
+    let open = read
+        .open
+        .iter()
+        .map(|node| json!([node.trace_id, node.frame, node.node, node.since_unix_ns.to_string(), node.arguments]));
+    json!({
+        "process": [read.process.app, read.process.app_version, read.process.pid],
+        "active": read.active,
+        "open": open.collect::<Value>(),
+        "gaps": read.gaps.iter().map(ToString::to_string).collect::<Value>(),
+        "confidence": read.confidence.to_string(),
+        "records": read.records,
+    })
+}
+
+#[test]
+fn files_of_version_1_0_stay_readable() {
+    if std::env::var_os("TRACER_GOLDEN").is_some() {
+        let directory = Directory::new();
+        start("golden", directory.path(), &[]).ready().kill();
+        fs::create_dir_all(data("")).unwrap();
+        fs::write(data("v1.0.tbx"), directory.bytes()).unwrap();
+        let text = serde_json::to_string_pretty(&said(&directory.bytes())).unwrap();
+        fs::write(data("v1.0.json"), text + "\n").unwrap();
+    }
+    let expected: Value = serde_json::from_slice(&fs::read(data("v1.0.json")).unwrap()).unwrap();
+    assert_eq!(said(&fs::read(data("v1.0.tbx")).unwrap()), expected);
+}

@@ -1,0 +1,11 @@
+//! Programs are killed in every way there is; what they had acknowledged has to be there, and nothing else.
+
+mod bytes;
+mod child;
+mod deaths;
+mod forks;
+mod golden;
+mod kills;
+mod places;
+mod room;
+mod speed;

@@ -1,0 +1,76 @@
+//! More than fits: what is open stays known, what is lost is told, the file stays as large as it was.
+
+use serde_json::json;
+use tracer_blackbox::{Death, Gap};
+
+use crate::child::{Directory, start};
+
+#[test]
+fn a_box_that_went_round_a_hundred_times_still_shows_what_is_open() {
+    let directory = Directory::new();
+    // 16 pages of 240 slots; each call takes an enter, its argument and an exit.
+    let calls = 100 * 16 * 240 / 3;
+    start("wrap", directory.path(), &[&calls.to_string()]).ready().kill();
+    let recovered = directory.recovered();
+    let open: Vec<_> = recovered.open.iter().map(|node| &*node.node).collect();
+    assert_eq!(open, ["long", "middle"]);
+    assert_eq!(recovered.death, Death::Killed);
+    let [Gap::WrittenOver { pages }, Gap::Steps { from: 1, to, .. }] = &recovered.gaps[..] else {
+        panic!("{:?}", recovered.gaps)
+    };
+    assert!((1500..1600).contains(pages), "{pages} pages");
+    // The newest steps are all there.
+    let steps = recovered.records.iter().filter_map(|record| record.as_step());
+    let numbers: Vec<u64> = steps.map(|step| step.step_id).collect();
+    assert_eq!(numbers, (to + 1..=2 * calls + 2).collect::<Vec<_>>());
+    assert!(numbers.len() > 2000);
+    assert!(!recovered.confidence.is_damaged, "{}", recovered.confidence);
+}
+
+/// The control: in a box that is large enough, nothing is missing.
+#[test]
+fn control_a_box_with_room_keeps_all() {
+    let directory = Directory::new();
+    start("wrap", directory.path(), &["100"]).ready().kill();
+    let recovered = directory.recovered();
+    assert_eq!(recovered.gaps, []);
+    assert_eq!(recovered.open[0].arguments, json!({"calls": 100}));
+}
+
+#[test]
+fn ten_thousand_threads_that_come_and_go_leave_a_bounded_file() {
+    let directory = Directory::new();
+    let mut running = start("threads", directory.path(), &["10000", "4"]);
+    let len: u64 = running.line().parse().unwrap();
+    running.ready().kill();
+    assert!(len < 4 << 20, "{len} bytes");
+    let recovered = directory.recovered();
+    assert_eq!(recovered.dropped, 0);
+    assert_eq!(recovered.open, []);
+    // Each thread took three entries, a part of a value and the end of its trace: the newest thousands are there.
+    let traces = recovered.records.iter().filter(|record| record.as_env().is_some()).count();
+    assert!(traces > 2000, "{traces} traces; {}", recovered.confidence);
+}
+
+/// More threads at once than there are pages: they share what is in reserve, and nothing is dropped.
+#[test]
+fn more_threads_than_pages_share_some() {
+    let directory = Directory::new();
+    let mut running = start("threads", directory.path(), &["400", "200"]);
+    running.line();
+    running.ready().kill();
+    let recovered = directory.recovered();
+    assert_eq!(recovered.dropped, 0);
+    let items = recovered.records.iter().filter_map(|record| record.as_step()).filter(|step| step.node == "item");
+    assert_eq!(items.count(), 800, "{}", recovered.confidence);
+}
+
+/// Pages begin anew some 800 times meanwhile: the system is asked for nothing. Otherwise it would have killed the process.
+#[test]
+fn calls_ask_the_system_for_nothing() {
+    let directory = Directory::new();
+    assert_eq!(start("calls-alone", directory.path(), &["calls"]).line(), "done");
+    let directory = Directory::new();
+    let control = start("calls-alone", directory.path(), &["sleep"]).line();
+    assert_eq!(control, "", "the control: it asked to sleep");
+}

@@ -1,0 +1,208 @@
+//! The recorder: what a tracer asks of a black box, and what its owner does.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tracer::recorder::block::Block;
+use tracer::recorder::{Lane, SiteInfo, SiteWatch, Times, watch_sites};
+use tracer::{Record, Recorder, TraceId};
+
+use crate::lane::Writer;
+use crate::options::{Options, Sync};
+use crate::reader;
+use crate::shared::{Backing, Shared, this_thread};
+use crate::status::Word;
+use crate::{exit, fork, panics, power, signals};
+
+/// Records into a file that is there whatever becomes of the process.
+///
+/// Clones are the same box. When the last is dropped, or the process ends in order, the file says so.
+///
+/// ```no_run
+/// let black_box = tracer_blackbox::BlackBox::open(".tracer")?;
+/// tracer::Tracer::builder().recorder(black_box).install();
+/// # Ok::<(), tracer_blackbox::OpenError>(())
+/// ```
+#[derive(Clone)]
+pub struct BlackBox(Arc<Owner>);
+
+/// Somebody has it.
+struct Owner {
+    shared: &'static Shared,
+    /// Told of every function, as long as it lives.
+    _watch: Arc<Watch>,
+}
+
+struct Watch(&'static Shared);
+
+impl SiteWatch for Watch {
+    fn site(&self, number: u32, site: &SiteInfo<'_>) {
+        self.0.describe(number, site);
+    }
+}
+
+/// Why there is no black box at all. That there is no *file* is no such reason.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A size is out of its range.
+    #[error("option {option}: expected {min} to {max}, found {value}")]
+    Option {
+        /// The name of the option.
+        option: &'static str,
+        /// What was asked for.
+        value: usize,
+        /// The least that is possible.
+        min: usize,
+        /// The most that is possible.
+        max: usize,
+    },
+    /// There was neither a file nor memory.
+    #[error("no memory for a black box")]
+    NoMemory(#[source] io::Error),
+}
+
+impl BlackBox {
+    /// A black box with a file of its own below `directory`, which is made if it is not there.
+    ///
+    /// Where there can be no file (the disk is full or read-only, a right is missing, …), the same box is in memory: it
+    /// can be read while the process lives, and dies with it. That is said once on standard error, and by
+    /// [`degraded`](Self::degraded). The program goes on as if nothing had been.
+    ///
+    /// # Errors
+    ///
+    /// Only if there is not even memory.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Self::options().open(directory)
+    }
+
+    /// Sizes and levels that differ from the default ones.
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    pub(crate) fn open_with(directory: &Path, options: Options) -> Result<Self, OpenError> {
+        let layout = options.layout()?;
+        // Absolute: the program may go elsewhere, and a child of it may need the place.
+        let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        let shared = Shared::new(directory, options, layout).map_err(OpenError::NoMemory)?;
+        let shared: &'static Shared = Box::leak(Box::new(shared));
+        let watch = Arc::new(Watch(shared));
+        watch_sites(Arc::downgrade(&(watch.clone() as Arc<dyn SiteWatch>)));
+        shared.watch_memory();
+        fork::watch(shared);
+        exit::watch();
+        panics::watch();
+        if shared.options.signals {
+            signals::watch(shared);
+        }
+        if let Sync::Power { every } = shared.options.sync {
+            power::start(shared, every);
+        }
+        let black_box = Self(Arc::new(Owner { shared, _watch: watch }));
+        if let Some(why) = black_box.degraded().filter(|_| !shared.options.quiet) {
+            eprintln!("tracer: no black box on disk, what is recorded dies with this process: {why}");
+        }
+        Ok(black_box)
+    }
+
+    /// The file; `None` if there is none, or none yet in a process that was forked.
+    pub fn path(&self) -> Option<PathBuf> {
+        match &self.0.shared.state().backing {
+            Backing::File(path) => Some(path.clone()),
+            Backing::Nothing(_) | Backing::Forked { .. } => None,
+        }
+    }
+
+    /// Why there is no file.
+    pub fn degraded(&self) -> Option<String> {
+        match &self.0.shared.state().backing {
+            Backing::Nothing(why) => Some(why.clone()),
+            Backing::File(_) | Backing::Forked { .. } => None,
+        }
+    }
+
+    /// Says when the host will end what runs now, and `None` when it has ended in time. A process that is found dead
+    /// after that was ended by the host.
+    pub fn set_deadline(&self, deadline: Option<SystemTime>) {
+        let since = deadline.map_or(Duration::ZERO, |time| time.duration_since(UNIX_EPOCH).unwrap_or_default());
+        self.0.shared.status.set(Word::DeadlineMs, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Says that the process ends in order. What is recorded afterwards is still there.
+    pub fn close(&self) {
+        self.0.shared.end(None);
+    }
+
+    /// Writes everything out to the disk and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// If the disk has one.
+    pub fn sync(&self) -> io::Result<()> {
+        power::sync(self.0.shared)
+    }
+}
+
+impl fmt::Debug for BlackBox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlackBox").field("path", &self.path()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.close();
+        fork::forget(self.shared);
+    }
+}
+
+impl Recorder for BlackBox {
+    fn start(&self, times: &Times) {
+        self.0.shared.start(times);
+    }
+
+    fn lane(&self) -> Box<dyn Lane> {
+        Box::new(Writer::new(self.0.shared))
+    }
+
+    fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record> {
+        reader::records(&self.0.shared.copy(), times, of)
+    }
+
+    fn holds(&self, trace: TraceId) -> bool {
+        self.0.shared.holds(trace)
+    }
+
+    fn running(&self) -> Vec<TraceId> {
+        let traces = reader::traces(&self.0.shared.copy());
+        traces.into_iter().filter_map(|(trace, active)| active.then_some(trace)).collect()
+    }
+
+    fn clear(&self) {
+        self.0.shared.forget();
+    }
+
+    fn dropped(&self) -> u64 {
+        self.0.shared.status.get(Word::Dropped)
+    }
+
+    fn flush(&self) {}
+
+    fn block(&self) -> Option<&'static Block> {
+        let shared = self.0.shared;
+        let block = shared.state().blocks.take(this_thread());
+        shared.status.add(if block.is_some() { Word::BlocksGiven } else { Word::BlocksMissing }, 1);
+        shared.map.blocks().get(block?)
+    }
+
+    fn free(&self, block: &'static Block) {
+        let shared = self.0.shared;
+        if let Some(index) = shared.map.block_index(block) {
+            shared.state().blocks.give_back(index);
+        }
+    }
+}

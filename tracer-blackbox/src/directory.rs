@@ -1,0 +1,213 @@
+//! Directories of files: finding them, reading them, keeping their size within bounds.
+//!
+//! `<directory>/<app>/*.tbx`. A file that somebody has looked at has a mark beside it, `*.read`; only those are ever
+//! deleted, the oldest first, and never one of a living process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::file::EXTENSION;
+use crate::format::{COPY_AT, SUPERBLOCK_LEN, Superblock};
+use crate::machine;
+use crate::reader::{Observed, RecoverError, Recovered, drop_changed, recover_with};
+
+/// A file of a directory, read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FoundFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says.
+    pub recovered: Result<Recovered, ReadError>,
+}
+
+/// Why a file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The system gave no bytes.
+    #[error("cannot read the file")]
+    Io(#[from] io::Error),
+    /// The bytes are no black box.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+}
+
+/// How far reading a directory has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Files that were read.
+    pub files: usize,
+    /// Files that there are.
+    pub files_total: usize,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Bytes that there are.
+    pub bytes_total: u64,
+}
+
+/// The files below a directory, oldest first.
+///
+/// # Errors
+///
+/// If the directory cannot be read. What cannot be read inside it is left out.
+pub fn files_in(directory: impl AsRef<Path>) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let is_ours = |path: &Path| path.extension().is_some_and(|end| end == EXTENSION);
+    for entry in fs::read_dir(directory)?.flatten() {
+        // Links are not followed: nobody of ours makes any.
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            let files = fs::read_dir(entry.path()).into_iter().flatten().flatten();
+            let files = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
+            found.extend(files.map(|file| file.path()).filter(|path| is_ours(path)));
+        } else if kind.is_file() && is_ours(&entry.path()) {
+            found.push(entry.path());
+        }
+    }
+    let born = |path: &PathBuf| fs::metadata(path).and_then(|file| file.created().or_else(|_| file.modified())).ok();
+    found.sort_by_cached_key(|path| (born(path), path.clone()));
+    Ok(found)
+}
+
+/// Reads every file below a directory, oldest first; says how far it is after each.
+///
+/// # Errors
+///
+/// If the directory cannot be read. A file that cannot is among what is returned.
+pub fn recover_dir(directory: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> io::Result<Vec<FoundFile>> {
+    let paths = files_in(directory)?;
+    let len = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+    let bytes_total = paths.iter().map(len).sum();
+    let mut now = Progress { files: 0, files_total: paths.len(), bytes: 0, bytes_total };
+    let mut found = Vec::new();
+    for path in paths {
+        now.files += 1;
+        now.bytes += len(&path);
+        let recovered = recover_file(&path);
+        found.push(FoundFile { path, recovered });
+        progress(now);
+    }
+    Ok(found)
+}
+
+/// Reads one file, of this machine.
+///
+/// # Errors
+///
+/// If it cannot be read, or is no black box.
+pub fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
+    let bytes = read_file(&path)?;
+    let observed = observed_for(&bytes);
+    // A process that is over may have ended in order since the file was read; by now it says so.
+    let bytes = if observed.living.is_empty() { read_file(path)? } else { bytes };
+    Ok(recover_with(&bytes, &observed)?)
+}
+
+/// What is known of this machine, as far as it matters for one file: whether its process lives.
+fn observed_for(bytes: &[u8]) -> Observed {
+    let pid = superblock(bytes).map(|block| block.pid);
+    let living = pid.and_then(|pid| Some((pid, machine::start_time(pid)?))).into_iter().collect();
+    Observed { living, ..Observed::without_processes() }
+}
+
+fn superblock(bytes: &[u8]) -> Option<Superblock> {
+    let copy = || Superblock::read(bytes.get(COPY_AT..)?).ok();
+    Superblock::read(bytes).ok().or_else(copy)
+}
+
+/// The bytes of a file, also while its process writes to it.
+///
+/// # Errors
+///
+/// If the system gives none, or it is no file; a link is none.
+pub fn read_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    // A pipe would never end, and opening it would wait for somebody to write.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a file"));
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut &file, &mut bytes)?;
+    settle(&file, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes of a plain copy of a file what can be read: if its process lives, pages may have begun a new life while they
+/// were copied. Such pages are taken out of `bytes`.
+///
+/// # Errors
+///
+/// If the file cannot be read any more.
+pub fn settle(file: &File, bytes: &mut [u8]) -> io::Result<()> {
+    let birth_at = |page: u64| {
+        let mut birth = [0; 8];
+        file.read_exact_at(&mut birth, page + 8).ok()?;
+        Some(u64::from_le_bytes(birth))
+    };
+    if !is_dead(bytes) {
+        // Once more what lies before the pages, now that they are there: it explains them.
+        let before = superblock(bytes).and_then(|block| usize::try_from(block.pages.at).ok());
+        if let Some(before) = before.and_then(|before| bytes.get_mut(..before)) {
+            file.read_exact_at(before, 0)?;
+        }
+        drop_changed(bytes, birth_at);
+    }
+    Ok(())
+}
+
+/// The beginning of a file: enough to know whose it is.
+fn is_of_the_living(path: &Path) -> bool {
+    let mut beginning = [0; SUPERBLOCK_LEN];
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let Ok(()) = opened.and_then(|mut file| io::Read::read_exact(&mut file, &mut beginning)) else { return false };
+    !is_dead(&beginning)
+}
+
+/// Whether the process that wrote this is gone for sure.
+fn is_dead(bytes: &[u8]) -> bool {
+    superblock(bytes).is_some_and(|block| {
+        block.boot_id != machine::boot_id() || machine::start_time(block.pid) != Some(block.start_time)
+    })
+}
+
+fn mark_of(path: &Path) -> PathBuf {
+    path.with_extension("read")
+}
+
+/// Says that somebody has looked at a file; `true` for the first who does.
+pub(crate) fn mark(path: &Path) -> bool {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(mark_of(path)).is_ok()
+}
+
+pub(crate) fn is_marked(path: &Path) -> bool {
+    mark_of(path).exists()
+}
+
+/// Deletes files that have been looked at, the oldest first, until those that are left take no more than `bytes_max`;
+/// gives how many it deleted.
+///
+/// # Errors
+///
+/// If the directory cannot be read.
+pub fn delete_read(directory: impl AsRef<Path>, bytes_max: u64) -> io::Result<usize> {
+    let paths = files_in(directory)?;
+    let len = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+    let mut total: u64 = paths.iter().map(len).sum();
+    let mut deleted = 0;
+    for path in paths {
+        if total <= bytes_max {
+            break;
+        }
+        let len = len(&path);
+        if is_marked(&path) && !is_of_the_living(&path) && fs::remove_file(&path).is_ok() {
+            let _gone_or_not = fs::remove_file(mark_of(&path));
+            total -= len;
+            deleted += 1;
+        }
+    }
+    Ok(deleted)
+}

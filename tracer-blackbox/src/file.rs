@@ -1,0 +1,118 @@
+//! Making the file: its place and name, and that nobody is led elsewhere.
+//!
+//! Directories are the owner's alone (0700), files too (0600). A link is not followed, an existing file never opened.
+//! The disk has to give every byte at once: a mapping of bytes that it does not have ends in a signal.
+
+#![expect(unsafe_code, reason = "asks the system for blocks on the disk")]
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What the name of a file ends with.
+pub(crate) const EXTENSION: &str = "tbx";
+
+/// A file that was made and has the bytes, all zero.
+#[derive(Debug)]
+pub(crate) struct Created {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+}
+
+/// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`.
+pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64, len: usize) -> io::Result<Created> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    is_directory(&fs::symlink_metadata(directory)?, directory)?;
+    let directory = directory.join(plain(app));
+    make_own_directory(&directory)?;
+    let boot = u32::from_le_bytes([boot_id[3], boot_id[2], boot_id[1], boot_id[0]]);
+    // A process before this one may have had its number and its second, if the machine has no boot id or no `/proc`.
+    for _ in 0..100 {
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!("{boot:08x}-{}-{start}-{n}.{EXTENSION}", std::process::id()));
+        let options = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&path);
+        match options {
+            Ok(file) => {
+                return match allocate(&file, len) {
+                    Ok(()) => Ok(Created { file, path }),
+                    Err(error) => {
+                        // What is not whole is nobody's.
+                        let _gone_or_not = fs::remove_file(&path);
+                        Err(error)
+                    }
+                };
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// Makes a directory for the owner alone. If it is there, it has to be ours.
+fn make_own_directory(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let found = fs::symlink_metadata(directory)?;
+    is_directory(&found, directory)?;
+    // SAFETY: takes nothing, and cannot fail.
+    let user = unsafe { libc::geteuid() };
+    if found.uid() != user {
+        return Err(io::Error::other(format!("{} belongs to another user", directory.display())));
+    }
+    if found.mode() & 0o077 != 0 {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// Not a link to one: where others can write, they could lead us anywhere.
+fn is_directory(found: &fs::Metadata, directory: &Path) -> io::Result<()> {
+    if found.is_dir() { Ok(()) } else { Err(io::Error::other(format!("{} is not a directory", directory.display()))) }
+}
+
+fn allocate(file: &File, len: usize) -> io::Result<()> {
+    let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
+    loop {
+        // SAFETY: the descriptor is that of an open file.
+        match unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) } {
+            0 => return Ok(()),
+            libc::EINTR => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+/// A name as the name of a directory: no separator, no dot in front.
+fn plain(app: &str) -> String {
+    let safe = |char: char| if char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.') { char } else { '_' };
+    let plain: String = app.chars().take(64).map(safe).collect();
+    match plain.trim_start_matches('.') {
+        "" => "app".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        for (name, plain_name) in [("app", "app"), ("../x/y", "_x_y"), ("..", "app"), ("", "app"), ("ä b", "__b")] {
+            assert_eq!(plain(name), plain_name);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What becomes of black boxes when the process is forked.
+//!
+//! The memory is shared with the file, so after a fork two processes would write into one. Before anything else runs in
+//! the child, its boxes are laid over with memory of its own: the open frames are there again, the pages are empty and
+//! closed, and the first thing that it records gives it a file ([`Shared::turn`]). A child that only goes on to execute
+//! another program, as most do, leaves no file.
+
+#![expect(unsafe_code, reason = "asks to be called when the process is forked")]
+
+use std::cell::RefCell;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+use tracer::recorder::block::BLOCK_BYTES;
+use tracer::recorder::{SitesHeld, hold_sites};
+
+use crate::dictionary;
+use crate::machine;
+use crate::map::Map;
+use crate::pool::Holder;
+use crate::shared::{Backing, Shared, State, this_thread};
+
+static BOXES: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+
+const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
+/// The word of a block's head that says that it is of a thread which this process does not have.
+const FOREIGN: usize = 15;
+
+/// What is kept while the process is forked: every lock, so that none is held by a thread that the child does not have;
+/// and the blocks, which the parent goes on writing to.
+struct Kept {
+    boxes: Vec<KeptBox>,
+    _list: MutexGuard<'static, Vec<&'static Shared>>,
+    _sites: SitesHeld,
+}
+
+struct KeptBox {
+    shared: &'static Shared,
+    state: MutexGuard<'static, State>,
+    _dictionary: MutexGuard<'static, dictionary::Writer>,
+    blocks: Vec<(usize, Holder, [u64; BLOCK_WORDS])>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
+fn boxes() -> MutexGuard<'static, Vec<&'static Shared>> {
+    BOXES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The boxes that somebody has, if nobody else is looking at them: for handlers, which must not wait.
+pub(crate) fn try_boxes() -> Vec<&'static Shared> {
+    BOXES.try_lock().map_or_else(|_| Vec::new(), |boxes| boxes.clone())
+}
+
+pub(crate) fn watch(shared: &'static Shared) {
+    static ONCE: Once = Once::new();
+    // SAFETY: the three functions have the type that is asked for and live as long as the program.
+    ONCE.call_once(|| unsafe {
+        libc::pthread_atfork(Some(prepare), Some(parent), Some(child));
+    });
+    boxes().push(shared);
+}
+
+pub(crate) fn forget(shared: &'static Shared) {
+    boxes().retain(|one| !std::ptr::eq(*one, shared));
+}
+
+extern "C" fn prepare() {
+    let sites = hold_sites();
+    let list = boxes();
+    let boxes = list.iter().map(|shared| {
+        let dictionary = shared.dictionary();
+        let state = shared.state();
+        let blocks = state.blocks.used().map(|(block, taker)| (block, taker, read_block(shared.map, block))).collect();
+        KeptBox { shared, state, _dictionary: dictionary, blocks }
+    });
+    let kept = Kept { boxes: boxes.collect(), _list: list, _sites: sites };
+    // A thread that is being torn down has no place to keep it; then the locks are free again, at the usual risk.
+    let _kept = KEPT.try_with(|place| place.replace(Some(kept)));
+}
+
+fn take() -> Option<Kept> {
+    KEPT.try_with(RefCell::take).ok().flatten()
+}
+
+extern "C" fn parent() {
+    drop(take());
+}
+
+extern "C" fn child() {
+    let Some(mut kept) = take() else { return };
+    for one in &mut kept.boxes {
+        one.become_child();
+    }
+}
+
+impl KeptBox {
+    fn become_child(&mut self) {
+        let Self { shared, state, blocks, .. } = self;
+        let parent_salt = shared.salt();
+        let parent = match state.backing {
+            // Where the parent had no file, neither will the child.
+            Backing::Nothing(ref why) => Backing::Nothing(why.clone()),
+            Backing::File(_) => Backing::Forked { parent_pid: parent_pid(), parent_salt },
+            ref forked @ Backing::Forked { .. } => forked.clone(),
+        };
+        if shared.map.replace_by_zeroes().is_err() {
+            // The kernel gives no addresses back that it has just taken: not known to happen.
+            return;
+        }
+        let salt = machine::random();
+        shared.set_salt(salt);
+        let survivor = this_thread();
+        for (block, taker, words) in blocks {
+            // Frames of other threads stay as they are for the code that works on them, but readers do not show them:
+            // nobody in the child will end them.
+            words[FOREIGN] |= u64::from(*taker != survivor);
+            for (word, value) in block_words(shared.map, *block).iter().zip(&*words) {
+                word.store(*value, Ordering::Relaxed);
+            }
+        }
+        for page in state.fork(shared.map, salt, survivor, parent) {
+            // So that the next entry asks for a page, with the new salt.
+            shared.map.pages()[page].close();
+        }
+    }
+}
+
+fn parent_pid() -> u32 {
+    // SAFETY: takes nothing, and cannot fail.
+    let pid = unsafe { libc::getppid() };
+    u32::try_from(pid).unwrap_or(0)
+}
+
+fn block_words(map: Map, block: usize) -> &'static [std::sync::atomic::AtomicU64] {
+    map.words(map.layout().blocks_at() + block * BLOCK_BYTES, BLOCK_WORDS)
+}
+
+fn read_block(map: Map, block: usize) -> [u64; BLOCK_WORDS] {
+    let words = block_words(map, block);
+    std::array::from_fn(|word| words[word].load(Ordering::Relaxed))
+}

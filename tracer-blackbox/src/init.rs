@@ -1,0 +1,147 @@
+//! One line for applications: a black box where such things belong, and a look at what earlier processes left.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use tracer::Tracer;
+
+use crate::blackbox::BlackBox;
+use crate::directory::{delete_read, files_in, is_marked, mark, recover_file};
+use crate::options::Options;
+use crate::reader::{Death, Recovered};
+
+/// What [`init`] does, where something is to differ.
+#[derive(Debug, Clone)]
+#[must_use = "nothing happens before `init`"]
+pub struct Init {
+    directory: Option<PathBuf>,
+    options: Options,
+    quiet: bool,
+    bytes_max: u64,
+}
+
+/// What files may take together, unless something else is said.
+const BYTES_MAX: u64 = 256 << 20;
+
+/// Open nodes that are told of a process.
+const NODES_TOLD: usize = 4;
+
+impl Default for Init {
+    fn default() -> Self {
+        let quiet = env::var_os("TRACER_QUIET").is_some_and(|value| !value.is_empty());
+        Self { directory: None, options: Options::default().signals(true), quiet, bytes_max: BYTES_MAX }
+    }
+}
+
+/// Makes a black box the recorder of the global tracer, and tells what earlier processes left.
+///
+/// The directory is `TRACER_DIR`; if that is not set, `/tmp/tracer` on AWS Lambda, and `.tracer` in the working directory
+/// elsewhere. `SIGSEGV` and the like are noted, then go to whoever handled them before. For each process that did not
+/// end in order and that nobody has been told of, a few lines on standard error say what it was doing, unless
+/// `TRACER_QUIET` is set. Files that were told of are deleted, oldest first, when all take more than 256 MiB.
+///
+/// `None`: there was no memory for it; the tracer is as it was.
+///
+/// ```no_run
+/// tracer_blackbox::init();
+/// ```
+pub fn init() -> Option<BlackBox> {
+    Init::default().init()
+}
+
+impl Init {
+    /// The directory, whatever the environment says.
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// The black box itself.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Says nothing on standard error.
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
+    }
+
+    /// What files may take together: 256 MiB unless given. Those that nobody has been told of stay in any case.
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.bytes_max = bytes;
+        self
+    }
+
+    /// Does it.
+    pub fn init(self) -> Option<BlackBox> {
+        let directory = self.directory.unwrap_or_else(default_directory);
+        let options = if self.quiet { self.options.quiet(true) } else { self.options };
+        let black_box = match options.open(&directory) {
+            Ok(black_box) => black_box,
+            Err(error) => {
+                if !self.quiet {
+                    eprintln!("tracer: no black box: {error}");
+                }
+                return None;
+            }
+        };
+        Tracer::builder().recorder(black_box.clone()).install();
+        look_back(&directory, black_box.path().as_deref(), self.quiet);
+        // Room is a wish. What cannot be deleted now can be the next time.
+        let _deleted = delete_read(&directory, self.bytes_max);
+        Some(black_box)
+    }
+}
+
+/// Where [`init`] puts files, unless it is told.
+pub fn default_directory() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+    match (set("TRACER_DIR"), set("AWS_LAMBDA_FUNCTION_NAME")) {
+        (Some(directory), _) => directory.into(),
+        (None, Some(_)) => "/tmp/tracer".into(),
+        (None, None) => ".tracer".into(),
+    }
+}
+
+/// Tells what earlier processes left, each once.
+fn look_back(directory: &Path, own: Option<&Path>, quiet: bool) {
+    let files = files_in(directory).unwrap_or_default();
+    let others = files.iter().filter(|path| Some(&***path) != own && !is_marked(path));
+    for path in others {
+        let Ok(recovered) = recover_file(path) else { continue };
+        let is_over = !matches!(recovered.death, Death::StillRunning | Death::Unknown);
+        // Quiet: nobody is told, so it stays as it is.
+        if is_over && (!quiet || is_in_order(&recovered)) && mark(path) && !is_in_order(&recovered) {
+            eprint!("{}", told(&recovered));
+        }
+    }
+}
+
+fn is_in_order(recovered: &Recovered) -> bool {
+    matches!(recovered.death, Death::Clean { .. })
+}
+
+fn told(recovered: &Recovered) -> String {
+    let process = &recovered.process;
+    let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
+    lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {
+        let arguments = if node.arguments.is_null() { String::new() } else { format!(" with {}", node.arguments) };
+        format!("  {} was running{arguments} in {}", node.node, node.trace_id)
+    }));
+    let more = recovered.open.len().saturating_sub(NODES_TOLD);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
+    lines.push(format!("  {}", recovered.confidence));
+    lines.iter().map(|line| ["tracer: ", &printable(line), "\n"].concat()).collect()
+}
+
+/// Values come from anywhere: none may command a terminal.
+fn printable(text: &str) -> String {
+    let cut: String = text.chars().take(300).collect();
+    let escaped =
+        cut.chars().map(|char| if char.is_control() { char.escape_default().to_string() } else { char.into() });
+    escaped.collect()
+}

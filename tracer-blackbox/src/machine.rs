@@ -1,0 +1,158 @@
+//! What the machine says of processes: which live, when it was started, how much memory there is.
+//!
+//! Everything may be missing, and is then zero or `None`: a container without `/proc` is no reason not to record.
+
+#![expect(unsafe_code, reason = "asks the system for random numbers and its threads' numbers")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::BuildHasher;
+
+/// Which boot of the machine this is.
+pub(crate) fn boot_id() -> [u8; 16] {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    u128::from_str_radix(&digits, 16).map_or([0; 16], |id| {
+        // As it is written, from the left.
+        let mut bytes = id.to_le_bytes();
+        bytes.reverse();
+        bytes
+    })
+}
+
+/// When a process was started, in clock ticks after boot: with its number it is one process of this boot.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_time_in(&stat)
+}
+
+/// The 22nd field. The second is a name in parentheses, which may have anything in it.
+fn start_time_in(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    // A zombie has died; only its parent has not looked yet.
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// The processes that live, by number and start time.
+pub(crate) fn living() -> BTreeSet<(u32, u64)> {
+    let Ok(directory) = fs::read_dir("/proc") else { return BTreeSet::new() };
+    let numbers = directory.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    numbers.filter_map(|pid| Some((pid, start_time(pid)?))).collect()
+}
+
+/// The number that the system knows this thread by.
+pub(crate) fn thread() -> u64 {
+    // SAFETY: takes nothing, and cannot fail.
+    let id = unsafe { libc::gettid() };
+    u64::try_from(id).unwrap_or(0)
+}
+
+/// 64 bits that nobody else has.
+pub(crate) fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // SAFETY: the pointer and the length are those of `bytes`.
+    let taken = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    if taken == 8 {
+        return u64::from_le_bytes(bytes);
+    }
+    std::hash::RandomState::new().hash_one((std::process::id(), start_time(std::process::id())))
+}
+
+/// What the cgroup of this process uses and may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MemoryUse {
+    pub(crate) used: u64,
+    /// Zero: none.
+    pub(crate) limit: u64,
+    /// How often the kernel has killed in it for want of memory.
+    pub(crate) kills: Option<u64>,
+}
+
+/// Where the cgroup keeps its numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryFiles {
+    used: String,
+    limit: String,
+    events: String,
+}
+
+impl MemoryFiles {
+    /// `None`: there is no limit that could be reached.
+    pub(crate) fn find() -> Option<Self> {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        Self::candidates(&groups).into_iter().find(|files| files.read().limit > 0)
+    }
+
+    fn candidates(groups: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        for line in groups.lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            // Inside a container the path is often that of the host, and the group is mounted at the root.
+            for path in [path.trim_end_matches('/'), ""] {
+                if controllers.is_empty() {
+                    found.push(Self::at(&format!("/sys/fs/cgroup{path}"), "current", "max", "events"));
+                } else if controllers.split(',').any(|name| name == "memory") {
+                    let at = format!("/sys/fs/cgroup/memory{path}");
+                    found.push(Self::at(&at, "usage_in_bytes", "limit_in_bytes", "oom_control"));
+                }
+            }
+        }
+        found
+    }
+
+    fn at(group: &str, used: &str, limit: &str, events: &str) -> Self {
+        let file = |name: &str| format!("{group}/memory.{name}");
+        Self { used: file(used), limit: file(limit), events: file(events) }
+    }
+
+    pub(crate) fn read(&self) -> MemoryUse {
+        let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        // More than any machine has means that there is none.
+        let limit = number(&self.limit).filter(|limit| *limit < 1 << 60).unwrap_or(0);
+        let events = fs::read_to_string(&self.events).unwrap_or_default();
+        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
+        MemoryUse { used: number(&self.used).unwrap_or(0), limit, kills }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 2 3";
+        assert_eq!(start_time_in(stat), Some(4711));
+        assert_eq!(start_time_in(&stat.replace(" S ", " Z ")), None);
+        assert_eq!(start_time_in("7 (a"), None);
+    }
+
+    #[test]
+    fn this_process_lives() {
+        let pid = std::process::id();
+        assert!(living().contains(&(pid, start_time(pid).unwrap())));
+        assert_ne!(random(), random());
+        assert_ne!(boot_id(), [0; 16]);
+    }
+
+    #[test]
+    fn cgroups_of_both_versions_are_looked_for() {
+        let found = MemoryFiles::candidates("0::/user/a\n4:cpu,memory:/docker/x\n3:cpuset:/\n");
+        let used: Vec<_> = found.iter().map(|files| &*files.used).collect();
+        assert_eq!(
+            used,
+            [
+                "/sys/fs/cgroup/user/a/memory.current",
+                "/sys/fs/cgroup/memory.current",
+                "/sys/fs/cgroup/memory/docker/x/memory.usage_in_bytes",
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+            ]
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! What the last panic said, in the file: it may be why the process ends.
+
+use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
+
+use crate::fork;
+use crate::machine;
+use crate::status::Panic;
+
+/// Panics so far; one is written at a time.
+static COUNT: Mutex<u64> = Mutex::new(0);
+static IN_MAIN: AtomicBool = AtomicBool::new(false);
+
+/// Puts a hook in front of the one there is, once. It prints nothing and calls the other.
+pub(crate) fn watch() {
+    static ONCE: Once = Once::new();
+    // Setting a hook panics while a panic is under way; the next box will do it.
+    if ONCE.is_completed() || std::thread::panicking() {
+        return;
+    }
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            note(info);
+            before(info);
+        }));
+    });
+}
+
+/// Whether the main thread has panicked.
+pub(crate) fn in_main() -> bool {
+    IN_MAIN.load(Ordering::Relaxed)
+}
+
+fn text_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+fn note(info: &PanicHookInfo<'_>) {
+    let thread = machine::thread();
+    let in_main = thread == u64::from(std::process::id());
+    if in_main {
+        IN_MAIN.store(true, Ordering::Relaxed);
+    }
+    let place = info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
+    let text = place + text_of(info);
+    let mut count = COUNT.lock().unwrap_or_else(PoisonError::into_inner);
+    *count += 1;
+    for shared in fork::try_boxes() {
+        let panic = Panic { count: *count, thread, in_main, unix_ns: shared.unix_ns(), text: text.clone() };
+        panic.write(shared.map, shared.salt());
+        shared.note_time();
+    }
+}

@@ -1,0 +1,182 @@
+//! How a process ended, from what it wrote and what is known of the machine. Pure: the facts are arguments.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::scan::Scan;
+use crate::format::{PANIC_ABORTS, Superblock};
+use crate::machine;
+use crate::status::{self, ENDED, Panic, Word};
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Death {
+    /// In order.
+    Clean {
+        /// What it returned to the system, if that is known.
+        status: Option<u8>,
+    },
+    /// By a panic.
+    Panic {
+        /// Where, and what it said.
+        text: String,
+    },
+    /// By a signal that it could still note.
+    Signal {
+        /// Its number.
+        number: i32,
+        /// The address that was accessed, or zero.
+        address: u64,
+    },
+    /// Ended by its host, because an invocation took too long.
+    DeadlineExceeded {
+        /// When that was, in milliseconds since 1970.
+        deadline_ms: u64,
+    },
+    /// Killed for want of memory.
+    Memory {
+        /// Bytes in use when it last looked.
+        used: u64,
+        /// The bytes that it was allowed.
+        limit: u64,
+    },
+    /// Killed, and nothing says why: `SIGKILL`, or a signal that was not to be noted.
+    Killed,
+    /// It has not ended.
+    StillRunning,
+    /// The machine was restarted while it ran.
+    HostLost,
+    /// Killed, or still running: nothing is known of the machine it ran on.
+    Unknown,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean { status: None } => f.write_str("ended in order"),
+            Self::Clean { status: Some(status) } => write!(f, "ended in order, exit status {status}"),
+            Self::Panic { text } => write!(f, "panicked: {text}"),
+            Self::Signal { number, address: 0 } => write!(f, "died of {}", signal_name(*number)),
+            Self::Signal { number, address } => write!(f, "died of {} at {address:#x}", signal_name(*number)),
+            Self::DeadlineExceeded { .. } => f.write_str("ended by its host: the deadline was exceeded"),
+            Self::Memory { used, limit } => {
+                write!(f, "killed for want of memory: {} of {} MiB in use", used >> 20, limit >> 20)
+            }
+            Self::Killed => f.write_str("killed"),
+            Self::StillRunning => f.write_str("still running"),
+            Self::HostLost => f.write_str("lost with its host: the machine was restarted"),
+            Self::Unknown => f.write_str("killed, or still running"),
+        }
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    let name = match number {
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGFPE => "SIGFPE",
+        _ => return format!("signal {number}"),
+    };
+    name.to_owned()
+}
+
+/// What is known of the machine that a file is read on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Which boot this is; `None`: the file is from a machine that nothing is known of.
+    pub boot_id: Option<[u8; 16]>,
+    /// The living processes: number, and start time in clock ticks after boot.
+    pub living: BTreeSet<(u32, u64)>,
+    /// Unix nanoseconds.
+    pub now_unix_ns: u64,
+    /// What the machine's counter says at that time, if the tracer trusts it.
+    pub counter: Option<u64>,
+}
+
+impl Observed {
+    /// This machine, now.
+    pub fn here() -> Self {
+        Self { living: machine::living(), ..Self::without_processes() }
+    }
+
+    /// The counter and the time, if a file of this boot counts by the same.
+    pub(super) fn pair(&self, superblock: &Superblock) -> Option<(u64, u64)> {
+        let is_same = self.boot_id.is_some_and(|boot| boot == superblock.boot_id);
+        self.counter.filter(|_| is_same).map(|ticks| (ticks, self.now_unix_ns))
+    }
+
+    /// Whether the machine went down while the process ran: then pages of the file may be of any age.
+    pub(super) fn host_was_lost(&self, superblock: &Superblock) -> bool {
+        self.boot_id.is_some_and(|boot| superblock.boot_id != [0; 16] && boot != superblock.boot_id)
+    }
+
+    pub(crate) fn without_processes() -> Self {
+        let boot_id = Some(machine::boot_id()).filter(|id| *id != [0; 16]);
+        let times = tracer::Times::default();
+        let (ticks, now_unix_ns) = times.now();
+        Self { boot_id, living: BTreeSet::new(), now_unix_ns, counter: times.is_counter().then_some(ticks) }
+    }
+}
+
+/// A panic this long before the last thing that was recorded is not why the process ended.
+const UNWINDING_MAX_NS: u64 = 1_000_000_000;
+/// A cgroup this full has no room, in 1/1000.
+const FULL: u64 = 950;
+
+/// `last_ns`: when something was last recorded.
+pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> Death {
+    let (status, superblock) = (scan.status(), &scan.superblock);
+    if status.get(Word::State) == ENDED {
+        let code = status.get(Word::Exit).checked_sub(1).and_then(|code| u8::try_from(code).ok());
+        return Death::Clean { status: code };
+    }
+    let same_boot = observed.boot_id.is_some_and(|boot| boot == superblock.boot_id);
+    if same_boot && observed.living.contains(&(superblock.pid, superblock.start_time)) {
+        return Death::StillRunning;
+    }
+    let panic = Panic::read(scan.bytes, superblock.salt);
+    let ends_by_panic = panic.filter(|panic| {
+        last_ns <= panic.unix_ns.saturating_add(UNWINDING_MAX_NS)
+            && (panic.in_main || superblock.flags & PANIC_ABORTS != 0)
+    });
+    let death = status::DeathNote::read(scan.bytes, superblock.salt);
+    let number = death.map_or(0, |death| i32::try_from(death.signal).unwrap_or(0));
+    match (death, ends_by_panic, Panic::read(scan.bytes, superblock.salt)) {
+        // A panic that cannot unwind ends in `abort`, in whichever thread.
+        (Some(death), _, Some(panic))
+            if number == libc::SIGABRT && death.unix_ns.abs_diff(panic.unix_ns) < UNWINDING_MAX_NS =>
+        {
+            return Death::Panic { text: panic.text };
+        }
+        (Some(death), ..) => return Death::Signal { number, address: address(death) },
+        (None, Some(panic), _) => return Death::Panic { text: panic.text },
+        (None, None, _) => {}
+    }
+    if observed.boot_id.is_none() {
+        return Death::Unknown;
+    }
+    if observed.host_was_lost(superblock) {
+        return Death::HostLost;
+    }
+    let (used, limit) = (status.get(Word::MemoryUsed), status.get(Word::MemoryLimit));
+    let kills = (status.get(Word::KillsAtFirst), status.get(Word::KillsLast));
+    let is_full = limit > 0 && used / 1000 >= limit / 1_000_000 * FULL;
+    if is_full || kills.1 > kills.0 {
+        return Death::Memory { used, limit };
+    }
+    let deadline_ms = status.get(Word::DeadlineMs);
+    if deadline_ms > 0 && observed.now_unix_ns.max(last_ns) / 1_000_000 >= deadline_ms {
+        return Death::DeadlineExceeded { deadline_ms };
+    }
+    Death::Killed
+}
+
+/// Raised by the processor, not by a process: then the field is an address.
+fn address(death: status::Death) -> u64 {
+    let by_processor =
+        death.code != 0 && death.code >> 63 == 0 && death.signal != u64::from(libc::SIGABRT.unsigned_abs());
+    if by_processor { death.address } else { 0 }
+}

@@ -1,0 +1,451 @@
+//! One black box as all its threads see it: the memory, who has which part of it, and the file behind it.
+//!
+//! The lock here is taken when a thread begins, ends or has filled a page, and when a line of calls begins or ends. Locks
+//! are taken in this order: the table of sites (of `tracer`), the dictionary, the state.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tracer::TraceId;
+use tracer::recorder::page::{PAGE_BYTES, Page};
+use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
+
+use crate::clock::Pairs;
+use crate::dictionary;
+use crate::file;
+use crate::format::{
+    COPY_AT, DICTIONARY_AT, Layout, MINOR, PAIR_WORDS, PAIRS, PAIRS_AT, PANIC_ABORTS, Region, SUPERBLOCK_LEN,
+    Superblock,
+};
+use crate::index::Index;
+use crate::machine::{self, MemoryFiles};
+use crate::map::Map;
+use crate::options::{Options, Sync};
+use crate::pool::{Blocks, Holder, PageNumber, Pages};
+use crate::reader;
+use crate::status::{ENDED, RUNNING, Status, Word};
+
+/// Lives as long as the process: threads may write to its memory until then.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) map: Map,
+    /// Another one in a forked child.
+    salt: AtomicU64,
+    pub(crate) status: Status,
+    pub(crate) options: Options,
+    directory: PathBuf,
+    times: OnceLock<Times>,
+    state: Mutex<State>,
+    dictionary: Mutex<dictionary::Writer>,
+    /// Nobody has it any more.
+    closed: AtomicBool,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) pages: Pages,
+    pub(crate) blocks: Blocks,
+    births: u64,
+    /// By page: whether some of it has no check yet.
+    unsealed: Vec<bool>,
+    overflow: Option<Held>,
+    writers: u64,
+    pairs: Pairs,
+    memory: Option<MemoryFiles>,
+    memory_read_ns: u64,
+    index: Index,
+    pub(crate) backing: Backing,
+}
+
+/// What is behind the memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Backing {
+    File(PathBuf),
+    /// No file could be made, and why.
+    Nothing(String),
+    /// This process was forked and has recorded nothing yet.
+    Forked {
+        parent_pid: u32,
+        parent_salt: u64,
+    },
+}
+
+/// A page in the hands of a thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    number: PageNumber,
+    pub(crate) page: &'static Page,
+}
+
+/// The calling thread among the living.
+pub(crate) fn this_thread() -> Holder {
+    thread_local! { static PLACE: u8 = const { 0 }; }
+    // An address of its own says as much as a number, and costs no count. While thread-locals are torn down there is
+    // none; then nobody holds it.
+    Holder(PLACE.try_with(|place| std::ptr::from_ref(place).addr()).unwrap_or(0))
+}
+
+impl Shared {
+    /// With a file in `directory`, or without.
+    pub(crate) fn new(directory: PathBuf, options: Options, layout: Layout) -> std::io::Result<Self> {
+        let salt = machine::random();
+        let pid = std::process::id();
+        let created = file::create(
+            &directory,
+            &options.app_name(),
+            machine::boot_id(),
+            machine::start_time(pid).unwrap_or(0),
+            layout.file_len(),
+        );
+        let made = created.and_then(|created| match Map::file(&created.file, layout) {
+            Ok(map) => Ok((map, Backing::File(created.path))),
+            Err(error) => {
+                let _gone_or_not = std::fs::remove_file(&created.path);
+                Err(error)
+            }
+        });
+        let (map, backing) = match made {
+            Ok(made) => made,
+            Err(error) => (Map::anonymous(layout)?, Backing::Nothing(format!("{}: {error}", directory.display()))),
+        };
+        let shared = Self {
+            map,
+            salt: AtomicU64::new(salt),
+            status: Status::of(map),
+            options,
+            directory,
+            times: OnceLock::new(),
+            state: Mutex::new(State::new(map, salt, backing)),
+            dictionary: Mutex::new(dictionary_of(map, salt)),
+            closed: AtomicBool::new(false),
+        };
+        shared.begin(0, 0);
+        Ok(shared)
+    }
+
+    pub(crate) fn salt(&self) -> u64 {
+        self.salt.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_salt(&self, salt: u64) {
+        self.salt.store(salt, Ordering::Relaxed);
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn dictionary(&self) -> MutexGuard<'_, dictionary::Writer> {
+        self.dictionary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before anything is recorded.
+    pub(crate) fn start(&self, times: &Times) {
+        if self.times.set(times.clone()).is_ok() {
+            self.status.set(Word::Counter, u64::from(times.is_counter()));
+            self.state().pairs.note(times);
+        }
+    }
+
+    pub(crate) fn unix_ns(&self) -> u64 {
+        self.times.get().cloned().unwrap_or_default().now().1
+    }
+
+    /// Pairs the tick with the time once more, if nobody is at the state: for ends, which must not wait.
+    pub(crate) fn note_time(&self) {
+        if let (Some(times), Ok(mut state)) = (self.times.get(), self.state.try_lock()) {
+            state.pairs.note(times);
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Says that the process ends in order, and how if that is known.
+    pub(crate) fn end(&self, status: Option<u32>) {
+        self.note_time();
+        self.seal_now();
+        self.status.set(Word::Exit, status.map_or(0, |status| u64::from(status) + 1));
+        self.status.set(Word::State, ENDED);
+    }
+
+    /// Nobody has it any more.
+    pub(crate) fn close(&self) {
+        self.end(None);
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn describe(&self, number: u32, site: &SiteInfo<'_>) {
+        if !self.dictionary().site(number, site) {
+            self.status.add(Word::SitesMissing, 1);
+        }
+    }
+
+    /// Writes what a reader starts from.
+    fn begin(&self, parent_pid: u32, parent_salt: u64) {
+        let status = self.status;
+        status.set(Word::AliveNs, self.unix_ns());
+        let (kind, every) = match self.options.sync {
+            Sync::Kill => (0, 0),
+            Sync::Power { every } => (1, u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
+            Sync::SyncOnError => (2, 0),
+        };
+        status.set(Word::SyncKind, kind);
+        status.set(Word::SyncEveryMs, every);
+        status.set(Word::State, RUNNING);
+        let bytes = self.superblock(parent_pid, parent_salt).to_bytes();
+        for at in [COPY_AT, 0] {
+            let words = self.map.words(at, SUPERBLOCK_LEN / 8);
+            for (word, chunk) in words.iter().zip(bytes.chunks_exact(8)) {
+                let mut eight = [0; 8];
+                eight.copy_from_slice(chunk);
+                // Release: the last of them, the check, is stored after the others.
+                word.store(u64::from_le_bytes(eight), Ordering::Release);
+            }
+        }
+    }
+
+    fn superblock(&self, parent_pid: u32, parent_salt: u64) -> Superblock {
+        let layout = self.map.layout();
+        let pid = std::process::id();
+        Superblock {
+            minor: MINOR,
+            flags: if cfg!(panic = "abort") { PANIC_ABORTS } else { 0 },
+            file_len: layout.file_len() as u64,
+            salt: self.salt(),
+            boot_id: machine::boot_id(),
+            pid,
+            parent_pid,
+            start_time: machine::start_time(pid).unwrap_or(0),
+            created_unix_ns: self.unix_ns(),
+            parent_salt,
+            dictionary: Region::new(DICTIONARY_AT, layout.dictionary_len),
+            blocks: Region::new(layout.blocks_at(), layout.pages_at() - layout.blocks_at()),
+            pages: Region::new(layout.pages_at(), layout.file_len() - layout.pages_at()),
+            app: self.options.app_name(),
+            app_version: self.options.app_version.clone(),
+        }
+    }
+
+    /// A page for the calling thread: the next after `full`, or its first. `None`: there is none, see
+    /// [`overflow`](Self::overflow).
+    pub(crate) fn turn(&self, full: Option<Held>) -> Option<Held> {
+        let described = self.attach();
+        if described {
+            self.describe_all();
+        }
+        let mut state = self.state();
+        if let Some(full) = full {
+            self.seal(&mut state, full);
+        }
+        self.look_around(&mut state);
+        let given = state.pages.take(this_thread())?;
+        let page = &self.map.pages()[given.page];
+        if !given.goes_on {
+            self.open_page(&mut state, given.page);
+        }
+        Some(Held { number: given.page, page })
+    }
+
+    /// Nothing more comes into the page. Its checks are written, now that it is as it will be.
+    fn seal(&self, state: &mut State, held: Held) {
+        state.pages.seal(held.number);
+        held.page.seal(self.salt());
+        state.unsealed[held.number] = false;
+    }
+
+    /// Writes the checks of what is complete, so that it can be believed even if the machine goes down.
+    pub(crate) fn seal_all(&self) {
+        let state = self.state();
+        for (page, _) in self.map.pages().iter().zip(&state.unsealed).filter(|(_, unsealed)| **unsealed) {
+            page.seal(self.salt());
+        }
+    }
+
+    /// Likewise, by a handler, which must not wait: of all pages that are not full.
+    pub(crate) fn seal_now(&self) {
+        for page in self.map.pages().iter().filter(|page| page.birth() != 0 && !page.is_full()) {
+            page.seal(self.salt());
+        }
+    }
+
+    fn open_page(&self, state: &mut State, number: PageNumber) -> &'static Page {
+        state.births += 1;
+        state.writers += 1;
+        self.status.set(Word::PagesGiven, state.births);
+        state.index.look_at(self.map, number);
+        let page = &self.map.pages()[number];
+        page.open(state.births, state.writers);
+        state.unsealed[number] = true;
+        page
+    }
+
+    /// The calling thread ends, or goes elsewhere.
+    pub(crate) fn leave(&self, held: Held) {
+        let mut state = self.state();
+        if held.page.is_full() {
+            self.seal(&mut state, held);
+        } else {
+            state.pages.leave(held.number);
+        }
+    }
+
+    /// Puts something into a page that all threads share that have none. `put` says whether it fitted.
+    pub(crate) fn overflow(&self, put: impl Fn(&Page) -> bool) {
+        let mut state = self.state();
+        for _ in 0..2 {
+            if state.overflow.is_some_and(|held| put(held.page)) {
+                return;
+            }
+            if let Some(full) = state.overflow.take() {
+                self.seal(&mut state, full);
+            }
+            let next = state.pages.take_reserved();
+            state.overflow = next.map(|number| Held { number, page: self.open_page(&mut state, number) });
+        }
+        drop(state);
+        self.status.add(Word::Dropped, 1);
+    }
+
+    /// What is done now and then, when a page is full.
+    fn look_around(&self, state: &mut State) {
+        let Some(times) = self.times.get() else { return };
+        let Some(now) = state.pairs.note(times) else { return };
+        self.status.set(Word::AliveNs, now);
+        if state.memory.is_some() && now.saturating_sub(state.memory_read_ns) >= 1_000_000_000 {
+            state.memory_read_ns = now;
+            self.read_memory(state, now);
+        }
+    }
+
+    fn read_memory(&self, state: &State, now: u64) {
+        let Some(read) = state.memory.as_ref().map(MemoryFiles::read) else { return };
+        self.status.set(Word::MemoryUsed, read.used);
+        self.status.set(Word::MemoryLimit, read.limit);
+        self.status.set(Word::MemoryReadNs, now);
+        let kills = read.kills.map_or(0, |kills| kills + 1);
+        if self.status.get(Word::KillsAtFirst) == 0 {
+            self.status.set(Word::KillsAtFirst, kills);
+        }
+        self.status.set(Word::KillsLast, kills);
+    }
+
+    /// Looks at the memory from now on.
+    pub(crate) fn watch_memory(&self) {
+        let files = MemoryFiles::find();
+        let now = self.unix_ns();
+        let mut state = self.state();
+        state.memory = files;
+        self.read_memory(&state, now);
+    }
+
+    /// Forgets what was recorded so far.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        state.index.forget(self.map);
+        for page in self.map.pages() {
+            page.forget();
+        }
+        self.status.set(Word::ForgottenBirth, state.births);
+    }
+
+    /// Whether the trace is there.
+    pub(crate) fn holds(&self, trace: TraceId) -> bool {
+        // No page begins anew while the state is locked.
+        self.state().index.holds(trace, self.map)
+    }
+
+    /// Gives a forked process its own file, with the first thing that it records. `true`: everything has to be
+    /// described in it.
+    ///
+    /// The memory goes from being nobody's to being the file's at the same addresses. What another thread of the child
+    /// stores into a block in just that moment is lost; it would have to be in a call that began before the fork.
+    fn attach(&self) -> bool {
+        let mut state = self.state();
+        let Backing::Forked { parent_pid, parent_salt } = state.backing else { return false };
+        self.begin(parent_pid, parent_salt);
+        state.backing = match self.attach_file() {
+            Ok(path) => Backing::File(path),
+            Err(error) => Backing::Nothing(format!("{}: {error}", self.directory.display())),
+        };
+        true
+    }
+
+    fn attach_file(&self) -> std::io::Result<PathBuf> {
+        use std::os::unix::fs::FileExt;
+        let layout = self.map.layout();
+        let pid = std::process::id();
+        let created = file::create(
+            &self.directory,
+            &self.options.app_name(),
+            machine::boot_id(),
+            machine::start_time(pid).unwrap_or(0),
+            layout.file_len(),
+        )?;
+        let bytes = self.map.copy_until(layout.pages_at());
+        let copied = created
+            .file
+            .write_all_at(&bytes, 0)
+            .and_then(|()| self.map.page_heads().try_for_each(|(at, head)| created.file.write_all_at(&head, at)))
+            .and_then(|()| self.map.replace_by_file(&created.file));
+        if copied.is_err() {
+            let _gone_or_not = std::fs::remove_file(&created.path);
+        }
+        copied.map(|()| created.path)
+    }
+
+    fn describe_all(&self) {
+        *self.dictionary() = dictionary_of(self.map, self.salt());
+        for number in 1.. {
+            let Some(site) = ProcessSites.site(number) else { return };
+            self.describe(number, &site);
+        }
+    }
+
+    /// All bytes as they are now.
+    pub(crate) fn copy(&self) -> Vec<u8> {
+        let layout = self.map.layout();
+        let mut bytes = self.map.copy_until(layout.file_len());
+        let page_at = |at: u64| usize::try_from(at).ok()?.checked_sub(layout.pages_at())?.checked_div(PAGE_BYTES);
+        // Once more what lies before the pages, now that they are there: it explains them.
+        bytes[..layout.pages_at()].copy_from_slice(&self.map.copy_until(layout.pages_at()));
+        reader::drop_changed(&mut bytes, |at| Some(self.map.pages().get(page_at(at)?)?.birth()));
+        bytes
+    }
+}
+
+fn dictionary_of(map: Map, salt: u64) -> dictionary::Writer {
+    dictionary::Writer::new(map.words(DICTIONARY_AT, map.layout().dictionary_len / 8), salt)
+}
+
+impl State {
+    fn new(map: Map, salt: u64, backing: Backing) -> Self {
+        let layout = map.layout();
+        Self {
+            pages: Pages::new(layout.pages),
+            blocks: Blocks::new(layout.blocks),
+            births: 0,
+            unsealed: vec![false; layout.pages],
+            overflow: None,
+            writers: 0,
+            pairs: Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt),
+            memory: None,
+            memory_read_ns: 0,
+            index: Index::new(layout.pages),
+            backing,
+        }
+    }
+
+    /// In a forked child: nothing was written yet. Gives the pages that `survivor` holds.
+    pub(crate) fn fork(&mut self, map: Map, salt: u64, survivor: Holder, parent: Backing) -> Vec<PageNumber> {
+        self.overflow = None;
+        self.unsealed.fill(false);
+        self.index = Index::new(self.unsealed.len());
+        self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
+        self.backing = parent;
+        self.pages.fork(survivor)
+    }
+}

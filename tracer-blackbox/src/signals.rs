@@ -1,0 +1,150 @@
+//! Which signal killed the process: five of them are noted, if asked for, and then left to whoever had them before.
+//!
+//! What runs in a handler only loads and stores words, reads the time and hands the signal on: all of it may run
+//! wherever the program was.
+
+#![expect(unsafe_code, reason = "handles signals")]
+
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::shared::Shared;
+use crate::status::{Death, DeathNote};
+
+const SIGNALS: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGILL, libc::SIGFPE];
+
+/// What was there before, by place in [`SIGNALS`]; leaked.
+static BEFORE: [AtomicPtr<libc::sigaction>; SIGNALS.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
+
+/// Boxes that want to know. A program has one, tests have a few.
+static BOXES: [AtomicPtr<Shared>; 8] = [const { AtomicPtr::new(ptr::null_mut()) }; 8];
+
+/// Enough for what a handler of the standard library needs.
+const STACK_BYTES: usize = 64 << 10;
+
+pub(crate) fn watch(shared: &'static Shared) {
+    static ONCE: Once = Once::new();
+    let shared = ptr::from_ref(shared).cast_mut();
+    let is_placed = |place: &AtomicPtr<Shared>| {
+        place.compare_exchange(ptr::null_mut(), shared, Ordering::Release, Ordering::Relaxed).is_ok()
+    };
+    if !BOXES.iter().any(is_placed) {
+        BOXES[0].store(shared, Ordering::Release);
+    }
+    ONCE.call_once(|| {
+        give_stack();
+        for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
+            install(signal, before);
+        }
+    });
+}
+
+/// A stack for handlers on this thread, if it has none: its own may be what has overflowed. Threads of the standard
+/// library have one.
+fn give_stack() {
+    let mut now = MaybeUninit::<libc::stack_t>::zeroed();
+    // SAFETY: the second argument is a place for a `stack_t`; the first asks for no change.
+    if unsafe { libc::sigaltstack(ptr::null(), now.as_mut_ptr()) } != 0 {
+        return;
+    }
+    // SAFETY: the call has succeeded, so it was filled in.
+    let now = unsafe { now.assume_init() };
+    if now.ss_flags & libc::SS_DISABLE == 0 {
+        return;
+    }
+    let memory: &'static mut [u8] = Box::leak(vec![0; STACK_BYTES].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: STACK_BYTES };
+    // SAFETY: the memory is leaked, so it is there as long as the thread, and nobody else uses it.
+    unsafe {
+        libc::sigaltstack(&raw const stack, ptr::null_mut());
+    }
+}
+
+fn install(signal: libc::c_int, before: &AtomicPtr<libc::sigaction>) {
+    let old: *mut libc::sigaction = Box::leak(Box::new(default_action()));
+    // Before the handler can run.
+    before.store(old, Ordering::Release);
+    let mut action = default_action();
+    action.sa_sigaction = handle as extern "C" fn(_, _, _) as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: `action` names a function of the type that SA_SIGINFO asks for; `old` is a place for an action.
+    unsafe {
+        libc::sigaction(signal, &raw const action, old);
+    }
+}
+
+fn default_action() -> libc::sigaction {
+    // SAFETY: numbers, a set of bits and an optional function; zeroes are the default action with no flags.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    note(signal, info);
+    let place = SIGNALS.iter().position(|known| *known == signal);
+    let before = place.map_or(ptr::null_mut(), |place| BEFORE[place].load(Ordering::Acquire));
+    // SAFETY: null, or leaked in `install` and not changed since the handler is installed.
+    let before = unsafe { before.as_ref() };
+    let before = before.map_or((libc::SIG_DFL, 0), |action| (action.sa_sigaction, action.sa_flags));
+    match before {
+        (libc::SIG_IGN, _) => {}
+        (libc::SIG_DFL, _) => die_of(signal),
+        (function, flags) if flags & libc::SA_SIGINFO != 0 => {
+            type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+            // SAFETY: an action with SA_SIGINFO that is neither default nor ignore is a function of this type.
+            let function = unsafe { std::mem::transmute::<usize, Handler>(function) };
+            function(signal, info, context);
+        }
+        (function, _) => {
+            // SAFETY: an action without SA_SIGINFO that is neither default nor ignore is a function of this type.
+            let function = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(function) };
+            function(signal);
+        }
+    }
+}
+
+fn note(signal: libc::c_int, info: *mut libc::siginfo_t) {
+    // SAFETY: with SA_SIGINFO the kernel gives a valid one, and nobody changes it meanwhile.
+    let info = unsafe { info.as_ref() };
+    // SAFETY: all five signals have the field; it is zero where they have not been raised by the processor.
+    let address = info.map_or(0, |info| unsafe { info.si_addr() }.addr() as u64);
+    let code = info.map_or(0, |info| u64::from_le_bytes(i64::from(info.si_code).to_le_bytes()));
+    let death = Death {
+        signal: u64::try_from(signal).unwrap_or(0),
+        code,
+        address,
+        thread: crate::machine::thread(),
+        unix_ns: now(),
+    };
+    for shared in &BOXES {
+        // SAFETY: null, or a box that is never given back, stored in `watch`.
+        if let Some(shared) = unsafe { shared.load(Ordering::Acquire).as_ref() } {
+            DeathNote::of(shared.map, shared.salt()).write(death);
+            shared.seal_now();
+        }
+    }
+}
+
+/// The tracer's clock may be anybody's code, which must not run here.
+fn now() -> u64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the pointer is to a place for the answer, which is zero if there is none.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, time.as_mut_ptr()) };
+    // SAFETY: numbers, zero at first.
+    let time = unsafe { time.assume_init() };
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// Ends the process as the signal would have without us.
+fn die_of(signal: libc::c_int) {
+    let action = default_action();
+    // SAFETY: the default action is good for each of the signals.
+    unsafe {
+        libc::sigaction(signal, &raw const action, ptr::null_mut());
+    }
+    // SAFETY: any number is allowed. The signal is blocked while its handler runs, and comes when this returns.
+    unsafe {
+        libc::raise(signal);
+    }
+}

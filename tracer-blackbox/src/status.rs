@@ -1,0 +1,156 @@
+//! The status words, and the two notes: what the process says of itself as it goes, and as it goes down.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::format::{DEATH_AT, PANIC_AT, PANIC_TEXT_MAX, STATUS_AT, STATUS_WORDS, cut, mix, mix_words, u64_at};
+use crate::map::Map;
+
+/// The words of the status, by their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    State = 0,
+    Exit = 1,
+    DeadlineMs = 2,
+    MemoryUsed = 3,
+    MemoryLimit = 4,
+    MemoryReadNs = 5,
+    KillsAtFirst = 6,
+    KillsLast = 7,
+    Dropped = 8,
+    BlocksMissing = 9,
+    BlocksGiven = 10,
+    SitesMissing = 11,
+    SyncKind = 12,
+    SyncEveryMs = 13,
+    SyncedNs = 14,
+    AliveNs = 15,
+    ForgottenBirth = 16,
+    PagesGiven = 17,
+    Counter = 18,
+}
+
+pub(crate) const RUNNING: u64 = 1;
+pub(crate) const ENDED: u64 = 2;
+
+/// The status of this process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Status(&'static [AtomicU64]);
+
+impl Status {
+    pub(crate) fn of(map: Map) -> Self {
+        Self(map.words(STATUS_AT, STATUS_WORDS))
+    }
+
+    pub(crate) fn set(self, word: Word, value: u64) {
+        self.0[word as usize].store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add(self, word: Word, more: u64) {
+        self.0[word as usize].fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(self, word: Word) -> u64 {
+        self.0[word as usize].load(Ordering::Relaxed)
+    }
+}
+
+/// The status in a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StatusRead<'a>(pub(crate) &'a [u8]);
+
+impl StatusRead<'_> {
+    pub(crate) fn get(self, word: Word) -> u64 {
+        u64_at(self.0, STATUS_AT + word as usize * 8)
+    }
+}
+
+const DEATH_WORDS: usize = 7;
+
+/// Where a signal handler says what killed the process. Its only operations are stores.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DeathNote {
+    words: &'static [AtomicU64],
+    salt: u64,
+}
+
+/// What a death note says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Death {
+    pub(crate) signal: u64,
+    pub(crate) code: u64,
+    pub(crate) address: u64,
+    pub(crate) thread: u64,
+    pub(crate) unix_ns: u64,
+}
+
+impl DeathNote {
+    pub(crate) fn of(map: Map, salt: u64) -> Self {
+        Self { words: map.words(DEATH_AT, DEATH_WORDS), salt }
+    }
+
+    /// Safe to call from a signal handler. The first note stays: what comes after it is its consequence.
+    pub(crate) fn write(self, death: Death) {
+        if self.words[0].load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        let said = [death.signal, death.code, death.address, death.thread, death.unix_ns];
+        for (word, value) in self.words[1..].iter().zip(said) {
+            word.store(value, Ordering::Relaxed);
+        }
+        self.words[6].store(mix_words(&said, self.salt), Ordering::Relaxed);
+        self.words[0].store(1, Ordering::Release);
+    }
+
+    pub(crate) fn read(bytes: &[u8], salt: u64) -> Option<Death> {
+        let words: [u64; DEATH_WORDS] = std::array::from_fn(|word| u64_at(bytes, DEATH_AT + word * 8));
+        let [complete, signal, code, address, thread, unix_ns, check] = words;
+        let valid = complete == 1 && mix_words(&words[1..6], salt) == check;
+        valid.then_some(Death { signal, code, address, thread, unix_ns })
+    }
+}
+
+const PANIC_HEAD_WORDS: usize = 8;
+
+/// What the last panic said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Panic {
+    pub(crate) count: u64,
+    pub(crate) thread: u64,
+    pub(crate) in_main: bool,
+    pub(crate) unix_ns: u64,
+    pub(crate) text: String,
+}
+
+impl Panic {
+    /// Writes it over the one before. One thread at a time.
+    pub(crate) fn write(&self, map: Map, salt: u64) {
+        let words = map.words(PANIC_AT, PANIC_HEAD_WORDS + PANIC_TEXT_MAX / 8);
+        words[0].store(0, Ordering::Release);
+        let text = cut(&self.text, PANIC_TEXT_MAX).as_bytes();
+        let head = [self.count, self.thread, u64::from(self.in_main), 0, self.unix_ns, text.len() as u64];
+        for (word, value) in words[1..].iter().zip(head) {
+            word.store(value, Ordering::Relaxed);
+        }
+        words[7].store(mix(text, mix_words(&head, salt)), Ordering::Relaxed);
+        for (word, chunk) in words[PANIC_HEAD_WORDS..].iter().zip(text.chunks(8)) {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        words[0].store(1, Ordering::Release);
+    }
+
+    pub(crate) fn read(bytes: &[u8], salt: u64) -> Option<Self> {
+        let words: [u64; PANIC_HEAD_WORDS] = std::array::from_fn(|word| u64_at(bytes, PANIC_AT + word * 8));
+        let len = usize::try_from(words[6]).ok().filter(|len| *len <= PANIC_TEXT_MAX)?;
+        let text = bytes.get(PANIC_AT + PANIC_HEAD_WORDS * 8..)?.get(..len)?;
+        let valid = words[0] == 1 && mix(text, mix_words(&words[1..7], salt)) == words[7];
+        valid.then(|| Self {
+            count: words[1],
+            thread: words[2],
+            in_main: words[3] == 1,
+            unix_ns: words[5],
+            text: String::from_utf8_lossy(text).into_owned(),
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Black boxes: what `tracer_blackbox` writes while its process runs, whatever becomes of that.
+//!
+//! Such a file says which process wrote it, how that ended, and which nodes were open in the end.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId};
+use tracer_blackbox::{
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, Survey, settle,
+};
+
+use super::{Counted, Follow, Format, Gap, OpenNode, ReadError, Skipped, Source, open};
+use crate::traces::RecordKey;
+
+/// The format.
+pub(super) struct BlackBoxes;
+
+/// How a file begins: of every version.
+const MAGIC: &[u8] = b"TBX";
+
+/// No black box can be longer; what claims to be is not read into memory.
+const LEN_MAX: u64 = 1536 << 20;
+
+impl Format for BlackBoxes {
+    fn name(&self) -> &'static str {
+        "black box"
+    }
+
+    fn extension(&self) -> &'static str {
+        "tbx"
+    }
+
+    fn mark(&self) -> Option<&'static str> {
+        // Beside a file that a later process has told of.
+        Some("read")
+    }
+
+    fn begins(&self, head: &[u8]) -> bool {
+        head.starts_with(MAGIC)
+    }
+
+    fn read(&self, path: &Path, file: File, seen: &dyn Fn(u64)) -> Result<Source, ReadError> {
+        // Before the bytes: a process that is dead by now writes no more, so they say how it ended. The other way round,
+        // one that ends in order in between would seem to be killed.
+        let observed = Observed::here();
+        let bytes = bytes(path, &file, seen)?;
+        let survey = Survey::new(&bytes, &observed).map_err(|error| refused(path, error))?;
+        let recovered = survey.recovered(&observed);
+        Ok(source(self.name(), path, bytes.len() as u64, recovered))
+    }
+
+    fn follow(&self, path: &Path) -> Box<dyn Follow> {
+        Box::new(Following { path: path.to_owned(), last: None, known: HashSet::new(), is_over: false })
+    }
+}
+
+fn bytes(path: &Path, file: &File, seen: &dyn Fn(u64)) -> Result<Vec<u8>, ReadError> {
+    let mut bytes = Vec::new();
+    let len = Counted { reader: file, seen }
+        .take(LEN_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| ReadError::io(path, error))?;
+    if len as u64 > LEN_MAX {
+        return Err(no_black_box(path, format!("more than {} MiB", LEN_MAX >> 20)));
+    }
+    settle(file, &mut bytes).map_err(|error| ReadError::io(path, error))?;
+    Ok(bytes)
+}
+
+fn no_black_box(path: &Path, found: String) -> ReadError {
+    ReadError::NoRecords { path: path.to_owned(), expected: "a black box", found }
+}
+
+fn refused(path: &Path, error: RecoverError) -> ReadError {
+    let found = match error {
+        RecoverError::Version { .. } => return ReadError::Version { path: path.to_owned(), source: error },
+        RecoverError::Empty => "nothing: the file is empty".to_owned(),
+        RecoverError::NotABlackBox => "neither the beginning of one nor the copy of it".to_owned(),
+        RecoverError::ByteOrder => "one of the other byte order".to_owned(),
+        RecoverError::Damaged => "one whose beginning is damaged, and so is the copy of it".to_owned(),
+        other => other.to_string(),
+    };
+    no_black_box(path, found)
+}
+
+fn source(format: &'static str, path: &Path, size_bytes: u64, recovered: Recovered) -> Source {
+    let Recovered { process, records, active, open, gaps, dropped, death, confidence, .. } = recovered;
+    let is_alive = death == Death::StillRunning;
+    let (active, cut_off) = match death {
+        Death::StillRunning => (active, Vec::new()),
+        // Whoever holds a context until the end has nothing more to say with it.
+        Death::Clean { .. } => (Vec::new(), Vec::new()),
+        _ => (Vec::new(), active),
+    };
+    Source {
+        path: path.to_owned(),
+        format,
+        size_bytes,
+        process: Some(process_text(&process)),
+        inferred: forgotten_enters(&records, &open),
+        records,
+        active,
+        cut_off,
+        open: open.into_iter().map(open_node).collect(),
+        death: Some(death_text(&death)),
+        is_alive,
+        last_sign_ns: Some(process.last_sign_unix_ns).filter(|ns| *ns > 0),
+        confidence: confidence.to_string(),
+        gaps: gaps.iter().map(gap).collect(),
+        dropped,
+        skipped: Skipped::default(),
+    }
+}
+
+/// `orders 1.2.0, pid 4711`.
+fn process_text(process: &Process) -> String {
+    let Process { app, app_version, pid, parent_pid, .. } = process;
+    let version = if app_version.is_empty() { String::new() } else { format!(" {app_version}") };
+    let parent = parent_pid.map(|parent| format!(", forked from {parent}")).unwrap_or_default();
+    format!("{app}{version}, pid {pid}{parent}")
+}
+
+fn death_text(death: &Death) -> String {
+    match death {
+        Death::Killed => format!("{death} (SIGKILL, or a signal that leaves no note)"),
+        _ => death.to_string(),
+    }
+}
+
+fn gap(gap: &BoxGap) -> Gap {
+    let of = match gap {
+        BoxGap::Steps { trace_id, .. } => Some(*trace_id),
+        _ => None,
+    };
+    Gap { of, text: gap.to_string() }
+}
+
+fn open_node(open: BoxOpen) -> OpenNode {
+    let BoxOpen { trace_id, frame, node, since_unix_ns, arguments, .. } = open;
+    OpenNode { trace_id, frame, node, since_ns: since_unix_ns, arguments }
+}
+
+/// The enters of open nodes that were written over since: what is open for long is what a person looks for, so it has
+/// a place in the tree though only the table of open nodes knows it.
+fn forgotten_enters(records: &[Record], open: &[BoxOpen]) -> Vec<Record> {
+    let enters = records.iter().filter_map(Record::as_step).filter(|step| step.status == Status::Enter);
+    let entered: HashSet<_> = enters.filter_map(|step| Some((step.trace_id, step.frame?))).collect();
+    let mut callers: HashMap<(TraceId, EnvId), FrameId> = HashMap::new();
+    let mut forgotten = Vec::new();
+    for node in open {
+        let Some(frame) = node.frame else { continue };
+        // The open frames of one env have called each other.
+        let caller = callers.insert((node.trace_id, node.env_id), frame);
+        if entered.contains(&(node.trace_id, frame)) {
+            continue;
+        }
+        forgotten.extend(enter(node, frame, caller));
+    }
+    forgotten
+}
+
+fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Record> {
+    // Before all that is recorded; the number is lost with the record.
+    let mut record = json!({
+        "type": "step", "schema": SCHEMA, "trace_id": node.trace_id, "env_id": node.env_id, "step_id": 0, "seq": 0,
+        "ts": node.since_unix_ns.to_string(), "node": node.node, "status": Status::Enter, "frame": frame,
+        "values": node.arguments,
+    });
+    if let Some(caller) = caller {
+        record["parent"] = json!(caller);
+    }
+    serde_json::from_value(record).ok()
+}
+
+/// A file whose process may be writing to it.
+///
+/// Nothing outside of the file says that something was written: the time of a mapped file lags behind. So it is read
+/// again each time, until its process is over.
+struct Following {
+    path: PathBuf,
+    /// What was read last: putting the same together again costs far more than reading it.
+    last: Option<Last>,
+    /// Of the records that were in it when it was last read: no more than it holds.
+    known: HashSet<RecordKey>,
+    is_over: bool,
+}
+
+struct Last {
+    hash: u64,
+    /// Number and start time of the process.
+    writer: (u32, u64),
+}
+
+impl Follow for Following {
+    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError> {
+        if self.is_over {
+            return Ok(());
+        }
+        // As in `read`: what is read after the process was seen dead is the last of it.
+        let observed = Observed::here();
+        let bytes = bytes(&self.path, &open(&self.path)?, &|_| {})?;
+        let hash = hash_of(&bytes);
+        if let Some(last) = self.last.as_ref().filter(|last| last.hash == hash) {
+            self.is_over = !observed.living.contains(&last.writer);
+            return Ok(());
+        }
+        let survey = Survey::new(&bytes, &observed).map_err(|error| refused(&self.path, error))?;
+        let Process { pid, start_time, .. } = survey.process();
+        self.last = Some(Last { hash, writer: (pid, start_time) });
+        self.is_over = survey.death(&observed) != Death::StillRunning;
+        let mut present = HashSet::with_capacity(self.known.len());
+        for record in survey.records(None) {
+            let key = RecordKey::of(&record);
+            if !self.known.contains(&key) {
+                each(record);
+            }
+            present.insert(key);
+        }
+        self.known = present;
+        Ok(())
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}

@@ -1,0 +1,599 @@
+//! Black boxes of real processes: killed, panicked, alive.
+#![cfg(all(target_os = "linux", target_endian = "little"))]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Lines, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use expect_test::expect;
+use serde::Serialize;
+use serde_json::json;
+use tracer::{Context, Tracer, create_env, traced_node};
+use tracer_blackbox::BlackBox;
+
+use crate::world::{Ran, World};
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Order {
+    id: u32,
+    password: &'static str,
+}
+
+#[traced_node]
+fn handle(_ctx: Context, order: Order, innermost: &dyn Fn()) {
+    validate(order.id);
+    charge(order, innermost);
+}
+
+#[traced_node(record)]
+fn validate(id: u32) -> bool {
+    id > 0
+}
+
+#[traced_node(record(order))]
+fn charge(order: Order, innermost: &dyn Fn()) {
+    send(order.id % 10, innermost);
+}
+
+#[traced_node(record(attempt))]
+fn send(attempt: u32, innermost: &dyn Fn()) {
+    assert!(attempt < 10);
+    innermost();
+}
+
+#[traced_node]
+fn quick(_ctx: Context) {}
+
+#[traced_node(record(attempt))]
+fn attempt(attempt: u32, innermost: &dyn Fn()) -> Result<(), &'static str> {
+    if attempt == 1 {
+        return Err("busy");
+    }
+    innermost();
+    Ok(())
+}
+
+#[traced_node]
+fn again(_ctx: Context, innermost: &dyn Fn()) {
+    assert_eq!(attempt(1, innermost), Err("busy"));
+    assert_eq!(attempt(2, innermost), Ok(()));
+}
+
+fn order(id: u32, innermost: &dyn Fn()) {
+    handle(create_env(json!({"order": id}), "POST /orders"), Order { id, password: "hunter2" }, innermost);
+}
+
+/// Says that there is something to lose, and waits until it is killed or its standard input ends.
+fn wait() {
+    println!("ready");
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Likewise, until there is a byte.
+fn wait_a_byte() {
+    println!("ready");
+    std::io::stdin().read_exact(&mut [0]).unwrap();
+}
+
+/// Not a test: the process that the tests start.
+#[test]
+#[ignore = "it is run by the tests"]
+fn child() {
+    let Ok(scenario) = std::env::var("SCENARIO") else { return };
+    let options = BlackBox::options().app("orders", "1.2.0").signals(true);
+    let options = if scenario == "long" { options.bytes(128 << 10) } else { options };
+    let black_box = options.open(".tracer").unwrap();
+    Tracer::builder().recorder(black_box.clone()).install();
+    quick(create_env((), "GET /health"));
+    match scenario.as_str() {
+        "open" => order(17, &wait),
+        "two" => {
+            let (ready, is_ready) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                order(18, &|| {
+                    ready.send(()).unwrap();
+                    loop {
+                        std::thread::park();
+                    }
+                });
+            });
+            is_ready.recv().unwrap();
+            order(17, &wait);
+        }
+        "again" => again(create_env((), "retry"), &wait),
+        "between" => {
+            let ctx = create_env((), "batch");
+            let ctx = ctx.step("load", tracer::Status::Enter, ()).unwrap();
+            let _ctx = ctx.step("load", tracer::Status::Exit, ()).unwrap();
+            wait();
+        }
+        "long" => order(17, &|| {
+            for id in 0..10_000 {
+                validate(id);
+            }
+            wait();
+        }),
+        "panic" => {
+            let panicked = std::panic::catch_unwind(|| order(17, &|| panic!("no card \u{1b}[2J")));
+            assert!(panicked.is_err());
+            // The test harness would go on.
+            std::process::abort();
+        }
+        "steps" => order(17, &|| {
+            wait_a_byte();
+            validate(99);
+            wait();
+        }),
+        "return" => order(17, &|| {}),
+        other => panic!("no scenario {other}"),
+    }
+}
+
+/// A process with a black box in the `.tracer` of a world.
+struct Process {
+    child: Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+fn start(world: &World, scenario: &str) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "blackbox::child", "--include-ignored", "--nocapture", "--test-threads=1"]);
+    command.env("SCENARIO", scenario).current_dir(world.path(""));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap()).lines();
+    Process { child, output }
+}
+
+impl Process {
+    fn ready(mut self) -> Self {
+        let ready = self.output.by_ref().map_while(Result::ok).any(|line| line.ends_with("ready"));
+        assert!(ready, "it ended before it was ready");
+        self
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().unwrap();
+    }
+}
+
+fn killed(scenario: &str) -> World {
+    let world = World::new();
+    start(&world, scenario).ready().kill();
+    world
+}
+
+fn file(world: &World) -> PathBuf {
+    let files: Vec<_> = fs::read_dir(world.path(".tracer/orders")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.into_iter().next().unwrap()
+}
+
+/// Without what differs from run to run: ids, times, durations, the number of the process and the name of the file.
+fn masked(text: &str) -> String {
+    let mut masked = String::new();
+    for line in text.lines() {
+        let mut words: Vec<String> = Vec::new();
+        for word in line.split(' ') {
+            let is_number =
+                |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let is_id = |word: &str| {
+                let digits = word.trim_start_matches("tr_");
+                digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+            };
+            let (word, end) = word.strip_suffix([',', ':']).map_or((word, ""), |rest| (rest, &word[rest.len()..]));
+            let last = words.last().map(String::as_str);
+            if matches!(word, "ns" | "µs" | "ms" | "s") && last.is_some_and(is_number) {
+                words.pop();
+                while words.last().is_some_and(String::is_empty) {
+                    words.pop();
+                }
+                words.push(format!("_{end}"));
+            } else if last == Some("pid") {
+                words.push(format!("_{end}"));
+            } else if word.starts_with("20") && word.ends_with('Z') {
+                words.push(format!("(time){end}"));
+            } else if is_id(word) {
+                words.push(format!("(id){end}"));
+            } else if let Some(at) = word.find(".tracer/orders/") {
+                let behind = word.split_once(".tbx").map_or("", |(_, behind)| behind);
+                words.push(format!("{}.tracer/orders/(name).tbx{behind}{end}", &word[..at]));
+            } else {
+                words.push(format!("{word}{end}"));
+            }
+        }
+        masked.push_str(words.join(" ").trim_end());
+        masked.push('\n');
+    }
+    masked
+}
+
+fn text(ran: &Ran) -> String {
+    masked(&ran.text())
+}
+
+#[test]
+fn what_a_killed_process_was_doing_is_shown() {
+    let world = killed("open");
+    expect![[r#"
+        (id) POST /orders · lost · _
+        payload {"order":17}
+        …          handle
+        ✓ _  ├─ validate(id=17)
+        …          └─ charge(order={"id":17,"password":•••})
+        …             └─ send(attempt=7)
+
+        began   (time)
+        file    .tracer/orders/(name).tbx (black box)
+        read    recovered 9 records, nothing is missing
+        process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
+        alive   until (time), if not for longer
+        open    handle, entered after _, open for at least _
+        open    charge(order={"id":17,"password":•••}), entered after _, open for at least _
+        open    send(attempt=7), entered after _, the last that was recorded
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("show last")));
+    expect![[r#"
+        (id)  (time)  POST /orders  lost _   4 spans  … send(attempt=7)
+        (id)  (time)  GET /health   ok _    1 span
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("ls")));
+    expect![[r#"
+        (time) (id) enter validate(id=17)
+        (time) (id) exit  validate
+        (time) (id) enter charge(order={"id":17,"password":•••})
+        (time) (id) enter send(attempt=7)
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("tail -n 4")));
+    expect![[r#"
+        .tracer/orders/(name).tbx (black box, 10.30 MiB)
+          process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
+          holds   9 records of 2 traces
+          open    (id) handle since (time)
+          open    (id) charge(order={"id":17,"password":•••}) since (time)
+          open    (id) send(attempt=7) since (time)
+          read    recovered 9 records, nothing is missing
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("recover")));
+    expect![[r#"
+          records    traces   missing      size  file
+                9         2         0 10.30 MiB  .tracer/orders/(name).tbx
+
+          records     spans   missing     state  trace
+                6         4         0      lost  (id) POST /orders
+                3         1         0        ok  (id) GET /health
+
+        1 file of 10.30 MiB: 9 records of 2 traces (1 lost, 1 ok)
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("stats")));
+}
+
+#[test]
+fn every_verb_tells_it_to_programs_too() {
+    let world = killed("open");
+    for verb in ["ls", "show last", "show last-failed", "tail", "recover", "stats", "doctor"] {
+        let ran = world.run(&format!("{verb} --json"));
+        assert!(ran.code == 0 && !ran.json().is_empty(), "{verb}: {}", ran.text());
+    }
+    let file = &world.run("recover --json").json()[0];
+    assert_eq!((&file["alive"], &file["records"], &file["gaps"]), (&json!(false), &json!(9), &json!([])));
+    assert_eq!(file["open"][2]["arguments"], json!({"attempt": 7}));
+}
+
+#[test]
+fn a_trace_that_ended_well_says_what_else_was_open() {
+    let world = killed("open");
+    let listed = world.run("ls --source GET --json").json();
+    let shown = text(&world.run(&format!("show {}", listed[0]["short"].as_str().unwrap())));
+    assert!(shown.contains(" GET /health · ok · "), "{shown}");
+    assert!(shown.contains("beside  (id) POST /orders(order=17), "), "{shown}");
+}
+
+#[test]
+fn other_requests_of_the_process_are_shown_beside() {
+    let world = killed("two");
+    expect![[r#"
+        (id) POST /orders · lost · _
+        payload {"order":17}
+        …          handle
+        ✓ _  ├─ validate(id=17)
+        …          └─ charge(order={"id":17,"password":•••})
+        …             └─ send(attempt=7)
+
+        began   (time)
+        file    .tracer/orders/(name).tbx (black box)
+        read    recovered 15 records, nothing is missing
+        process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
+        alive   until (time), if not for longer
+        open    handle, entered after _, open for at least _
+        open    charge(order={"id":17,"password":•••}), entered after _, open for at least _
+        open    send(attempt=7), entered after _, the last that was recorded
+        beside  (id) POST /orders(order=18), open for at least _
+                … handle > charge(order={"id":18,"password":•••}) > send(attempt=8)
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("show last")));
+    let shown = &world.run("show last --json").json()[0];
+    let nodes: Vec<_> = shown["beside"].as_array().unwrap().iter().map(|open| &open["node"]).collect();
+    assert_eq!(nodes, ["handle", "charge", "send"]);
+}
+
+#[test]
+fn what_goes_on_after_an_error_is_open_once_and_since_it_began() {
+    let world = killed("again");
+    let shown = text(&world.run("show last"));
+    let open: Vec<_> = shown.lines().filter(|line| line.starts_with("open")).collect();
+    expect![[r#"
+        open    again, entered after _, open for at least _
+        open    attempt(attempt=2), entered after _, the last that was recorded"#]]
+    .assert_eq(&open.join("\n"));
+    assert_eq!(world.run("recover").out.matches("  open ").count(), 2);
+}
+
+#[test]
+fn a_trace_that_was_cut_off_between_two_nodes_is_lost() {
+    let world = killed("between");
+    expect![[r#"
+        (id) batch · lost · _
+        ✓ _  load
+
+        began   (time)
+        file    .tracer/orders/(name).tbx (black box)
+        read    recovered 6 records, nothing is missing
+        process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
+        alive   until (time), if not for longer
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("show last-failed")));
+}
+
+#[test]
+fn what_is_open_for_long_is_shown_though_its_enter_was_written_over() {
+    let world = killed("long");
+    let shown = text(&world.run("show last"));
+    let open: Vec<_> = shown.lines().filter(|line| line.starts_with('…') || line.starts_with("open")).collect();
+    expect![[r#"
+        …          handle
+        …          └─ charge
+        …             └─ send
+        open    handle, entered after _, open for at least _
+        open    charge, entered after _, open for at least _
+        open    send, entered after _, open for at least _"#]]
+    .assert_eq(&open.join("\n"));
+    assert!(shown.contains("written over"), "{shown}");
+}
+
+#[test]
+fn what_lives_is_still_running_and_its_records_come_as_they_are_made() {
+    let world = World::new();
+    let mut process = start(&world, "steps").ready();
+    let shown = text(&world.run("show last"));
+    expect![[r#"
+        (id) POST /orders · running · _
+        payload {"order":17}
+        …          handle
+        ✓ _  ├─ validate(id=17)
+        …          └─ charge(order={"id":17,"password":•••})
+        …             └─ send(attempt=7)
+
+        began   (time)
+        file    .tracer/orders/(name).tbx (black box)
+        read    recovered 9 records, nothing is missing
+        process orders 1.2.0, pid _: still running
+        open    handle, entered after _, open for _ so far
+        open    charge(order={"id":17,"password":•••}), entered after _, open for _ so far
+        open    send(attempt=7), entered after _, open for _ so far
+        --- 0
+    "#]]
+    .assert_eq(&shown);
+    assert!(world.run("ls").out.contains("  running  "));
+    assert_eq!(world.run("show last-failed").code, 1);
+
+    let mut command = world.command("tail -f -n 1 --json");
+    let mut tail = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(tail.stdout.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+        (text("node"), text("status"))
+    };
+    assert_eq!(next(), ("send".to_owned(), "enter".to_owned()));
+    std::io::Write::write_all(process.child.stdin.as_mut().unwrap(), b"\n").unwrap();
+    for status in ["enter", "exit"] {
+        assert_eq!(next(), ("validate".to_owned(), status.to_owned()));
+    }
+    // Another process, while this one is followed.
+    start(&world, "return").end();
+    let others: Vec<_> = (0..12).map(|_| next().0).collect();
+    let expected =
+        ["", "quick", "quick", "", "handle", "validate", "validate", "charge", "send", "send", "charge", "handle"];
+    assert_eq!(others, expected);
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    process.kill();
+}
+
+#[test]
+fn a_panic_is_told_with_its_text() {
+    let world = World::new();
+    start(&world, "panic").end();
+    expect![[r#"
+        (id) POST /orders · failed · _
+        payload {"order":17}
+        ↑ _  handle
+        ✓ _  ├─ validate(id=17)
+        ↑ _  └─ charge(order={"id":17,"password":•••})
+        ✗ _     └─ send(attempt=7) — panic: no card \u{1b}[2J
+
+        began   (time)
+        file    .tracer/orders/(name).tbx (black box)
+        read    recovered 12 records, nothing is missing
+        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:118: no card \u{1b}[2J
+        alive   until (time), if not for longer
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run("show last-failed")));
+}
+
+#[test]
+fn two_processes_in_one_directory_are_told_apart() {
+    let world = World::new();
+    let living = start(&world, "open").ready();
+    start(&world, "open").ready().kill();
+    start(&world, "return").end();
+    let mut deaths: Vec<_> = world.run("recover --json").json().iter().map(|file| file["death"].to_string()).collect();
+    deaths.sort_unstable();
+    expect![[r#"
+        "ended in order, exit status 0"
+        "killed (SIGKILL, or a signal that leaves no note)"
+        "still running""#]]
+    .assert_eq(&deaths.join("\n"));
+    let states: Vec<_> =
+        world.run("ls --source POST --json").json().iter().map(|trace| trace["state"].clone()).collect();
+    assert_eq!(states, ["ok", "lost", "running"]);
+    let found = text(&world.run("doctor"));
+    let found: Vec<_> = found.lines().filter(|line| !line.contains(" free")).collect();
+    expect![[r#"
+        · .tracer/orders/(name).tbx: orders 1.2.0, pid _ is running
+          leave the file until it has ended
+        ✓ .tracer/orders/(name).tbx: black box: recovered 9 records, nothing is missing
+        ✓ .tracer/orders/(name).tbx: black box: recovered 9 records, nothing is missing
+        ✓ .tracer/orders/(name).tbx: black box: recovered 12 records, nothing is missing
+        --- 0"#]]
+    .assert_eq(&found.join("\n"));
+    living.kill();
+}
+
+#[test]
+fn what_was_recovered_is_the_same_once_the_box_is_gone() {
+    let world = killed("two");
+    let before = world.run("ls").out;
+    assert_eq!(world.run("recover --out .tracer/all.jsonl").code, 0);
+    // In both files, and listed once.
+    assert_eq!(world.run("ls").out, before);
+    fs::remove_dir_all(world.path(".tracer/orders")).unwrap();
+    assert_eq!(world.run("ls").out, before);
+}
+
+#[test]
+fn marks_of_what_was_told_are_no_trouble() {
+    let world = killed("open");
+    fs::write(file(&world).with_extension("read"), "").unwrap();
+    assert!(!world.run("doctor").out.contains(".read"));
+    fs::write(world.path(".tracer/orders/other.read"), "").unwrap();
+    assert!(world.run("doctor").out.contains("other.read"));
+}
+
+/// The file of a killed process, changed.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> World {
+    let world = killed("open");
+    let path = file(&world);
+    let mut bytes = fs::read(&path).unwrap();
+    change(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+    world
+}
+
+#[test]
+fn damage_is_said_and_the_rest_is_shown() {
+    let torn = changed(|bytes| {
+        let secret = b"hunter2";
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret), "the password is in the file");
+        bytes.truncate(bytes.len() / 2);
+    });
+    let shown = text(&torn.run("show last"));
+    assert!(shown.contains("gap     cut off, "), "{shown}");
+    assert!(shown.contains("send(attempt=7)"), "{shown}");
+    for verb in ["ls", "show", "tail", "recover", "stats", "doctor"] {
+        assert_eq!(torn.run(verb).code, 0, "{verb}");
+    }
+    let no_beginning = changed(|bytes| bytes[..512].fill(0));
+    assert!(no_beginning.run("show last").out.contains("send(attempt=7)"));
+    let neither = changed(|bytes| bytes[..0x2000].fill(0));
+    expect![[r#"
+        --- messages
+        error: expected a black box in `.tracer/orders/(name).tbx`, found neither the beginning of one nor the copy of it
+          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
+        --- 3
+    "#]]
+    .assert_eq(&text(&neither.run("ls")));
+    expect![[r#"
+        --- messages
+        error: expected a black box in `.tracer/orders/(name).tbx`, found nothing: the file is empty
+          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
+        --- 3
+    "#]]
+    .assert_eq(&text(&changed(Vec::clear).run("ls")));
+}
+
+#[test]
+fn a_newer_version_is_named_and_so_is_the_one_that_is_read() {
+    let newer = changed(|bytes| (bytes[10], bytes[0x100a]) = (7, 7));
+    expect![[r#"
+        --- messages
+        error: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads format 1
+          help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
+        --- 3
+    "#]]
+    .assert_eq(&text(&newer.run("show")));
+    expect![[r#"
+        --- messages
+        warning: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads format 1
+          help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
+        --- 3
+    "#]]
+    .assert_eq(&text(&newer.run("tail")));
+    let found = newer.run("doctor");
+    assert_eq!(found.code, 1);
+    assert!(found.out.contains("a black box of format 7, this reads format 1"), "{}", found.out);
+}
+
+#[test]
+fn a_box_is_known_by_its_beginning() {
+    let world = killed("open");
+    fs::rename(file(&world), world.path("copy")).unwrap();
+    assert!(world.run("show --dir copy").out.contains("send(attempt=7)"));
+}
+
+#[test]
+fn files_of_any_bytes_are_survived() {
+    let world = killed("open");
+    let path = file(&world);
+    let whole = fs::read(&path).unwrap();
+    let mut state = 7_u64;
+    for _ in 0..8 {
+        let mut bytes = whole.clone();
+        for _ in 0..2000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let at = usize::try_from(state >> 33).unwrap() % bytes.len().min(400 << 10);
+            bytes[at] = state.to_le_bytes()[7];
+        }
+        fs::write(&path, bytes).unwrap();
+        for verb in ["ls", "show", "tail", "recover", "stats", "doctor"] {
+            let ran = world.run(verb);
+            assert!(matches!(ran.code, 0 | 1 | 3) && !ran.err.contains("panicked"), "{verb}: {}", ran.text());
+            assert!(!ran.out.contains(|c: char| c.is_control() && c != '\n'), "{verb}: {:?}", ran.out);
+        }
+    }
+}
+
+#[test]
+fn a_terminal_sees_it_in_colour() {
+    let world = killed("open");
+    let shown = world.run("show --color always").out;
+    assert!(shown.contains("\u{1b}[33mopen"), "{shown:?}");
+}

@@ -1,0 +1,91 @@
+//! Values on their way from a call into its step: the bytes of a detail that is nothing but values, in a buffer that is
+//! used again. So taking values allocates nothing in the steady state, and a common call writes them without a look at
+//! them.
+
+use std::cell::RefCell;
+
+use super::Captured;
+use crate::recorder::{Detail, VALUES_HEAD_LEN, values_head};
+
+/// Values taken for a step; nothing when recording is off or the node records none. One pointer.
+#[derive(Debug, Default)]
+pub struct Recorded(Option<Box<Buffer>>);
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+}
+
+thread_local! {
+    /// Buffers that wait for the next values.
+    #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
+    static SPARE: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Buffers that a thread keeps, and the largest one that it does.
+const SPARE_MAX: usize = 4;
+const SPARE_BYTES_MAX: usize = 4096;
+
+impl Recorded {
+    /// No values.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// What `take` writes behind the bytes that it is given; it says whether something was left out.
+    pub(super) fn taken(take: impl FnOnce(&mut Vec<u8>) -> bool) -> Self {
+        let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
+        let mut buffer = spare.unwrap_or_default();
+        let bytes = &mut buffer.bytes;
+        bytes.clear();
+        bytes.extend_from_slice(&[0; VALUES_HEAD_LEN]);
+        let truncated = take(bytes);
+        let head = values_head(bytes.len() - VALUES_HEAD_LEN, truncated);
+        bytes[..VALUES_HEAD_LEN].copy_from_slice(&head);
+        Self(Some(buffer))
+    }
+
+    /// As the bytes of a detail; see [`Detail::read`].
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+        self.0.as_ref().map(|buffer| &buffer.bytes[..])
+    }
+
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// As the detail of the step that carries them.
+    pub(crate) fn into_detail(self) -> Option<Box<Detail>> {
+        self.captured().map(|values| Box::new(Detail { values: Some(values), ..Detail::default() }))
+    }
+
+    pub(crate) fn captured(&self) -> Option<Captured> {
+        Detail::read(self.as_bytes()?)?.values
+    }
+}
+
+impl Drop for Recorded {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(buffer) = self.0.take() {
+            keep(buffer);
+        }
+    }
+}
+
+#[inline(never)]
+fn keep(buffer: Box<Buffer>) {
+    if buffer.bytes.capacity() > SPARE_BYTES_MAX {
+        return;
+    }
+    // A thread that ends keeps nothing.
+    let _ended = SPARE.try_with(|spare| {
+        if let Ok(mut spare) = spare.try_borrow_mut() {
+            if spare.len() < SPARE_MAX {
+                spare.push(buffer);
+            }
+        }
+    });
+}

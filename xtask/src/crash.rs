@@ -1,0 +1,73 @@
+//! `cargo xtask crash`: programs are killed, files damaged, and what is left is read; more often than `cargo test` does,
+//! and under sanitizers.
+
+use std::process::Command;
+
+use crate::command::cargo;
+use crate::step::{Done, Step};
+use crate::test::run_tests;
+use crate::tools;
+use crate::workspace::Workspace;
+
+pub(crate) const STEPS: &[Step] = &[
+    Step { name: "kills", about: "SIGKILL, 2,000 times: no acknowledged step is lost", run: kills },
+    Step { name: "damage", about: "everything else that happens to programs and files", run: damage },
+    Step { name: "speed", about: "64 MiB are searched in 100 ms", run: speed },
+    Step { name: "asan", about: "the black box under AddressSanitizer", run: address },
+    Step { name: "tsan", about: "the black box under ThreadSanitizer", run: threads },
+    Step { name: "fuzz", about: "a minute of bytes that nobody wrote", run: fuzz },
+];
+
+/// In each of four tests.
+const KILLS: &str = "500";
+
+fn crash() -> Command {
+    let mut tests = cargo();
+    tests.args(["test", "--release", "--package", "tracer-crash", "--test", "crash", "--"]);
+    tests
+}
+
+fn kills(workspace: &Workspace) -> Result<Done, String> {
+    let mut tests = crash();
+    tests.args(["kills", "--nocapture"]).env("TRACER_KILLS", KILLS);
+    run_tests(workspace, &mut tests)
+}
+
+fn damage(workspace: &Workspace) -> Result<Done, String> {
+    run_tests(workspace, crash().args(["--skip", "kills"]))
+}
+
+fn speed(workspace: &Workspace) -> Result<Done, String> {
+    run_tests(workspace, crash().args(["speed", "--ignored", "--nocapture", "--test-threads=1"]))
+}
+
+fn address(workspace: &Workspace) -> Result<Done, String> {
+    sanitized(workspace, "address", "")
+}
+
+fn threads(workspace: &Workspace) -> Result<Done, String> {
+    // The standard library is not built for it; it is told that this is meant.
+    sanitized(workspace, "thread", "-Cunsafe-allow-abi-mismatch=sanitizer")
+}
+
+fn sanitized(workspace: &Workspace, sanitizer: &str, more: &str) -> Result<Done, String> {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let flags = format!("{flags} -Zsanitizer={sanitizer} {more}");
+    let mut tests = cargo();
+    tests.args(["test", "--package", "tracer-blackbox", "--tests", "--target", &target]);
+    // What is lent out for ever is not given back, and looks like a leak.
+    tests.env("ASAN_OPTIONS", "detect_leaks=0");
+    tests.env("TSAN_OPTIONS", format!("suppressions={}", workspace.root.join("xtask/tsan.txt").display()));
+    // A target of its own, so that build scripts and macros are built without it.
+    tests.env("RUSTFLAGS", flags.trim()).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", workspace.kept(sanitizer));
+    run_tests(workspace, &mut tests)
+}
+
+fn fuzz(workspace: &Workspace) -> Result<Done, String> {
+    let mut fuzz = tools::cargo_fuzz(workspace)?;
+    fuzz.args(["run", "recover", "--", "-max_total_time=60", "-max_len=4096"]);
+    fuzz.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", workspace.kept("fuzz"));
+    crate::command::run(fuzz.current_dir(workspace.root.join("fuzz")))?;
+    Ok(Done::Passed)
+}
