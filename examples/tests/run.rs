@@ -18,7 +18,7 @@ macro_rules! examples {
     )+};
 }
 
-examples! { quickstart manual axum batch order flow async_tasks json_lines demo }
+examples! { quickstart manual axum batch order flow async_tasks json_lines executions own_store resume demo }
 
 #[test]
 fn blackbox() {

@@ -104,6 +104,28 @@ id! {
     EnvId(u64), 16, "env_", u64
 }
 
+id! {
+    /// One execution. 16 bytes, 32 lowercase hex digits, shown as `ex_…`. Begins with the time at which it was made, so
+    /// that neighbours in time are neighbours in an index; it is a UUID of version 7.
+    ExecutionId(u128), 32, "ex_", u128
+}
+
+impl From<&ExecutionId> for ExecutionId {
+    fn from(id: &ExecutionId) -> Self {
+        *id
+    }
+}
+
+impl ExecutionId {
+    /// A new id, made at this time. It may be any: ids are unique without it.
+    pub(crate) fn at(unix_ms: u64, from: &AnyRandom) -> Self {
+        const VERSION: u128 = 7 << 76;
+        const VARIANT: u128 = 2 << 62;
+        const RANDOM: u128 = (0xfff << 64) | ((1 << 62) - 1);
+        Self((u128::from(unix_ms) << 80) | VERSION | VARIANT | (Self::random(from).get() & RANDOM))
+    }
+}
+
 /// Where ids come from.
 ///
 /// They must be unique, not secret. The default is seeded once per thread from what the standard library has; on
@@ -122,6 +144,15 @@ pub(crate) enum AnyRandom {
 }
 
 impl AnyRandom {
+    pub(crate) fn other(random: impl Random) -> Self {
+        Self::Other(Arc::new(random))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+    pub(crate) fn u32(&self) -> u32 {
+        self.u64() as u32
+    }
+
     fn u64(&self) -> u64 {
         match self {
             Self::System => fastrand::u64(1..),
@@ -288,6 +319,17 @@ mod tests {
         let frame = FrameId::new(7, 42);
         assert_eq!(frame.to_string(), "7.42");
         assert_eq!("7.42".parse(), Ok(frame));
+    }
+
+    #[test]
+    fn execution_ids_are_uuids_in_the_order_of_time() {
+        let early = ExecutionId::at(1_700_000_000_000, &AnyRandom::System);
+        let late = ExecutionId::at(1_700_000_000_001, &AnyRandom::System);
+        assert!(early < late);
+        let text = format!("{early:x}");
+        assert_eq!((&text[..13], &text[12..13]), ("018bcfe568007", "7"));
+        assert!(matches!(&text[16..17], "8" | "9" | "a" | "b"), "{text}");
+        assert_eq!(early.to_string().parse(), Ok(early));
     }
 
     /// A map takes the place from the lowest bits of a hash. Frames of many envs have equal low bits.

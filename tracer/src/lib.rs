@@ -51,6 +51,7 @@
 //! | reading back | [`replay`], [`all_traces`], [`stats`], [`tree`] |
 //! | tests | [`test::record`], [`assert_trace!`] |
 //! | where records go | [`Recorder`]: [`Memory`] (the default), [`JsonLines`] |
+//! | work that outlives its process | [`execution`] |
 //! | on and off | [`set_enabled`]; the feature `off` |
 //!
 //! # Features
@@ -66,6 +67,7 @@
 
 mod clock;
 mod context;
+pub mod execution;
 mod flow;
 mod guard;
 mod id;

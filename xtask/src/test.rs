@@ -6,6 +6,7 @@ use crate::command::{self, cargo};
 use crate::models;
 use crate::off;
 use crate::step::{Done, Step};
+use crate::tools;
 use crate::wasm;
 use crate::workspace::Workspace;
 
@@ -18,6 +19,7 @@ pub(crate) const STEPS: &[Step] = &[
 ];
 
 fn workspace(workspace: &Workspace) -> Result<Done, String> {
+    tools::postgres()?;
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     off::exclude(workspace, &mut tests);

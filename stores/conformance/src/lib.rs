@@ -1,0 +1,132 @@
+//! The contract of [`ExecutionStore`](tracer::execution::ExecutionStore), as tests.
+//!
+//! A store runs all of them with one macro call, in a test of its own:
+//!
+//! ```
+//! # // A doctest runs no tests; this shows that the call compiles.
+//! mod memory {
+//!     use tracer::execution::MemoryStore;
+//!     tracer_store_conformance::store_conformance!(|clock| async move { MemoryStore::with_clock(clock) });
+//! }
+//! ```
+//!
+//! It is given a [`ManualClock`](tracer::ManualClock), by which the new, empty store has to tell the time, so that no
+//! test sleeps. Each case is one `#[test]`, on a runtime of its own with several threads, and a case that is added here
+//! reaches every store. A case that needs what a store does not claim to be able to prints `skipped`, why, and how many
+//! that makes.
+//!
+//! [`Kept`] keeps something beside a store, a directory for instance, for as long as it lives. [`Slow`] and [`Faulty`]
+//! wrap a store, and pass too, if it does.
+
+#![expect(clippy::unchecked_time_subtraction, reason = "a test that goes wrong has to panic")]
+
+mod bed;
+mod case;
+mod faulty;
+mod kept;
+mod model;
+mod slow;
+mod wrap;
+
+pub use bed::skipped;
+pub use faulty::{Faulty, Repeating};
+pub use kept::Kept;
+pub use slow::Slow;
+
+/// Names every case once: here it becomes a function, and in the store's crate a test. One that is forgotten here is
+/// never used, which the compiler says.
+macro_rules! cases {
+    (($d:tt) $($module:ident { $($(#[$attribute:meta])* $case:ident)* })*) => {
+        #[doc(hidden)]
+        pub mod __run {
+            $($(
+                pub fn $case<F: std::future::Future<Output = S>, S: tracer::execution::ExecutionStore + 'static>(
+                    setup: impl Fn(tracer::ManualClock) -> F,
+                ) {
+                    crate::bed::run(setup, |bed| crate::case::$module::$case(bed));
+                }
+            )*)*
+
+            pub use crate::model::any_operations_are_those_of_a_map;
+        }
+
+        /// Makes a test of every case, for the store that the closure makes: `|clock: ManualClock| async { … }`.
+        #[macro_export]
+        macro_rules! store_conformance {
+            ($d setup:expr) => {
+                $($(
+                    #[test]
+                    fn $case() {
+                        $d crate::__run::$case($d setup);
+                    }
+                )*)*
+
+                #[test]
+                fn any_operations_are_those_of_a_map() {
+                    $d crate::__run::any_operations_are_those_of_a_map($d setup);
+                }
+            };
+        }
+    };
+}
+
+cases! { ($)
+    create {
+        what_is_created_is_pending_and_found
+        the_same_key_finds_the_first_untouched
+        another_type_or_payload_under_a_key_is_a_mismatch
+        keys_are_compared_byte_by_byte
+        the_same_id_is_the_same_creation
+        a_batch_is_created_in_order
+        values_come_back_as_they_were
+        wrong_input_is_refused
+    }
+    life {
+        every_command_in_every_status_is_as_the_table_says
+        a_retried_execution_keeps_what_it_had
+        attempts_are_used_up
+        waits_between_attempts_are_kept
+        retry_after_is_obeyed
+        progress_makes_sense_and_never_falls
+        a_reason_for_cancelling_is_kept
+        versions_rise_by_one
+        a_version_can_be_expected
+        unknown_executions_are_not_found
+        what_is_not_running_can_be_deleted
+        a_batch_of_writes_is_applied_in_order
+    }
+    lease {
+        only_the_holder_may_write
+        a_stale_holder_changes_nothing
+        a_lost_lease_is_another_attempt
+        the_last_lost_lease_is_a_failure
+        heartbeats_keep_a_lease
+        the_end_of_an_attempt_can_be_repeated
+        a_release_does_not_count
+        cancelling_reaches_the_holder
+        a_lost_holder_cannot_prevent_cancelling
+        attempts_that_take_too_long_are_timed_out
+        a_sweep_has_a_limit_and_says_when_to_come_again
+        late_is_not_lost
+    }
+    claim {
+        the_most_urgent_comes_first
+        only_what_is_wanted_is_claimed
+        what_is_delayed_waits
+        what_ended_is_not_claimed
+    }
+    list {
+        filters_are_obeyed
+        pages_show_everything_once_while_others_write
+    }
+    race {
+        one_start_wins
+        one_creation_wins
+        one_end_wins
+        one_version_wins
+        a_claim_is_of_one
+        checkpoints_of_many_are_all_kept
+        leases_never_overlap
+        sweeps_at_once_do_nothing_twice
+    }
+}

@@ -1,0 +1,104 @@
+//! What PostgreSQL's errors mean.
+
+use std::error::Error;
+use std::fmt;
+
+use tokio_postgres::error::SqlState;
+use tracer::execution::{ExecutionId, StoreError, Trouble, Written};
+
+pub(crate) const NAME: &str = "postgres";
+
+/// Trouble before a commit: nothing was written.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    Postgres(tokio_postgres::Error),
+    /// No connection could be had.
+    Pool(deadpool_postgres::PoolError),
+    /// No pool could be made.
+    Build(deadpool_postgres::BuildError),
+    /// A row that is no execution.
+    Corrupt(Corrupt),
+    /// What was in the way has gone in the meantime.
+    Gone,
+    /// The commit itself failed: nobody knows.
+    Commit(tokio_postgres::Error),
+}
+
+/// A row that is no execution.
+#[derive(Debug)]
+pub(crate) struct Corrupt {
+    pub(crate) id: Option<ExecutionId>,
+    pub(crate) problem: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id {
+            Some(id) => write!(f, "the row of {id} is no execution"),
+            None => f.write_str("a row is no execution"),
+        }
+    }
+}
+
+impl Error for Corrupt {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.problem)
+    }
+}
+
+impl From<tokio_postgres::Error> for Problem {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
+
+impl Problem {
+    /// Whether the transaction was the victim of others, and may simply begin again.
+    pub(crate) fn is_conflict(&self) -> bool {
+        let conflicts = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
+        match self {
+            Self::Postgres(error) => error.code().is_some_and(|code| conflicts.contains(code)),
+            Self::Gone => true,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn into_store(self, operation: &'static str) -> StoreError {
+        let (trouble, written) = match &self {
+            Self::Postgres(error) => (trouble(error), Written::Nothing),
+            Self::Pool(_) | Self::Gone => (Trouble::Unavailable, Written::Nothing),
+            Self::Build(_) => (Trouble::Refused, Written::Nothing),
+            Self::Corrupt(_) => (Trouble::Corrupt, Written::Nothing),
+            Self::Commit(error) => (trouble(error), Written::Unknown),
+        };
+        let source: Box<dyn Error + Send + Sync> = match self {
+            Self::Postgres(error) | Self::Commit(error) => error.into(),
+            Self::Pool(error) => error.into(),
+            Self::Build(error) => error.into(),
+            Self::Corrupt(corrupt) => corrupt.into(),
+            Self::Gone => "what had the key was deleted again and again".into(),
+        };
+        StoreError { store: NAME, operation, trouble, written, source }
+    }
+}
+
+/// Classes of SQLSTATE: PostgreSQL's documentation, appendix A.
+fn trouble(error: &tokio_postgres::Error) -> Trouble {
+    let Some(code) = error.code() else {
+        // No answer of the server's: the connection, or its encoding.
+        return Trouble::Unavailable;
+    };
+    match code.code().as_bytes() {
+        // Connection, transaction rolled back, resources, object in use, operator intervention, system.
+        [b'0', b'8', ..] | [b'4', b'0', ..] | [b'5', b'3' | b'5' | b'7' | b'8', ..] => Trouble::Unavailable,
+        [b'5', b'4', ..] => Trouble::TooLarge,
+        [b'X', b'X', b'0', b'0', _] => Trouble::Corrupt,
+        _ => Trouble::Refused,
+    }
+}
+
+pub(crate) fn foreign(message: String) -> StoreError {
+    let source = message.into();
+    let (trouble, written) = (Trouble::Schema, Written::Nothing);
+    StoreError { store: NAME, operation: "prepare the tables", trouble, written, source }
+}

@@ -1,0 +1,21 @@
+//! The contract of stores, all of it, on a PostgreSQL that these tests start.
+
+mod server;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tracer::ManualClock;
+use tracer_postgres::PostgresStore;
+
+/// A schema of its own for each: that is quicker than a database.
+async fn new(clock: ManualClock) -> PostgresStore {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let schema = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let config = server::config(&schema).await;
+    let store = PostgresStore::connect(config, tokio_postgres::NoTls).await.expect("the server answers");
+    store.with_clock(clock)
+}
+
+mod postgres {
+    tracer_store_conformance::store_conformance!(super::new);
+}

@@ -1,0 +1,35 @@
+//! Executions in an SQLite file: they survive the process, and several processes on one machine share them.
+//!
+//! ```
+//! # async fn example(directory: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+//! use tracer::execution::{ExecutionManager, NewExecution};
+//! use tracer_sqlite::SqliteStore;
+//!
+//! let store = SqliteStore::open(directory.join("executions.db"))?;
+//! let manager = ExecutionManager::new(store);
+//! let execution = manager.create(NewExecution::new("import")).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What survives what
+//!
+//! A write that was answered survives the death of the process, `kill -9` included. With
+//! [`Options::survives`]`(`[`Survives::PowerLoss`](tracer::execution::Survives::PowerLoss)`)` each commit also waits for
+//! the disk; that is slower by what the disk takes.
+//!
+//! # How it works
+//!
+//! One thread writes, and takes all writes that have come in meanwhile into one transaction: many small calls cost about
+//! as much as one large one. Another thread reads. Neither needs an async runtime, and no call blocks its caller's
+//! thread. Other processes wait for each other at most 10 s a transaction; then the answer is a `STORE` error that may be
+//! repeated, and nothing was written.
+//!
+//! Time is the machine's, and never falls: the file remembers the latest instant that was seen in it.
+
+mod lane;
+mod row;
+mod schema;
+mod store;
+mod trouble;
+
+pub use store::{Options, SqliteStore};

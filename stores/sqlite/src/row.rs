@@ -1,0 +1,341 @@
+//! Executions as rows, and the statements on them. Everything here runs inside a transaction of its caller's.
+
+use std::cmp::Reverse;
+use std::error::Error;
+
+use rusqlite::types::{ToSql, Value as Sql};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tracer::Clock;
+use tracer::execution::{
+    Applied, Beat, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus, Lease, ListOptions, Page,
+    Parts, Refusal, Swept, Timestamp, Write,
+};
+
+use crate::trouble::{Corrupt, Problem};
+
+type Result<T> = std::result::Result<T, Problem>;
+
+const COLUMNS: &str = "seq, id, body, payload, result, checkpoints";
+
+/// An execution, and where it is.
+struct Found {
+    seq: i64,
+    execution: Execution,
+}
+
+/// The store's time, which never falls: the file remembers the latest.
+pub(crate) fn now(connection: &Connection, clock: &dyn Clock) -> Result<Timestamp> {
+    let latest: i64 = connection.prepare_cached("SELECT latest_ms FROM clock")?.query_row([], |row| row.get(0))?;
+    let now = Timestamp::now(clock);
+    if ms(now) > latest {
+        connection.prepare_cached("UPDATE clock SET latest_ms = ?1")?.execute([ms(now)])?;
+        return Ok(now);
+    }
+    Ok(Timestamp::from_unix_ms(u64::try_from(latest).unwrap_or(0)))
+}
+
+fn ms(at: Timestamp) -> i64 {
+    i64::try_from(at.unix_ms()).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::big_endian_bytes, reason = "in this order ids sort in SQLite as they do here")]
+fn blob(id: ExecutionId) -> [u8; 16] {
+    id.get().to_be_bytes()
+}
+
+fn corrupt(id: Option<ExecutionId>, problem: impl Into<Box<dyn Error + Send + Sync>>) -> Problem {
+    Problem::Corrupt(Corrupt { id, problem: problem.into() })
+}
+
+impl Found {
+    fn read(row: &Row<'_>) -> Result<Self> {
+        let id = read_id(row, 1)?;
+        let text = |column| row.get_ref(column)?.as_str_or_null().map_err(|error| corrupt(id, error));
+        let body = text(2)?.unwrap_or_default();
+        let parts = Parts { body, payload: text(3)?, result: text(4)?, checkpoints: text(5)? };
+        let named = id.ok_or_else(|| corrupt(None, "its id is not one"))?;
+        let execution = parts.join(named).map_err(|error| corrupt(id, error))?;
+        Ok(Self { seq: row.get(0)?, execution })
+    }
+}
+
+fn read_id(row: &Row<'_>, column: usize) -> Result<Option<ExecutionId>> {
+    let bytes = row.get_ref(column)?.as_blob().ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    Ok(bytes.map(u128::from_be_bytes).and_then(ExecutionId::new))
+}
+
+fn find(connection: &Connection, by: &str, value: impl ToSql) -> Result<Option<Found>> {
+    let query = format!("SELECT {COLUMNS} FROM executions WHERE {by} = ?1");
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query([value])?;
+    rows.next()?.map(Found::read).transpose()
+}
+
+pub(crate) fn find_by_id(connection: &Connection, id: ExecutionId) -> Result<Option<Execution>> {
+    Ok(find(connection, "id", blob(id))?.map(|found| found.execution))
+}
+
+pub(crate) fn find_by_key(connection: &Connection, key: &str) -> Result<Option<Execution>> {
+    Ok(find(connection, "idempotency_key", key)?.map(|found| found.execution))
+}
+
+/// When it may be claimed, if it waits.
+fn due_at(execution: &Execution) -> Option<i64> {
+    execution.status.is_waiting().then(|| ms(execution.run_at))
+}
+
+pub(crate) fn create(connection: &Connection, new: Create, now: Timestamp) -> Result<Created> {
+    let key = new.idempotency_key().map(str::to_owned);
+    let mut execution = new.at(now);
+    let Parts { body, payload, .. } = Parts::of(&mut execution);
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO executions
+            (id, type, status, priority, created_at, due_at, sweep_at, idempotency_key, parent_id, body, payload)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
+    )?;
+    let inserted = insert.execute(params![
+        blob(execution.id),
+        execution.type_,
+        execution.status.as_str(),
+        execution.priority,
+        ms(execution.created_at),
+        due_at(&execution),
+        key,
+        execution.parent_id.map(blob),
+        body,
+        payload,
+    ])?;
+    if inserted == 1 {
+        return Ok(Created::New(execution));
+    }
+    let by_key = key.map(|key| find_by_key(connection, &key)).transpose()?.flatten();
+    let existing = by_key.map_or_else(|| find_by_id(connection, execution.id), |existing| Ok(Some(existing)))?;
+    existing.map(Created::Existing).ok_or_else(|| corrupt(Some(execution.id), "it is there, and is not found"))
+}
+
+/// Writes what has changed.
+fn save(connection: &Connection, found: &mut Found) -> Result<()> {
+    let Parts { body, result, checkpoints, .. } = Parts::without_payload(&mut found.execution);
+    let execution = &found.execution;
+    connection
+        .prepare_cached(
+            "UPDATE executions SET status = ?2, due_at = ?3, sweep_at = ?4, body = ?5, result = ?6, checkpoints = ?7
+             WHERE seq = ?1",
+        )?
+        .execute(params![
+            found.seq,
+            execution.status.as_str(),
+            due_at(execution),
+            execution.sweep_at().map(ms),
+            body,
+            result,
+            checkpoints,
+        ])?;
+    Ok(())
+}
+
+/// Applies a write; the inner result is the refusal.
+pub(crate) fn write(
+    connection: &Connection,
+    write: &Write,
+    now: Timestamp,
+) -> Result<std::result::Result<Execution, Refusal>> {
+    let Some(mut found) = find(connection, "id", blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
+    match write.apply(&mut found.execution, now) {
+        Ok(Applied::Changed) => save(connection, &mut found)?,
+        Ok(Applied::Unchanged) => {}
+        Err(refusal) => return Ok(Err(refusal)),
+    }
+    Ok(Ok(found.execution))
+}
+
+pub(crate) fn delete(connection: &Connection, id: ExecutionId) -> Result<std::result::Result<(), Refusal>> {
+    let status = connection
+        .prepare_cached("SELECT status FROM executions WHERE id = ?1")?
+        .query_row([blob(id)], |row| row.get::<_, String>(0))
+        .optional()?;
+    match status.as_deref().map(str::parse::<ExecutionStatus>) {
+        None => return Ok(Err(Refusal::NotFound)),
+        Some(Ok(status @ ExecutionStatus::Running)) => {
+            return Ok(Err(Refusal::Transition { command: "delete", status }));
+        }
+        // What is no execution may go, too.
+        Some(_) => {}
+    }
+    connection.prepare_cached("DELETE FROM executions WHERE id = ?1")?.execute([blob(id)])?;
+    Ok(Ok(()))
+}
+
+/// What decides which goes first.
+type Place = (Reverse<i64>, i64, i64, [u8; 16], i64);
+
+pub(crate) fn claim(connection: &Connection, claim: &Claim, now: Timestamp) -> Result<Vec<Execution>> {
+    let seqs = match claim.only {
+        Some(id) => find_seq(connection, id)?.into_iter().collect(),
+        None => due(connection, claim, now)?,
+    };
+    let mut claimed = Vec::with_capacity(seqs.len());
+    for seq in seqs {
+        let Some(mut found) = readable(connection, seq)? else { continue };
+        let is_wanted = found.execution.is_due(now) && claim.wants(&found.execution.type_) && claim.limit > 0;
+        let holder = Some((claim.worker.clone(), claim.lease));
+        let start = Write::new(found.execution.id, Command::Start { holder });
+        if is_wanted && start.apply(&mut found.execution, now) == Ok(Applied::Changed) {
+            save(connection, &mut found)?;
+            claimed.push(found.execution);
+        }
+    }
+    Ok(claimed)
+}
+
+fn find_seq(connection: &Connection, id: ExecutionId) -> Result<Option<i64>> {
+    let mut statement = connection.prepare_cached("SELECT seq FROM executions WHERE id = ?1")?;
+    Ok(statement.query_row([blob(id)], |row| row.get(0)).optional()?)
+}
+
+/// The execution in this row. One that cannot be read is set aside, so that it keeps nobody from the others; it is still
+/// found, and said to be corrupt, by its id.
+fn readable(connection: &Connection, seq: i64) -> Result<Option<Found>> {
+    match find(connection, "seq", seq) {
+        Err(Problem::Corrupt(_)) => {
+            let mut aside =
+                connection.prepare_cached("UPDATE executions SET due_at = NULL, sweep_at = NULL WHERE seq = ?1")?;
+            aside.execute([seq])?;
+            Ok(None)
+        }
+        found => found,
+    }
+}
+
+/// The first that are due. Each type and each priority is a step in the index of its own, so that whatever waits longer
+/// is never looked at, however much it is.
+fn due(connection: &Connection, claim: &Claim, now: Timestamp) -> Result<Vec<i64>> {
+    let mut due: Vec<Place> = Vec::new();
+    let types = if claim.types.is_empty() { waiting_types(connection)? } else { claim.types.clone() };
+    for type_ in &types {
+        let mut below = i64::MAX;
+        let mut found = 0;
+        while let Some(priority) = next_priority(connection, type_, below)? {
+            let mut statement = connection.prepare_cached(
+                "SELECT due_at, created_at, id, seq FROM executions
+                 WHERE type = ?1 AND priority = ?2 AND due_at <= ?3
+                 ORDER BY due_at, created_at, id LIMIT ?4",
+            )?;
+            let left = i64::from(claim.limit) - found;
+            let mut rows = statement.query(params![type_, priority, ms(now), left])?;
+            while let Some(row) = rows.next()? {
+                due.push((Reverse(priority), row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+                found += 1;
+            }
+            if found >= i64::from(claim.limit) {
+                break;
+            }
+            below = priority;
+        }
+    }
+    due.sort_unstable();
+    due.dedup();
+    due.truncate(claim.limit as usize);
+    Ok(due.into_iter().map(|(.., seq)| seq).collect())
+}
+
+fn waiting_types(connection: &Connection) -> Result<Vec<String>> {
+    let mut statement =
+        connection.prepare_cached("SELECT min(type) FROM executions WHERE due_at IS NOT NULL AND type > ?1")?;
+    let mut types: Vec<String> = Vec::new();
+    loop {
+        let last = types.last().map_or("", String::as_str);
+        match statement.query_row([last], |row| row.get::<_, Option<String>>(0))? {
+            Some(type_) => types.push(type_),
+            None => return Ok(types),
+        }
+    }
+}
+
+fn next_priority(connection: &Connection, type_: &str, below: i64) -> Result<Option<i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT max(priority) FROM executions WHERE due_at IS NOT NULL AND type = ?1 AND priority < ?2",
+    )?;
+    Ok(statement.query_row(params![type_, below], |row| row.get(0))?)
+}
+
+pub(crate) fn heartbeat(
+    connection: &Connection,
+    lease: &Lease,
+    extend: std::time::Duration,
+    now: Timestamp,
+) -> Result<Beat> {
+    let Some(mut found) = find(connection, "id", blob(lease.id))? else { return Ok(Beat::Lost) };
+    let beat = found.execution.renew(lease.epoch, extend, now);
+    if beat != Beat::Lost {
+        save(connection, &mut found)?;
+    }
+    Ok(beat)
+}
+
+pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Result<Swept> {
+    let seqs: Vec<i64> = {
+        let mut statement = connection
+            .prepare_cached("SELECT seq FROM executions WHERE sweep_at <= ?1 ORDER BY sweep_at, id LIMIT ?2")?;
+        let seqs = statement.query_map(params![ms(now), limit], |row| row.get(0))?;
+        seqs.collect::<rusqlite::Result<_>>()?
+    };
+    let mut swept = Swept::default();
+    for seq in seqs {
+        let Some(mut found) = readable(connection, seq)? else { continue };
+        if found.execution.sweep(now) == Applied::Changed {
+            save(connection, &mut found)?;
+            swept.count(&found.execution);
+        }
+    }
+    let mut next = connection.prepare_cached("SELECT min(sweep_at) FROM executions WHERE sweep_at IS NOT NULL")?;
+    let next: Option<i64> = next.query_row([], |row| row.get(0))?;
+    swept.next_due = next.map(|at| Timestamp::from_unix_ms(u64::try_from(at).unwrap_or(0)).since(now));
+    Ok(swept)
+}
+
+pub(crate) fn list(connection: &Connection, options: &ListOptions) -> Result<Page> {
+    let (filter, values) = filter(options);
+    let order = if options.newest_first { "created_at DESC, id DESC" } else { "created_at, id" };
+    let limit = options.page_len() + 1;
+    let query = format!("SELECT {COLUMNS} FROM executions WHERE {filter} ORDER BY {order} LIMIT {limit}");
+    let mut statement = connection.prepare_cached(&query)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+    let mut executions = Vec::new();
+    while let Some(row) = rows.next()? {
+        executions.push(Found::read(row)?.execution);
+    }
+    Ok(options.page_in_order(executions))
+}
+
+/// The conditions of a list, and their values.
+fn filter(options: &ListOptions) -> (String, Vec<Sql>) {
+    let mut conditions = vec!["TRUE".to_owned()];
+    let mut values: Vec<Sql> = Vec::new();
+    let mut any_of = |column: &str, wanted: Vec<String>| {
+        if !wanted.is_empty() {
+            conditions.push(format!("{column} IN ({})", vec!["?"; wanted.len()].join(", ")));
+            values.extend(wanted.into_iter().map(Sql::Text));
+        }
+    };
+    any_of("status", options.statuses.iter().map(ToString::to_string).collect());
+    any_of("type", options.types.clone());
+    let mut is = |condition: &str, more: Vec<Sql>| {
+        conditions.push(condition.to_owned());
+        values.extend(more);
+    };
+    if let Some(parent) = options.parent {
+        is("parent_id = ?", vec![Sql::Blob(blob(parent).to_vec())]);
+    }
+    if let Some(from) = options.created_from {
+        is("created_at >= ?", vec![Sql::Integer(ms(from))]);
+    }
+    if let Some(before) = options.created_before {
+        is("created_at < ?", vec![Sql::Integer(ms(before))]);
+    }
+    if let Some(after) = options.after {
+        let place = vec![Sql::Integer(ms(after.created_at())), Sql::Blob(blob(after.id()).to_vec())];
+        is(if options.newest_first { "(created_at, id) < (?, ?)" } else { "(created_at, id) > (?, ?)" }, place);
+    }
+    (conditions.join(" AND "), values)
+}

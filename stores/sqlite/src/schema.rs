@@ -1,0 +1,72 @@
+//! The tables, and how files of older versions become such of this one.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tracer::execution::{StoreError, Written};
+
+use crate::trouble::{Problem, foreign};
+
+/// One step each; a file that has taken the first `n` is of version `n`. Never changed once released, only added to.
+///
+/// `due_at` is the time from which a waiting execution may be claimed, and null for all others; `sweep_at` the time at
+/// which a running one has to be looked at. Both indexes hold only what has one, so that claims and sweeps cost the same
+/// however many executions have ended. `body` is the execution as JSON, without what has a column of its own at the end.
+const STEPS: &[&str] = &["
+    CREATE TABLE executions (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        type TEXT NOT NULL,
+        status TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        due_at INTEGER,
+        sweep_at INTEGER,
+        idempotency_key TEXT UNIQUE,
+        parent_id BLOB,
+        body TEXT NOT NULL,
+        payload TEXT,
+        result TEXT,
+        checkpoints TEXT
+    ) STRICT;
+    CREATE INDEX executions_due ON executions (type, priority, due_at, created_at, id) WHERE due_at IS NOT NULL;
+    CREATE INDEX executions_sweep ON executions (sweep_at, id) WHERE sweep_at IS NOT NULL;
+    CREATE INDEX executions_created ON executions (created_at, id);
+    CREATE INDEX executions_parent ON executions (parent_id, created_at, id) WHERE parent_id IS NOT NULL;
+    CREATE TABLE clock (only INTEGER PRIMARY KEY CHECK (only = 1), latest_ms INTEGER NOT NULL) STRICT;
+    INSERT INTO clock VALUES (1, 0);
+"];
+
+/// Says whose file it is: `trce`.
+const APPLICATION_ID: i64 = 0x7472_6365;
+
+/// Makes the file one of this version. Any number of processes may do so at once: each takes the lock before it looks.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let failed = |error: rusqlite::Error| Problem::from(error).into_store("prepare the file", Written::Nothing);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let version = version(&transaction)?;
+    for (step, number) in STEPS.iter().zip(1..).skip(version) {
+        transaction.execute_batch(step).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", number).map_err(failed)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    }
+    transaction.commit().map_err(failed)
+}
+
+/// How many steps the file has taken.
+fn version(transaction: &Transaction<'_>) -> Result<usize, StoreError> {
+    let number = |query: &str| {
+        let number: Result<i64, _> = transaction.query_row(query, [], |row| row.get(0));
+        number.map_err(|error| Problem::from(error).into_store("read the version of the file", Written::Nothing))
+    };
+    let (owner, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    if tables > 0 && owner != APPLICATION_ID {
+        return Err(foreign(format!("expected a file of this store, found one of application {owner}")));
+    }
+    match usize::try_from(version) {
+        Ok(known) if known <= STEPS.len() => Ok(known),
+        _ => {
+            let newest = STEPS.len();
+            Err(foreign(format!("expected version {newest} or older, found {version}: update this program")))
+        }
+    }
+}

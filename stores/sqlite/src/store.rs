@@ -1,0 +1,237 @@
+//! The store: calls become work for its two threads.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction};
+use tracer::execution::{
+    Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStore, Lease, ListOptions, Page,
+    Refusal, StoreError, Survives, Swept, Trouble, Write, Written,
+};
+use tracer::{Clock, SystemClock};
+
+use crate::lane::Lane;
+use crate::trouble::{NAME, Problem};
+use crate::{row, schema};
+
+/// How long a transaction waits for those of other processes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// SQLite's own limit for a text (`SQLITE_MAX_LENGTH`).
+const TEXT_LEN_BYTES_MAX: u64 = 1_000_000_000;
+/// How many statements are kept: all that this store has, and some lists.
+const STATEMENTS: usize = 48;
+
+/// Executions in an SQLite file. Clones share the connection; the last one that is dropped waits for what was asked for.
+#[derive(Clone)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    writer: Lane,
+    reader: Lane,
+    clock: Arc<dyn Clock>,
+    path: PathBuf,
+    survives: Survives,
+}
+
+/// How a file is opened.
+#[derive(Clone)]
+pub struct Options {
+    clock: Arc<dyn Clock>,
+    survives: Survives,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), survives: Survives::Kill }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("survives", &self.survives).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// As [`SqliteStore::open`] does it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What a write that was answered is to survive: the death of the process unless given. SQLite cannot do less.
+    #[must_use]
+    pub fn survives(mut self, survives: Survives) -> Self {
+        self.survives = survives.max(Survives::Kill);
+        self
+    }
+
+    /// The time: the machine's unless given. All processes with the file need the same.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the file, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// `SCHEMA` if it is another program's or a newer version's, `CORRUPT` if it is no database, `STORE` if it cannot be
+    /// opened or written. Nothing was written.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
+        let path = path.as_ref();
+        let failed = |problem: Problem| problem.into_store("open the file", Written::Nothing);
+        let mut writer = connect(path, self.survives).map_err(|error| failed(error.into()))?;
+        schema::migrate(&mut writer)?;
+        let reader = connect(path, self.survives).map_err(|error| failed(error.into()))?;
+        let started = Lane::writing(writer).and_then(|writer| Ok((writer, Lane::reading(reader)?)));
+        let (writer, reader) = started.map_err(|error| StoreError {
+            store: NAME,
+            operation: "start a thread",
+            trouble: Trouble::Unavailable,
+            written: Written::Nothing,
+            source: error.into(),
+        })?;
+        let Self { clock, survives } = self;
+        Ok(SqliteStore { shared: Arc::new(Shared { writer, reader, clock, path: path.to_owned(), survives }) })
+    }
+}
+
+fn connect(path: &Path, survives: Survives) -> rusqlite::Result<Connection> {
+    // No URI: a path is a path, whatever characters it has.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let synchronous = if survives >= Survives::PowerLoss { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+impl SqliteStore {
+    /// Opens a file, and makes it if there is none. [`Options`] has more to choose.
+    ///
+    /// # Errors
+    ///
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Options::new().open(path)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Creates executions inside a transaction of one's own on the same file: they are there if it is committed.
+    /// [`ExecutionManager::prepare`](tracer::execution::ExecutionManager::prepare) makes what is given here.
+    ///
+    /// # Errors
+    ///
+    /// As [`ExecutionStore::create`]; roll the transaction back.
+    pub fn create_in(
+        &self,
+        transaction: &Transaction<'_>,
+        new: impl IntoIterator<Item = Create>,
+    ) -> Result<Vec<Created>, StoreError> {
+        let create = || {
+            let now = row::now(transaction, &*self.shared.clock)?;
+            new.into_iter().map(|new| row::create(transaction, new, now)).collect::<Result<_, Problem>>()
+        };
+        create().map_err(|problem| problem.into_store("create executions", Written::Nothing))
+    }
+
+    /// Work that writes, at the store's time.
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection, tracer::execution::Timestamp) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let clock = self.shared.clock.clone();
+        let work = move |connection: &Connection| work(connection, row::now(connection, &*clock)?);
+        self.shared.writer.call(operation, work).await
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.shared.path)
+            .field("survives", &self.shared.survives)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ExecutionStore for SqliteStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: NAME,
+            consistent_list: true,
+            survives: self.shared.survives,
+            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX),
+        }
+    }
+
+    async fn create(&self, new: Vec<Create>) -> Result<Vec<Created>, StoreError> {
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let work =
+            move |connection: &Connection, now| new.into_iter().map(|new| row::create(connection, new, now)).collect();
+        self.write("create executions", work).await
+    }
+
+    async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
+        let id = *id;
+        self.shared.reader.call("read an execution", move |connection| row::find_by_id(connection, id)).await
+    }
+
+    async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
+        let key = key.to_owned();
+        self.shared.reader.call("read an execution", move |connection| row::find_by_key(connection, &key)).await
+    }
+
+    async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let work =
+            move |connection: &Connection, now| writes.iter().map(|write| row::write(connection, write, now)).collect();
+        self.write("update executions", work).await
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
+        let options = options.clone();
+        self.shared.reader.call("list executions", move |connection| row::list(connection, &options)).await
+    }
+
+    async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
+        let id = *id;
+        self.write("delete an execution", move |connection, _| row::delete(connection, id)).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        let claim = claim.clone();
+        self.write("claim executions", move |connection, now| row::claim(connection, &claim, now)).await
+    }
+
+    async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leases = leases.to_vec();
+        let work = move |connection: &Connection, now| {
+            leases.iter().map(|lease| row::heartbeat(connection, lease, extend, now)).collect()
+        };
+        self.write("extend leases", work).await
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        self.write("look for lost leases", move |connection, now| row::sweep(connection, limit, now)).await
+    }
+}

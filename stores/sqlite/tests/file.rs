@@ -1,0 +1,343 @@
+//! What is particular to a file: several processes, other programs' files, rows that others have written, `kill -9`.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tracer::ManualClock;
+use tracer::execution::{
+    Claim, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions, NewExecution,
+    StoreError, Survives, Written,
+};
+use tracer_sqlite::{Options, SqliteStore};
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap().block_on(future)
+}
+
+fn claim(limit: u32) -> Claim {
+    let worker = "worker".to_owned();
+    Claim { types: Vec::new(), only: None, limit, worker, lease: Duration::from_secs(30) }
+}
+
+#[test]
+fn what_was_written_is_there_when_the_file_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let clock = ManualClock::new(Duration::from_secs(1_800_000_000));
+    let open = || ExecutionManager::new(Options::new().clock(clock.clone()).open(&path).unwrap());
+    let (created, failed) = run(async {
+        let manager = open();
+        let created = manager.create(NewExecution::new("work").max_attempts(2).idempotency_key("key")).await.unwrap();
+        manager.start(&created.id).await.unwrap();
+        manager.checkpoint(&created.id, "row", 7).await.unwrap();
+        (created.id, manager.fail(&created.id, Failure::new("no").retryable(true)).await.unwrap())
+    });
+    run(async {
+        let manager = open();
+        assert_eq!(manager.get(&created).await.unwrap(), failed);
+        assert_eq!(manager.find_by_idempotency_key("key").await.unwrap().as_ref(), Some(&failed));
+        // The wait goes on as if nothing had been.
+        assert!(manager.claim(claim(1)).await.unwrap().is_empty());
+        clock.advance(failed.run_at.since(failed.updated_at));
+        assert_eq!(manager.claim(claim(1)).await.unwrap()[0].checkpoints["row"], 7);
+    });
+}
+
+#[test]
+fn time_never_falls_though_the_clock_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let late = ManualClock::new(Duration::from_secs(1_800_000_000));
+    let early = ManualClock::new(Duration::from_secs(1_700_000_000));
+    let create = |clock: ManualClock| {
+        let manager = ExecutionManager::new(Options::new().clock(clock).open(&path).unwrap());
+        run(async move { manager.create(NewExecution::new("work")).await.unwrap() })
+    };
+    let first = create(late);
+    let second = create(early);
+    assert_eq!(second.created_at, first.created_at);
+}
+
+#[test]
+fn many_may_open_a_new_file_at_once() {
+    for _ in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("executions.db");
+        std::thread::scope(|scope| {
+            let open = || scope.spawn(|| SqliteStore::open(&path).map(drop));
+            let opened: Vec<_> = (0..8).map(|_| open()).collect();
+            for opened in opened {
+                opened.join().unwrap().unwrap();
+            }
+        });
+        let connection = Connection::open(&path).unwrap();
+        let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, 1);
+    }
+}
+
+fn refused(path: &Path) -> (&'static str, String, Written) {
+    let error = SqliteStore::open(path).expect_err("it is refused");
+    let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    (error.code(), source, error.written)
+}
+
+#[test]
+fn files_of_others_and_of_newer_versions_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+
+    Connection::open(path("other")).unwrap().execute_batch("CREATE TABLE users (name TEXT)").unwrap();
+    let (code, source, written) = refused(&path("other"));
+    assert_eq!((code, written), ("SCHEMA", Written::Nothing));
+    assert_eq!(source, "expected a file of this store, found one of application 0");
+
+    drop(SqliteStore::open(path("newer")).unwrap());
+    Connection::open(path("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let (code, source, _) = refused(&path("newer"));
+    assert_eq!(code, "SCHEMA");
+    assert_eq!(source, "expected version 1 or older, found 99: update this program");
+
+    std::fs::write(path("text"), "a,b\n1,2\n".repeat(1000)).unwrap();
+    let before = std::fs::read(path("text")).unwrap();
+    assert_eq!(refused(&path("text")).0, "CORRUPT");
+    assert_eq!(std::fs::read(path("text")).unwrap(), before);
+
+    assert_eq!(refused(&path("no/such/directory")).0, "STORE");
+    assert_eq!(refused(directory.path()).0, "STORE");
+}
+
+#[test]
+fn rows_that_are_no_executions_keep_nobody_from_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    run(async {
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            ids.push(manager.create(NewExecution::new("work").payload(number).priority(9 - number)).await.unwrap().id);
+        }
+        let other = Connection::open(&path).unwrap();
+        let spoil = |id: &ExecutionId, set: &str| {
+            let hex = format!("{id:x}");
+            let changed = other.execute(&format!("UPDATE executions SET {set} WHERE hex(id) = upper('{hex}')"), []);
+            assert_eq!(changed.unwrap(), 1);
+        };
+        spoil(&ids[0], "body = '{'");
+        spoil(&ids[1], "body = cast(x'ff' AS TEXT)");
+        spoil(&ids[2], "payload = '['");
+        spoil(&ids[3], "body = replace(body, 'pending', 'paused')");
+        let claimed = manager.claim(claim(5)).await.unwrap();
+        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), [ids[4]]);
+        for id in &ids[..4] {
+            let error = manager.get(id).await.unwrap_err();
+            assert_eq!((error.code(), error.is_retryable(), error.written()), ("CORRUPT", false, Written::Nothing));
+            assert_eq!(manager.start(id).await.unwrap_err().code(), "CORRUPT");
+        }
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap_err().code(), "CORRUPT");
+        for id in &ids[..4] {
+            manager.delete(id).await.unwrap();
+        }
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    let mut own = Connection::open(&path).unwrap();
+    own.execute_batch("CREATE TABLE orders (number INTEGER)").unwrap();
+    let mut order = |number: i64, commit: bool| {
+        let transaction = own.transaction().unwrap();
+        transaction.execute("INSERT INTO orders VALUES (?1)", [number]).unwrap();
+        let create = manager.prepare(NewExecution::new("invoice").payload(number)).unwrap();
+        manager.store().create_in(&transaction, [create]).unwrap();
+        if commit { transaction.commit().unwrap() } else { transaction.rollback().unwrap() }
+    };
+    order(1, false);
+    order(2, true);
+    let claimed = run(manager.claim(claim(9))).unwrap();
+    let payloads: Vec<_> = claimed.iter().map(|execution| execution.payload.as_i64()).collect();
+    assert_eq!(payloads, [Some(2)]);
+}
+
+#[test]
+fn a_locked_file_is_an_error_that_may_be_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = run(manager.create(NewExecution::new("work"))).unwrap_err();
+    assert_eq!((error.code(), error.is_retryable(), error.written()), ("STORE", true, Written::Nothing));
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(run(manager.create(NewExecution::new("work"))).is_ok());
+}
+
+/// Several stores on one file, as several processes have them: none executes what another has.
+#[test]
+fn stores_on_one_file_share_the_work() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    run(async {
+        let new = (0..400).map(|number| NewExecution::new("work").payload(number));
+        manager.create_all(new.collect::<Vec<_>>()).await.unwrap();
+        let drain = |_| {
+            let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+            tokio::spawn(async move {
+                let mut mine = 0;
+                loop {
+                    let claimed = manager.claim(claim(10)).await.unwrap();
+                    if claimed.is_empty() {
+                        return mine;
+                    }
+                    for execution in claimed {
+                        let lease = execution.token();
+                        manager.under(&lease).complete(&lease.id, ()).await.unwrap();
+                        mine += 1;
+                    }
+                }
+            })
+        };
+        let workers: Vec<_> = (0..4).map(drain).collect();
+        let mut done = 0;
+        for worker in workers {
+            done += worker.await.unwrap();
+        }
+        assert_eq!(done, 400);
+    });
+}
+
+/// Whatever order a claim or a sweep takes, it comes from an index that holds only what waits or runs: the cost does not
+/// grow with what has ended.
+#[test]
+fn claims_and_sweeps_go_by_their_indexes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    drop(SqliteStore::open(&path).unwrap());
+    let connection = Connection::open(&path).unwrap();
+    for (query, index) in [
+        (
+            "SELECT due_at, created_at, id, seq FROM executions WHERE type = ?1 AND priority = ?2 AND due_at <= ?3
+             ORDER BY due_at, created_at, id LIMIT ?4",
+            "executions_due",
+        ),
+        ("SELECT min(type) FROM executions WHERE due_at IS NOT NULL AND type > ?1", "executions_due"),
+        (
+            "SELECT max(priority) FROM executions WHERE due_at IS NOT NULL AND type = ?1 AND priority < ?2",
+            "executions_due",
+        ),
+        ("SELECT seq FROM executions WHERE sweep_at <= ?1 ORDER BY sweep_at, id LIMIT ?2", "executions_sweep"),
+        ("SELECT min(sweep_at) FROM executions WHERE sweep_at IS NOT NULL", "executions_sweep"),
+        ("SELECT seq FROM executions WHERE TRUE ORDER BY created_at, id LIMIT 9", "executions_created"),
+    ] {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let count = statement.parameter_count();
+        let plan: Vec<String> = statement
+            .query_map(rusqlite::params_from_iter(vec![1; count]), |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let plan = plan.join("; ");
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{query}: {plan}");
+    }
+}
+
+/// Not a test: what the next one kills. Creates, claims, completes, and says what was acknowledged.
+#[test]
+fn child_that_is_killed() {
+    let Some(path) = std::env::var_os("TRACER_SQLITE_KILLED") else { return };
+    run(async move {
+        let manager = ExecutionManager::new(SqliteStore::open(path).unwrap());
+        loop {
+            let new = (0..8).map(|number| NewExecution::new("work").payload(number));
+            for created in manager.create_all(new.collect::<Vec<_>>()).await.unwrap() {
+                println!("\nack {} {}", created.as_ref().unwrap().id, created.as_ref().unwrap().version);
+            }
+            for execution in manager.claim(claim(5)).await.unwrap() {
+                println!("\nack {} {}", execution.id, execution.version);
+                let lease = execution.token();
+                let done = manager.under(&lease).complete(&lease.id, "done").await.unwrap();
+                println!("\nack {} {}", done.id, done.version);
+            }
+        }
+    });
+}
+
+fn kill_in_the_midst(path: &Path, after: usize) -> BTreeMap<ExecutionId, u64> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_that_is_killed", "--nocapture", "--test-threads=1"])
+        .env("TRACER_SQLITE_KILLED", path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut acknowledged = BTreeMap::new();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for (number, line) in lines.map_while(Result::ok).filter(|line| line.starts_with("ack ")).enumerate() {
+        if number == after {
+            child.kill().unwrap();
+        }
+        let [_, id, version] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
+        // The last line may be torn.
+        if let (Ok(id), Ok(version)) = (id.parse(), version.parse()) {
+            acknowledged.insert(id, version);
+        }
+    }
+    child.wait().unwrap();
+    acknowledged
+}
+
+#[test]
+fn acknowledged_writes_survive_sigkill() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let mut acknowledged = BTreeMap::new();
+    for round in 0..12 {
+        acknowledged.extend(kill_in_the_midst(&path, 3 + round * 17));
+        let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+        run(async {
+            for (id, version) in &acknowledged {
+                let found = manager.get(id).await.unwrap();
+                assert!(found.version >= *version, "round {round}: {id} was acknowledged at {version}: {found:?}");
+            }
+        });
+    }
+    assert!(acknowledged.len() > 300, "{} executions were acknowledged", acknowledged.len());
+    // Nothing is stuck: what the dead held is taken over, and all ends.
+    let clock = ManualClock::new(Duration::from_secs(4_000_000_000));
+    let manager = ExecutionManager::new(Options::new().clock(clock.clone()).open(&path).unwrap());
+    run(async {
+        manager.tick().await.unwrap();
+        loop {
+            let claimed = manager.claim(claim(1000)).await.unwrap();
+            if claimed.is_empty() {
+                break;
+            }
+            for execution in claimed {
+                let lease = execution.token();
+                manager.under(&lease).complete(&lease.id, ()).await.unwrap();
+            }
+        }
+        for status in [ExecutionStatus::Pending, ExecutionStatus::Running, ExecutionStatus::Retrying] {
+            assert!(manager.list(ListOptions::new().status(status)).await.unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
+fn options_say_what_survives() {
+    let directory = tempfile::tempdir().unwrap();
+    let survives = |options: Options| -> Result<Survives, StoreError> {
+        Ok(options.open(directory.path().join("executions.db"))?.capabilities().survives)
+    };
+    assert_eq!(survives(Options::new()).unwrap(), Survives::Kill);
+    assert_eq!(survives(Options::new().survives(Survives::Nothing)).unwrap(), Survives::Kill);
+    assert_eq!(survives(Options::new().survives(Survives::PowerLoss)).unwrap(), Survives::PowerLoss);
+}

@@ -1,0 +1,130 @@
+//! The attempts that a worker has: their leases, and what they are told.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracer::execution::{Beat, ExecutionId, Lease};
+
+/// What an attempt is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Go on.
+    Go,
+    /// Somebody has cancelled the execution: return, or be dropped.
+    Stop,
+    /// The worker is shutting down: the attempt is given back.
+    GiveBack,
+    /// Somebody else may have it: be dropped, write nothing.
+    Lost,
+}
+
+struct Attempt {
+    lease: Lease,
+    type_: String,
+    signal: watch::Sender<Signal>,
+    /// Until when the lease can be trusted: its length after the moment before it was asked for.
+    until: Instant,
+}
+
+/// The attempts whose outcome the store does not know yet.
+#[derive(Default)]
+pub(crate) struct Held {
+    attempts: Mutex<HashMap<ExecutionId, Attempt>>,
+    changed: Notify,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, Attempt>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a new attempt in, and gives what tells it what to do.
+    pub(crate) fn add(&self, lease: Lease, type_: String, until: Instant) -> watch::Receiver<Signal> {
+        let (signal, receiver) = watch::channel(Signal::Go);
+        self.lock().insert(lease.id, Attempt { lease, type_, signal, until });
+        receiver
+    }
+
+    /// Its outcome is known.
+    pub(crate) fn remove(&self, lease: Lease) {
+        let mut attempts = self.lock();
+        // A later attempt at the same execution may be here by now.
+        if attempts.get(&lease.id).is_some_and(|attempt| attempt.lease == lease) {
+            attempts.remove(&lease.id);
+        }
+        drop(attempts);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(crate) fn len_of(&self, type_: &str) -> usize {
+        self.lock().values().filter(|attempt| attempt.type_ == type_).count()
+    }
+
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        self.lock().values().map(|attempt| attempt.lease).collect()
+    }
+
+    /// Tells each what its heartbeat was answered. `asked` is from before the heartbeat was sent.
+    pub(crate) fn beat(&self, leases: &[Lease], beats: &[Beat], asked: Instant, extend: Duration) {
+        let mut attempts = self.lock();
+        for (lease, beat) in leases.iter().zip(beats) {
+            let Some(attempt) = attempts.get_mut(&lease.id).filter(|attempt| attempt.lease == *lease) else { continue };
+            if *beat != Beat::Lost {
+                attempt.until = asked + extend;
+            }
+            match beat {
+                Beat::Held => {}
+                Beat::CancelRequested => attempt.tell(Signal::Stop),
+                Beat::Lost => attempt.tell(Signal::Lost),
+            }
+        }
+    }
+
+    /// Stops those whose lease can no longer be trusted, because the store was not reached in time.
+    pub(crate) fn drop_untrusted(&self, now: Instant) {
+        for attempt in self.lock().values().filter(|attempt| attempt.until <= now) {
+            attempt.tell(Signal::Lost);
+        }
+    }
+
+    /// Tells all of them.
+    pub(crate) fn tell_all(&self, signal: Signal) {
+        for attempt in self.lock().values() {
+            attempt.tell(signal);
+        }
+    }
+
+    /// Waits until an outcome has become known.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Waits until there are none.
+    pub(crate) async fn none(&self) {
+        while self.len() > 0 {
+            self.changed.notified().await;
+        }
+        // Somebody else may be waiting.
+        self.changed.notify_one();
+    }
+}
+
+impl Attempt {
+    /// Nothing takes back that an attempt is lost.
+    fn tell(&self, signal: Signal) {
+        self.signal.send_if_modified(|told| {
+            let is_news = *told != Signal::Lost && *told != signal;
+            if is_news {
+                *told = signal;
+            }
+            is_news
+        });
+    }
+}

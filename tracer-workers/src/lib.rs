@@ -1,0 +1,54 @@
+//! Runs [executions](tracer::execution) on tokio.
+//!
+//! ```
+//! use serde::Deserialize;
+//! use tracer::execution::{ExecutionManager, Failure, MemoryStore, NewExecution};
+//! use tracer_workers::{Attempt, Worker};
+//!
+//! #[derive(Deserialize)]
+//! struct Invoice {
+//!     order: u32,
+//! }
+//!
+//! async fn send(attempt: Attempt, invoice: Invoice) -> Result<String, Failure> {
+//!     let number: u32 = match attempt.kept("number") {
+//!         Some(number) => number, // An attempt before this one has come so far.
+//!         None => attempt.keep("number", 4711).await?,
+//!     };
+//!     Ok(format!("order {} has invoice {number}", invoice.order))
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let manager = ExecutionManager::new(MemoryStore::default());
+//! let worker = Worker::new(manager.clone()).handler("send-invoice", send).start();
+//! manager.create(NewExecution::new("send-invoice").payload(serde_json::json!({ "order": 17 }))).await?;
+//! # while manager.list(Default::default()).await?[0].status.is_waiting() { tokio::task::yield_now().await }
+//! worker.shutdown(std::time::Duration::from_secs(10)).await;
+//! # assert_eq!(manager.list(Default::default()).await?[0].result, Some("order 17 has invoice 4711".into()));
+//! # Ok::<_, tracer::execution::ExecutionError>(()) }).unwrap();
+//! ```
+//!
+//! # What a worker promises
+//!
+//! - An execution runs at least once, and in one place at a time: under a lease that heartbeats extend. A worker that
+//!   cannot reach its store stops its handlers before anybody else may take their executions over.
+//! - What a worker leaves behind when it dies is taken over by any other within the lease (30 s unless said) and a second.
+//!   It counts as an attempt; when all are used up, the execution has failed with `LEASE_LOST`.
+//! - A panic is a failure with the code `PANIC`, and may be retried. An error that became a [`Failure`] by `?` may be
+//!   retried, too; one that is made by [`Failure::new`] is as it says.
+//! - Cancelling an execution reaches its handler: [`Attempt::cancelled`]. If it does not return soon, it is dropped.
+//! - Time is the store's, but for one thing: how long a worker trusts a lease, which it measures from before it asked.
+//!
+//! [`Failure`]: tracer::execution::Failure
+//! [`Failure::new`]: tracer::execution::Failure::new
+
+mod attempt;
+mod claims;
+mod handler;
+mod held;
+mod run;
+mod settle;
+mod worker;
+
+pub use attempt::Attempt;
+pub use worker::{Left, Running, Worker};

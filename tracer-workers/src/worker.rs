@@ -1,0 +1,329 @@
+//! The worker: what it is told when it is made, and the loops that run while it runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracer::execution::{
+    Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Refusal, Write,
+};
+
+use crate::attempt::{Attempt, Writes};
+use crate::claims::{self, OfType};
+use crate::handler::{Handler, handler};
+use crate::held::{Held, Signal};
+use crate::run::run;
+use crate::settle::{Ended, Settler};
+
+pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
+
+/// How often lost leases and overtime are looked for: what a dead worker held runs again within its lease and this.
+const SWEEP_EVERY: Duration = Duration::from_millis(900);
+
+/// A worker that is not running yet.
+#[must_use = "it does nothing before `start`"]
+pub struct Worker<S> {
+    manager: ExecutionManager<S>,
+    handlers: BTreeMap<String, (Handler, Option<usize>)>,
+    name: String,
+    concurrency: usize,
+    lease: Duration,
+    poll: Duration,
+    grace: Duration,
+    on_error: OnError,
+}
+
+impl<S: ExecutionStore + Clone + 'static> Worker<S> {
+    /// A worker without handlers: 16 attempts at once, leases of 30 s, looking for work every 250 ms when there was none,
+    /// with 10 s for handlers to stop.
+    pub fn new(manager: ExecutionManager<S>) -> Self {
+        Self {
+            manager,
+            handlers: BTreeMap::new(),
+            name: format!("{}-{:08x}", std::process::id(), fastrand::u32(..)),
+            concurrency: 16,
+            lease: Duration::from_secs(30),
+            poll: Duration::from_millis(250),
+            grace: Duration::from_secs(10),
+            on_error: Arc::new(|_| {}),
+        }
+    }
+
+    /// Handles executions of this type. Its payload is read as a `P`, what it returns is the result; one that cannot be
+    /// read fails for good, with the code `INVALID_PAYLOAD`.
+    pub fn handler<P, R, E, F>(
+        mut self,
+        type_: impl Into<String>,
+        handle: impl Fn(Attempt, P) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        P: DeserializeOwned + 'static,
+        R: Serialize + 'static,
+        E: Into<Failure> + 'static,
+        F: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        self.handlers.insert(type_.into(), (handler(handle), None));
+        self
+    }
+
+    /// How many of this type, which has a handler already, may run here at once.
+    pub fn limit(mut self, type_: &str, at_once: usize) -> Self {
+        if let Some((_, limit)) = self.handlers.get_mut(type_) {
+            *limit = Some(at_once);
+        }
+        self
+    }
+
+    /// How many attempts may run here at once.
+    pub fn concurrency(mut self, at_once: usize) -> Self {
+        self.concurrency = at_once;
+        self
+    }
+
+    /// What the store calls it, for people: unique to the process unless given.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How long nobody else may take over what it has. It is extended three times as often.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How long to wait when there was nothing to do.
+    pub fn poll(mut self, poll: Duration) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// How long a handler whose execution was cancelled may take to return.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Is told of every call of the store that failed. The worker goes on.
+    pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
+        self.on_error = Arc::new(told);
+        self
+    }
+
+    /// Runs one execution to the end of one attempt, if it is due, without background tasks: for a function that was
+    /// called with its id, and has until the end of the lease. `None` if it is not due, or its type has no handler.
+    ///
+    /// # Errors
+    ///
+    /// What the store says. If the outcome could not be written, the lease ends, and another attempt follows.
+    pub async fn run_by_id(&self, id: &ExecutionId, lease: Duration) -> Result<Option<Execution>, ExecutionError> {
+        let types = self.handlers.keys().cloned().collect();
+        let claim = tracer::execution::Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
+        let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
+        let Some((handler, _)) = self.handlers.get(&execution.type_) else { return Ok(None) };
+        let (_signal, signal) = watch::channel(Signal::Go);
+        let (token, writes) = (execution.token(), Arc::new(self.manager.clone()));
+        let Some(command) = run(Arc::new(execution), handler, writes, signal, self.grace).await else {
+            return Ok(None);
+        };
+        let settled = self.manager.settle(vec![Write::under(token, command)]).await?.pop();
+        match settled {
+            Some(Err(Refusal::LeaseLost { .. })) => Ok(None),
+            _ => self.manager.get(id).await.map(Some),
+        }
+    }
+
+    /// Starts it, on the tokio runtime of the caller.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Running {
+        let (held, stop) = (Arc::new(Held::default()), Arc::new(Notify::new()));
+        let (ended, receiver) = mpsc::unbounded_channel();
+        let settler = Settler { manager: self.manager.clone(), held: held.clone(), on_error: self.on_error.clone() };
+        let shared = Arc::new(Shared {
+            writes: Arc::new(self.manager.clone()),
+            worker: self,
+            held: held.clone(),
+            stop: stop.clone(),
+        });
+        Running {
+            claims: tokio::spawn(claim_all(shared.clone(), ended)),
+            background: vec![tokio::spawn(beat_all(shared.clone())), tokio::spawn(sweep_all(shared))],
+            settler: tokio::spawn(settler.run(receiver)),
+            held,
+            stop,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Worker<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("name", &self.name)
+            .field("types", &self.handlers.keys().collect::<Vec<_>>())
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A worker that runs. Dropped, it stops at once, as if the process had died; better is [`shutdown`](Self::shutdown).
+pub struct Running {
+    claims: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
+    settler: JoinHandle<()>,
+    held: Arc<Held>,
+    stop: Arc<Notify>,
+}
+
+/// What a worker had in its hands when it stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Attempts that were not finished in time, and were given back or are left to their leases.
+    pub given_back: usize,
+}
+
+impl Running {
+    /// Claims no more, lets what runs come to its end for so long, and gives back what does not: another worker takes it
+    /// up at once, and it does not count as an attempt.
+    pub async fn shutdown(mut self, within: Duration) -> Left {
+        self.stop.notify_one();
+        // It may be in the midst of a claim, whose executions it starts.
+        drop((&mut self.claims).await);
+        let mut left = Left::default();
+        if tokio::time::timeout(within, self.held.none()).await.is_err() {
+            left.given_back = self.held.len();
+            self.held.tell_all(Signal::GiveBack);
+            // Handlers that do not even stop when they are dropped are left to their leases.
+            drop(tokio::time::timeout(within.max(Duration::from_secs(1)), self.held.none()).await);
+        }
+        left
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.held.tell_all(Signal::Lost);
+        self.claims.abort();
+        self.settler.abort();
+        self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("attempts", &self.held.len()).finish_non_exhaustive()
+    }
+}
+
+struct Shared<S> {
+    worker: Worker<S>,
+    writes: Arc<dyn Writes>,
+    held: Arc<Held>,
+    stop: Arc<Notify>,
+}
+
+/// Claims whenever there is room and, as far as is known, work.
+async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
+    let Shared { worker, held, stop, .. } = &*shared;
+    loop {
+        let mut there_is_more = false;
+        for claim in wanted(worker, held) {
+            let (asked, limit) = (Instant::now(), claim.limit as usize);
+            match worker.manager.claim(claim).await {
+                Ok(claimed) => {
+                    there_is_more |= claimed.len() == limit;
+                    for execution in claimed {
+                        begin(&shared, execution, asked + worker.lease, ended.clone());
+                    }
+                }
+                Err(error) => (worker.on_error)(&error),
+            }
+        }
+        let has_room = held.len() < worker.concurrency;
+        if there_is_more && has_room {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        // Workers that began together are not to ask together.
+        let wait = worker.poll.mul_f64(0.75 + fastrand::f64() / 2.0);
+        tokio::select! {
+            biased;
+            () = stop.notified() => return,
+            () = held.changed(), if there_is_more || !has_room => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn wanted<S>(worker: &Worker<S>, held: &Held) -> Vec<tracer::execution::Claim> {
+    let free = worker.concurrency.saturating_sub(held.len());
+    let types: Vec<OfType<'_>> = worker
+        .handlers
+        .iter()
+        .map(|(type_, (_, limit))| OfType { type_, limit: *limit, running: limit.map_or(0, |_| held.len_of(type_)) })
+        .collect();
+    claims::next(&worker.name, worker.lease, &types, free)
+}
+
+fn begin<S: ExecutionStore + Clone + 'static>(
+    shared: &Arc<Shared<S>>,
+    execution: Execution,
+    until: Instant,
+    ended: mpsc::UnboundedSender<Ended>,
+) {
+    let lease = execution.token();
+    let signal = shared.held.add(lease, execution.type_.clone(), until);
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        let worker = &shared.worker;
+        let command = match worker.handlers.get(&execution.type_) {
+            Some((handler, _)) => run(Arc::new(execution), handler, shared.writes.clone(), signal, worker.grace).await,
+            // Only types with handlers are claimed.
+            None => None,
+        };
+        // The settler is gone if the worker was dropped: the lease will end.
+        drop(ended.send(Ended { lease, command }));
+    });
+}
+
+/// Extends all leases, three times as often as they need it.
+async fn beat_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
+    let Shared { worker, held, .. } = &*shared;
+    let mut every = tokio::time::interval(worker.lease / 3);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let (leases, asked) = (held.leases(), Instant::now());
+        if !leases.is_empty() {
+            // A store that does not answer must not keep us from seeing that leases are over.
+            let answer = tokio::time::timeout(worker.lease / 3, worker.manager.heartbeat(&leases, worker.lease));
+            match answer.await {
+                Ok(Ok(beats)) => held.beat(&leases, &beats, asked, worker.lease),
+                Ok(Err(error)) => (worker.on_error)(&error),
+                Err(_) => {}
+            }
+        }
+        // By the next time it would be too late.
+        held.drop_untrusted(Instant::now() + worker.lease / 3);
+    }
+}
+
+async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
+    let worker = &shared.worker;
+    loop {
+        // Workers that began together are not to sweep together.
+        tokio::time::sleep(SWEEP_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        if let Err(error) = worker.manager.tick().await {
+            (worker.on_error)(&error);
+        }
+    }
+}

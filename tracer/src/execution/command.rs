@@ -1,0 +1,369 @@
+//! What is done to an execution, and what comes of it. Pure: the time and randomness are arguments.
+//!
+//! Every store applies writes by these functions, inside what makes it atomic there, so that the rules are the same in
+//! all of them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::error::Refusal;
+use super::failure::Failure;
+use super::progress::Progress;
+use super::record::{CANCELLATION_REASON, Execution, Lease, LeaseTerms};
+use super::status::{Event, ExecutionStatus};
+use super::timestamp::Timestamp;
+use crate::id::ExecutionId;
+
+/// A change to one execution, and what must hold for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// Which.
+    pub id: ExecutionId,
+    /// What must hold.
+    pub expected: Expected,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What must hold for a write, besides the state table. The default expects nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Expected {
+    /// It is at this version.
+    pub version: Option<u64>,
+    /// The attempt with this epoch is under way.
+    pub epoch: Option<u64>,
+}
+
+impl From<Lease> for Expected {
+    fn from(lease: Lease) -> Self {
+        Self { version: None, epoch: Some(lease.epoch) }
+    }
+}
+
+/// What is done to an execution.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Begins an attempt, whether it is due or not; under a lease, if a worker is named.
+    Start {
+        /// Who, and for how long.
+        holder: Option<(String, Duration)>,
+    },
+    /// Ends the attempt with a result.
+    Complete {
+        /// What came out.
+        result: Value,
+    },
+    /// Ends the attempt without a result.
+    Fail {
+        /// Why.
+        failure: Failure,
+        /// Any number, for the wait before the next attempt.
+        random: u32,
+    },
+    /// Calls the execution off: at once, unless a worker holds it. Then the worker is told, and it is the worker's
+    /// `Cancel`, or the end of its lease, that ends it.
+    Cancel {
+        /// Why; kept in the metadata.
+        reason: Option<String>,
+    },
+    /// Asks for another attempt, due at once.
+    Retry,
+    /// Reports how far the attempt has come.
+    Progress(Progress),
+    /// Keeps a value for later attempts. The last one under a key stays.
+    Checkpoint {
+        /// Its name.
+        key: String,
+        /// The value.
+        value: Value,
+    },
+    /// Ends the attempt because it takes too long, whether it has a timeout or not.
+    TimeOut,
+    /// Gives the attempt back, unfinished. It does not count.
+    Release {
+        /// How long nobody else is to claim it.
+        delay: Duration,
+    },
+}
+
+/// Whether a write that was accepted has changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Applied {
+    /// The version is one higher.
+    Changed,
+    /// It was so already: the write is the repetition of one whose reply was lost, or asks for what is.
+    Unchanged,
+}
+
+/// What a holder is told when it extends its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// The lease is extended.
+    Held,
+    /// The lease is extended, and the holder is asked to stop.
+    CancelRequested,
+    /// The attempt is over: stop. Nothing was written.
+    Lost,
+}
+
+impl Command {
+    /// The verb, for messages.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Start { .. } => "start",
+            Self::Complete { .. } => "complete",
+            Self::Fail { .. } => "fail",
+            Self::Cancel { .. } => "cancel",
+            Self::Retry => "retry",
+            Self::Progress(_) => "report progress of",
+            Self::Checkpoint { .. } => "keep a checkpoint of",
+            Self::TimeOut => "time out",
+            Self::Release { .. } => "release",
+        }
+    }
+
+    /// Whether only the holder of a lease may do it while there is one.
+    const fn is_for_holder(&self) -> bool {
+        matches!(
+            self,
+            Self::Complete { .. }
+                | Self::Fail { .. }
+                | Self::Progress(_)
+                | Self::Checkpoint { .. }
+                | Self::Release { .. }
+        )
+    }
+
+    /// Whether `execution` is as this command, sent under the epoch that it still has, must have left it.
+    fn has_happened_to(&self, execution: &Execution) -> bool {
+        use ExecutionStatus as S;
+        match self {
+            Self::Complete { result } => {
+                execution.status == S::Completed && execution.result.as_ref() == present(result)
+            }
+            Self::Fail { failure, .. } => {
+                matches!(execution.status, S::Failed | S::Retrying | S::Cancelled)
+                    && execution.error.as_ref() == Some(failure)
+            }
+            Self::Cancel { .. } => execution.status == S::Cancelled,
+            Self::Release { .. } => execution.status == S::Retrying,
+            _ => false,
+        }
+    }
+}
+
+/// `null` is the same as nothing: JSON readers cannot tell them apart.
+fn present(value: &Value) -> Option<&Value> {
+    Some(value).filter(|value| !value.is_null())
+}
+
+impl Write {
+    /// A write that expects nothing but what the state table says.
+    pub fn new(id: ExecutionId, command: Command) -> Self {
+        Self { id, expected: Expected::default(), command }
+    }
+
+    /// A write under a lease.
+    pub fn under(lease: Lease, command: Command) -> Self {
+        Self { id: lease.id, expected: lease.into(), command }
+    }
+
+    /// Applies it to `execution`, which is the one with its id, at `now`.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] if it is not allowed; then the execution is as it was. The lease is checked first, then the
+    /// version, then the state.
+    pub fn apply(&self, execution: &mut Execution, now: Timestamp) -> Result<Applied, Refusal> {
+        debug_assert_eq!(self.id, execution.id);
+        if let Some(epoch) = self.expected.epoch {
+            let is_under_way = execution.status == ExecutionStatus::Running && execution.epoch == epoch;
+            if !is_under_way {
+                // The lease ends with the write, so its repetition finds none.
+                return if execution.epoch == epoch && self.command.has_happened_to(execution) {
+                    Ok(Applied::Unchanged)
+                } else {
+                    Err(Refusal::LeaseLost { expected: epoch, found: execution.epoch, status: execution.status })
+                };
+            }
+        } else if let Some(LeaseTerms { worker, until }) = &execution.lease {
+            if self.command.is_for_holder() {
+                return Err(Refusal::Held { worker: worker.as_str().into(), until: *until });
+            }
+        }
+        if let Some(expected) = self.expected.version {
+            if expected != execution.version {
+                return Err(Refusal::VersionConflict { expected, found: execution.version });
+            }
+        }
+        let applied = self.change(execution, now)?;
+        if applied == Applied::Changed {
+            execution.changed(now);
+        }
+        Ok(applied)
+    }
+
+    fn change(&self, execution: &mut Execution, now: Timestamp) -> Result<Applied, Refusal> {
+        let next = |event| {
+            let refusal = Refusal::Transition { command: self.command.name(), status: execution.status };
+            execution.status.next(event).ok_or(refusal)
+        };
+        match &self.command {
+            Command::Start { holder } => {
+                let status = next(Event::Start)?;
+                execution.check_attempts()?;
+                execution.begin(status, holder.as_ref(), now);
+            }
+            Command::Complete { result } => {
+                execution.end(next(Event::Complete)?, now);
+                execution.result = present(result).cloned();
+                execution.error = None;
+            }
+            Command::Fail { failure, random } => {
+                let again = failure.retryable && execution.check_attempts().is_ok();
+                let event = if execution.cancel_requested { Event::Cancel } else { Event::Fail { again } };
+                execution.end(next(event)?, now);
+                execution.error = Some(failure.clone());
+                if execution.status == ExecutionStatus::Retrying {
+                    execution.wait_for_retry(failure, *random, now);
+                }
+            }
+            Command::Cancel { reason } => {
+                let status = next(Event::Cancel)?;
+                let is_request = execution.lease.is_some() && self.expected.epoch.is_none();
+                if is_request && execution.cancel_requested {
+                    return Ok(Applied::Unchanged);
+                }
+                if is_request {
+                    execution.cancel_requested = true;
+                } else {
+                    execution.end(status, now);
+                }
+                if let Some(reason) = reason {
+                    execution.metadata.insert(CANCELLATION_REASON.to_owned(), reason.as_str().into());
+                }
+            }
+            Command::Retry => {
+                let status = next(Event::Retry)?;
+                if status == execution.status {
+                    return Ok(Applied::Unchanged);
+                }
+                execution.check_attempts()?;
+                execution.end(status, now);
+                (execution.run_at, execution.retry_delay) = (now, None);
+            }
+            Command::Progress(progress) => {
+                self.must_run(execution)?;
+                progress.check(execution.progress.as_ref())?;
+                execution.progress = Some(progress.clone());
+            }
+            Command::Checkpoint { key, value } => {
+                self.must_run(execution)?;
+                execution.checkpoints.insert(key.clone(), value.clone());
+            }
+            Command::TimeOut => execution.end(next(Event::TimeOut)?, now),
+            Command::Release { delay } => {
+                let event = if execution.cancel_requested { Event::Cancel } else { Event::Release };
+                execution.end(next(event)?, now);
+                execution.attempts = execution.attempts.saturating_sub(1);
+                execution.run_at = now.after(*delay);
+            }
+        }
+        Ok(Applied::Changed)
+    }
+
+    fn must_run(&self, execution: &Execution) -> Result<(), Refusal> {
+        match execution.status {
+            ExecutionStatus::Running => Ok(()),
+            status => Err(Refusal::Transition { command: self.command.name(), status }),
+        }
+    }
+}
+
+impl Execution {
+    /// What a sweep does to it at `now`: whether it has changed.
+    ///
+    /// An attempt that takes too long is timed out. One whose lease is over has failed, counts as an attempt, and is
+    /// followed by another at once, if any is left; [`Failure::LEASE_LOST`] says so. What was to be cancelled is.
+    pub fn sweep(&mut self, now: Timestamp) -> Applied {
+        let deadline = self.deadline().is_some_and(|deadline| deadline <= now);
+        let lost = self.lease.as_ref().filter(|lease| lease.until <= now).cloned();
+        let event = match &lost {
+            None if !deadline => return Applied::Unchanged,
+            _ if self.cancel_requested => Event::Cancel,
+            _ if deadline => Event::TimeOut,
+            _ => Event::Fail { again: self.check_attempts().is_ok() },
+        };
+        let Some(status) = self.status.next(event) else { return Applied::Unchanged };
+        if let (Event::Fail { again }, Some(lease)) = (event, lost) {
+            let message = format!("worker `{}` was not heard of until {}", lease.worker, lease.until);
+            self.error = Some(Failure::new(message).code(Failure::LEASE_LOST).retryable(again));
+            self.run_at = now;
+        }
+        self.end(status, now);
+        self.changed(now);
+        Applied::Changed
+    }
+
+    /// Extends the lease of the attempt `epoch` until `extend` after `now`. That is no change of the execution: the
+    /// version stays.
+    pub fn renew(&mut self, epoch: u64, extend: Duration, now: Timestamp) -> Beat {
+        match &mut self.lease {
+            Some(lease) if self.epoch == epoch => {
+                lease.until = now.after(extend);
+                if self.cancel_requested { Beat::CancelRequested } else { Beat::Held }
+            }
+            _ => Beat::Lost,
+        }
+    }
+
+    /// Whether it may be deleted: not while an attempt is under way.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Transition`] if it is running.
+    pub fn check_delete(&self) -> Result<(), Refusal> {
+        match self.status {
+            ExecutionStatus::Running => Err(Refusal::Transition { command: "delete", status: self.status }),
+            _ => Ok(()),
+        }
+    }
+
+    fn changed(&mut self, now: Timestamp) {
+        self.version += 1;
+        self.updated_at = now;
+    }
+
+    fn check_attempts(&self) -> Result<(), Refusal> {
+        if self.attempts < self.max_attempts {
+            return Ok(());
+        }
+        Err(Refusal::MaxRetriesExceeded { attempts: self.attempts, max_attempts: self.max_attempts })
+    }
+
+    fn begin(&mut self, status: ExecutionStatus, holder: Option<&(String, Duration)>, now: Timestamp) {
+        self.status = status;
+        self.attempts += 1;
+        self.epoch += 1;
+        self.started_at = Some(now);
+        self.progress = None;
+        self.lease = holder.map(|(worker, lease)| LeaseTerms { worker: worker.clone(), until: now.after(*lease) });
+    }
+
+    /// The end of an attempt, or of waiting for one.
+    fn end(&mut self, status: ExecutionStatus, now: Timestamp) {
+        self.status = status;
+        self.lease = None;
+        self.cancel_requested = false;
+        self.completed_at = status.is_terminal().then_some(now);
+    }
+
+    fn wait_for_retry(&mut self, failure: &Failure, random: u32, now: Timestamp) {
+        let delay = self.retry.delay(self.attempts, self.retry_delay, random);
+        self.retry_delay = Some(delay);
+        self.run_at = now.after(delay.max(failure.retry_after.unwrap_or_default()));
+    }
+}

@@ -1,0 +1,246 @@
+//! Which executions to list, in which order, and pages of them.
+
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::error::InvalidInput;
+use super::record::Execution;
+use super::status::ExecutionStatus;
+use super::timestamp::Timestamp;
+use crate::id::ExecutionId;
+
+/// Which executions, and in which order: by time of creation, then by id.
+///
+/// ```
+/// use tracer::execution::{ExecutionStatus, ListOptions};
+///
+/// let options = ListOptions::new().status(ExecutionStatus::Failed).type_("send-invoice").newest_first().limit(20);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct ListOptions {
+    /// In one of these; in any, if there are none.
+    pub statuses: Vec<ExecutionStatus>,
+    /// Of one of these; of any, if there are none.
+    pub types: Vec<String>,
+    /// Parts of this one.
+    pub parent: Option<ExecutionId>,
+    /// Created then or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before then.
+    pub created_before: Option<Timestamp>,
+    /// The latest first, instead of last.
+    pub newest_first: bool,
+    /// How many a page has: 100 unless given, at most [`LIMIT_MAX`](Self::LIMIT_MAX).
+    pub limit: Option<u32>,
+    /// What comes behind.
+    pub after: Option<Cursor>,
+}
+
+impl ListOptions {
+    /// The most that a page has.
+    pub const LIMIT_MAX: u32 = 1000;
+
+    /// All of them, the oldest first.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a status.
+    #[must_use]
+    pub fn status(mut self, status: ExecutionStatus) -> Self {
+        self.statuses.push(status);
+        self
+    }
+
+    /// Adds a type.
+    #[must_use]
+    pub fn type_(mut self, type_: impl Into<String>) -> Self {
+        self.types.push(type_.into());
+        self
+    }
+
+    /// Only parts of this one.
+    #[must_use]
+    pub fn parent(mut self, parent: impl Into<ExecutionId>) -> Self {
+        self.parent = Some(parent.into());
+        self
+    }
+
+    /// Only those created at `from` or later.
+    #[must_use]
+    pub fn created_from(mut self, from: Timestamp) -> Self {
+        self.created_from = Some(from);
+        self
+    }
+
+    /// Only those created before `before`.
+    #[must_use]
+    pub fn created_before(mut self, before: Timestamp) -> Self {
+        self.created_before = Some(before);
+        self
+    }
+
+    /// The latest first.
+    #[must_use]
+    pub fn newest_first(mut self) -> Self {
+        self.newest_first = true;
+        self
+    }
+
+    /// How many a page has; taken into the range from 1 to [`LIMIT_MAX`](Self::LIMIT_MAX).
+    #[must_use]
+    pub fn limit(mut self, limit: u32) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Goes on behind a page.
+    #[must_use]
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.after = Some(cursor);
+        self
+    }
+
+    /// How many a page has.
+    pub fn page_len(&self) -> usize {
+        self.limit.unwrap_or(100).clamp(1, Self::LIMIT_MAX) as usize
+    }
+
+    /// Whether `execution` is one of those asked for, on whichever page.
+    pub fn matches(&self, execution: &Execution) -> bool {
+        let created = execution.created_at;
+        (self.statuses.is_empty() || self.statuses.contains(&execution.status))
+            && (self.types.is_empty() || self.types.contains(&execution.type_))
+            && (self.parent.is_none() || self.parent == execution.parent_id)
+            && self.created_from.is_none_or(|from| created >= from)
+            && self.created_before.is_none_or(|before| created < before)
+    }
+
+    /// Whether `execution` is on a page behind the cursor.
+    pub fn is_behind(&self, execution: &Execution) -> bool {
+        let here = Cursor::of(execution);
+        self.after.is_none_or(|after| if self.newest_first { here < after } else { here > after })
+    }
+
+    /// The page, for a store that has its executions in memory, in any order.
+    pub fn page_of(&self, executions: impl IntoIterator<Item = Execution>) -> Page {
+        let is_on = |execution: &Execution| self.matches(execution) && self.is_behind(execution);
+        let mut found: Vec<Execution> = executions.into_iter().filter(is_on).collect();
+        found.sort_by_key(Cursor::of);
+        if self.newest_first {
+            found.reverse();
+        }
+        self.page_in_order(found)
+    }
+
+    /// The page, from executions that match, are behind the cursor, and are in order. Give one more than a page has, so
+    /// that it is known whether there is another.
+    pub fn page_in_order(&self, mut executions: Vec<Execution>) -> Page {
+        let has_more = executions.len() > self.page_len();
+        executions.truncate(self.page_len());
+        let next = executions.last().filter(|_| has_more).map(Cursor::of);
+        Page { executions, next }
+    }
+}
+
+/// Some of the executions that were asked for. It is a slice, and can be iterated.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Page {
+    /// These.
+    pub executions: Vec<Execution>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
+impl Deref for Page {
+    type Target = [Execution];
+
+    fn deref(&self) -> &[Execution] {
+        &self.executions
+    }
+}
+
+impl IntoIterator for Page {
+    type Item = Execution;
+    type IntoIter = std::vec::IntoIter<Execution>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.executions.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Page {
+    type Item = &'a Execution;
+    type IntoIter = std::slice::Iter<'a, Execution>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.executions.iter()
+    }
+}
+
+/// A place in a list: behind one execution. It consists of what never changes, so that pages stay right while others
+/// write: what was there throughout is listed exactly once. A text in JSON, to be handed over a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor {
+    created_at: Timestamp,
+    id: ExecutionId,
+}
+
+impl Cursor {
+    /// Before all others.
+    pub(super) const MIN: Self = match ExecutionId::new(1) {
+        Some(id) => Self { created_at: Timestamp::from_unix_ms(0), id },
+        None => unreachable!(),
+    };
+
+    /// The place of an execution.
+    pub fn of(execution: &Execution) -> Self {
+        Self { created_at: execution.created_at, id: execution.id }
+    }
+
+    /// When the execution was created.
+    pub fn created_at(self) -> Timestamp {
+        self.created_at
+    }
+
+    /// Its id.
+    pub fn id(self) -> ExecutionId {
+        self.id
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:x}", self.created_at.unix_ms(), self.id)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidInput;
+
+    fn from_str(text: &str) -> Result<Self, InvalidInput> {
+        let read = || {
+            let (ms, id) = text.split_once('-')?;
+            let created_at = Timestamp::from_unix_ms(ms.parse().ok()?);
+            Some(Self { created_at, id: id.parse().ok()? })
+        };
+        read().ok_or_else(|| InvalidInput::NoCursor(text.chars().take(80).collect()))
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,408 @@
+//! The operations on executions, over any store.
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::command::{Beat, Command, Expected, Write};
+use super::error::{ExecutionError, ExecutionErrorKind, InvalidInput, Refusal};
+use super::failure::Failure;
+use super::list::{ListOptions, Page};
+use super::new::{Create, NewExecution, check_name, to_value};
+use super::progress::Progress;
+use super::record::{Execution, Lease};
+use super::store::{Claim, Created, ExecutionStore, Swept};
+use super::timestamp::{Timestamp, millis};
+use crate::clock::SystemClock;
+use crate::id::{AnyRandom, ExecutionId, Random};
+
+/// How many leases and times allowed [`ExecutionManager::tick`] deals with.
+const TICK_LIMIT: u32 = 1000;
+
+/// Creates executions and takes them through their lives. Needs no async runtime and starts nothing by itself; every
+/// call is one call of the store.
+///
+/// ```
+/// # async fn example() -> Result<(), tracer::execution::ExecutionError> {
+/// use tracer::execution::{ExecutionManager, ExecutionStatus, Failure, MemoryStore, NewExecution, Progress};
+///
+/// let manager = ExecutionManager::new(MemoryStore::default());
+/// let new = NewExecution::new("import").payload(serde_json::json!({ "file": "orders.csv" })).max_attempts(3);
+/// let execution = manager.create(new).await?;
+///
+/// manager.start(&execution.id).await?;
+/// manager.update_progress(&execution.id, Progress::new(50, 100)).await?;
+/// manager.checkpoint(&execution.id, "row", 50).await?;
+/// let failed = manager.fail(&execution.id, Failure::new("disk full").retryable(true)).await?;
+/// assert_eq!(failed.status, ExecutionStatus::Retrying);
+///
+/// let again = manager.start(&execution.id).await?;
+/// assert_eq!((again.attempts, &again.checkpoints["row"]), (2, &50.into()));
+/// let done = manager.complete(&execution.id, "100 rows").await?;
+/// assert_eq!(done.status, ExecutionStatus::Completed);
+/// # Ok(()) }
+/// # let mut example = Box::pin(example());
+/// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+/// # assert!(matches!(example.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(()))));
+/// ```
+///
+/// # Leases
+///
+/// An attempt begun by [`start`](Self::start) belongs to nobody: anybody may end it, and if the program dies it stays
+/// `running` until somebody does, or its timeout is over. One begun by [`claim`](Self::claim) or
+/// [`claim_by_id`](Self::claim_by_id) belongs to whoever has its [`Lease`]; writes go through [`under`](Self::under),
+/// all others are refused with `LEASE_LOST`, and if its lease is not extended in time, another attempt follows.
+///
+/// # Errors
+///
+/// All operations fail with a [code](super::CODES). `NOT_FOUND`, `INVALID_STATE_TRANSITION` and `STORE` are possible
+/// everywhere; the others are said where they are.
+///
+/// # Cancel safety
+///
+/// Every operation can be dropped: what it writes is written whole or not at all.
+#[derive(Clone)]
+pub struct ExecutionManager<S> {
+    store: S,
+    random: AnyRandom,
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for ExecutionManager<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExecutionManager").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::missing_errors_doc, reason = "what all have in common is said once, at the type")]
+impl<S: ExecutionStore> ExecutionManager<S> {
+    /// A manager over a store.
+    pub fn new(store: S) -> Self {
+        Self { store, random: AnyRandom::default() }
+    }
+
+    /// Takes ids and jitter from `random`: for `wasm32-unknown-unknown`, where there is nothing else to take them from.
+    #[must_use]
+    pub fn with_random(mut self, random: impl Random) -> Self {
+        self.random = AnyRandom::other(random);
+        self
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Creates an execution. If there is one with the same idempotency key, type and payload, that one is the answer,
+    /// untouched.
+    ///
+    /// # Errors
+    ///
+    /// `IDEMPOTENCY_MISMATCH` if the key belongs to another type or payload; `INVALID_INPUT`, `TOO_LARGE`.
+    pub async fn create(&self, new: NewExecution) -> Result<Execution, ExecutionError> {
+        let asked = self.prepare(new)?;
+        let created = self.store.create(vec![asked.clone()]).await.map_err(|error| ExecutionError::new(None, error))?;
+        answered(&asked, only(created))
+    }
+
+    /// Checks a creation and gives it its id, for who hands it to a store in another way: inside a transaction, or again
+    /// after a lost reply.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_INPUT`.
+    pub fn prepare(&self, new: NewExecution) -> Result<Create, ExecutionError> {
+        new.create(self.new_id())
+    }
+
+    /// Creates many, each as [`create`](Self::create) does: in one call of the store, so at a fraction of the price.
+    ///
+    /// # Errors
+    ///
+    /// For each what [`create`](Self::create) says; none was created if one is `INVALID_INPUT`. As a whole `STORE`.
+    pub async fn create_all(
+        &self,
+        new: impl IntoIterator<Item = NewExecution> + Send,
+    ) -> Result<Vec<Result<Execution, ExecutionError>>, ExecutionError> {
+        let asked: Vec<Create> = new.into_iter().map(|new| self.prepare(new)).collect::<Result<_, _>>()?;
+        let created = self.store.create(asked.clone()).await.map_err(|error| ExecutionError::new(None, error))?;
+        Ok(asked.iter().zip(created).map(|(asked, created)| answered(asked, created)).collect())
+    }
+
+    /// Begins an attempt, whether it is due or not: from pending or retrying.
+    ///
+    /// # Errors
+    ///
+    /// Of two that start it, one is refused with `INVALID_STATE_TRANSITION`.
+    pub async fn start(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.freely().start(id).await
+    }
+
+    /// Ends the attempt with a result.
+    ///
+    /// # Errors
+    ///
+    /// `LEASE_LOST` if a worker holds it, `INVALID_INPUT` if the result is no JSON, `TOO_LARGE`.
+    pub fn complete(
+        &self,
+        id: &ExecutionId,
+        result: impl Serialize,
+    ) -> impl Future<Output = Result<Execution, ExecutionError>> {
+        self.freely().complete(id, result)
+    }
+
+    /// Ends the attempt without a result. If the failure is retryable and an attempt is left, the execution is retrying
+    /// from then on, and due after the wait that its policy says; else it has failed. A waiting one is given up.
+    ///
+    /// # Errors
+    ///
+    /// `LEASE_LOST` if a worker holds it.
+    pub async fn fail(&self, id: &ExecutionId, failure: Failure) -> Result<Execution, ExecutionError> {
+        self.freely().fail(id, failure).await
+    }
+
+    /// Calls the execution off, at once unless a worker holds it. Then it stays running until the worker has stopped;
+    /// [`Execution::cancel_requested`] says that it was told. A completion that comes first wins.
+    ///
+    /// The reason is kept as `metadata["cancellationReason"]`.
+    pub async fn cancel(&self, id: &ExecutionId, reason: Option<&str>) -> Result<Execution, ExecutionError> {
+        self.freely().cancel(id, reason).await
+    }
+
+    /// Asks for another attempt, due at once, after a failure or a timeout. One that is retrying is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// `MAX_RETRIES_EXCEEDED` if no attempt is left.
+    pub async fn retry(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.freely().retry(id).await
+    }
+
+    /// Reports how far the attempt has come.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_PROGRESS` if it makes no sense, or is less than was reported in this attempt; `LEASE_LOST`.
+    pub async fn update_progress(&self, id: &ExecutionId, progress: Progress) -> Result<Execution, ExecutionError> {
+        self.freely().update_progress(id, progress).await
+    }
+
+    /// Keeps a value for later attempts. The last one under a key stays.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_INPUT` if the value is no JSON or the key is empty or too long; `LEASE_LOST`, `TOO_LARGE`.
+    pub fn checkpoint(
+        &self,
+        id: &ExecutionId,
+        key: &str,
+        value: impl Serialize,
+    ) -> impl Future<Output = Result<Execution, ExecutionError>> {
+        self.freely().checkpoint(id, key, value)
+    }
+
+    /// Ends the attempt because it takes too long, whoever holds it.
+    pub async fn timeout(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.freely().timeout(id).await
+    }
+
+    /// The execution.
+    ///
+    /// # Errors
+    ///
+    /// `NOT_FOUND`.
+    pub async fn get(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        let found = self.store.find_by_id(id).await.map_err(|error| ExecutionError::new(Some(*id), error))?;
+        found.ok_or_else(|| ExecutionError::refused(*id, Refusal::NotFound))
+    }
+
+    /// The execution that was created with this key, if there is one.
+    pub async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, ExecutionError> {
+        self.store.find_by_idempotency_key(key).await.map_err(|error| ExecutionError::new(None, error))
+    }
+
+    /// Executions, a page of them.
+    pub async fn list(&self, options: ListOptions) -> Result<Page, ExecutionError> {
+        self.store.list(&options).await.map_err(|error| ExecutionError::new(None, error))
+    }
+
+    /// Deletes an execution that is not running, with all that is known of it. Its idempotency key is free again.
+    pub async fn delete(&self, id: &ExecutionId) -> Result<(), ExecutionError> {
+        let deleted = self.store.delete(id).await.map_err(|error| ExecutionError::new(Some(*id), error))?;
+        deleted.map_err(|refusal| ExecutionError::refused(*id, refusal))
+    }
+
+    /// Starts executions that are due, the most urgent first, each under a lease.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_INPUT` if the worker has no name or the lease no length.
+    pub async fn claim(&self, claim: Claim) -> Result<Vec<Execution>, ExecutionError> {
+        check_claim(&claim).map_err(|error| ExecutionError::invalid(claim.only, error))?;
+        self.store.claim(&claim).await.map_err(|error| ExecutionError::new(claim.only, error))
+    }
+
+    /// Starts this one under a lease, if it is due: for who was handed an id, by a queue for instance. `None` if it is
+    /// not, because another has it, or it has ended, or must wait.
+    pub async fn claim_by_id(
+        &self,
+        id: &ExecutionId,
+        worker: &str,
+        lease: Duration,
+    ) -> Result<Option<Execution>, ExecutionError> {
+        let claim = Claim { types: Vec::new(), only: Some(*id), limit: 1, worker: worker.to_owned(), lease };
+        Ok(self.claim(claim).await?.pop())
+    }
+
+    /// Extends leases until `extend` from now, and tells which are lost, and whose work is to stop.
+    pub async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, ExecutionError> {
+        self.store.heartbeat(leases, extend).await.map_err(|error| ExecutionError::new(None, error))
+    }
+
+    /// Ends many attempts in one call of the store: for workers.
+    pub async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, ExecutionError> {
+        self.store.settle(writes).await.map_err(|error| ExecutionError::new(None, error))
+    }
+
+    /// Deals with some leases and times allowed that are over: one bounded piece of work, for a timer or a scheduled
+    /// function. [`Swept::next_due`] says when to come again.
+    pub async fn tick(&self) -> Result<Swept, ExecutionError> {
+        self.store.sweep(TICK_LIMIT).await.map_err(|error| ExecutionError::new(None, error))
+    }
+
+    /// The operations of whoever holds a lease: refused with `LEASE_LOST` once another attempt has begun.
+    pub fn under(&self, lease: &Lease) -> Expecting<'_, S> {
+        self.expecting((*lease).into())
+    }
+
+    /// The operations, refused with `LEASE_LOST` or `VERSION_CONFLICT` unless this holds.
+    pub fn expecting(&self, expected: Expected) -> Expecting<'_, S> {
+        Expecting { manager: self, expected }
+    }
+
+    fn freely(&self) -> Expecting<'_, S> {
+        self.expecting(Expected::default())
+    }
+
+    /// The beginning of the id is a time, for what is made together to lie together; nothing else depends on it.
+    fn new_id(&self) -> ExecutionId {
+        ExecutionId::at(Timestamp::now(&SystemClock).unix_ms(), &self.random)
+    }
+}
+
+/// The operations on executions, with what must hold for them. Each is what [`ExecutionManager`] says.
+pub struct Expecting<'m, S> {
+    manager: &'m ExecutionManager<S>,
+    expected: Expected,
+}
+
+impl<S> Clone for Expecting<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Expecting<'_, S> {}
+
+impl<S> std::fmt::Debug for Expecting<'_, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Expecting").field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+#[expect(clippy::missing_errors_doc, reason = "what all have in common is said once, at the manager")]
+impl<S: ExecutionStore> Expecting<'_, S> {
+    /// Begins an attempt without a lease.
+    pub async fn start(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Start { holder: None })).await
+    }
+
+    /// Ends the attempt with a result.
+    pub fn complete(
+        self,
+        id: &ExecutionId,
+        result: impl Serialize,
+    ) -> impl Future<Output = Result<Execution, ExecutionError>> {
+        let command = to_value("the result", result).map(|result| Command::Complete { result });
+        self.write(*id, command)
+    }
+
+    /// Ends the attempt without a result.
+    pub async fn fail(self, id: &ExecutionId, failure: Failure) -> Result<Execution, ExecutionError> {
+        let random = self.manager.random.u32();
+        self.write(*id, Ok(Command::Fail { failure, random })).await
+    }
+
+    /// Calls the execution off; under a lease, at once: that is how its holder says that it has stopped.
+    pub async fn cancel(self, id: &ExecutionId, reason: Option<&str>) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Cancel { reason: reason.map(str::to_owned) })).await
+    }
+
+    /// Asks for another attempt.
+    pub async fn retry(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Retry)).await
+    }
+
+    /// Reports how far the attempt has come.
+    pub async fn update_progress(self, id: &ExecutionId, progress: Progress) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Progress(progress))).await
+    }
+
+    /// Keeps a value for later attempts.
+    pub fn checkpoint(
+        self,
+        id: &ExecutionId,
+        key: &str,
+        value: impl Serialize,
+    ) -> impl Future<Output = Result<Execution, ExecutionError>> {
+        let command = check_name("a checkpoint key", key).and_then(|()| {
+            let value = to_value("the checkpoint", value)?;
+            Ok(Command::Checkpoint { key: key.to_owned(), value })
+        });
+        self.write(*id, command)
+    }
+
+    /// Ends the attempt because it takes too long.
+    pub async fn timeout(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::TimeOut)).await
+    }
+
+    /// Gives the attempt back, unfinished: it does not count, and another may follow after `delay`.
+    pub async fn release(self, id: &ExecutionId, delay: Duration) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Release { delay })).await
+    }
+
+    async fn write(self, id: ExecutionId, command: Result<Command, InvalidInput>) -> Result<Execution, ExecutionError> {
+        let command = command.map_err(|error| ExecutionError::invalid(Some(id), error))?;
+        let write = Write { id, expected: self.expected, command };
+        let store = &self.manager.store;
+        let outcomes = store.update(vec![write]).await.map_err(|error| ExecutionError::new(Some(id), error))?;
+        only(outcomes).map_err(|refusal| ExecutionError::refused(id, refusal))
+    }
+}
+
+/// The answer to the only element of a batch.
+fn only<T>(answers: Vec<T>) -> T {
+    answers.into_iter().next().expect("a store answers each element of a batch")
+}
+
+/// What a creation comes to: an execution under the same key has to be the same work.
+fn answered(asked: &Create, created: Created) -> Result<Execution, ExecutionError> {
+    let existing = match created {
+        Created::New(execution) => return Ok(execution),
+        Created::Existing(existing) => existing,
+    };
+    match asked.check_same(&existing) {
+        Ok(()) => Ok(existing),
+        Err(differs) => {
+            let key = asked.idempotency_key().unwrap_or_default().into();
+            let mismatch = ExecutionErrorKind::IdempotencyMismatch { key, existing: existing.id, differs };
+            Err(ExecutionError::new(Some(existing.id), mismatch))
+        }
+    }
+}
+
+fn check_claim(claim: &Claim) -> Result<(), InvalidInput> {
+    check_name("a worker's name", &claim.worker)?;
+    if millis(claim.lease) == 0 { Err(InvalidInput::NoTime) } else { Ok(()) }
+}

@@ -1,0 +1,276 @@
+//! Executions in memory: for tests, for work that need not outlive its process, and as the model for other stores.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::command::{Applied, Beat, Command, Write};
+use super::error::{Refusal, StoreError};
+use super::list::{Cursor, ListOptions, Page};
+use super::new::Create;
+use super::record::{Execution, Lease};
+use super::store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
+use super::timestamp::Timestamp;
+use crate::clock::{Clock, SystemClock};
+use crate::id::ExecutionId;
+
+/// A store in memory. Clones share what is stored. It keeps executions until they are deleted.
+#[derive(Clone)]
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    executions: Arc<Mutex<Executions>>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::with_clock(SystemClock)
+    }
+}
+
+impl MemoryStore {
+    /// An empty store whose time is that of `clock`.
+    pub fn with_clock(clock: impl Clock) -> Self {
+        Self { clock: Arc::new(clock), executions: Arc::default() }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now(&*self.clock)
+    }
+
+    /// No code of others runs under the lock, and each change is whole before the next: a poisoned lock means nothing.
+    fn lock(&self) -> MutexGuard<'_, Executions> {
+        self.executions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, writes: &[Write], mut answer: impl FnMut(Result<&Execution, Refusal>)) {
+        let mut executions = self.lock();
+        let now = self.now();
+        for write in writes {
+            let applied = executions.change(&write.id, |execution| write.apply(execution, now));
+            match applied {
+                Some(Ok(_)) => answer(executions.by_id.get(&write.id).ok_or(Refusal::NotFound)),
+                Some(Err(refusal)) => answer(Err(refusal)),
+                None => answer(Err(Refusal::NotFound)),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("executions", &self.lock().by_id.len()).finish_non_exhaustive()
+    }
+}
+
+/// Those that wait, in the order in which they are claimed.
+type Waiting = BTreeSet<(Reverse<i16>, Timestamp, Cursor)>;
+
+#[derive(Default)]
+struct Executions {
+    by_id: HashMap<ExecutionId, Execution>,
+    by_key: HashMap<String, ExecutionId>,
+    in_order: BTreeSet<Cursor>,
+    waiting: BTreeMap<String, Waiting>,
+    to_sweep: BTreeSet<(Timestamp, ExecutionId)>,
+}
+
+impl Executions {
+    fn create(&mut self, new: Create, now: Timestamp) -> Created {
+        let by_key = new.idempotency_key().and_then(|key| self.by_key.get(key)).copied();
+        if let Some(existing) = self.by_id.get(&by_key.unwrap_or(new.id())) {
+            return Created::Existing(existing.clone());
+        }
+        let execution = new.at(now);
+        if let Some(key) = &execution.idempotency_key {
+            self.by_key.insert(key.clone(), execution.id);
+        }
+        self.in_order.insert(Cursor::of(&execution));
+        self.index(&execution);
+        self.by_id.insert(execution.id, execution.clone());
+        Created::New(execution)
+    }
+
+    fn index(&mut self, execution: &Execution) {
+        if let Some(place) = place(execution) {
+            match self.waiting.get_mut(&execution.type_) {
+                Some(waiting) => drop(waiting.insert(place)),
+                None => drop(self.waiting.insert(execution.type_.clone(), Waiting::from([place]))),
+            }
+        }
+        if let Some(at) = execution.sweep_at() {
+            self.to_sweep.insert((at, execution.id));
+        }
+    }
+
+    fn forget(&mut self, execution: &Execution) {
+        if let Some(place) = place(execution) {
+            if let Some(waiting) = self.waiting.get_mut(&execution.type_) {
+                waiting.remove(&place);
+                if waiting.is_empty() {
+                    self.waiting.remove(&execution.type_);
+                }
+            }
+        }
+        if let Some(at) = execution.sweep_at() {
+            self.to_sweep.remove(&(at, execution.id));
+        }
+    }
+
+    /// Changes one, and what is known of it. `None` if there is none.
+    fn change<T>(&mut self, id: &ExecutionId, change: impl FnOnce(&mut Execution) -> T) -> Option<T> {
+        let mut execution = self.by_id.remove(id)?;
+        self.forget(&execution);
+        let changed = change(&mut execution);
+        self.index(&execution);
+        self.by_id.insert(*id, execution);
+        Some(changed)
+    }
+
+    fn delete(&mut self, id: &ExecutionId) -> Result<(), Refusal> {
+        self.by_id.get(id).ok_or(Refusal::NotFound)?.check_delete()?;
+        if let Some(execution) = self.by_id.remove(id) {
+            self.forget(&execution);
+            self.in_order.remove(&Cursor::of(&execution));
+            if let Some(key) = &execution.idempotency_key {
+                self.by_key.remove(key);
+            }
+        }
+        Ok(())
+    }
+
+    fn due(&self, claim: &Claim, now: Timestamp) -> Vec<ExecutionId> {
+        let limit = claim.limit as usize;
+        if let Some(id) = claim.only {
+            let execution = self.by_id.get(&id);
+            let is_due = execution.is_some_and(|execution| execution.is_due(now) && claim.wants(&execution.type_));
+            return if is_due && limit > 0 { vec![id] } else { Vec::new() };
+        }
+        let wanted = self.waiting.iter().filter(|(type_, _)| claim.wants(type_));
+        let mut due: Vec<_> = wanted.flat_map(|(_, waiting)| first_due(waiting, now, limit)).collect();
+        due.sort_unstable();
+        due.truncate(limit);
+        due.into_iter().map(|(_, _, cursor)| cursor.id()).collect()
+    }
+
+    fn list(&self, options: &ListOptions) -> Page {
+        let is_on = |execution: &&Execution| options.matches(execution) && options.is_behind(execution);
+        let find = |cursor: &Cursor| self.by_id.get(&cursor.id());
+        let take = options.page_len() + 1;
+        let found: Vec<Execution> = match (options.newest_first, options.after) {
+            (false, None) => self.in_order.iter().filter_map(find).filter(is_on).take(take).cloned().collect(),
+            (false, Some(after)) => {
+                self.in_order.range(after..).filter_map(find).filter(is_on).take(take).cloned().collect()
+            }
+            (true, None) => self.in_order.iter().rev().filter_map(find).filter(is_on).take(take).cloned().collect(),
+            (true, Some(after)) => {
+                self.in_order.range(..after).rev().filter_map(find).filter(is_on).take(take).cloned().collect()
+            }
+        };
+        options.page_in_order(found)
+    }
+
+    fn sweep(&mut self, limit: u32, now: Timestamp) -> Swept {
+        let mut swept = Swept::default();
+        while swept.total() < limit {
+            let Some(&(at, id)) = self.to_sweep.first() else { break };
+            if at > now || self.change(&id, |execution| execution.sweep(now)) != Some(Applied::Changed) {
+                break;
+            }
+            if let Some(execution) = self.by_id.get(&id) {
+                swept.count(execution);
+            }
+        }
+        swept.next_due = self.to_sweep.first().map(|(at, _)| at.since(now));
+        swept
+    }
+}
+
+fn place(execution: &Execution) -> Option<(Reverse<i16>, Timestamp, Cursor)> {
+    let place = (Reverse(execution.priority), execution.run_at, Cursor::of(execution));
+    execution.status.is_waiting().then_some(place)
+}
+
+/// The first that are due. Those of one priority that are not are passed over in one step, however many there are.
+fn first_due(waiting: &Waiting, now: Timestamp, limit: usize) -> Vec<(Reverse<i16>, Timestamp, Cursor)> {
+    let mut due = Vec::new();
+    let mut next = waiting.first();
+    while let Some(&(priority, ..)) = next {
+        let is_next = |place: &&(Reverse<i16>, Timestamp, Cursor)| place.0 == priority && place.1 <= now;
+        let from = (priority, Timestamp::default(), Cursor::MIN);
+        due.extend(waiting.range(from..).take_while(is_next).take(limit - due.len()));
+        let Some(lower) = priority.0.checked_sub(1).filter(|_| due.len() < limit) else { break };
+        next = waiting.range((Reverse(lower), Timestamp::default(), Cursor::MIN)..).next();
+    }
+    due
+}
+
+impl ExecutionStore for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: "memory", consistent_list: true, survives: Survives::Nothing, value_len_bytes_max: None }
+    }
+
+    async fn create(&self, new: Vec<Create>) -> Result<Vec<Created>, StoreError> {
+        let mut executions = self.lock();
+        let now = self.now();
+        Ok(new.into_iter().map(|new| executions.create(new, now)).collect())
+    }
+
+    async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
+        Ok(self.lock().by_id.get(id).cloned())
+    }
+
+    async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
+        let executions = self.lock();
+        Ok(executions.by_key.get(key).and_then(|id| executions.by_id.get(id)).cloned())
+    }
+
+    async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        let mut answers = Vec::with_capacity(writes.len());
+        self.write(&writes, |answer| answers.push(answer.cloned()));
+        Ok(answers)
+    }
+
+    async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        let mut answers = Vec::with_capacity(writes.len());
+        self.write(&writes, |answer| answers.push(answer.map(|_| ())));
+        Ok(answers)
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
+        Ok(self.lock().list(options))
+    }
+
+    async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
+        Ok(self.lock().delete(id))
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        let mut executions = self.lock();
+        let now = self.now();
+        let due = executions.due(claim, now);
+        let mut claimed = Vec::with_capacity(due.len());
+        for id in due {
+            let holder = Some((claim.worker.clone(), claim.lease));
+            let start = Write::new(id, Command::Start { holder });
+            if let Some(Ok(Applied::Changed)) = executions.change(&id, |execution| start.apply(execution, now)) {
+                claimed.extend(executions.by_id.get(&id).cloned());
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        let mut executions = self.lock();
+        let now = self.now();
+        let beat = |lease: &Lease| executions.change(&lease.id, |execution| execution.renew(lease.epoch, extend, now));
+        Ok(leases.iter().map(beat).map(|beat| beat.unwrap_or(Beat::Lost)).collect())
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        let mut executions = self.lock();
+        let now = self.now();
+        Ok(executions.sweep(limit, now))
+    }
+}

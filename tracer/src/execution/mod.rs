@@ -1,0 +1,48 @@
+//! Work that outlives the process which runs it: retried, timed out, cancelled, resumed.
+//!
+//! An [`Execution`] is a unit of work with a status, attempts, progress and checkpoints, kept in a store. The
+//! [`ExecutionManager`] takes it through its life; [`ExecutionStatus::next`] is the table of what may follow what.
+//!
+//! | to | see |
+//! |---|---|
+//! | create, start, complete, fail, cancel, retry, list | [`ExecutionManager`] |
+//! | run many, in several processes | [`ExecutionManager::claim`], [`ExecutionManager::under`], [`ExecutionManager::heartbeat`] |
+//! | run one that a queue handed over, without background tasks | [`ExecutionManager::claim_by_id`], [`ExecutionManager::tick`] |
+//! | keep them in something of one's own | [`SimpleStore`], six methods; [`ExecutionStore`], whole |
+//!
+//! The rules are pure functions ([`Write::apply`], [`Execution::sweep`], [`Execution::renew`]), which every store applies
+//! inside what makes it atomic there. Time is the store's. Nothing here starts a thread or a task.
+
+mod command;
+mod error;
+mod failure;
+mod list;
+mod manager;
+mod memory;
+mod new;
+mod parts;
+mod progress;
+mod record;
+mod retry;
+mod simple;
+mod status;
+mod store;
+mod timestamp;
+
+pub use command::{Applied, Beat, Command, Expected, Write};
+pub use error::{CODES, ExecutionError, ExecutionErrorKind, InvalidInput, Refusal, StoreError, Trouble, Written};
+pub use failure::Failure;
+pub use list::{Cursor, ListOptions, Page};
+pub use manager::{ExecutionManager, Expecting};
+pub use memory::MemoryStore;
+pub use new::{Create, NAME_LEN_BYTES_MAX, NewExecution, VALUE_DEPTH_MAX};
+pub use parts::{Parts, PartsError};
+pub use progress::{Progress, ProgressError};
+pub use record::{Execution, Lease, LeaseTerms};
+pub use retry::RetryPolicy;
+pub use simple::{Simple, SimpleStore};
+pub use status::{Event, ExecutionStatus, ParseStatusError};
+pub use store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
+pub use timestamp::{ParseTimestampError, Timestamp};
+
+pub use crate::id::ExecutionId;

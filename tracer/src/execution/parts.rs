@@ -1,0 +1,96 @@
+//! An execution as the texts of a row, for stores that keep rows.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::record::Execution;
+use crate::id::ExecutionId;
+
+/// An execution in texts: what may be large and seldom changes has one of its own, so that it is not written again with
+/// each heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts<T> {
+    /// All the rest, as JSON.
+    pub body: T,
+    /// The payload, as JSON; never changes.
+    pub payload: Option<T>,
+    /// The result, as JSON.
+    pub result: Option<T>,
+    /// The checkpoints, as JSON.
+    pub checkpoints: Option<T>,
+}
+
+/// Texts that are no execution.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartsError {
+    /// One is not the JSON that it has to be.
+    #[error("the {part} of {id} cannot be read")]
+    NoJson {
+        /// Which execution.
+        id: ExecutionId,
+        /// Which part.
+        part: &'static str,
+        /// What serde said.
+        source: serde_json::Error,
+    },
+    /// They are another's.
+    #[error("expected {expected}, found {found}")]
+    OtherId {
+        /// Whose they were to be.
+        expected: ExecutionId,
+        /// Whose they are.
+        found: ExecutionId,
+    },
+}
+
+impl Parts<String> {
+    /// The texts of an execution, which is as before afterwards.
+    pub fn of(execution: &mut Execution) -> Self {
+        let payload = Some(&execution.payload).filter(|payload| !payload.is_null()).map(text);
+        Self { payload, ..Self::without_payload(execution) }
+    }
+
+    /// The same, for who writes a change: the payload, which never changes, is left out.
+    pub fn without_payload(execution: &mut Execution) -> Self {
+        let payload = std::mem::take(&mut execution.payload);
+        let result = execution.result.take();
+        let checkpoints = std::mem::take(&mut execution.checkpoints);
+        let body = text(execution);
+        let parts = Self {
+            body,
+            payload: None,
+            result: result.as_ref().map(text),
+            checkpoints: Some(&checkpoints).filter(|checkpoints| !checkpoints.is_empty()).map(text),
+        };
+        (execution.payload, execution.result, execution.checkpoints) = (payload, result, checkpoints);
+        parts
+    }
+}
+
+fn text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("executions hold strings, numbers and JSON, with strings for keys")
+}
+
+impl Parts<&str> {
+    /// The execution with these texts.
+    ///
+    /// # Errors
+    ///
+    /// [`PartsError`] if they are none, or another's than `id`.
+    pub fn join(self, id: ExecutionId) -> Result<Execution, PartsError> {
+        let no_json = |part| move |source| PartsError::NoJson { id, part, source };
+        let value =
+            |part, text: Option<&str>| text.map(serde_json::from_str::<Value>).transpose().map_err(no_json(part));
+        let mut execution: Execution = serde_json::from_str(self.body).map_err(no_json("body"))?;
+        if execution.id != id {
+            return Err(PartsError::OtherId { expected: id, found: execution.id });
+        }
+        execution.payload = value("payload", self.payload)?.unwrap_or_default();
+        execution.result = value("result", self.result)?;
+        let checkpoints = self.checkpoints.map(serde_json::from_str::<BTreeMap<String, Value>>).transpose();
+        execution.checkpoints = checkpoints.map_err(no_json("checkpoints"))?.unwrap_or_default();
+        Ok(execution)
+    }
+}

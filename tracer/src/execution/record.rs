@@ -1,0 +1,146 @@
+//! An execution as stored and shown.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::progress::Progress;
+use super::retry::RetryPolicy;
+use super::status::ExecutionStatus;
+use super::timestamp::{Timestamp, ms};
+use crate::id::ExecutionId;
+
+/// A unit of work that outlives the process which runs it.
+///
+/// Only a store makes one, and only [`Write::apply`](super::Write::apply) changes one. JSON is camelCase, instants are
+/// RFC 3339, durations are milliseconds, what is absent is left out; readers skip fields that they do not know. A
+/// payload or result that is `null` is the same as none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Execution {
+    /// Unique in all stores. Never changes.
+    pub id: ExecutionId,
+    /// What kind of work it is; chosen by the caller. Never changes. In JSON `type`.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Where it is in its life.
+    pub status: ExecutionStatus,
+    /// What the work is done on; the caller's. Never changes.
+    #[serde(default)]
+    pub payload: Value,
+    /// What came out, once completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Why the last attempt that failed did. Cleared by completion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// How many attempts were started and not given back, the one under way included.
+    pub attempts: u32,
+    /// How many attempts there may be. Never changes; at least 1.
+    pub max_attempts: u32,
+    /// When the store took it in. Never changes.
+    pub created_at: Timestamp,
+    /// When the store last changed it. Heartbeats are no changes.
+    pub updated_at: Timestamp,
+    /// When the latest attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it came to an end, whichever; cleared when it is retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<Timestamp>,
+    /// How long one attempt may take. Never changes. In JSON milliseconds.
+    #[serde(default, with = "ms::option", skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// What makes a second creation find this one. Never changes; unique in a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// The execution that this one is a part of; not checked. Never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<ExecutionId>,
+    /// The caller's, and `cancellationReason`.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, Value>,
+    /// What attempts have kept for those after them.
+    #[serde(default)]
+    pub checkpoints: BTreeMap<String, Value>,
+    /// How far the latest attempt has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Which of those that wait goes first: the highest. 0 unless given. Never changes.
+    #[serde(default)]
+    pub priority: i16,
+    /// When it may be claimed, if it waits.
+    pub run_at: Timestamp,
+    /// How long to wait between attempts. Never changes.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// The wait before the latest retry, which the next one depends on.
+    #[serde(default, with = "ms::option", skip_serializing_if = "Option::is_none", rename = "retryDelayMs")]
+    pub retry_delay: Option<Duration>,
+    /// Whether the holder of the lease was asked to stop.
+    #[serde(default)]
+    pub cancel_requested: bool,
+    /// 1 when created, and one more with each change.
+    pub version: u64,
+    /// 0 when created, and one more with each attempt that begins: the fencing token.
+    pub epoch: u64,
+    /// Who runs it, and until when, if it was claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseTerms>,
+}
+
+/// Who holds a lease, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseTerms {
+    /// The name that the worker gave.
+    pub worker: String,
+    /// From then on anybody may take the execution over. Extended by heartbeats.
+    pub until: Timestamp,
+}
+
+/// The right to write to an execution during one attempt. Whoever has the token has the right, until the next attempt
+/// begins: hand it to helpers, or over a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lease {
+    /// The execution.
+    pub id: ExecutionId,
+    /// The attempt. Rises with every attempt: other systems can refuse a stale worker by it.
+    pub epoch: u64,
+}
+
+/// What metadata calls the reason for a cancellation.
+pub(super) const CANCELLATION_REASON: &str = "cancellationReason";
+
+impl Execution {
+    /// The token for the attempt under way; useful only while it runs.
+    pub fn token(&self) -> Lease {
+        Lease { id: self.id, epoch: self.epoch }
+    }
+
+    /// When the attempt under way has taken longer than it may.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match (self.status, self.started_at, self.timeout) {
+            (ExecutionStatus::Running, Some(started), Some(timeout)) => Some(started.after(timeout)),
+            _ => None,
+        }
+    }
+
+    /// When a sweep has to look at it: the end of the lease or of the time allowed, whichever is first.
+    pub fn sweep_at(&self) -> Option<Timestamp> {
+        let lease = self.lease.as_ref().map(|lease| lease.until);
+        match (lease, self.deadline()) {
+            (Some(lease), Some(deadline)) => Some(lease.min(deadline)),
+            (lease, deadline) => lease.or(deadline),
+        }
+    }
+
+    /// Whether it may be claimed.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.status.is_waiting() && self.run_at <= now
+    }
+}

@@ -1,0 +1,290 @@
+//! The smallest store that one can write: six methods, and everything else made of them.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::command::{Applied, Beat, Command, Write};
+use super::error::{Refusal, StoreError, Trouble, Written};
+use super::list::{ListOptions, Page};
+use super::new::Create;
+use super::record::{Execution, Lease};
+use super::status::ExecutionStatus;
+use super::store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
+use super::timestamp::Timestamp;
+use crate::clock::{Clock, SystemClock};
+use crate::id::ExecutionId;
+
+/// A store of one's own, in six methods. [`Simple`] makes an [`ExecutionStore`] of it, for managers and workers.
+///
+/// All that it has to be good at is [`update`](Self::update), which must be atomic. Executions are values with
+/// `Serialize` and `Deserialize`; [`ListOptions::page_of`] makes pages for who has them all in memory.
+pub trait SimpleStore: Send + Sync {
+    /// What its driver says when it fails. Failures are taken for such that may go by: the call may be repeated.
+    type Error: Into<Box<dyn Error + Send + Sync>> + Send;
+
+    /// Its name, for messages.
+    const NAME: &'static str;
+
+    /// Keeps a new execution; `false`, and nothing is changed, if there is one with its id or idempotency key. The
+    /// check and the writing are atomic.
+    fn create(&self, execution: &Execution) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// The execution with this id.
+    fn find_by_id(&self, id: &ExecutionId) -> impl Future<Output = Result<Option<Execution>, Self::Error>> + Send;
+
+    /// The execution with this key.
+    fn find_by_idempotency_key(&self, key: &str)
+    -> impl Future<Output = Result<Option<Execution>, Self::Error>> + Send;
+
+    /// Replaces the execution with this id; `false`, and nothing is changed, if there is none or it is not at `version`.
+    /// The check and the writing are atomic.
+    fn update(&self, execution: &Execution, version: u64) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// The executions that match, a page of them, in the order of [`ListOptions`].
+    fn list(&self, options: &ListOptions) -> impl Future<Output = Result<Page, Self::Error>> + Send;
+
+    /// Deletes the execution with this id; `false`, and nothing is changed, if there is none or it is not at `version`.
+    /// The check and the deletion are atomic.
+    fn delete(&self, id: &ExecutionId, version: u64) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+}
+
+/// An [`ExecutionStore`] made of a [`SimpleStore`].
+///
+/// Each write reads the execution, applies the rules, and writes it under the condition that nobody else has written in
+/// between; else it begins again. A claim reads the lists of those that wait, a sweep those that run, so both cost the
+/// more the more there are. The clock is the process's: give all processes the same time, or leases are as long as their
+/// clocks say. Extending a lease counts as a change of the version, because `update` has no other condition.
+pub struct Simple<S> {
+    store: S,
+    clock: Arc<dyn Clock>,
+    /// The latest time that was seen, so that time never falls in this process.
+    latest_ms: AtomicU64,
+}
+
+impl<S: SimpleStore> Simple<S> {
+    /// A store whose time is that of the machine.
+    pub fn new(store: S) -> Self {
+        Self::with_clock(store, SystemClock)
+    }
+
+    /// A store whose time is that of `clock`.
+    pub fn with_clock(store: S, clock: impl Clock) -> Self {
+        Self { store, clock: Arc::new(clock), latest_ms: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = Timestamp::now(&*self.clock).unix_ms();
+        Timestamp::from_unix_ms(self.latest_ms.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+
+    async fn find(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
+        self.store.find_by_id(id).await.map_err(failed::<S>("read an execution"))
+    }
+
+    /// Reads, changes and writes, until nobody has written in between.
+    async fn change<T>(
+        &self,
+        id: &ExecutionId,
+        mut change: impl FnMut(&mut Execution, Timestamp) -> Result<(T, Applied), Refusal> + Send,
+    ) -> Result<Result<(T, Execution), Refusal>, StoreError>
+    where
+        T: Send,
+    {
+        loop {
+            let Some(mut execution) = self.find(id).await? else { return Ok(Err(Refusal::NotFound)) };
+            let version = execution.version;
+            let (answer, applied) = match change(&mut execution, self.now()) {
+                Ok(changed) => changed,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            // Somebody makes progress whenever this goes round again: the version has risen.
+            if applied == Applied::Unchanged || self.put(&execution, version).await? {
+                return Ok(Ok((answer, execution)));
+            }
+        }
+    }
+
+    async fn put(&self, execution: &Execution, version: u64) -> Result<bool, StoreError> {
+        let failed = failed::<S>("update an execution");
+        self.store.update(execution, version).await.map_err(failed)
+    }
+
+    async fn write(&self, write: &Write) -> Result<Result<Execution, Refusal>, StoreError> {
+        let changed = self.change(&write.id, |execution, now| Ok(((), write.apply(execution, now)?))).await?;
+        Ok(changed.map(|((), execution)| execution))
+    }
+
+    async fn create_one(&self, new: Create) -> Result<Created, StoreError> {
+        let execution = new.at(self.now());
+        loop {
+            if self.store.create(&execution).await.map_err(failed::<S>("create an execution"))? {
+                return Ok(Created::New(execution));
+            }
+            if let Some(key) = &execution.idempotency_key {
+                if let Some(existing) = self.find_by_idempotency_key(key).await? {
+                    return Ok(Created::Existing(existing));
+                }
+            }
+            if let Some(existing) = self.find(&execution.id).await? {
+                return Ok(Created::Existing(existing));
+            }
+            // It was deleted in between.
+        }
+    }
+
+    /// All executions in one of these states, page by page.
+    async fn each(
+        &self,
+        statuses: &[ExecutionStatus],
+        mut each: impl FnMut(Execution) + Send,
+    ) -> Result<(), StoreError> {
+        let mut options = ListOptions { limit: Some(ListOptions::LIMIT_MAX), ..ListOptions::default() };
+        options.statuses = statuses.to_vec();
+        loop {
+            let page = self.list(&options).await?;
+            options.after = page.next;
+            page.into_iter().for_each(&mut each);
+            if options.after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Simple<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simple").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+fn failed<S: SimpleStore>(operation: &'static str) -> impl FnOnce(S::Error) -> StoreError {
+    move |error| StoreError {
+        store: S::NAME,
+        operation,
+        trouble: Trouble::Unavailable,
+        written: Written::Unknown,
+        source: error.into(),
+    }
+}
+
+impl<S: SimpleStore> ExecutionStore for Simple<S> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: S::NAME, consistent_list: true, survives: Survives::Nothing, value_len_bytes_max: None }
+    }
+
+    async fn create(&self, new: Vec<Create>) -> Result<Vec<Created>, StoreError> {
+        let mut created = Vec::with_capacity(new.len());
+        for new in new {
+            created.push(self.create_one(new).await?);
+        }
+        Ok(created)
+    }
+
+    async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
+        self.find(id).await
+    }
+
+    async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
+        self.store.find_by_idempotency_key(key).await.map_err(failed::<S>("read an execution"))
+    }
+
+    async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            outcomes.push(self.write(&write).await?);
+        }
+        Ok(outcomes)
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
+        self.store.list(options).await.map_err(failed::<S>("list executions"))
+    }
+
+    async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
+        loop {
+            let Some(execution) = self.find(id).await? else { return Ok(Err(Refusal::NotFound)) };
+            if let Err(refusal) = execution.check_delete() {
+                return Ok(Err(refusal));
+            }
+            let deleted = self.store.delete(id, execution.version).await;
+            if deleted.map_err(failed::<S>("delete an execution"))? {
+                return Ok(Ok(()));
+            }
+        }
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        let now = self.now();
+        let mut due = Vec::new();
+        let take = |execution: Execution| {
+            if execution.is_due(now) && claim.wants(&execution.type_) {
+                due.push(execution);
+            }
+        };
+        match claim.only {
+            Some(id) => self.find(&id).await?.into_iter().for_each(take),
+            None => self.each(&[ExecutionStatus::Pending, ExecutionStatus::Retrying], take).await?,
+        }
+        due.sort_by_key(|due| (std::cmp::Reverse(due.priority), due.run_at, due.created_at, due.id));
+        let mut claimed = Vec::new();
+        for mut execution in due {
+            if claimed.len() >= claim.limit as usize {
+                break;
+            }
+            let version = execution.version;
+            let holder = Some((claim.worker.clone(), claim.lease));
+            let start = Write::new(execution.id, Command::Start { holder });
+            // Who was faster has it; there is no second try.
+            if start.apply(&mut execution, self.now()).is_ok() && self.put(&execution, version).await? {
+                claimed.push(execution);
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        let mut beats = Vec::with_capacity(leases.len());
+        for lease in leases {
+            let renew = |execution: &mut Execution, now| {
+                let beat = execution.renew(lease.epoch, extend, now);
+                if beat == Beat::Lost {
+                    return Ok((beat, Applied::Unchanged));
+                }
+                execution.version += 1;
+                Ok((beat, Applied::Changed))
+            };
+            let changed = self.change(&lease.id, renew).await?;
+            beats.push(changed.map_or(Beat::Lost, |(beat, _)| beat));
+        }
+        Ok(beats)
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        let now = self.now();
+        let mut running = Vec::new();
+        self.each(&[ExecutionStatus::Running], |execution| {
+            running.extend(execution.sweep_at().map(|at| (at, execution.id)));
+        })
+        .await?;
+        running.sort_unstable();
+        let mut swept = Swept::default();
+        for (at, id) in running {
+            if at > now || swept.total() >= limit {
+                swept.next_due = Some(at.since(now));
+                break;
+            }
+            let changed = self.change(&id, |execution, now| {
+                let applied = execution.sweep(now);
+                Ok((applied, applied))
+            });
+            if let Ok((Applied::Changed, execution)) = changed.await? {
+                swept.count(&execution);
+            }
+        }
+        Ok(swept)
+    }
+}
