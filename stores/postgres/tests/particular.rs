@@ -1,0 +1,183 @@
+//! What is particular to PostgreSQL: its clock, its schema, many processes at once, connections that are cut.
+
+mod server;
+
+use std::time::Duration;
+
+use tokio_postgres::NoTls;
+use tracer::execution::{Claim, ExecutionManager, ExecutionStatus, ListOptions, NewExecution, Timestamp, Written};
+use tracer_postgres::PostgresStore;
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
+}
+
+fn claim(limit: u32) -> Claim {
+    let worker = "worker".to_owned();
+    Claim { types: Vec::new(), only: None, limit, worker, lease: Duration::from_secs(30) }
+}
+
+async fn client(config: &tokio_postgres::Config) -> tokio_postgres::Client {
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+#[test]
+fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
+    run(async {
+        let config = server::config("migrations").await;
+        let connect = |_| tokio::spawn(PostgresStore::connect(config.clone(), NoTls));
+        let connecting: Vec<_> = (0..8).map(connect).collect();
+        for connected in connecting {
+            connected.await.unwrap().unwrap();
+        }
+        client(&config).await.execute("UPDATE tracer_schema SET version = 99", &[]).await.unwrap();
+        let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
+        assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
+        assert_eq!(error.source.to_string(), "expected version 1 or older, found 99: update this program");
+    });
+}
+
+#[test]
+fn time_is_the_servers() {
+    run(async {
+        let config = server::config("clock").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap());
+        let client = client(&config).await;
+        let now = async || {
+            let query = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+            let ms: i64 = client.query_one(query, &[]).await.unwrap().get(0);
+            Timestamp::from_unix_ms(ms.try_into().unwrap())
+        };
+        let before = now().await;
+        let created = manager.create(NewExecution::new("work").delay(Duration::from_secs(3600))).await.unwrap();
+        assert!((before..=now().await).contains(&created.created_at));
+        assert_eq!(created.run_at, created.created_at.after(Duration::from_secs(3600)));
+        assert!(manager.claim(claim(1)).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn rows_that_are_no_executions_keep_nobody_from_the_others() {
+    run(async {
+        let config = server::config("corrupt").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap());
+        let bad = manager.create(NewExecution::new("work").priority(1)).await.unwrap().id;
+        let good = manager.create(NewExecution::new("work")).await.unwrap().id;
+        let spoil = format!("UPDATE tracer_executions SET body = '{{' WHERE encode(id, 'hex') = '{bad:x}'");
+        assert_eq!(client(&config).await.execute(&spoil, &[]).await.unwrap(), 1);
+        let claimed = manager.claim(claim(5)).await.unwrap();
+        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), [good]);
+        let error = manager.get(&bad).await.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable(), error.written()), ("CORRUPT", false, Written::Nothing));
+        manager.delete(&bad).await.unwrap();
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
+    run(async {
+        let config = server::config("outbox").await;
+        let mut pool = deadpool_postgres::Config::new();
+        pool.host = config.get_hosts().first().map(|host| match host {
+            tokio_postgres::config::Host::Unix(path) => path.display().to_string(),
+            tokio_postgres::config::Host::Tcp(name) => name.clone(),
+        });
+        (pool.port, pool.user) = (config.get_ports().first().copied(), config.get_user().map(str::to_owned));
+        (pool.dbname, pool.options) = (Some("postgres".into()), config.get_options().map(str::to_owned));
+        let pool = pool.create_pool(Some(deadpool_postgres::Runtime::Tokio1), NoTls).unwrap();
+        let manager = ExecutionManager::new(PostgresStore::with_pool(pool.clone()).await.unwrap());
+        for (number, commit) in [(1, false), (2, true)] {
+            let mut client = pool.get().await.unwrap();
+            let transaction = client.transaction().await.unwrap();
+            let create = manager.prepare(NewExecution::new("invoice").payload(number)).unwrap();
+            manager.store().create_in(&transaction, &[create]).await.unwrap();
+            if commit { transaction.commit().await.unwrap() } else { transaction.rollback().await.unwrap() }
+        }
+        let claimed = manager.claim(claim(9)).await.unwrap();
+        assert_eq!(claimed.iter().map(|it| it.payload.as_i64()).collect::<Vec<_>>(), [Some(2)]);
+    });
+}
+
+/// Workers on connections that are cut all the time: nothing is lost, nothing is done twice in the store, all ends.
+#[test]
+fn what_was_acknowledged_survives_connections_that_are_cut() {
+    run(async {
+        const JOBS: usize = 300;
+        let config = server::config("cut").await;
+        let store = PostgresStore::connect(config.clone(), NoTls).await.unwrap();
+        let manager = ExecutionManager::new(store);
+        let new = (0..JOBS).map(|number| NewExecution::new("work").payload(number).max_attempts(50));
+        manager.create_all(new.collect::<Vec<_>>()).await.unwrap();
+        let killer = {
+            let client = client(&config).await;
+            tokio::spawn(async move {
+                let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                            WHERE pid <> pg_backend_pid() AND query LIKE '%tracer_executions%'
+                            ORDER BY random() LIMIT 2";
+                loop {
+                    client.query(kill, &[]).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            })
+        };
+        let work = |_| {
+            let config = config.clone();
+            tokio::spawn(async move {
+                let manager = ExecutionManager::new(PostgresStore::connect(config, NoTls).await.unwrap());
+                let mut acknowledged = Vec::new();
+                let mut errors = 0;
+                for _ in 0..60 {
+                    let short = Claim { lease: Duration::from_millis(200), ..claim(10) };
+                    let Ok(claimed) = manager.claim(short).await else {
+                        errors += 1;
+                        continue;
+                    };
+                    for execution in claimed {
+                        let lease = execution.token();
+                        match manager.under(&lease).complete(&lease.id, lease.epoch).await {
+                            Ok(_) => acknowledged.push((lease.id, lease.epoch)),
+                            Err(error) => {
+                                assert!(matches!(error.code(), "STORE" | "LEASE_LOST"), "{error}");
+                                errors += 1;
+                            }
+                        }
+                    }
+                    let _ = manager.tick().await;
+                }
+                (acknowledged, errors)
+            })
+        };
+        let workers: Vec<_> = (0..4).map(work).collect();
+        let mut acknowledged = std::collections::BTreeMap::new();
+        let mut errors = 0;
+        for worker in workers {
+            let (done, failed) = worker.await.unwrap();
+            errors += failed;
+            for (id, epoch) in done {
+                assert_eq!(acknowledged.insert(id, epoch), None, "{id} was completed twice");
+            }
+        }
+        killer.abort();
+        assert!(errors > 0, "no connection was cut in the midst of anything");
+        let manager = ExecutionManager::new(PostgresStore::connect(config, NoTls).await.unwrap());
+        for (id, epoch) in &acknowledged {
+            let execution = manager.get(id).await.unwrap();
+            assert_eq!((execution.status, execution.result), (ExecutionStatus::Completed, Some((*epoch).into())));
+        }
+        let all = manager.list(ListOptions::new().limit(1000)).await.unwrap();
+        assert_eq!(all.len(), JOBS);
+        assert!(all.iter().all(|execution| execution.attempts <= 50));
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_that_may_be_repeated() {
+    run(async {
+        let config = "host=/nonexistent user=nobody connect_timeout=1".parse().unwrap();
+        let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Nothing));
+    });
+}
