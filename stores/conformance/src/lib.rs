@@ -126,6 +126,7 @@ cases! { ($)
         one_version_wins
         a_claim_is_of_one
         checkpoints_of_many_are_all_kept
+        extended_leases_stay_extended_beside_writes
         leases_never_overlap
         sweeps_at_once_do_nothing_twice
     }

@@ -49,7 +49,10 @@ mod simple {
         }
 
         async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, Infallible> {
-            Ok(self.0.lock().unwrap().get(id).cloned())
+            let found = self.0.lock().unwrap().get(id).cloned();
+            // Others are to write between a reading and what comes of it.
+            tokio::task::yield_now().await;
+            Ok(found)
         }
 
         async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, Infallible> {
@@ -64,7 +67,9 @@ mod simple {
         }
 
         async fn list(&self, options: &ListOptions) -> Result<Page, Infallible> {
-            Ok(options.page_of(self.0.lock().unwrap().values().cloned()))
+            let page = options.page_of(self.0.lock().unwrap().values().cloned());
+            tokio::task::yield_now().await;
+            Ok(page)
         }
 
         async fn delete(&self, id: &ExecutionId, version: u64) -> Result<bool, Infallible> {

@@ -22,7 +22,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("there are threads");
     println!("{:>9}  {:>10}  {:>10}", "rows", "CPU µs/job", "jobs/s");
     let mut rows = 0;
-    for target in [0, 100_000, 300_000, 1_000_000] {
+    for target in [0, 100_000, 1_000_000] {
         while rows < target {
             runtime.block_on(drain(&manager, JOBS));
             rows += JOBS;

@@ -15,7 +15,12 @@ use crate::trouble::{Corrupt, Problem};
 
 type Result<T> = std::result::Result<T, Problem>;
 
-const COLUMNS: &str = "seq, id, body, payload, result, checkpoints";
+/// What [`Found::read`] reads, by what a row is found by.
+macro_rules! select {
+    ($($behind:literal)?) => {
+        concat!("SELECT seq, id, body, payload, result, checkpoints FROM executions WHERE " $(, $behind)?)
+    };
+}
 
 /// An execution, and where it is.
 struct Found {
@@ -64,19 +69,22 @@ fn read_id(row: &Row<'_>, column: usize) -> Result<Option<ExecutionId>> {
     Ok(bytes.map(u128::from_be_bytes).and_then(ExecutionId::new))
 }
 
-fn find(connection: &Connection, by: &str, value: impl ToSql) -> Result<Option<Found>> {
-    let query = format!("SELECT {COLUMNS} FROM executions WHERE {by} = ?1");
-    let mut statement = connection.prepare_cached(&query)?;
+const BY_SEQ: &str = select!("seq = ?1");
+const BY_ID: &str = select!("id = ?1");
+const BY_KEY: &str = select!("idempotency_key = ?1");
+
+fn find(connection: &Connection, query: &str, value: impl ToSql) -> Result<Option<Found>> {
+    let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([value])?;
     rows.next()?.map(Found::read).transpose()
 }
 
 pub(crate) fn find_by_id(connection: &Connection, id: ExecutionId) -> Result<Option<Execution>> {
-    Ok(find(connection, "id", blob(id))?.map(|found| found.execution))
+    Ok(find(connection, BY_ID, blob(id))?.map(|found| found.execution))
 }
 
 pub(crate) fn find_by_key(connection: &Connection, key: &str) -> Result<Option<Execution>> {
-    Ok(find(connection, "idempotency_key", key)?.map(|found| found.execution))
+    Ok(find(connection, BY_KEY, key)?.map(|found| found.execution))
 }
 
 /// When it may be claimed, if it waits.
@@ -140,7 +148,7 @@ pub(crate) fn write(
     write: &Write,
     now: Timestamp,
 ) -> Result<std::result::Result<Execution, Refusal>> {
-    let Some(mut found) = find(connection, "id", blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
+    let Some(mut found) = find(connection, BY_ID, blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
     match write.apply(&mut found.execution, now) {
         Ok(Applied::Changed) => save(connection, &mut found)?,
         Ok(Applied::Unchanged) => {}
@@ -196,7 +204,7 @@ fn find_seq(connection: &Connection, id: ExecutionId) -> Result<Option<i64>> {
 /// The execution in this row. One that cannot be read is set aside, so that it keeps nobody from the others; it is still
 /// found, and said to be corrupt, by its id.
 fn readable(connection: &Connection, seq: i64) -> Result<Option<Found>> {
-    match find(connection, "seq", seq) {
+    match find(connection, BY_SEQ, seq) {
         Err(Problem::Corrupt(_)) => {
             let mut aside =
                 connection.prepare_cached("UPDATE executions SET due_at = NULL, sweep_at = NULL WHERE seq = ?1")?;
@@ -265,7 +273,7 @@ pub(crate) fn heartbeat(
     extend: std::time::Duration,
     now: Timestamp,
 ) -> Result<Beat> {
-    let Some(mut found) = find(connection, "id", blob(lease.id))? else { return Ok(Beat::Lost) };
+    let Some(mut found) = find(connection, BY_ID, blob(lease.id))? else { return Ok(Beat::Lost) };
     let beat = found.execution.renew(lease.epoch, extend, now);
     if beat != Beat::Lost {
         save(connection, &mut found)?;
@@ -298,7 +306,7 @@ pub(crate) fn list(connection: &Connection, options: &ListOptions) -> Result<Pag
     let (filter, values) = filter(options);
     let order = if options.newest_first { "created_at DESC, id DESC" } else { "created_at, id" };
     let limit = options.page_len() + 1;
-    let query = format!("SELECT {COLUMNS} FROM executions WHERE {filter} ORDER BY {order} LIMIT {limit}");
+    let query = format!("{} {filter} ORDER BY {order} LIMIT {limit}", select!());
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(rusqlite::params_from_iter(values))?;
     let mut executions = Vec::new();

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracer::execution::{Command, ExecutionStatus as S, ExecutionStore, Expected, Failure, NewExecution, Swept, Write};
+use tracer::execution::{
+    Beat, Command, ExecutionStatus as S, ExecutionStore, Expected, Failure, NewExecution, Swept, Timestamp, Write,
+};
 
 use super::code;
 use crate::bed::{Bed, LEASE, SECOND, claim_of};
@@ -129,6 +131,25 @@ pub(crate) async fn checkpoints_of_many_are_all_kept<T: ExecutionStore + 'static
     let execution = bed.get(&held.id).await;
     assert_eq!(execution.checkpoints.len(), TASKS);
     assert_eq!(execution.version, held.version + TASKS as u64);
+}
+
+pub(crate) async fn extended_leases_stay_extended_beside_writes<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    for _ in 0..ROUNDS {
+        let lease = bed.claimed_with(|new| new).await.token();
+        bed.clock.advance(SECOND);
+        let beats = bed
+            .at_once(TASKS, |bed, number| async move {
+                if number % 2 == 0 {
+                    bed.manager.under(&lease).checkpoint(&lease.id, "key", number).await.unwrap();
+                    return Beat::Held;
+                }
+                bed.manager.heartbeat(&[lease], LEASE * 2).await.unwrap()[0]
+            })
+            .await;
+        assert_eq!(beats, [Beat::Held; TASKS]);
+        let terms = bed.get(&lease.id).await.lease.expect("it is held");
+        assert_eq!(terms.until, Timestamp::now(&bed.clock).after(LEASE * 2));
+    }
 }
 
 /// Workers that claim, die, are stopped and wake up late, while others sweep. What was acknowledged is what is there.
