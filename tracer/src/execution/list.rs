@@ -244,3 +244,43 @@ impl<'de> Deserialize<'de> for Cursor {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::NewExecution;
+
+    fn executions() -> Vec<Execution> {
+        let made = [(2, 9), (1, 7), (2, 3), (1, 8), (3, 1)].into_iter();
+        made.map(|(ms, id)| {
+            let create = NewExecution::new("work").create(ExecutionId::new(id).unwrap()).unwrap();
+            create.at(Timestamp::from_unix_ms(ms))
+        })
+        .collect()
+    }
+
+    fn walk(mut options: ListOptions) -> Vec<u128> {
+        let mut seen = Vec::new();
+        loop {
+            let page = options.page_of(executions());
+            seen.extend(page.iter().map(|execution| execution.id.get()));
+            let Some(next) = page.next else { return seen };
+            options = options.after(next.to_string().parse().unwrap());
+        }
+    }
+
+    #[test]
+    fn pages_are_ordered_by_creation_then_id() {
+        for limit in 1..=6 {
+            assert_eq!(walk(ListOptions::new().limit(limit)), [7, 8, 3, 9, 1]);
+            assert_eq!(walk(ListOptions::new().limit(limit).newest_first()), [1, 9, 3, 8, 7]);
+        }
+    }
+
+    #[test]
+    fn other_texts_are_no_cursors() {
+        for text in ["", "-", "1", "1-2", "x-00000000000000000000000000000001", "1-00000000000000000000000000000000"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+    }
+}
