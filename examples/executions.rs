@@ -19,7 +19,7 @@ async fn main() -> Result<(), ExecutionError> {
         NewExecution::new("import")
             .payload(json!({ "file": "orders.csv" }))
             .max_attempts(3)
-            .timeout(std::time::Duration::from_secs(60))
+            .timeout(std::time::Duration::from_mins(1))
             .idempotency_key("import-2026-11-27")
             .metadata("tenant", "acme")
     };
