@@ -486,9 +486,9 @@ fn outcomes_are_not_lost_when_replies_are() {
             let done = ended(&manager, &id).await;
             assert_eq!((done.status, done.attempts, done.result), (S::Completed, 1, Some("once".into())));
         }
-        worker.shutdown(SECOND).await;
-        let told = told.lock().unwrap();
+        let told = told.lock().unwrap().clone();
         assert!(!told.is_empty() && told.iter().all(|code| *code == "STORE"), "{told:?}");
+        worker.shutdown(SECOND).await;
     });
 }
 

@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -117,12 +118,16 @@ impl From<&ExecutionId> for ExecutionId {
 }
 
 impl ExecutionId {
-    /// A new id, made at this time. It may be any: ids are unique without it.
-    pub(crate) fn at(unix_ms: u64, from: &AnyRandom) -> Self {
+    /// A new id behind all that were made with this `last`, in this millisecond or later. The time may be any: ids are
+    /// unique without it. `last` is what the previous id begins with, milliseconds and a count in 60 bits.
+    pub(crate) fn next(last: &AtomicU64, unix_ms: u64, from: &AnyRandom) -> Self {
         const VERSION: u128 = 7 << 76;
         const VARIANT: u128 = 2 << 62;
-        const RANDOM: u128 = (0xfff << 64) | ((1 << 62) - 1);
-        Self((u128::from(unix_ms) << 80) | VERSION | VARIANT | (Self::random(from).get() & RANDOM))
+        let begin = |last: u64| (unix_ms << 12).max(last + 1);
+        let previous = last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(begin(last)));
+        let begin = u128::from(begin(previous.unwrap_or_else(|last| last)));
+        let random = Self::random(from).get() & ((1 << 62) - 1);
+        Self(((begin >> 12) << 80) | VERSION | ((begin & 0xfff) << 64) | VARIANT | random)
     }
 }
 
@@ -322,14 +327,21 @@ mod tests {
     }
 
     #[test]
-    fn execution_ids_are_uuids_in_the_order_of_time() {
-        let early = ExecutionId::at(1_700_000_000_000, &AnyRandom::System);
-        let late = ExecutionId::at(1_700_000_000_001, &AnyRandom::System);
-        assert!(early < late);
-        let text = format!("{early:x}");
-        assert_eq!((&text[..13], &text[12..13]), ("018bcfe568007", "7"));
+    fn execution_ids_are_uuids_in_the_order_in_which_they_are_made() {
+        let last = AtomicU64::new(0);
+        let next = |ms| ExecutionId::next(&last, ms, &AnyRandom::System);
+        let first = next(1_700_000_000_000);
+        let text = format!("{first:x}");
+        assert_eq!(&text[..16], "018bcfe568007000");
         assert!(matches!(&text[16..17], "8" | "9" | "a" | "b"), "{text}");
-        assert_eq!(early.to_string().parse(), Ok(early));
+        assert_eq!(first.to_string().parse(), Ok(first));
+        let mut before = first;
+        // More in a millisecond than the count has place for, and a clock that falls.
+        for ms in std::iter::repeat_n(1_700_000_000_000, 10_000).chain([1_600_000_000_000, 1_700_000_000_001]) {
+            let id = next(ms);
+            assert!(id > before);
+            before = id;
+        }
     }
 
     /// A map takes the place from the lowest bits of a hash. Frames of many envs have equal low bits.

@@ -111,6 +111,7 @@ cases! { ($)
     }
     claim {
         the_most_urgent_comes_first
+        what_was_created_first_comes_first
         only_what_is_wanted_is_claimed
         what_is_delayed_waits
         what_ended_is_not_claimed

@@ -1,6 +1,8 @@
 //! The operations on executions, over any store.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -66,6 +68,7 @@ const TICK_LIMIT: u32 = 1000;
 pub struct ExecutionManager<S> {
     store: S,
     random: AnyRandom,
+    last_id: Arc<AtomicU64>,
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for ExecutionManager<S> {
@@ -78,7 +81,7 @@ impl<S: std::fmt::Debug> std::fmt::Debug for ExecutionManager<S> {
 impl<S: ExecutionStore> ExecutionManager<S> {
     /// A manager over a store.
     pub fn new(store: S) -> Self {
-        Self { store, random: AnyRandom::default() }
+        Self { store, random: AnyRandom::default(), last_id: Arc::default() }
     }
 
     /// Takes ids and jitter from `random`: for `wasm32-unknown-unknown`, where there is nothing else to take them from.
@@ -284,9 +287,10 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.expecting(Expected::default())
     }
 
-    /// The beginning of the id is a time, for what is made together to lie together; nothing else depends on it.
+    /// The beginning of the id is a time and a count: what is created by one manager in one millisecond of the store's is
+    /// claimed in that order, and what is made together lies together. Nothing else depends on it.
     fn new_id(&self) -> ExecutionId {
-        ExecutionId::at(Timestamp::now(&SystemClock).unix_ms(), &self.random)
+        ExecutionId::next(&self.last_id, Timestamp::now(&SystemClock).unix_ms(), &self.random)
     }
 }
 

@@ -27,6 +27,16 @@ pub(crate) async fn the_most_urgent_comes_first<S: ExecutionStore + 'static>(bed
     assert_eq!(payloads(&bed.claim(100).await), NOTHING);
 }
 
+pub(crate) async fn what_was_created_first_comes_first<S: ExecutionStore + 'static>(bed: Bed<S>) {
+    // All in one millisecond.
+    for number in 0..20_u64 {
+        bed.create_with(|new| new.payload(number)).await;
+    }
+    let more = (20..40_u64).map(|number| NewExecution::new("work").payload(number));
+    bed.manager.create_all(more.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(payloads(&bed.claim(40).await), (0..40).collect::<Vec<_>>());
+}
+
 pub(crate) async fn only_what_is_wanted_is_claimed<S: ExecutionStore + 'static>(bed: Bed<S>) {
     for (number, type_) in ["a", "b", "c", "a", "b", "c"].into_iter().enumerate() {
         bed.manager.create(NewExecution::new(type_).payload(number)).await.unwrap();
