@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, Transaction};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use tracer::execution::{
     Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStore, Lease, ListOptions, Page,
     Refusal, StoreError, Survives, Swept, Trouble, Write, Written,
@@ -106,11 +106,25 @@ fn connect(path: &Path, survives: Survives) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    write_ahead(&connection)?;
     let synchronous = if survives >= Survives::PowerLoss { "FULL" } else { "NORMAL" };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+/// Gives the file a write-ahead log. Of several that do so at once SQLite answers all but one that the file is busy,
+/// and does not wait for their turn as it does elsewhere.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let asked = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && asked.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
+        }
+    }
 }
 
 impl SqliteStore {
