@@ -46,10 +46,11 @@ impl Future for Suspension {
     }
 }
 
-/// Polls until it is ready: an executor that costs nothing.
+/// Polls until it is ready. As with any executor, the compiler does not know what is polled.
 #[inline]
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+    let future = pin!(future);
+    let mut future: Pin<&mut dyn Future<Output = F::Output>> = black_box(future);
     let mut context = Context::from_waker(Waker::noop());
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {

@@ -6,7 +6,10 @@ use super::{Case, Group, below, in_roots};
 use crate::work::{Order, Suspension, block_on, order, step};
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = vec![Case::new(Group::Off, "plain", |n| in_roots(n, 1000, batch))];
+    let mut cases = vec![
+        Case::new(Group::Off, "plain", |n| in_roots(n, 1000, batch)),
+        Case::new(Group::Off, "plain, async", |n| in_roots(n, 1000, batch_of_futures)),
+    ];
     if cfg!(not(feature = "off")) {
         cases.extend([
             Case::new(Group::Sync, "2 x TSC read", |n| {
@@ -16,7 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
                 }
             }),
             Case::new(Group::Sync, "plain", |n| in_roots(n, 1000, batch)),
-            Case::new(Group::Async, "plain", |n| in_roots(n, 1000, |nodes| below(nodes, |x| block_on(future(x))))),
+            Case::new(Group::Async, "plain", |n| in_roots(n, 1000, batch_of_futures)),
             Case::new(Group::Recorded, "plain", |n| {
                 let order = order();
                 in_roots(n, 1000, |nodes| below(nodes, |_| with_order(&order)));
@@ -46,6 +49,11 @@ fn batch(nodes: u64) -> u64 {
 #[inline(never)]
 fn leaf(x: u64) -> u64 {
     step(x)
+}
+
+#[inline(never)]
+fn batch_of_futures(nodes: u64) -> u64 {
+    below(nodes, |x| block_on(future(x)))
 }
 
 async fn future(x: u64) -> u64 {

@@ -1,6 +1,7 @@
 //! Traced functions that are futures: entered at the first poll, ended by the value, a panic or a drop.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::{self, Poll};
 
@@ -28,26 +29,15 @@ pin_project! {
         // First, so that it is dropped in its place: see `drop` below.
         #[pin]
         future: Option<F>,
-        judge: Option<J>,
+        judge: J,
         state: State,
     }
 
     impl<F, J> PinnedDrop for Traced<F, J> {
         fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            if let State::Off = this.state {
-                return;
-            }
-            match std::mem::replace(this.state, State::Off) {
-                State::Running { at, panicking } => {
-                    // Inner frames end before this one does, whatever their drops do.
-                    let _end = EndLast { at, panicking };
-                    let _within = Within::enter(at);
-                    this.future.set(None);
-                }
-                State::Counted { call, .. } => forget(call.at),
-                State::Called(called) => called.forget(),
-                State::Off => {}
+            let this = this.project();
+            if !this.state.is_off() {
+                drop_recorded(this.future, this.state);
             }
         }
     }
@@ -59,49 +49,51 @@ impl<F, J> std::fmt::Debug for Traced<F, J> {
     }
 }
 
+/// Where a call is. Single words, not one enum with all that belongs to each stage: the compiler then moves no more of a
+/// future than what was set, which is next to nothing where recording is off.
 #[derive(Debug)]
-enum State {
-    /// Called, not yet polled: a common call.
-    Counted {
-        site: &'static Site,
-        call: Counted,
-    },
-    /// Likewise, another.
-    Called(Called),
-    Running {
-        at: Position,
-        panicking: bool,
-    },
+struct State {
+    /// Dropped by hand, so that the drop of a future that is not recorded is one look at this.
+    stage: ManuallyDrop<Stage>,
+    occurrence: u32,
+    /// The caller, whose line is pinned; when running, the frame.
+    at: Option<Position>,
+    key: u64,
+    site: Option<&'static Site>,
+}
+
+#[derive(Debug)]
+enum Stage {
     /// Ended, or not recorded.
     Off,
+    /// Called, not yet polled: by nobody, or by the innermost frame.
+    Called(Recorded),
+    /// Likewise, otherwise. These are few, and futures small without what belongs to them.
+    CalledElsewhere(Box<Called>),
+    Running {
+        /// Whether the thread was panicking when the frame was entered.
+        panicking: bool,
+    },
 }
 
 #[derive(Debug)]
 struct Called {
-    site: &'static Site,
-    /// The caller, whose line is pinned.
-    at: Option<Position>,
     call: Option<Call>,
-    /// `at` comes from a context that was given, so it holds wherever the future is polled.
+    /// The caller is from a context that was given, so it holds wherever the future is polled.
     given: bool,
     values: Recorded,
 }
 
 /// Wraps the future of one call; `judge` says how its output counts.
 #[inline]
-pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(
+pub fn traced<F: Future, J: Fn(&F::Output) -> Outcome>(
     site: &'static Site,
     at: Option<&Context>,
     values: Recorded,
     future: F,
     judge: J,
 ) -> Traced<F, J> {
-    let mut traced = Traced { future: Some(future), judge: Some(judge), state: State::Off };
-    // Asked in line, and what is called writes where it lies, so that a call costs next to nothing where recording is off.
-    if switch::is_on() {
-        called(site, at, values, &mut traced.state);
-    }
-    traced
+    Traced { future: Some(future), judge, state: State::called(site, at, values) }
 }
 
 /// The call of a traced future, before there is a future: for functions whose context moves into it.
@@ -112,76 +104,131 @@ pub struct Prepared(State);
 /// The first half of [`traced`].
 #[inline]
 pub fn prepare(site: &'static Site, at: Option<&Context>, values: Recorded) -> Prepared {
-    let mut state = State::Off;
-    if switch::is_on() {
-        called(site, at, values, &mut state);
-    }
-    Prepared(state)
+    Prepared(State::called(site, at, values))
 }
 
 impl Prepared {
     /// The second half of [`traced`].
     #[inline]
-    pub fn traced<F: Future, J: FnOnce(&F::Output) -> Outcome>(self, future: F, judge: J) -> Traced<F, J> {
-        Traced { future: Some(future), judge: Some(judge), state: self.0 }
+    pub fn traced<F: Future, J: Fn(&F::Output) -> Outcome>(self, future: F, judge: J) -> Traced<F, J> {
+        Traced { future: Some(future), judge, state: self.0 }
+    }
+}
+
+impl State {
+    // Not a constant: the compiler would copy all of its bytes.
+    #[inline]
+    fn off() -> Self {
+        Self { stage: ManuallyDrop::new(Stage::Off), occurrence: 0, at: None, key: 0, site: None }
+    }
+
+    #[inline]
+    fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> Self {
+        if !switch::is_on() {
+            return Self::off();
+        }
+        if context.is_none() {
+            if let Some(Counted { at: Position { cell, frame }, key, occurrence }) = count(site) {
+                let (stage, at) = (Stage::Called(values), Some(Position { cell, frame }));
+                return Self { stage: ManuallyDrop::new(stage), occurrence, at, key, site: Some(site) };
+            }
+        }
+        match called_anywhere(site, context, values) {
+            Some((stage, at)) => Self { stage: ManuallyDrop::new(stage), occurrence: 0, at, key: 0, site: Some(site) },
+            None => Self::off(),
+        }
+    }
+
+    #[inline]
+    fn is_off(&self) -> bool {
+        matches!(*self.stage, Stage::Off)
+    }
+
+    /// The frame; it is entered now if it was not. `None`: it is not recorded.
+    #[inline]
+    fn running(&mut self) -> Option<Position> {
+        if !matches!(*self.stage, Stage::Running { .. }) {
+            self.begin();
+        }
+        self.at
+    }
+
+    /// Begins at the first poll, if it is recorded.
+    #[inline(never)]
+    fn begin(&mut self) {
+        let Self { stage, occurrence, at, key, site, .. } = std::mem::replace(self, Self::off());
+        let began = site.and_then(|site| match (ManuallyDrop::into_inner(stage), at) {
+            (Stage::Called(values), Some(at)) => {
+                let counted = Counted { at, key, occurrence };
+                let usual = || hot::with(|hot| hot.enter_counted(site, counted));
+                match if values.is_some() { None } else { common(usual) } {
+                    Some(frame) => Some((Position { frame: Some(frame), ..at }, std::thread::panicking())),
+                    None => Called::of(counted, values).begin(site, Some(at)),
+                }
+            }
+            (Stage::Called(values), None) => Called { call: None, given: false, values }.begin(site, None),
+            (Stage::CalledElsewhere(called), at) => called.begin(site, at),
+            _ => None,
+        });
+        if let Some((at, panicking)) = began {
+            self.stage = ManuallyDrop::new(Stage::Running { panicking });
+            self.at = Some(at);
+        }
     }
 }
 
 #[inline(never)]
-fn called(site: &'static Site, context: Option<&Context>, values: Recorded, state: &mut State) {
-    if context.is_none() && !values.is_some() {
-        if let Some(call) = hot::with(|hot| hot.count(site)) {
-            *state = State::Counted { site, call };
-            return;
-        }
-    }
-    *state = called_anywhere(site, context, values);
+fn count(site: &'static Site) -> Option<Counted> {
+    hot::with(|hot| hot.count(site))
 }
 
 #[cold]
 #[inline(never)]
-fn called_anywhere(site: &'static Site, context: Option<&Context>, values: Recorded) -> State {
+fn called_anywhere(
+    site: &'static Site,
+    context: Option<&Context>,
+    values: Recorded,
+) -> Option<(Stage, Option<Position>)> {
     let called = scope::with(|scope| {
         if scope.is_untraced() {
             return None;
         }
-        let at = super::frame::position(scope, context);
-        let given = context.is_some() && !at.is_some_and(|at| scope.is_here(at));
+        let Some(at) = super::frame::position(scope, context) else { return Some((Stage::Called(values), None)) };
+        let given = context.is_some() && !scope.is_here(at);
         // A line that cannot be had now is not pinned either; the call then begins wherever it is polled.
-        let call = at.and_then(|at| scope.call_later(at, site));
-        let at = at.filter(|_| call.is_some());
-        Some(Called { site, at, call, given, values })
+        let call = scope.call_later(at, site);
+        let at = call.is_some().then_some(at);
+        Some((Stage::CalledElsewhere(Box::new(Called { call, given, values })), at))
     });
-    called.flatten().map_or(State::Off, State::Called)
+    called.flatten()
 }
 
 impl Called {
-    fn of(site: &'static Site, call: Counted) -> Self {
-        let Counted { at, key, occurrence } = call;
+    fn of(Counted { at, key, occurrence }: Counted, values: Recorded) -> Self {
         let call = Call { parent: at.frame, key, occurrence, tag: Tag::enter(false) };
-        Self { site, at: Some(at), call: Some(call), given: false, values: Recorded::none() }
+        Self { call: Some(call), given: false, values }
     }
 
-    /// Begins at the first poll; `None`: not recorded.
+    /// Begins what was called at `pinned`; `None`: not recorded.
     #[cold]
     #[inline(never)]
-    fn begin(self) -> Option<(Position, bool)> {
+    fn begin(self, site: &'static Site, pinned: Option<Position>) -> Option<(Position, bool)> {
         let panicking = std::thread::panicking();
         let began = scope::with(|scope| {
             if scope.is_untraced() {
-                if let Some(pinned) = self.at {
+                if let Some(pinned) = pinned {
                     scope.unpin(pinned.cell);
                 }
                 return None;
             }
-            let at = match (self.at, scope.here()) {
+            let at = match (pinned, scope.here()) {
                 (Some(at), Some(here)) if !self.given && at.same_trace(here) => Some(here),
                 (Some(at), _) => Some(at),
                 (None, here) => here,
             };
             let before = scope.here();
-            let opening = scope.enter(at, self.call, self.site, self.values.into_detail());
-            if let Some(pinned) = self.at {
+            let opening = scope.enter(at, self.call, site, self.values.into_detail());
+            if let Some(pinned) = pinned {
                 scope.unpin(pinned.cell);
             }
             // The poll that follows goes there again, as every poll does.
@@ -199,17 +246,6 @@ impl Called {
         }
         Some((at, panicking))
     }
-
-    fn forget(self) {
-        if let Some(at) = self.at {
-            forget(at);
-        }
-    }
-}
-
-/// A call made at `at` will not begin.
-fn forget(at: Position) {
-    scope::with(|scope| scope.unpin(at.cell));
 }
 
 #[inline(never)]
@@ -217,50 +253,56 @@ fn end_common(cell: &'static Cell, frame: u64, before: u64) -> bool {
     hot::with(|hot| hot.end::<false>(Some(cell), frame, before))
 }
 
-/// Begins at the first poll; `None`: not recorded.
 #[inline(never)]
-fn begin(state: State) -> Option<(Position, bool)> {
-    match state {
-        State::Counted { site, call } => match common(|| hot::with(|hot| hot.enter_counted(site, call))) {
-            Some(frame) => Some((Position { frame: Some(frame), ..call.at }, std::thread::panicking())),
-            None => Called::of(site, call).begin(),
-        },
-        State::Called(called) => called.begin(),
-        State::Running { .. } | State::Off => None,
+fn drop_recorded<F>(mut future: Pin<&mut Option<F>>, state: &mut State) {
+    let State { stage, at, .. } = std::mem::replace(state, State::off());
+    let stage = ManuallyDrop::into_inner(stage);
+    let Some(at) = at else { return };
+    if let Stage::Running { panicking } = stage {
+        // Inner frames end before this one does, whatever their drops do.
+        let _end = EndLast { at, panicking };
+        let _within = Within::enter(at);
+        future.set(None);
+    } else {
+        // The call will not begin.
+        scope::with(|scope| scope.unpin(at.cell));
     }
 }
 
-impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Traced<F, J> {
+impl<F: Future, J: Fn(&F::Output) -> Outcome> Future for Traced<F, J> {
     type Output = F::Output;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        if let State::Counted { .. } | State::Called(_) = this.state {
-            if let Some((at, panicking)) = begin(std::mem::replace(this.state, State::Off)) {
-                *this.state = State::Running { at, panicking };
-            }
-        }
-        let State::Running { at, panicking } = *this.state else {
-            return this.future.as_pin_mut().expect("it is dropped with this future only").poll(cx);
-        };
-        let within = Some(Within::enter(at));
-        let mut poll = Polled { at, panicking, within, state: this.state, done: false };
         let future = this.future.as_pin_mut().expect("it is dropped with this future only");
-        let Poll::Ready(output) = future.poll(cx) else {
-            poll.done = true;
-            return Poll::Pending;
-        };
-        let outcome = this.judge.take().map_or_else(Outcome::ok, |judge| judge(&output));
-        poll.finish(End::of(outcome));
-        Poll::Ready(output)
+        if this.state.is_off() { future.poll(cx) } else { poll_recorded(future, this.judge, this.state, cx) }
     }
+}
+
+#[inline(never)]
+fn poll_recorded<F: Future, J: Fn(&F::Output) -> Outcome>(
+    future: Pin<&mut F>,
+    judge: &J,
+    state: &mut State,
+    cx: &mut task::Context<'_>,
+) -> Poll<F::Output> {
+    let Some(at) = state.running() else {
+        return future.poll(cx);
+    };
+    let within = Some(Within::enter(at));
+    let mut poll = Polled { at, within, state, done: false };
+    let Poll::Ready(output) = future.poll(cx) else {
+        poll.done = true;
+        return Poll::Pending;
+    };
+    poll.finish(End::of(judge(&output)));
+    Poll::Ready(output)
 }
 
 /// One poll: whatever unwinds out of it ends the frame as a panic.
 struct Polled<'a> {
     at: Position,
-    panicking: bool,
     within: Option<Within>,
     state: &'a mut State,
     /// The frame stays open, or has ended.
@@ -271,7 +313,7 @@ impl Polled<'_> {
     #[inline]
     fn finish(&mut self, end: End) {
         self.done = true;
-        *self.state = State::Off;
+        *self.state = State::off();
         let before = self.within.as_ref().and_then(Within::before);
         let raw = |at: Position| at.frame.map_or(0, FrameId::raw);
         if end.is_plain() && before.is_some_and(|before| end_common(self.at.cell, raw(self.at), raw(before))) {
@@ -287,7 +329,8 @@ impl Drop for Polled<'_> {
     #[inline]
     fn drop(&mut self) {
         if !self.done {
-            self.finish(End::dropped(Some(self.at), self.panicking, Some(ErrorKind::Cancelled)));
+            let panicking = matches!(*self.state.stage, Stage::Running { panicking: true });
+            self.finish(End::dropped(Some(self.at), panicking, Some(ErrorKind::Cancelled)));
         }
         self.within.take();
     }
