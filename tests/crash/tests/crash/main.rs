@@ -8,4 +8,5 @@ mod golden;
 mod kills;
 mod places;
 mod room;
+mod secrets;
 mod speed;
