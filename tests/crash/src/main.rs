@@ -95,6 +95,11 @@ fn main() {
             black_box.set_deadline(Some(SystemTime::UNIX_EPOCH + Duration::from_millis(number(rest[0]))));
             work::outer(17, &wait);
         }
+        "memory" => {
+            install(options(), directory);
+            std::thread::spawn(os::take_memory);
+            work::count(directory, 1, false);
+        }
         "secrets" => {
             if let Ok(key) = u128::from_str_radix(rest[0], 16) {
                 tracer::set_redaction_key(key.to_le_bytes()).unwrap();

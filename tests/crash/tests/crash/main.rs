@@ -1,5 +1,6 @@
 //! Programs are killed in every way there is; what they had acknowledged has to be there, and nothing else.
 
+mod as_root;
 mod bytes;
 mod child;
 mod deaths;
