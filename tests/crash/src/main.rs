@@ -3,6 +3,7 @@
 //! Each opens a black box below the directory and says `ready` when there is something to lose.
 
 mod acknowledge;
+mod lambda;
 mod os;
 mod work;
 
@@ -95,6 +96,7 @@ fn main() {
             black_box.set_deadline(Some(SystemTime::UNIX_EPOCH + Duration::from_millis(number(rest[0]))));
             work::outer(17, &wait);
         }
+        "lambda" => lambda::serve(directory),
         "memory" => {
             install(options(), directory);
             std::thread::spawn(os::take_memory);

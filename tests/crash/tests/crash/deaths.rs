@@ -151,12 +151,12 @@ fn a_panic_in_a_panic_is_a_panic() {
     assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     u64::try_from(now().as_millis()).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock of the black box is compared with it")]
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 

@@ -7,6 +7,7 @@ mod deaths;
 mod forks;
 mod golden;
 mod kills;
+mod lambda;
 mod places;
 mod room;
 mod secrets;
