@@ -12,6 +12,7 @@ use crate::file::EXTENSION;
 use crate::format::{COPY_AT, SUPERBLOCK_LEN, Superblock};
 use crate::machine;
 use crate::reader::{Observed, RecoverError, Recovered, drop_changed, recover_with};
+use crate::status::{self, StatusRead};
 
 /// A file of a directory, read.
 #[derive(Debug)]
@@ -137,7 +138,8 @@ pub fn read_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
 }
 
 /// Makes of a plain copy of a file what can be read: if its process lives, pages may have begun a new life while they
-/// were copied. Such pages are taken out of `bytes`.
+/// were copied. Such pages are taken out of `bytes`. If it is dead, looks whether the system has killed anything in its
+/// cgroup for want of memory since it looked last.
 ///
 /// # Errors
 ///
@@ -155,8 +157,19 @@ pub fn settle(file: &File, bytes: &mut [u8]) -> io::Result<()> {
             file.read_exact_at(before, 0)?;
         }
         drop_changed(bytes, birth_at);
+    } else if let Some(kills) = kills_since(bytes) {
+        status::set_kills(bytes, kills);
     }
     Ok(())
+}
+
+/// How often the system has killed for want of memory where a dead process was: it could not see its own end.
+fn kills_since(bytes: &[u8]) -> Option<u64> {
+    let status = StatusRead(bytes);
+    let (events, inode) = status.memory_events()?;
+    // Groups are numbered anew when the machine starts.
+    let is_same_boot = superblock(bytes)?.boot_id == machine::boot_id();
+    if is_same_boot { machine::kills_at(events, inode) } else { None }
 }
 
 /// The beginning of a file: enough to know whose it is.

@@ -14,7 +14,10 @@ pub(crate) const PANIC_ABORTS: u16 = 1;
 pub(crate) const SUPERBLOCK_LEN: usize = 512;
 pub(crate) const COPY_AT: usize = 0x1000;
 pub(crate) const STATUS_AT: usize = 0x2000;
-pub(crate) const STATUS_WORDS: usize = 19;
+/// Words of the status, of which the last hold a path.
+pub(crate) const STATUS_WORDS: usize = EVENTS_PATH_WORD + EVENTS_PATH_MAX / 8;
+pub(crate) const EVENTS_PATH_WORD: usize = 32;
+pub(crate) const EVENTS_PATH_MAX: usize = 512;
 pub(crate) const DEATH_AT: usize = 0x3000;
 pub(crate) const PANIC_AT: usize = 0x3400;
 pub(crate) const PANIC_TEXT_MAX: usize = 512;

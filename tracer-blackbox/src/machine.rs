@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::BuildHasher;
+use std::os::unix::fs::MetadataExt;
 
 /// Which boot of the machine this is.
 pub(crate) fn boot_id() -> [u8; 16] {
@@ -82,10 +83,25 @@ pub(crate) struct MemoryFiles {
 }
 
 impl MemoryFiles {
-    /// `None`: there is no limit that could be reached.
-    pub(crate) fn find() -> Option<Self> {
+    /// Those of the group that has a limit, else of one where kills are counted; and what they say.
+    pub(crate) fn find() -> Option<(Self, MemoryUse)> {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        Self::candidates(&groups).into_iter().find(|files| files.read().limit > 0)
+        let found = Self::candidates(&groups).into_iter().map(|files| (files.read(), files));
+        let mut without_limit = None;
+        for (read, files) in found {
+            if read.limit > 0 {
+                return Some((files, read));
+            }
+            if read.kills.is_some() {
+                without_limit = without_limit.or(Some((files, read)));
+            }
+        }
+        without_limit
+    }
+
+    /// Where kills are counted.
+    pub(crate) fn events(&self) -> &str {
+        &self.events
     }
 
     fn candidates(groups: &str) -> Vec<Self> {
@@ -96,10 +112,10 @@ impl MemoryFiles {
             // Inside a container the path is often that of the host, and the group is mounted at the root.
             for path in [path.trim_end_matches('/'), ""] {
                 if controllers.is_empty() {
-                    found.push(Self::at(&format!("/sys/fs/cgroup{path}"), "current", "max", "events"));
+                    found.push(Self::at(&format!("/sys/fs/cgroup{path}"), "current", "max", EVENTS_V2));
                 } else if controllers.split(',').any(|name| name == "memory") {
                     let at = format!("/sys/fs/cgroup/memory{path}");
-                    found.push(Self::at(&at, "usage_in_bytes", "limit_in_bytes", "oom_control"));
+                    found.push(Self::at(&at, "usage_in_bytes", "limit_in_bytes", EVENTS_V1));
                 }
             }
         }
@@ -115,11 +131,36 @@ impl MemoryFiles {
         let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         // More than any machine has means that there is none.
         let limit = number(&self.limit).filter(|limit| *limit < 1 << 60).unwrap_or(0);
-        let events = fs::read_to_string(&self.events).unwrap_or_default();
-        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok());
-        MemoryUse { used: number(&self.used).unwrap_or(0), limit, kills }
+        MemoryUse { used: number(&self.used).unwrap_or(0), limit, kills: kills_in(&self.events) }
     }
 }
+
+fn kills_in(events: &str) -> Option<u64> {
+    let events = fs::read_to_string(events).ok()?;
+    events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
+}
+
+/// How often the system has killed for want of memory, where a process said that this is counted for it. `None`: there is
+/// no such place any more, or another at the same path.
+///
+/// The path is from a file that anybody may have written: nothing else than such counts is looked at.
+pub(crate) fn kills_at(events: &str, inode_then: u64) -> Option<u64> {
+    let is_same = is_count_of_kills(events) && inode(events) == Some(inode_then);
+    if is_same { kills_in(events) } else { None }
+}
+
+fn is_count_of_kills(path: &str) -> bool {
+    let is_inside = path.starts_with("/sys/fs/cgroup/") && !path.split('/').any(|part| part == "..");
+    is_inside && [EVENTS_V1, EVENTS_V2].iter().any(|name| path.ends_with(&format!("/memory.{name}")))
+}
+
+/// The number of a file. Of groups, the system gives each once while it runs.
+pub(crate) fn inode(path: &str) -> Option<u64> {
+    fs::metadata(path).ok().map(|file| file.ino())
+}
+
+const EVENTS_V1: &str = "oom_control";
+const EVENTS_V2: &str = "events";
 
 #[cfg(test)]
 mod tests {
@@ -139,6 +180,21 @@ mod tests {
         assert!(living().contains(&(pid, start_time(pid).unwrap())));
         assert_ne!(random(), random());
         assert_ne!(boot_id(), [0; 16]);
+    }
+
+    #[test]
+    fn only_counts_of_kills_are_looked_at() {
+        assert!(is_count_of_kills("/sys/fs/cgroup/memory.events"));
+        assert!(is_count_of_kills("/sys/fs/cgroup/memory/docker/x/memory.oom_control"));
+        for elsewhere in [
+            "/sys/fs/cgroup/../../etc/memory.events",
+            "/sys/fs/cgroup/memory.high",
+            "/home/me/memory.events",
+            "memory.events",
+            "",
+        ] {
+            assert!(!is_count_of_kills(elsewhere), "{elsewhere}");
+        }
     }
 
     #[test]

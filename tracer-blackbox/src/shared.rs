@@ -19,7 +19,7 @@ use crate::format::{
     Superblock,
 };
 use crate::index::Index;
-use crate::machine::{self, MemoryFiles};
+use crate::machine::{self, MemoryFiles, MemoryUse};
 use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
@@ -322,7 +322,12 @@ impl Shared {
     }
 
     fn read_memory(&self, state: &State, now: u64) {
-        let Some(read) = state.memory.as_ref().map(MemoryFiles::read) else { return };
+        if let Some(files) = &state.memory {
+            self.note_memory(files.read(), now);
+        }
+    }
+
+    fn note_memory(&self, read: MemoryUse, now: u64) {
         self.status.set(Word::MemoryUsed, read.used);
         self.status.set(Word::MemoryLimit, read.limit);
         self.status.set(Word::MemoryReadNs, now);
@@ -338,8 +343,13 @@ impl Shared {
         let files = MemoryFiles::find();
         let now = self.unix_ns();
         let mut state = self.state();
-        state.memory = files;
-        self.read_memory(&state, now);
+        let Some((files, read)) = files else { return };
+        self.note_memory(read, now);
+        if let Some(inode) = machine::inode(files.events()) {
+            self.status.set_memory_events(files.events(), inode);
+        }
+        // Without a limit there is nothing that could be reached: then it is not looked at again.
+        state.memory = Some(files).filter(|_| read.limit > 0);
     }
 
     /// Forgets what was recorded so far.

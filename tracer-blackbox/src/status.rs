@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::format::{DEATH_AT, PANIC_AT, PANIC_TEXT_MAX, STATUS_AT, STATUS_WORDS, cut, mix, mix_words, u64_at};
+use crate::format::{
+    DEATH_AT, EVENTS_PATH_MAX, EVENTS_PATH_WORD, PANIC_AT, PANIC_TEXT_MAX, STATUS_AT, STATUS_WORDS, cut, mix,
+    mix_words, u64_at,
+};
 use crate::map::Map;
 
 /// The words of the status, by their place.
@@ -27,6 +30,8 @@ pub(crate) enum Word {
     ForgottenBirth = 16,
     PagesGiven = 17,
     Counter = 18,
+    EventsInode = 19,
+    EventsPathLen = 20,
 }
 
 pub(crate) const RUNNING: u64 = 1;
@@ -52,6 +57,24 @@ impl Status {
     pub(crate) fn get(self, word: Word) -> u64 {
         self.0[word as usize].load(Ordering::Relaxed)
     }
+
+    /// Says where the system counts who was killed for want of memory: a dead process cannot look there any more. A
+    /// path that is too long is not said.
+    pub(crate) fn set_memory_events(self, path: &str, inode: u64) {
+        if path.len() <= EVENTS_PATH_MAX {
+            store_text(&self.0[EVENTS_PATH_WORD..], path);
+            self.set(Word::EventsInode, inode);
+            self.set(Word::EventsPathLen, path.len() as u64);
+        }
+    }
+}
+
+fn store_text(words: &[AtomicU64], text: &str) {
+    for (word, chunk) in words.iter().zip(text.as_bytes().chunks(8)) {
+        let mut bytes = [0; 8];
+        bytes[..chunk.len()].copy_from_slice(chunk);
+        word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+    }
 }
 
 /// The status in a file.
@@ -61,6 +84,21 @@ pub(crate) struct StatusRead<'a>(pub(crate) &'a [u8]);
 impl StatusRead<'_> {
     pub(crate) fn get(self, word: Word) -> u64 {
         u64_at(self.0, STATUS_AT + word as usize * 8)
+    }
+
+    /// The path of what [`Status::set_memory_events`] said, and its number.
+    pub(crate) fn memory_events(&self) -> Option<(&str, u64)> {
+        let len = usize::try_from(self.get(Word::EventsPathLen)).ok().filter(|len| *len <= EVENTS_PATH_MAX)?;
+        let path = self.0.get(STATUS_AT + EVENTS_PATH_WORD * 8..)?.get(..len)?;
+        Some((std::str::from_utf8(path).ok()?, self.get(Word::EventsInode)))
+    }
+}
+
+/// In a copy of a file: counts of kills as they are now, and not when the process last looked.
+pub(crate) fn set_kills(bytes: &mut [u8], kills: u64) {
+    let at = STATUS_AT + Word::KillsLast as usize * 8;
+    if let Some(word) = bytes.get_mut(at..at + 8) {
+        word.copy_from_slice(&(kills + 1).to_le_bytes());
     }
 }
 
@@ -126,17 +164,13 @@ impl Panic {
     pub(crate) fn write(&self, map: Map, salt: u64) {
         let words = map.words(PANIC_AT, PANIC_HEAD_WORDS + PANIC_TEXT_MAX / 8);
         words[0].store(0, Ordering::Release);
-        let text = cut(&self.text, PANIC_TEXT_MAX).as_bytes();
+        let text = cut(&self.text, PANIC_TEXT_MAX);
         let head = [self.count, self.thread, u64::from(self.in_main), 0, self.unix_ns, text.len() as u64];
         for (word, value) in words[1..].iter().zip(head) {
             word.store(value, Ordering::Relaxed);
         }
-        words[7].store(mix(text, mix_words(&head, salt)), Ordering::Relaxed);
-        for (word, chunk) in words[PANIC_HEAD_WORDS..].iter().zip(text.chunks(8)) {
-            let mut bytes = [0; 8];
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
-        }
+        words[7].store(mix(text.as_bytes(), mix_words(&head, salt)), Ordering::Relaxed);
+        store_text(&words[PANIC_HEAD_WORDS..], text);
         words[0].store(1, Ordering::Release);
     }
 

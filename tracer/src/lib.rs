@@ -105,6 +105,7 @@ pub use switch::set_enabled;
 pub use tracer::{
     Tracer, TracerBuilder, Violation, active_traces, all_traces, clear_traces, create_env, replay, stats,
 };
+pub use values::{RedactionKeyInUse, set_redaction_key};
 
 /// Declares a flow: its nodes, and which may follow which.
 ///
@@ -181,7 +182,7 @@ pub use tracer_macros::flow;
 /// |---|---|
 /// | `record` · `record(a, b, ret)` | records all arguments · these, and the result. They must be `Serialize`. Nothing is recorded unless asked. |
 /// | `skip(a)` | leaves an argument out of `record` |
-/// | `redact(a, b.c)` | records that there was a value, not which |
+/// | `redact(a, b.c)` | records that there was a value, not which; a keyed hash shows whether two are equal, see [`set_redaction_key`] |
 /// | `err = display` · `debug` · `none` | where the text of an error comes from |
 /// | `fail_if = \|result\| …` | what counts as a failure instead of `Err` |
 /// | `root` · `fork` | each call starts a trace · runs in an env of its own |

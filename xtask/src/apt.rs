@@ -35,10 +35,13 @@ fn installed(package: &str) -> bool {
     command::output(&mut query).is_ok_and(|status| status == "installed")
 }
 
+pub(crate) fn is_root() -> bool {
+    command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
 /// An `apt-get` that asks nothing, if we are root or may become root without a password.
 fn apt() -> Option<Command> {
-    let is_root = command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    let mut apt = if is_root {
+    let mut apt = if is_root() {
         Command::new("env")
     } else if command::succeeds(Command::new("sudo").args(["-n", "true"])) {
         let mut sudo = Command::new("sudo");

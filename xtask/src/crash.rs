@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use crate::apt;
 use crate::command::cargo;
 use crate::step::{Done, Step};
 use crate::test::run_tests;
@@ -12,6 +13,7 @@ use crate::workspace::Workspace;
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "kills", about: "SIGKILL, 2,000 times: no acknowledged step is lost", run: kills },
     Step { name: "damage", about: "everything else that happens to programs and files", run: damage },
+    Step { name: "root", about: "what only root can do to a program: no memory, no disk", run: root },
     Step { name: "speed", about: "64 MiB are searched in 100 ms", run: speed },
     Step { name: "asan", about: "the black box under AddressSanitizer", run: address },
     Step { name: "tsan", about: "the black box under ThreadSanitizer", run: threads },
@@ -35,6 +37,16 @@ fn kills(workspace: &Workspace) -> Result<Done, String> {
 
 fn damage(workspace: &Workspace) -> Result<Done, String> {
     run_tests(workspace, crash().args(["--skip", "kills"]))
+}
+
+/// Also one of the tests: what runs elsewhere is most of them, and no test says that it passed where it was not run.
+pub(crate) fn root(workspace: &Workspace) -> Result<Done, String> {
+    if !apt::is_root() {
+        return Ok(Done::Absent("not root: no right to mount disks and limit memory"));
+    }
+    let mut tests = cargo();
+    tests.args(["test", "--package", "tracer-crash", "--test", "crash", "--", "as_root", "--ignored"]);
+    run_tests(workspace, &mut tests)
 }
 
 fn speed(workspace: &Workspace) -> Result<Done, String> {

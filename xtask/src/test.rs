@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::command::{self, cargo};
+use crate::crash;
 use crate::models;
 use crate::off;
 use crate::step::{Done, Step};
@@ -12,6 +13,7 @@ use crate::workspace::Workspace;
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "workspace", about: "unit, integration, compile and doc tests", run: workspace },
+    Step { name: "root", about: "what only root can do to a traced program", run: crash::root },
     Step { name: "off", about: "programs that are compiled with tracing off", run: tracing_off },
     Step { name: "loom", about: "every interleaving of what threads share", run: models::loom },
     Step { name: "shuttle", about: "random schedules of what threads share", run: models::shuttle },

@@ -3,6 +3,7 @@
 //! Each opens a black box below the directory and says `ready` when there is something to lose.
 
 mod acknowledge;
+mod lambda;
 mod os;
 mod work;
 
@@ -94,6 +95,22 @@ fn main() {
             let black_box = install(options(), directory);
             black_box.set_deadline(Some(SystemTime::UNIX_EPOCH + Duration::from_millis(number(rest[0]))));
             work::outer(17, &wait);
+        }
+        "lambda" => lambda::serve(directory),
+        "memory" => {
+            install(options(), directory);
+            std::thread::spawn(os::take_memory);
+            work::count(directory, 1, false);
+        }
+        "secrets" => {
+            if let Ok(key) = u128::from_str_radix(rest[0], 16) {
+                tracer::set_redaction_key(key.to_le_bytes()).unwrap();
+            }
+            install(options().bytes(128 << 10).lines(8).dictionary_bytes(4096), directory);
+            for password in [rest[1], rest[2], rest[1]] {
+                work::login("Ada Lovelace", password);
+            }
+            wait();
         }
         "wrap" => {
             install(options().bytes(256 << 10), directory);

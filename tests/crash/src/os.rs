@@ -27,6 +27,14 @@ pub(crate) fn exit_at_once() -> ! {
     unsafe { libc::_exit(0) }
 }
 
+/// Takes memory until there is none, and uses all of it.
+pub(crate) fn take_memory() {
+    let mut taken: Vec<Vec<u8>> = Vec::new();
+    loop {
+        taken.push(std::hint::black_box(vec![1; 1 << 20]));
+    }
+}
+
 /// Dies of it.
 pub(crate) fn write_to_nowhere() {
     // SAFETY: none; there is no memory at 8. That is the point: the processor says so and the process dies.

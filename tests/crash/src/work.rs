@@ -118,6 +118,11 @@ fn inner(what: &str, password: &str, then: &dyn Fn()) {
     then();
 }
 
+#[traced_node(record)]
+pub(crate) fn login(user: &str, password: &str) {
+    black_box((user, password));
+}
+
 /// More calls than there is room for, in one that is open all the time.
 #[traced_node(record(calls))]
 pub(crate) fn long(calls: u64, then: &dyn Fn()) {

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 use tracer::TraceState;
-use tracer::tree::{Escaped, Span, SpanOutcome};
+use tracer::tree::{Escaped, Hidden, Span, SpanOutcome};
 
 use super::{Colours, Ink};
 
@@ -62,9 +62,8 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
 pub(crate) fn call(name: &str, values: &Value) -> String {
     const VALUE_LEN_MAX: usize = 120;
     let value = |value: &Value| {
-        // As trees draw it. A text that looks like this has its quotes escaped.
-        let text = value.to_string().replace(r#"{"$redacted":true}"#, "•••");
-        Escaped(&cut(&text, VALUE_LEN_MAX)).to_string()
+        // As trees draw it.
+        Escaped(&cut(&Hidden(value).to_string(), VALUE_LEN_MAX)).to_string()
     };
     let name = Escaped(name);
     match values {

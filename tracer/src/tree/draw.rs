@@ -143,9 +143,7 @@ pub(super) fn short_type(name: &str) -> String {
 }
 
 fn value(value: &Value) -> String {
-    // A text that looks like this has its quotes escaped.
-    let text = value.to_string().replace(r#"{"$redacted":true}"#, "•••");
-    Escaped(&cut(&text)).to_string()
+    Escaped(&cut(&Hidden(value).to_string())).to_string()
 }
 
 fn cut(text: &str) -> String {
@@ -153,6 +151,38 @@ fn cut(text: &str) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }
+}
+
+/// A value as JSON in one line, what was redacted as `•••`: its hash differs from run to run, and says nothing by itself.
+///
+/// ```
+/// # use tracer::tree::Hidden;
+/// let login = serde_json::json!({"user": "ann", "password": {"$redacted": "0f3c5a71-9d2be8c4760a13f5"}});
+/// assert_eq!(Hidden(&login).to_string(), r#"{"password":•••,"user":"ann"}"#);
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Hidden<'a>(pub &'a Value);
+
+impl fmt::Display for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        // A text that looks like this has its quotes escaped.
+        let mut parts = text.split(r#"{"$redacted":"#);
+        f.write_str(parts.next().unwrap_or_default())?;
+        for part in parts {
+            match part.split_once('}') {
+                Some((mark, rest)) if is_redaction(mark) => write!(f, "•••{rest}")?,
+                _ => write!(f, r#"{{"$redacted":{part}"#)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether this is what stands for a redacted value: a hash, or that there is none.
+fn is_redaction(mark: &str) -> bool {
+    let is_hash = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    mark == "true" || mark.strip_prefix('"').and_then(|mark| mark.strip_suffix('"')).is_some_and(is_hash)
 }
 
 /// A text with its control characters escaped, and those that turn the direction of what follows: what was recorded is
@@ -252,6 +282,19 @@ fn span_line(span: &Span) -> String {
 mod tests {
     use super::*;
     use crate::record::{Record, SCHEMA};
+
+    #[test]
+    fn only_what_was_redacted_is_hidden() {
+        let hash = "0f3c5a71-9d2be8c4760a13f5";
+        for (json, drawn) in [
+            (serde_json::json!([{"$redacted": hash}, {"$redacted": true}, 1]), "[•••,•••,1]".to_owned()),
+            (serde_json::json!({"$redacted": {"a": 1}}), r#"{"$redacted":{"a":1}}"#.to_owned()),
+            (serde_json::json!({"$redacted": "shown"}), r#"{"$redacted":"shown"}"#.to_owned()),
+            (serde_json::json!(r#"{"$redacted":true}"#), r#""{\"$redacted\":true}""#.to_owned()),
+        ] {
+            assert_eq!(value(&json), drawn);
+        }
+    }
 
     /// Records read back from elsewhere: no tracer has checked the names in them.
     #[test]

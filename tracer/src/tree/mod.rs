@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::id::{FrameId, TraceId};
 use crate::record::{ErrorRecord, Note, Record};
 use crate::stats::{TraceState, by_trace};
-pub use draw::{Escaped, Nanoseconds};
+pub use draw::{Escaped, Hidden, Nanoseconds};
 pub use pattern::{ParsePatternError, Pattern};
 
 /// One trace as a tree of calls.

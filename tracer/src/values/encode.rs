@@ -2,6 +2,9 @@
 //!
 //! It stops at a byte limit and at a depth, leaving a value that is complete as far as it goes: the 32-bit length of an
 //! array or map is written anew with each of its elements, so that it is right whenever the end comes.
+//!
+//! What is redacted goes the same way into a hash instead of the bytes: a second serialiser would be compiled once more
+//! for every type that is recorded.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,9 +12,11 @@ use serde::Serialize;
 use serde::ser::{self, Impossible};
 
 use super::Captured;
+use super::digest::Digest;
 use super::redact::{Path, is_secret};
 
 pub(super) const NIL: u8 = 0xc0;
+const TRUE: u8 = 0xc3;
 
 /// Room for the arguments of most functions at once.
 const LEN_USUAL: usize = 128;
@@ -27,7 +32,7 @@ impl Fields {
     /// Writes behind what is in `bytes`.
     pub(super) fn new(bytes: Vec<u8>, limits: Limits) -> Self {
         let limits = Limits { bytes: limits.bytes + bytes.len(), ..limits };
-        let mut writer = Writer { out: bytes, limits, owes_value: false, truncated: false };
+        let mut writer = Writer::behind(bytes, limits);
         let open = writer.open_map();
         Self { writer, open }
     }
@@ -65,6 +70,8 @@ pub(super) struct Writer {
     /// A map key is written, its value is not.
     owes_value: bool,
     truncated: bool,
+    /// A redacted value is being taken: all goes here, and nothing of it is written.
+    secret: Option<Box<Digest>>,
 }
 
 /// An array or map that is being written.
@@ -118,7 +125,11 @@ impl FloorCharBoundary for str {
 
 impl Writer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { out: Vec::with_capacity(LEN_USUAL), limits, owes_value: false, truncated: false }
+        Self::behind(Vec::with_capacity(LEN_USUAL), limits)
+    }
+
+    fn behind(out: Vec<u8>, limits: Limits) -> Self {
+        Self { out, limits, owes_value: false, truncated: false, secret: None }
     }
 
     pub(super) fn finish(self) -> Captured {
@@ -142,7 +153,7 @@ impl Writer {
             Err(_) => "its Serialize panicked".to_owned(),
         };
         self.out.truncate(start);
-        self.owes_value = false;
+        (self.owes_value, self.secret) = (false, None);
         self.marker("$error", |writer| writer.text(&failed));
     }
 
@@ -155,12 +166,58 @@ impl Writer {
         self.text(name);
         match path.into_field(name) {
             Some(path) => self.value(path, value),
-            None => self.redacted(),
+            None => self.redact(0, value),
         }
     }
 
-    fn redacted(&mut self) {
-        self.marker("$redacted", |writer| writer.out.push(0xc3));
+    /// One value inside another; `None`: it is to be redacted.
+    fn nested<T: Serialize + ?Sized>(&mut self, path: Option<Path>, depth: usize, value: &T) -> Written {
+        if let Some(path) = self.path_of(path) {
+            return value.serialize(Serializer::new(self, path, depth));
+        }
+        self.redact(depth, value);
+        Ok(())
+    }
+
+    /// Inside of what is redacted, nothing is so once more.
+    fn path_of(&self, path: Option<Path>) -> Option<Path> {
+        path.or_else(|| self.secret.is_some().then(Path::root))
+    }
+
+    /// Writes what stands for a redacted value. Whatever the value does, it harms no other, and nothing of it is kept.
+    fn redact<T: Serialize + ?Sized>(&mut self, depth: usize, value: &T) {
+        self.begin_secret();
+        self.take_secret(depth, value);
+        self.end_secret();
+    }
+
+    fn begin_secret(&mut self) {
+        self.secret = Digest::begin();
+    }
+
+    fn take_secret<T: Serialize + ?Sized>(&mut self, depth: usize, value: &T) {
+        if !self.secret.as_ref().is_some_and(|digest| digest.is_whole()) {
+            return;
+        }
+        let taken = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, Path::root(), depth))));
+        self.owes_value = false;
+        if !matches!(taken, Ok(Ok(()))) {
+            self.spoil_secret();
+        }
+    }
+
+    fn end_secret(&mut self) {
+        let hash = self.secret.take().and_then(|digest| digest.finish());
+        self.marker("$redacted", |writer| match hash {
+            Some(hash) => writer.text(&hash),
+            None => writer.out.push(TRUE),
+        });
+    }
+
+    fn spoil_secret(&mut self) {
+        if let Some(digest) = &mut self.secret {
+            digest.spoil();
+        }
     }
 
     /// `{name: …}`: something said about a value instead of the value.
@@ -171,12 +228,43 @@ impl Writer {
     }
 
     fn too_deep(&mut self) {
-        self.truncated = true;
-        self.text("…");
+        if self.secret.is_some() {
+            self.spoil_secret();
+        } else {
+            self.truncated = true;
+            self.text("…");
+        }
     }
 
     fn is_full(&self) -> bool {
-        self.out.len() >= self.limits.bytes
+        match &self.secret {
+            None => self.out.len() >= self.limits.bytes,
+            Some(digest) => !digest.is_whole(),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        match &mut self.secret {
+            None => self.out.push(byte),
+            Some(digest) => digest.take(&[byte]),
+        }
+    }
+
+    #[inline]
+    fn extend(&mut self, bytes: &[u8]) {
+        match &mut self.secret {
+            None => self.out.extend_from_slice(bytes),
+            Some(digest) => digest.take(bytes),
+        }
+    }
+
+    /// How many of `len` bytes are still kept. A secret is taken whole or not at all.
+    fn room(&self, len: usize) -> usize {
+        match &self.secret {
+            None => self.limits.bytes.saturating_sub(self.out.len()),
+            Some(_) => len,
+        }
     }
 
     fn full(&self) -> Result<(), Stop> {
@@ -188,26 +276,34 @@ impl Writer {
     }
 
     fn open_map(&mut self) -> Open {
-        self.open_as(0xdf)
+        let open = self.open_as(0xdf);
+        if let Some(digest) = &mut self.secret {
+            digest.begin_map();
+        }
+        open
     }
 
     fn open_as(&mut self, tag: u8) -> Open {
-        self.out.push(tag);
+        self.push(tag);
         let length_at = self.out.len();
-        self.out.extend_from_slice(&[0; 4]);
+        if self.secret.is_none() {
+            self.out.extend_from_slice(&[0; 4]);
+        }
         Open { length_at, count: 0 }
     }
 
-    /// Counts one more element, which is to follow.
+    /// Counts one more element, which is to follow. Of a secret the end is taken instead.
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn count(&mut self, open: &mut Open) {
         open.count += 1;
-        self.out[open.length_at..open.length_at + 4].copy_from_slice(&open.count.to_be_bytes());
+        if self.secret.is_none() {
+            self.out[open.length_at..open.length_at + 4].copy_from_slice(&open.count.to_be_bytes());
+        }
     }
 
     /// Writes a text, cut to what still fits.
     fn text(&mut self, text: &str) {
-        let room = self.limits.bytes.saturating_sub(self.out.len()).max(32);
+        let room = self.room(text.len()).max(32);
         let cut = if text.len() > room {
             self.truncated = true;
             &text[..text.floor_char_boundary_at(room)]
@@ -215,30 +311,30 @@ impl Writer {
             text
         };
         match cut.len() {
-            len @ 0..=31 => self.out.push(0xa0 | byte(len)),
-            len @ 32..=255 => self.out.extend_from_slice(&[0xd9, byte(len)]),
+            len @ 0..=31 => self.push(0xa0 | byte(len)),
+            len @ 32..=255 => self.extend(&[0xd9, byte(len)]),
             len => self.sized(0xdb, len),
         }
-        self.out.extend_from_slice(cut.as_bytes());
+        self.extend(cut.as_bytes());
     }
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn sized(&mut self, tag: u8, len: usize) {
-        self.out.push(tag);
-        self.out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        self.push(tag);
+        self.extend(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
     }
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn unsigned(&mut self, number: u64) {
         match number {
-            0..=0x7f => self.out.push(byte(usize::try_from(number).unwrap_or(0))),
+            0..=0x7f => self.push(byte(usize::try_from(number).unwrap_or(0))),
             0x80..=0xffff_ffff => {
-                self.out.push(0xce);
-                self.out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
+                self.push(0xce);
+                self.extend(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
             }
             _ => {
-                self.out.push(0xcf);
-                self.out.extend_from_slice(&number.to_be_bytes());
+                self.push(0xcf);
+                self.extend(&number.to_be_bytes());
             }
         }
     }
@@ -248,8 +344,8 @@ impl Writer {
         if let Ok(number) = u64::try_from(number) {
             self.unsigned(number);
         } else {
-            self.out.push(0xd3);
-            self.out.extend_from_slice(&number.to_be_bytes());
+            self.push(0xd3);
+            self.extend(&number.to_be_bytes());
         }
     }
 }
@@ -273,10 +369,19 @@ pub(super) struct Compound<'a> {
     writer: &'a mut Writer,
     path: Path,
     depth: usize,
-    /// `None`: too deep, or a secret: swallow everything.
-    open: Option<Open>,
+    open: OpenAs,
     /// The path of the value of the last map key; `None`: it is to be redacted.
     next: Option<Path>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum OpenAs {
+    Array(Open),
+    Map(Open),
+    /// Too deep: swallow everything.
+    Nothing,
+    /// The fields of a variant that is redacted as a whole.
+    Secret,
 }
 
 impl<'a> Serializer<'a> {
@@ -288,11 +393,11 @@ impl<'a> Serializer<'a> {
         let depth = self.depth + 1;
         let open = if depth > self.writer.limits.depth {
             self.writer.too_deep();
-            None
+            OpenAs::Nothing
         } else if map {
-            Some(self.writer.open_map())
+            OpenAs::Map(self.writer.open_map())
         } else {
-            Some(self.writer.open_array())
+            OpenAs::Array(self.writer.open_array())
         };
         Compound { writer: self.writer, path: self.path, depth, open, next: None }
     }
@@ -309,11 +414,12 @@ impl<'a> Serializer<'a> {
     /// `{variant: […]}` or `{variant: {…}}`. A variant is no field: paths pass through it.
     fn variant(self, name: &str, map: bool) -> Result<Compound<'a>, Stop> {
         self.writer.full()?;
-        self.writer.out.push(0x81);
+        self.writer.push(0x81);
         self.writer.text(name);
-        if is_secret(name) {
-            self.writer.redacted();
-            return Ok(Compound { writer: self.writer, path: self.path, depth: self.depth, open: None, next: None });
+        if is_secret(name) && self.writer.secret.is_none() {
+            self.writer.begin_secret();
+            let (path, depth) = (self.path, self.depth);
+            return Ok(Compound { writer: self.writer, path, depth, open: OpenAs::Secret, next: None });
         }
         Ok(self.compound(map))
     }
@@ -321,14 +427,16 @@ impl<'a> Serializer<'a> {
 
 impl Compound<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        self.writer.full()?;
-        let index = open.count as usize;
-        self.writer.count(open);
-        if let Some(path) = self.path.into_element(index) {
-            return value.serialize(Serializer::new(self.writer, path, self.depth));
+        match &mut self.open {
+            OpenAs::Array(open) => {
+                self.writer.full()?;
+                let path = self.path.into_element(open.count as usize);
+                self.writer.count(open);
+                self.writer.nested(path, self.depth, value)?;
+            }
+            OpenAs::Secret => self.writer.take_secret(self.depth, value),
+            OpenAs::Map(_) | OpenAs::Nothing => {}
         }
-        self.writer.redacted();
         Ok(())
     }
 
@@ -339,7 +447,7 @@ impl Compound<'_> {
 
     /// The name of an entry whose value goes on at `path`, or is redacted.
     fn key(&mut self, name: &str, path: Option<Path>) -> Written {
-        let Some(open) = &mut self.open else { return Ok(()) };
+        let OpenAs::Map(open) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
         self.writer.count(open);
         self.writer.text(name);
@@ -349,15 +457,28 @@ impl Compound<'_> {
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
-        if self.open.is_none() {
-            return Ok(());
+        match self.open {
+            OpenAs::Map(_) => {
+                self.writer.owes_value = false;
+                let path = self.next.take();
+                self.writer.nested(path, self.depth, value)?;
+                if let Some(digest) = &mut self.writer.secret {
+                    digest.end_entry();
+                }
+            }
+            OpenAs::Secret => self.writer.take_secret(self.depth, value),
+            OpenAs::Array(_) | OpenAs::Nothing => {}
         }
-        self.writer.owes_value = false;
-        if let Some(path) = self.next.take() {
-            return value.serialize(Serializer::new(self.writer, path, self.depth));
-        }
-        self.writer.redacted();
         Ok(())
+    }
+
+    fn finish(self) {
+        match (self.open, &mut self.writer.secret) {
+            (OpenAs::Secret, _) => self.writer.end_secret(),
+            (OpenAs::Array(_), Some(digest)) => digest.end_array(),
+            (OpenAs::Map(_), Some(digest)) => digest.end_map(),
+            _ => {}
+        }
     }
 }
 
@@ -395,7 +516,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_bool(self, v: bool) -> Written {
-        self.writer.out.push(if v { 0xc3 } else { 0xc2 });
+        self.writer.push(if v { TRUE } else { 0xc2 });
         Ok(())
     }
 
@@ -415,15 +536,15 @@ impl<'a> ser::Serializer for Serializer<'a> {
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn serialize_f32(self, v: f32) -> Written {
-        self.writer.out.push(0xca);
-        self.writer.out.extend_from_slice(&v.to_be_bytes());
+        self.writer.push(0xca);
+        self.writer.extend(&v.to_be_bytes());
         Ok(())
     }
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn serialize_f64(self, v: f64) -> Written {
-        self.writer.out.push(0xcb);
-        self.writer.out.extend_from_slice(&v.to_be_bytes());
+        self.writer.push(0xcb);
+        self.writer.extend(&v.to_be_bytes());
         Ok(())
     }
 
@@ -437,13 +558,13 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_bytes(self, v: &[u8]) -> Written {
-        let room = self.writer.limits.bytes.saturating_sub(self.writer.out.len());
+        let room = self.writer.room(v.len());
         if v.len() > room {
             self.writer.truncated = true;
         }
         let kept = &v[..v.len().min(room)];
         self.writer.sized(0xc6, kept.len());
-        self.writer.out.extend_from_slice(kept);
+        self.writer.extend(kept);
         Ok(())
     }
 
@@ -456,7 +577,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_unit(self) -> Written {
-        self.writer.out.push(NIL);
+        self.writer.push(NIL);
         Ok(())
     }
 
@@ -469,11 +590,11 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
-        if let Some(path) = self.path.into_element(0) {
-            return Self { path, ..self }.unwrapped(value);
+        let path = self.path.into_element(0);
+        match self.writer.path_of(path) {
+            Some(path) => Self { path, ..self }.unwrapped(value),
+            None => self.writer.nested(None, self.depth, value),
         }
-        self.writer.redacted();
-        Ok(())
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -486,7 +607,9 @@ impl<'a> ser::Serializer for Serializer<'a> {
         let mut map = self.compound(true);
         let path = (!is_secret(variant)).then_some(map.path);
         map.key(variant, path)?;
-        map.value(value)
+        map.value(value)?;
+        map.finish();
+        Ok(())
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -541,6 +664,7 @@ macro_rules! elements {
             }
 
             fn end(self) -> Written {
+                self.finish();
                 Ok(())
             }
         }
@@ -565,6 +689,7 @@ macro_rules! entries {
             }
 
             fn end(self) -> Written {
+                self.finish();
                 Ok(())
             }
         }
@@ -578,7 +703,7 @@ impl ser::SerializeMap for Compound<'_> {
     type Error = Stop;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Written {
-        if self.open.is_none() {
+        if matches!(self.open, OpenAs::Nothing) {
             return Ok(());
         }
         let name = key.serialize(KeyText { wrappers: 0 })?;
@@ -590,6 +715,7 @@ impl ser::SerializeMap for Compound<'_> {
     }
 
     fn end(self) -> Written {
+        self.finish();
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Values that steps carry: taken with bounds, kept as `MessagePack` with field names, shown as JSON.
 
 mod decode;
+mod digest;
 mod encode;
 mod redact;
 mod taken;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::site::Site;
+pub use digest::{RedactionKeyInUse, set_redaction_key};
 pub(crate) use encode::Limits;
 use encode::{Fields, Writer};
 use redact::Path;
@@ -90,6 +92,13 @@ mod tests {
         let mut writer = Writer::new(Limits::default());
         writer.value(Path::root(), value);
         writer.finish()
+    }
+
+    /// What is recorded where this is redacted.
+    fn hash_of<T: Serialize + ?Sized>(value: &T) -> Value {
+        let mut writer = Fields::new(Vec::new(), Limits::default());
+        writer.field(Path::root(), "secret", value);
+        finished(writer).to_json()["secret"].take()
     }
 
     fn finished(fields: Fields) -> Captured {
@@ -215,14 +224,16 @@ mod tests {
             "user": "ann",
             "password": "hunter2",
             "headers": {"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "accept": "*"},
+            "secrets": [{"token": "hunter2", "zone": "hunter2"}, "hunter2"],
             "tokens_used": 12,
         });
         let captured = capture(&login);
         assert!(!String::from_utf8_lossy(captured.as_bytes()).contains("hunter2"));
         let read = captured.to_json();
         assert_eq!(read["user"], "ann");
-        assert_eq!(read["password"], json!({"$redacted": true}));
+        assert_eq!(read["password"], hash_of(&"hunter2"));
         assert_eq!(read["headers"]["accept"], "*");
+        assert_eq!(read["secrets"], hash_of(&login["secrets"]));
         assert_eq!(read["tokens_used"], 12);
     }
 
@@ -236,8 +247,8 @@ mod tests {
         assert_eq!(
             finished(writer).to_json(),
             json!({
-                "card": {"$redacted": true},
-                "customer": {"email": {"$redacted": true}, "id": 7},
+                "card": hash_of(&"4242"),
+                "customer": {"email": hash_of(&"a@b"), "id": 7},
                 "others": [{"card": "not this one"}],
             })
         );
@@ -272,6 +283,114 @@ mod tests {
         let text = String::from_utf8_lossy(captured.as_bytes());
         assert!(!text.contains("hunter2"));
         assert_eq!(text.matches("$redacted").count(), 5);
+        assert!(!text.contains("true"));
         assert!(!captured.as_bytes().windows(2).any(|bytes| bytes == [0x10, 0x92]), "4242");
+    }
+
+    /// Whether the two stand for equal values; that each is a hash is asserted.
+    fn are_equal<A: Serialize + ?Sized, B: Serialize + ?Sized>(a: &A, b: &B) -> bool {
+        let [a, b] = [hash_of(a), hash_of(b)].map(|hash| hash["$redacted"].as_str().unwrap().to_owned());
+        assert_eq!((a.len(), &a[..9]), (25, &b[..9]), "both under the key of the process");
+        a == b
+    }
+
+    #[test]
+    fn equal_secrets_have_equal_hashes() {
+        assert!(are_equal("hunter2", &"hunter2".to_owned()));
+        assert!(are_equal(&7_u8, &7_i64));
+        assert!(are_equal(&Some([1, 2]), &vec![1, 2]));
+        assert!(are_equal(&json!({"a": 1, "token": "x"}), &json!({"token": "x", "a": 1})));
+        // Each map has an order of its own.
+        let map = || (0..100).map(|n| (n, n)).collect::<std::collections::HashMap<_, _>>();
+        assert!(are_equal(&map(), &map()));
+    }
+
+    #[test]
+    fn different_secrets_have_different_hashes() {
+        let all = [
+            json!(null),
+            json!(0),
+            json!(""),
+            json!("0"),
+            json!([]),
+            json!({}),
+            json!([[]]),
+            json!([[], []]),
+            json!([[[]]]),
+            json!([[1], 2]),
+            json!([[1, 2]]),
+            json!([1, 2]),
+            json!([2, 1]),
+            json!(["ab", "c"]),
+            json!(["a", "bc"]),
+            json!({"a": 1}),
+            json!({"a": 2}),
+            json!({"b": 1}),
+            json!({"a": 1, "b": 2}),
+            json!({"a": 2, "b": 1}),
+            json!({"a": {"b": 1}}),
+            json!({"a": {}, "b": 1}),
+            json!([{"a": 1}, {}]),
+            json!([{}, {"a": 1}]),
+            json!(true),
+            json!({"token": "x"}),
+            json!({"token": "y"}),
+            json!("x".repeat(1000)),
+            json!("x".repeat(1001)),
+        ];
+        for (nth, one) in all.iter().enumerate() {
+            for other in &all[..nth] {
+                assert!(!are_equal(one, other), "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_taken_whole_has_no_hash() {
+        let gone = json!({"$redacted": true});
+        let long = |len| "x".repeat(len);
+        assert_ne!(hash_of(&long(60_000)), gone);
+        assert_eq!(hash_of(&long(70_000)), gone);
+        assert_eq!(hash_of(&vec![1; 70_000]), gone);
+        let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
+        assert_eq!(hash_of(&deep), gone);
+        assert_eq!(hash_of(&EndlessKey), gone);
+        assert_eq!(hash_of(&EndlessKeyed), gone);
+        assert_eq!(hash_of(&[Fails]), gone);
+        assert_eq!(hash_of(&Panics), gone);
+    }
+
+    #[test]
+    fn a_secret_that_fails_harms_nothing_around_it() {
+        #[derive(Serialize)]
+        enum Method {
+            Token { value: Fails, rest: u8 },
+            Password(Panics, u8),
+        }
+        #[derive(Serialize)]
+        struct Around {
+            before: u8,
+            token: [Fails; 2],
+            secret: (u8, Panics),
+            token_of: (Method, Method),
+            after: [u8; 2],
+        }
+        let around = Around {
+            before: 1,
+            token: [Fails, Fails],
+            secret: (1, Panics),
+            token_of: (Method::Token { value: Fails, rest: 1 }, Method::Password(Panics, 1)),
+            after: [2, 3],
+        };
+        let gone = json!({"$redacted": true});
+        let captured = capture(&around);
+        assert_eq!(
+            captured.to_json(),
+            json!({
+                "before": 1, "token": gone, "secret": gone, "after": [2, 3],
+                "token_of": [{"Token": gone}, {"Password": gone}],
+            })
+        );
+        assert!(!captured.is_truncated());
     }
 }

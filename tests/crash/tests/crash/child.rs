@@ -105,6 +105,13 @@ impl Running {
         self.child.wait().unwrap()
     }
 
+    /// Kills it; gives what it wrote to standard error.
+    pub(crate) fn kill_and_read(mut self) -> String {
+        self.child.kill().unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     pub(crate) fn send(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success());

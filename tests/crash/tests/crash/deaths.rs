@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tracer_blackbox::{Death, Observed, Recovered};
 
 use crate::child::{Directory, start};
@@ -12,8 +12,10 @@ use crate::child::{Directory, start};
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
 fn is_open(recovered: &Recovered) {
     let open: Vec<_> = recovered.open.iter().map(|node| (&*node.node, node.arguments.clone())).collect();
+    let hash = open.last().map_or(&Value::Null, |(_, arguments)| &arguments["password"]["$redacted"]);
+    assert!(hash.is_string(), "{open:?}");
     let expected =
-        [("outer", json!({"order": 17})), ("inner", json!({"what": "tea", "password": {"$redacted": true}}))];
+        [("outer", json!({"order": 17})), ("inner", json!({"what": "tea", "password": {"$redacted": hash}}))];
     assert_eq!(open, expected, "{}", recovered.confidence);
     assert_eq!(recovered.active, [recovered.open[0].trace_id]);
     let since = Duration::from_nanos(recovered.open[0].since_unix_ns);
@@ -149,12 +151,12 @@ fn a_panic_in_a_panic_is_a_panic() {
     assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     u64::try_from(now().as_millis()).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock of the black box is compared with it")]
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 

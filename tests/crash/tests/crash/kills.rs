@@ -15,7 +15,7 @@ fn kills() -> u32 {
     std::env::var("TRACER_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(5)
 }
 
-fn acknowledged(directory: &Path) -> Vec<u64> {
+pub(crate) fn acknowledged(directory: &Path) -> Vec<u64> {
     let bytes = fs::read(directory.join("acknowledged")).unwrap_or_default();
     bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
@@ -30,7 +30,7 @@ struct Seen {
 }
 
 /// How many calls are missing that had been acknowledged; or what is wrong with those that are there.
-fn lost(records: &[Record], acknowledged: &[u64]) -> Result<u64, String> {
+pub(crate) fn lost(records: &[Record], acknowledged: &[u64]) -> Result<u64, String> {
     let mut traces: HashMap<TraceId, Seen> = HashMap::new();
     let mut steps: HashMap<_, u64> = HashMap::new();
     let mut before = 0;

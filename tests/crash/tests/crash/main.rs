@@ -1,11 +1,14 @@
 //! Programs are killed in every way there is; what they had acknowledged has to be there, and nothing else.
 
+mod as_root;
 mod bytes;
 mod child;
 mod deaths;
 mod forks;
 mod golden;
 mod kills;
+mod lambda;
 mod places;
 mod room;
+mod secrets;
 mod speed;

@@ -8,7 +8,7 @@ use std::process::Command;
 use tracer::{Status, Tracer};
 use tracer_blackbox::{BlackBox, OpenError, recover_file};
 
-use crate::child::{Directory, command, start_command};
+use crate::child::{Directory, start_command};
 
 /// Opens a box there, records, and gives why there is no file.
 fn degraded(directory: &Path) -> Option<String> {
@@ -63,71 +63,13 @@ fn sizes_out_of_range_are_said_to_be() {
     assert_eq!(error.to_string(), "option bytes: expected 131072 to 1073741824, found 1");
 }
 
-/// A small disk of its own; `None` where the system gives none.
-pub(crate) struct Mount(Directory);
-
-impl Mount {
-    pub(crate) fn new(options: &str) -> Option<Self> {
-        let directory = Directory::new();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tracer-crash"]).arg(directory.path());
-        let done = mount.output().is_ok_and(|output| output.status.success());
-        if !done {
-            eprintln!("skipped: no right to mount a disk");
-        }
-        done.then_some(Self(directory))
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _gone_or_not = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 /// The program runs to its end, in order, and has said once that there is no file.
-fn runs_without_a_file(mut command: Command) {
+pub(crate) fn runs_without_a_file(mut command: Command) {
     command.env_remove("TRACER_QUIET");
     let (status, error) = start_command(command).end();
     assert!(status.success(), "{status}: {error}");
     assert_eq!(error.matches("no black box on disk").count(), 1, "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
-}
-
-#[test]
-fn a_full_disk_is_survived() {
-    let Some(disk) = Mount::new("size=256k") else { return };
-    runs_without_a_file(command("return", disk.path(), &[]));
-    let left = fs::read_dir(disk.path().join("child")).unwrap().count();
-    assert_eq!(left, 0, "what could not be made whole is gone");
-}
-
-#[test]
-fn a_disk_that_fills_later_is_no_matter() {
-    let Some(disk) = Mount::new("size=16m") else { return };
-    // The whole file is there from the beginning: 8 MiB of pages and what is around them.
-    let black_box = BlackBox::options().app("app", "").open(disk.path()).unwrap();
-    assert_eq!(black_box.degraded(), None);
-    let filled = fs::write(disk.path().join("rest"), vec![1; 16 << 20]);
-    assert!(filled.is_err());
-    let tracer = Tracer::builder().recorder(black_box.clone()).build();
-    // Every page is written to: without its place on the disk, this would be the end (SIGBUS).
-    for _ in 0..2 * (8 << 20) / 64 / 3 {
-        let ctx = tracer.create_env((), "test");
-        drop(ctx.step("node", Status::Enter, ()).unwrap());
-    }
-    let recovered = recover_file(black_box.path().unwrap()).unwrap();
-    assert!(recovered.records.len() > 40_000, "{}", recovered.confidence);
-}
-
-#[test]
-fn a_disk_that_cannot_be_written_is_survived() {
-    let Some(disk) = Mount::new("ro,size=64m") else { return };
-    runs_without_a_file(command("return", disk.path(), &[]));
 }
 
 #[test]
@@ -137,20 +79,6 @@ fn no_more_descriptors_are_survived() {
     let child = env!("CARGO_BIN_EXE_crash-child");
     shell.arg("-c").arg(format!("ulimit -n 32; exec {child} no-descriptors {}", directory.path().display()));
     runs_without_a_file(shell);
-}
-
-#[test]
-fn no_right_to_the_directory_is_survived() {
-    let directory = Directory::new();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o500)).unwrap();
-    let mut as_nobody = Command::new("setpriv");
-    as_nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    as_nobody.arg(env!("CARGO_BIN_EXE_crash-child")).arg("return").arg(directory.path());
-    if as_nobody.output().is_err() {
-        eprintln!("skipped: cannot become another user");
-        return;
-    }
-    runs_without_a_file(as_nobody);
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! What only root can do to a program. These tests are ignored unless asked for: `cargo xtask test root`, which says so
+//! where they cannot run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tracer::{Status, Tracer};
+use tracer_blackbox::{BlackBox, Death, recover_file};
+
+use crate::child::{Directory, command, start_command};
+use crate::kills::{acknowledged, lost};
+use crate::places::runs_without_a_file;
+
+/// A group of processes that may have so much memory together.
+struct Group {
+    path: PathBuf,
+    processes: PathBuf,
+}
+
+impl Group {
+    const LIMIT: u64 = 96 << 20;
+
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let is_v1 = Path::new("/sys/fs/cgroup/memory").is_dir();
+        let name = format!("tracer-crash-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = Path::new(if is_v1 { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" }).join(name);
+        fs::create_dir(&path).unwrap();
+        let limit = if is_v1 { "memory.limit_in_bytes" } else { "memory.max" };
+        fs::write(path.join(limit), Self::LIMIT.to_string()).unwrap();
+        Self { processes: path.join("cgroup.procs"), path }
+    }
+
+    /// Runs in the group from its beginning.
+    fn command(&self, scenario: &str, directory: &Path, arguments: &[&str]) -> Command {
+        let mut shell = Command::new("sh");
+        let joins = format!("echo $$ > {} && exec \"$0\" \"$@\"", self.processes.display());
+        let program = command(scenario, directory, arguments);
+        shell.arg("-c").arg(joins).arg(program.get_program()).args(program.get_args());
+        shell
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _gone_or_not = fs::remove_dir(&self.path);
+    }
+}
+
+/// It is killed within a few hundredths of a second, long before it looks at its memory a second time.
+#[test]
+#[ignore = "needs root"]
+fn a_process_that_is_killed_for_want_of_memory_is_told_from_others() {
+    let (group, directory) = (Group::new(), Directory::new());
+    let (status, error) = start_command(group.command("memory", directory.path(), &[])).ready().end();
+    assert_eq!(status.signal(), Some(9), "{error}");
+    let [file] = &directory.files()[..] else { panic!("one file") };
+    let recovered = recover_file(file).unwrap();
+    assert!(matches!(recovered.death, Death::Memory { limit: Group::LIMIT, .. }), "{}", recovered.death);
+    let acknowledged = acknowledged(directory.path());
+    assert!(acknowledged[0] > 0);
+    assert_eq!(lost(&recovered.records, &acknowledged), Ok(0), "{}", recovered.confidence);
+    assert_eq!(recovered.open[0].node, "items");
+    assert_eq!(recover_file(file).unwrap(), recovered, "once more");
+}
+
+/// The control: the same group, and nobody wanted memory.
+#[test]
+#[ignore = "needs root"]
+fn control_a_process_that_is_killed_within_its_limit_is_killed() {
+    let (group, directory) = (Group::new(), Directory::new());
+    start_command(group.command("open", directory.path(), &[])).ready().kill();
+    assert_eq!(recover_file(&directory.files()[0]).unwrap().death, Death::Killed);
+}
+
+/// A small disk of its own.
+struct Mount(Directory);
+
+impl Mount {
+    fn new(options: &str) -> Self {
+        let directory = Directory::new();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tracer-crash"]).arg(directory.path());
+        let output = mount.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self(directory)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _gone_or_not = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_full_disk_is_survived() {
+    let disk = Mount::new("size=256k");
+    runs_without_a_file(command("return", disk.path(), &[]));
+    let left = fs::read_dir(disk.path().join("child")).unwrap().count();
+    assert_eq!(left, 0, "what could not be made whole is gone");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_disk_that_fills_later_is_no_matter() {
+    let disk = Mount::new("size=16m");
+    // The whole file is there from the beginning: 8 MiB of pages and what is around them.
+    let black_box = BlackBox::options().app("app", "").open(disk.path()).unwrap();
+    assert_eq!(black_box.degraded(), None);
+    let filled = fs::write(disk.path().join("rest"), vec![1; 16 << 20]);
+    assert!(filled.is_err());
+    let tracer = Tracer::builder().recorder(black_box.clone()).build();
+    // Every page is written to: without its place on the disk, this would be the end (SIGBUS).
+    for _ in 0..2 * (8 << 20) / 64 / 3 {
+        let ctx = tracer.create_env((), "test");
+        drop(ctx.step("node", Status::Enter, ()).unwrap());
+    }
+    let recovered = recover_file(black_box.path().unwrap()).unwrap();
+    assert!(recovered.records.len() > 40_000, "{}", recovered.confidence);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_disk_that_cannot_be_written_is_survived() {
+    let disk = Mount::new("ro,size=64m");
+    runs_without_a_file(command("return", disk.path(), &[]));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn no_right_to_the_directory_is_survived() {
+    let directory = Directory::new();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o500)).unwrap();
+    let mut as_nobody = Command::new("setpriv");
+    as_nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    as_nobody.arg(env!("CARGO_BIN_EXE_crash-child")).arg("return").arg(directory.path());
+    runs_without_a_file(as_nobody);
+}
