@@ -13,7 +13,8 @@ use serde::ser::{self, Impossible};
 
 use super::Captured;
 use super::digest::Digest;
-use super::redact::{Path, is_secret};
+use super::name::{Name, Plain};
+use super::redact::{Path, Paths};
 
 pub(super) const NIL: u8 = 0xc0;
 const TRUE: u8 = 0xc3;
@@ -30,16 +31,16 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Writes behind what is in `bytes`.
-    pub(super) fn new(bytes: Vec<u8>, limits: Limits) -> Self {
+    pub(super) fn new(bytes: Vec<u8>, limits: Limits, redacted: Paths) -> Self {
         let limits = Limits { bytes: limits.bytes + bytes.len(), ..limits };
-        let mut writer = Writer::behind(bytes, limits);
+        let mut writer = Writer::behind(bytes, limits, redacted);
         let open = writer.open_map();
         Self { writer, open }
     }
 
     /// Writes one named value.
-    pub(super) fn field<T: Serialize + ?Sized>(&mut self, path: Path, name: &str, value: &T) {
-        self.writer.field(&mut self.open, path, name, value);
+    pub(super) fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
+        self.writer.field(&mut self.open, Name::of(name), value);
     }
 
     /// The bytes, and whether something was left out.
@@ -70,6 +71,7 @@ pub(super) struct Writer {
     /// A map key is written, its value is not.
     owes_value: bool,
     truncated: bool,
+    redacted: Paths,
     /// A redacted value is being taken: all goes here, and nothing of it is written.
     secret: Option<Box<Digest>>,
 }
@@ -88,7 +90,14 @@ pub(super) enum Stop {
     /// The byte limit is reached: what is written so far is the result.
     Full,
     /// The value's own `Serialize` failed.
-    Failed(String),
+    #[expect(clippy::box_collection, reason = "one word: it is given back from everywhere")]
+    Failed(Box<String>),
+}
+
+impl Stop {
+    fn because(why: impl Into<String>) -> Self {
+        Self::Failed(Box::new(why.into()))
+    }
 }
 
 impl std::fmt::Display for Stop {
@@ -108,7 +117,7 @@ impl ser::Error for Stop {
         if text.len() > 256 {
             text.truncate(text.floor_char_boundary_at(256));
         }
-        Self::Failed(text)
+        Self::because(text)
     }
 }
 
@@ -125,11 +134,11 @@ impl FloorCharBoundary for str {
 
 impl Writer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self::behind(Vec::with_capacity(LEN_USUAL), limits)
+        Self::behind(Vec::with_capacity(LEN_USUAL), limits, &[])
     }
 
-    fn behind(out: Vec<u8>, limits: Limits) -> Self {
-        Self { out, limits, owes_value: false, truncated: false, secret: None }
+    fn behind(out: Vec<u8>, limits: Limits, redacted: Paths) -> Self {
+        Self { out, limits, owes_value: false, truncated: false, redacted, secret: None }
     }
 
     pub(super) fn finish(self) -> Captured {
@@ -149,7 +158,7 @@ impl Writer {
                 }
                 return;
             }
-            Ok(Err(Stop::Failed(why))) => why,
+            Ok(Err(Stop::Failed(why))) => *why,
             Err(_) => "its Serialize panicked".to_owned(),
         };
         self.out.truncate(start);
@@ -157,14 +166,14 @@ impl Writer {
         self.marker("$error", |writer| writer.text(&failed));
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, path: Path, name: &str, value: &T) {
+    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, name: Name<'_>, value: &T) {
         if self.is_full() {
             self.truncated = true;
             return;
         }
         self.count(fields);
-        self.text(name);
-        match path.into_field(name) {
+        self.name(name);
+        match Path::root().into_field(self.redacted, name) {
             Some(path) => self.value(path, value),
             None => self.redact(0, value),
         }
@@ -284,12 +293,12 @@ impl Writer {
     }
 
     fn open_as(&mut self, tag: u8) -> Open {
-        self.push(tag);
-        let length_at = self.out.len();
         if self.secret.is_none() {
-            self.out.extend_from_slice(&[0; 4]);
+            self.tagged(tag, [0; 4]);
+        } else {
+            self.push(tag);
         }
-        Open { length_at, count: 0 }
+        Open { length_at: self.out.len().saturating_sub(4), count: 0 }
     }
 
     /// Counts one more element, which is to follow. Of a secret the end is taken instead.
@@ -299,6 +308,27 @@ impl Writer {
         if self.secret.is_none() {
             self.out[open.length_at..open.length_at + 4].copy_from_slice(&open.count.to_be_bytes());
         }
+    }
+
+    fn name(&mut self, name: Name<'_>) {
+        match name.plain {
+            Some(bytes) if self.has_room_for(name) => self.plain(bytes, name.text.len()),
+            _ => self.text(name.text),
+        }
+    }
+
+    /// Nothing is cut of it, and it is not a part of a secret.
+    #[inline]
+    fn has_room_for(&self, name: Name<'_>) -> bool {
+        self.secret.is_none() && self.out.len() + name.text.len() < self.limits.bytes
+    }
+
+    /// A name of `len` bytes: all that it may have are written, which needs no look at how many there are.
+    #[inline]
+    fn plain(&mut self, bytes: Plain, len: usize) {
+        let end = self.out.len() + 1 + len;
+        self.out.extend_from_slice(&bytes);
+        self.out.truncate(end);
     }
 
     /// Writes a text, cut to what still fits.
@@ -318,10 +348,18 @@ impl Writer {
         self.extend(cut.as_bytes());
     }
 
+    /// In one piece: there is one look at the room for it.
+    #[inline]
+    fn tagged<const N: usize>(&mut self, tag: u8, number: [u8; N]) {
+        let mut bytes = [0; 9];
+        bytes[0] = tag;
+        bytes[1..=N].copy_from_slice(&number);
+        self.extend(&bytes[..=N]);
+    }
+
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn sized(&mut self, tag: u8, len: usize) {
-        self.push(tag);
-        self.extend(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        self.tagged(tag, u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
     }
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
@@ -329,12 +367,10 @@ impl Writer {
         match number {
             0..=0x7f => self.push(byte(usize::try_from(number).unwrap_or(0))),
             0x80..=0xffff_ffff => {
-                self.push(0xce);
-                self.extend(&u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
+                self.tagged(0xce, u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
             }
             _ => {
-                self.push(0xcf);
-                self.extend(&number.to_be_bytes());
+                self.tagged(0xcf, number.to_be_bytes());
             }
         }
     }
@@ -344,8 +380,7 @@ impl Writer {
         if let Ok(number) = u64::try_from(number) {
             self.unsigned(number);
         } else {
-            self.push(0xd3);
-            self.extend(&number.to_be_bytes());
+            self.tagged(0xd3, number.to_be_bytes());
         }
     }
 }
@@ -412,16 +447,15 @@ impl<'a> Serializer<'a> {
     }
 
     /// `{variant: […]}` or `{variant: {…}}`. A variant is no field: paths pass through it.
-    fn variant(self, name: &str, map: bool) -> Result<Compound<'a>, Stop> {
-        self.writer.full()?;
+    fn variant(self, name: Name<'_>, map: bool) -> Compound<'a> {
         self.writer.push(0x81);
-        self.writer.text(name);
-        if is_secret(name) && self.writer.secret.is_none() {
+        self.writer.name(name);
+        if name.is_secret() && self.writer.secret.is_none() {
             self.writer.begin_secret();
             let (path, depth) = (self.path, self.depth);
-            return Ok(Compound { writer: self.writer, path, depth, open: OpenAs::Secret, next: None });
+            return Compound { writer: self.writer, path, depth, open: OpenAs::Secret, next: None };
         }
-        Ok(self.compound(map))
+        self.compound(map)
     }
 }
 
@@ -430,7 +464,7 @@ impl Compound<'_> {
         match &mut self.open {
             OpenAs::Array(open) => {
                 self.writer.full()?;
-                let path = self.path.into_element(open.count as usize);
+                let path = self.path.into_element(self.writer.redacted, open.count as usize);
                 self.writer.count(open);
                 self.writer.nested(path, self.depth, value)?;
             }
@@ -440,17 +474,32 @@ impl Compound<'_> {
         Ok(())
     }
 
-    fn entry<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Written {
-        self.key(name, self.path.into_field(name))?;
+    #[inline]
+    fn entry<T: Serialize + ?Sized>(&mut self, name: Name<'_>, value: &T) -> Written {
+        if self.plain_key(name) {
+            return value.serialize(Serializer::new(self.writer, self.path, self.depth));
+        }
+        self.key(name, self.path.into_field(self.writer.redacted, name))?;
         self.value(value)
     }
 
+    /// The name of an entry whose value is written whatever it is called, if that is so.
+    fn plain_key(&mut self, name: Name<'_>) -> bool {
+        let (OpenAs::Map(open), Some(bytes)) = (&mut self.open, name.plain) else { return false };
+        if !self.writer.redacted.is_empty() || !self.writer.has_room_for(name) {
+            return false;
+        }
+        self.writer.count(open);
+        self.writer.plain(bytes, name.text.len());
+        true
+    }
+
     /// The name of an entry whose value goes on at `path`, or is redacted.
-    fn key(&mut self, name: &str, path: Option<Path>) -> Written {
+    fn key(&mut self, name: Name<'_>, path: Option<Path>) -> Written {
         let OpenAs::Map(open) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
         self.writer.count(open);
-        self.writer.text(name);
+        self.writer.name(name);
         self.writer.owes_value = true;
         self.next = path;
         Ok(())
@@ -536,15 +585,13 @@ impl<'a> ser::Serializer for Serializer<'a> {
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn serialize_f32(self, v: f32) -> Written {
-        self.writer.push(0xca);
-        self.writer.extend(&v.to_be_bytes());
+        self.writer.tagged(0xca, v.to_be_bytes());
         Ok(())
     }
 
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn serialize_f64(self, v: f64) -> Written {
-        self.writer.push(0xcb);
-        self.writer.extend(&v.to_be_bytes());
+        self.writer.tagged(0xcb, v.to_be_bytes());
         Ok(())
     }
 
@@ -590,7 +637,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
-        let path = self.path.into_element(0);
+        let path = self.path.into_element(self.writer.redacted, 0);
         match self.writer.path_of(path) {
             Some(path) => Self { path, ..self }.unwrapped(value),
             None => self.writer.nested(None, self.depth, value),
@@ -605,7 +652,8 @@ impl<'a> ser::Serializer for Serializer<'a> {
         value: &T,
     ) -> Written {
         let mut map = self.compound(true);
-        let path = (!is_secret(variant)).then_some(map.path);
+        let variant = Name::of(variant);
+        let path = (!variant.is_secret()).then_some(map.path);
         map.key(variant, path)?;
         map.value(value)?;
         map.finish();
@@ -631,7 +679,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        self.variant(variant, false)
+        Ok(self.variant(Name::of(variant), false))
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -649,7 +697,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        self.variant(variant, true)
+        Ok(self.variant(Name::of(variant), true))
     }
 }
 
@@ -685,7 +733,7 @@ macro_rules! entries {
             type Error = Stop;
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
-                self.entry(name, value)
+                self.entry(Name::of(name), value)
             }
 
             fn end(self) -> Written {
@@ -707,7 +755,8 @@ impl ser::SerializeMap for Compound<'_> {
             return Ok(());
         }
         let name = key.serialize(KeyText { wrappers: 0 })?;
-        self.key(&name, self.path.into_field(&name))
+        let name = Name::new(&name);
+        self.key(name, self.path.into_field(self.writer.redacted, name))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
@@ -729,7 +778,7 @@ struct KeyText {
 impl KeyText {
     fn unwrapped<T: Serialize + ?Sized>(self, value: &T) -> Text {
         if self.wrappers >= KEY_DEPTH_MAX {
-            return Err(Stop::Failed("a map key nests too deep".to_owned()));
+            return Err(Stop::because("a map key nests too deep"));
         }
         value.serialize(Self { wrappers: self.wrappers + 1 })
     }
@@ -857,5 +906,5 @@ impl ser::Serializer for KeyText {
 }
 
 fn composite_key() -> Stop {
-    Stop::Failed("a map key must be a text, a number or a unit variant, found a composite".to_owned())
+    Stop::because("a map key must be a text, a number or a unit variant, found a composite")
 }

@@ -3,6 +3,7 @@
 mod decode;
 mod digest;
 mod encode;
+mod name;
 mod redact;
 mod taken;
 
@@ -58,13 +59,12 @@ impl Captured {
 #[derive(Debug)]
 pub struct Values {
     fields: Fields,
-    redact: &'static [&'static str],
 }
 
 impl Values {
     /// Records `value` as `name`. A value that fails to serialise is recorded as its error.
     pub fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
-        self.fields.field(Path::of(self.redact), name, value);
+        self.fields.field(name, value);
     }
 }
 
@@ -75,7 +75,7 @@ pub fn values(site: &'static Site, fill: impl FnOnce(&mut Values)) -> Recorded {
         return Recorded::none();
     }
     Recorded::taken(|bytes| {
-        let mut values = Values { fields: Fields::new(std::mem::take(bytes), Limits::default()), redact: site.redact };
+        let mut values = Values { fields: Fields::new(std::mem::take(bytes), Limits::default(), site.redact) };
         fill(&mut values);
         let truncated;
         (*bytes, truncated) = values.fields.finish();
@@ -96,8 +96,8 @@ mod tests {
 
     /// What is recorded where this is redacted.
     fn hash_of<T: Serialize + ?Sized>(value: &T) -> Value {
-        let mut writer = Fields::new(Vec::new(), Limits::default());
-        writer.field(Path::root(), "secret", value);
+        let mut writer = Fields::new(Vec::new(), Limits::default(), &[]);
+        writer.field("secret", value);
         finished(writer).to_json()["secret"].take()
     }
 
@@ -156,6 +156,41 @@ mod tests {
         assert!(read.as_array().unwrap().len() > 100);
     }
 
+    /// Wherever the limit is, every name has its value, and what is there is as in the whole.
+    #[test]
+    fn a_cut_value_is_complete_as_far_as_it_goes() {
+        #[derive(Serialize)]
+        enum Change {
+            Renamed { from: &'static str, to: Option<&'static str> },
+            Moved(i32, [u16; 3]),
+            Priced(f64),
+            Closed,
+        }
+        #[derive(Serialize)]
+        struct History {
+            a_name_that_is_longer_than_those_that_are_kept: u32,
+            first: Change,
+            changes: Vec<Change>,
+            last: Change,
+        }
+        let changes = || {
+            let renamed = Change::Renamed { from: "a", to: None };
+            [renamed, Change::Moved(-1, [1, 2, 3]), Change::Priced(0.5), Change::Closed]
+        };
+        let [first, last, ..] = changes();
+        let changes = (0..3).flat_map(|_| changes()).collect();
+        let history = History { a_name_that_is_longer_than_those_that_are_kept: 7, first, changes, last };
+        let whole = capture(&history);
+        for bytes in 0..whole.as_bytes().len() {
+            let mut writer = Writer::new(Limits { bytes, ..Limits::default() });
+            writer.value(Path::root(), &history);
+            let cut = writer.finish();
+            let read: Result<Value, _> = rmp_serde::from_slice(cut.as_bytes());
+            assert_eq!(read.expect("a complete value"), cut.to_json(), "{bytes} bytes");
+            assert!(cut.is_truncated() || cut == whole, "{bytes} bytes");
+        }
+    }
+
     #[test]
     fn deep_values_are_cut_and_say_so() {
         let mut value = json!(1);
@@ -206,11 +241,11 @@ mod tests {
 
     #[test]
     fn a_failing_value_is_its_error_and_harms_no_other() {
-        let mut writer = Fields::new(Vec::new(), Limits::default());
-        writer.field(Path::root(), "before", &1);
-        writer.field(Path::root(), "fails", &[Fails]);
-        writer.field(Path::root(), "panics", &Panics);
-        writer.field(Path::root(), "after", &2);
+        let mut writer = Fields::new(Vec::new(), Limits::default(), &[]);
+        writer.field("before", &1);
+        writer.field("fails", &[Fails]);
+        writer.field("panics", &Panics);
+        writer.field("after", &2);
         let read = finished(writer).to_json();
         assert_eq!(read["before"], 1);
         assert_eq!(read["fails"], json!({"$error": "no such luck"}));
@@ -239,11 +274,10 @@ mod tests {
 
     #[test]
     fn named_paths_are_redacted() {
-        let mut writer = Fields::new(Vec::new(), Limits::default());
-        let path = Path::of(&["card", "customer.email"]);
-        writer.field(path, "card", "4242");
-        writer.field(path, "customer", &json!({"email": "a@b", "id": 7}));
-        writer.field(path, "others", &json!([{"card": "not this one"}]));
+        let mut writer = Fields::new(Vec::new(), Limits::default(), &["card", "customer.email"]);
+        writer.field("card", "4242");
+        writer.field("customer", &json!({"email": "a@b", "id": 7}));
+        writer.field("others", &json!([{"card": "not this one"}]));
         assert_eq!(
             finished(writer).to_json(),
             json!({
@@ -268,8 +302,7 @@ mod tests {
             Password(&'static str, u8),
             Bearer(&'static str),
         }
-        let mut writer = Fields::new(Vec::new(), Limits::default());
-        let path = Path::of(&["method.number"]);
+        let mut writer = Fields::new(Vec::new(), Limits::default(), &["method.number"]);
         for method in [
             Method::New(Card { number: 4242 }),
             Method::Known { number: 4242 },
@@ -277,7 +310,7 @@ mod tests {
             Method::Password("hunter2", 1),
             Method::Bearer("hunter2"),
         ] {
-            writer.field(path, "method", &method);
+            writer.field("method", &method);
         }
         let captured = finished(writer);
         let text = String::from_utf8_lossy(captured.as_bytes());

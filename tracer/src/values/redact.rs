@@ -1,5 +1,9 @@
 //! Which values are replaced before they are written: by the name of their field, or by a path that a node names.
 
+use std::num::NonZeroU32;
+
+use super::name::Name;
+
 /// Names that hold secrets wherever they stand in a longer one, by their first letter. Compared without case and without
 /// `-` and `_`.
 const fn secrets_with(first: u8) -> &'static [&'static [u8]] {
@@ -50,35 +54,44 @@ fn is_suspect_secret(name: &str) -> bool {
     (0..len).any(begins) || SECRET_ENDS.iter().any(|end| plain.ends_with(end))
 }
 
-/// The paths that a node redacts, and how far down the current value is along each of them.
+/// The paths that a node redacts.
+pub(super) type Paths = &'static [&'static str];
+
+/// Paths past these are matched by their last name alone.
+const FOLLOWED: usize = u64::BITS as usize;
+
+/// How far down a value is along each of the paths.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Path {
-    paths: &'static [&'static str],
-    depth: usize,
-    /// Bit i: `paths[i]` has matched so far. Paths past the 64th are matched by their last name alone.
+    /// Bit i: the path i has matched so far.
     live: u64,
+    /// One more than the names passed.
+    depth: NonZeroU32,
 }
 
 impl Path {
+    /// Where all of them begin.
     pub(super) const fn root() -> Self {
-        Self::of(&[])
-    }
-
-    pub(super) const fn of(paths: &'static [&'static str]) -> Self {
-        Self { paths, depth: 0, live: u64::MAX }
+        Self { live: u64::MAX, depth: NonZeroU32::MIN }
     }
 
     /// Steps into the field `name`; `None` if its value is to be replaced.
-    pub(super) fn into_field(self, name: &str) -> Option<Self> {
-        if is_secret(name) {
-            return None;
+    #[inline]
+    pub(super) fn into_field(self, paths: Paths, name: Name<'_>) -> Option<Self> {
+        if name.is_secret() {
+            None
+        } else if paths.is_empty() {
+            Some(self)
+        } else {
+            self.along(paths, name.text)
         }
-        if self.paths.is_empty() {
-            return Some(self);
-        }
+    }
+
+    #[inline(never)]
+    fn along(self, paths: Paths, name: &str) -> Option<Self> {
         let mut live = 0;
-        for (nth, path) in self.paths.iter().enumerate() {
-            if nth >= 64 {
+        for (nth, path) in paths.iter().enumerate() {
+            if nth >= FOLLOWED {
                 if path.rsplit('.').next() == Some(name) {
                     return None;
                 }
@@ -87,24 +100,28 @@ impl Path {
             if self.live & (1 << nth) == 0 {
                 continue;
             }
-            let mut names = path.split('.').skip(self.depth);
+            let mut names = path.split('.').skip(self.passed());
             if names.next() == Some(name) {
                 names.next()?;
                 live |= 1 << nth;
             }
         }
-        Some(Self { live, depth: self.depth + 1, ..self })
+        Some(Self { live, depth: self.depth.saturating_add(1) })
     }
 
     /// Steps into an element of an array or tuple; `None` if its value is to be replaced. A path that names no element
     /// goes on in each of them.
-    pub(super) fn into_element(self, index: usize) -> Option<Self> {
-        let names = |path: &str| path.split('.').nth(self.depth).is_some_and(|name| name.parse() == Ok(index));
-        let is_named = self.paths.iter().enumerate().any(|(nth, path)| {
-            let live = nth >= 64 || self.live & (1 << nth) != 0;
+    pub(super) fn into_element(self, paths: Paths, index: usize) -> Option<Self> {
+        let names = |path: &str| path.split('.').nth(self.passed()).is_some_and(|name| name.parse() == Ok(index));
+        let is_named = paths.iter().enumerate().any(|(nth, path)| {
+            let live = nth >= FOLLOWED || self.live & (1 << nth) != 0;
             live && names(path)
         });
-        if is_named { self.into_field(&index.to_string()) } else { Some(self) }
+        if is_named { self.into_field(paths, Name::new(&index.to_string())) } else { Some(self) }
+    }
+
+    fn passed(self) -> usize {
+        usize::try_from(self.depth.get() - 1).unwrap_or(usize::MAX)
     }
 }
 
