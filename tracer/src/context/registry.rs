@@ -37,7 +37,7 @@ struct Env {
     opened: Opened,
     state: StrictEnv,
     used: Use,
-    forks: u32,
+    forks: u64,
 }
 
 /// A step that was taken.

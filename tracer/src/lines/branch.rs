@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{self, Poll};
 
 use pin_project_lite::pin_project;
@@ -105,7 +105,7 @@ struct Hub {
     trace: Arc<Trace>,
     departure: Departure,
     fork: Fork,
-    calls: AtomicU32,
+    calls: AtomicU64,
 }
 
 impl Hub {
@@ -114,7 +114,7 @@ impl Hub {
             let departure = scope.fork(scope.here()?)?;
             let (trace, fork) = (departure.trace.clone()?, departure.fork?);
             trace.hold();
-            Some(Self { trace, departure, fork, calls: AtomicU32::new(0) })
+            Some(Self { trace, departure, fork, calls: AtomicU64::new(0) })
         })
         .flatten()
     }
@@ -122,7 +122,7 @@ impl Hub {
     fn line(&self) -> Option<Pinned> {
         // The number of the fork above, the number of the call below: no fork beside it has such a number.
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let number = ((self.fork.number + 1) << 16) | (call & 0xffff);
+        let number = ((self.fork.number + 1) << 32) | (call & 0xffff_ffff);
         let departure = Departure { fork: Some(self.fork.again(number)), ..self.departure.clone() };
         scope::with(|scope| Pinned::begin(scope, departure)).flatten()
     }

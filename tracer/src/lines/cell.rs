@@ -12,7 +12,7 @@ use crate::flow::Standing;
 use crate::id::{EnvId, FrameId};
 use crate::record::Cause;
 use crate::recorder::block::{self, Block};
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use crate::sync::{Mutex, MutexGuard};
 
 /// A line of calls and its lock. Never freed: used again for another line.
@@ -23,7 +23,7 @@ pub(crate) struct Cell {
     has_mail: AtomicBool,
     mail: Mutex<Vec<Mail>>,
     /// Forks made outside of any frame.
-    forks: AtomicU32,
+    forks: AtomicU64,
     /// Calls made by a frame while another thread held the line.
     visits: AtomicU32,
 }
@@ -97,7 +97,7 @@ impl Cell {
         Some(Departure { env, seq, cause, flows: Standing::unseen(), ..Departure::root(trace) })
     }
 
-    pub(crate) fn next_fork(&self) -> u32 {
+    pub(crate) fn next_fork(&self) -> u64 {
         self.forks.fetch_add(1, Ordering::Relaxed)
     }
 

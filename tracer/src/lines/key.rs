@@ -6,7 +6,17 @@ use std::collections::HashMap;
 /// not numbers of this process, so two runs of one program have equal keys for equal calls.
 #[inline]
 pub(crate) const fn call(parent: u64, node: u64, occurrence: u32) -> u64 {
-    let mixed = (parent.rotate_left(26) ^ node).wrapping_add(occurrence as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    below(parent, node, occurrence as u64)
+}
+
+/// What the keys of calls by nobody in the fork `number` of `parent` begin with.
+pub(crate) const fn fork(parent: u64, number: u64) -> u64 {
+    below(parent, FORK, number)
+}
+
+#[inline]
+const fn below(parent: u64, what: u64, number: u64) -> u64 {
+    let mixed = (parent.rotate_left(26) ^ what).wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 29)
 }
 
@@ -23,7 +33,7 @@ pub(crate) const fn hash(name: &str) -> u64 {
 }
 
 /// What stands for a node where an env is forked. No node has this name.
-pub(crate) const FORK: u64 = hash("fork");
+const FORK: u64 = hash("fork");
 
 /// How often each node was called by one frame.
 #[derive(Debug, Default)]

@@ -115,19 +115,19 @@ impl Base {
         Call { parent: self.parent, key, occurrence, tag: Tag::enter(self.forked) }
     }
 
-    pub(crate) fn fork(self, number: u32) -> Fork {
+    pub(crate) fn fork(self, number: u64) -> Fork {
         Fork::new(self.parent, self.key, number)
     }
 }
 
 impl Fork {
-    fn new(parent: Option<FrameId>, key: u64, number: u32) -> Self {
-        Self { parent, key: key::call(key, key::FORK, number), number }
+    fn new(parent: Option<FrameId>, key: u64, number: u64) -> Self {
+        Self { parent, key: key::fork(key, number), number }
     }
 
     /// The fork `number` of this one.
-    pub(crate) fn again(self, number: u32) -> Self {
-        Self { number, key: key::call(self.key, key::FORK, number), ..self }
+    pub(crate) fn again(self, number: u64) -> Self {
+        Self { number, key: key::fork(self.key, number), ..self }
     }
 }
 
@@ -166,7 +166,7 @@ pub(crate) struct Departure {
 pub(crate) struct Fork {
     pub(crate) parent: Option<FrameId>,
     pub(crate) key: u64,
-    pub(crate) number: u32,
+    pub(crate) number: u64,
 }
 
 impl Departure {
@@ -197,7 +197,7 @@ pub(crate) struct Opened {
 
 impl Opened {
     /// The fork `number` of it, made by no frame.
-    pub(crate) fn fork_again(&self, number: u32) -> Fork {
+    pub(crate) fn fork_again(&self, number: u64) -> Fork {
         Base::of(self.fork).fork(number)
     }
 }
@@ -253,7 +253,7 @@ impl Line {
         self.trace = Some(trace);
     }
 
-    fn open_env(&mut self, cause: Cause, parent: Option<(EnvId, u64)>, fork: u32, out: &mut ThreadLane) {
+    fn open_env(&mut self, cause: Cause, parent: Option<(EnvId, u64)>, fork: u64, out: &mut ThreadLane) {
         let Some(trace) = &self.trace else { return };
         let (env, ordinal) = trace.next_env();
         self.seq = out.env(trace, env, cause, parent, fork, self.seq);
@@ -636,7 +636,7 @@ impl Line {
     }
 
     /// Leaves for a fork, at the frame `at`.
-    pub(crate) fn fork(&mut self, at: Option<FrameId>, number: impl FnOnce() -> u32) -> Departure {
+    pub(crate) fn fork(&mut self, at: Option<FrameId>, number: impl FnOnce() -> u64) -> Departure {
         let fork = match at.and_then(|at| self.find(at)) {
             Some((place, frame)) => Fork::new(at, self.key(place).0, frame.fork()),
             None => self.base.fork(number()),

@@ -280,7 +280,7 @@ impl ThreadLane {
         env: EnvId,
         cause: Cause,
         parent: Option<(EnvId, u64)>,
-        fork: u32,
+        fork: u64,
         after: u64,
     ) -> u64 {
         let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };

@@ -58,7 +58,7 @@ impl Trace {
 struct Env {
     trace: TraceId,
     /// Its number, if it is a fork.
-    fork: Option<u32>,
+    fork: Option<u64>,
     parent: Option<EnvId>,
 }
 
@@ -204,8 +204,8 @@ impl<S: Sites> Assembler<S> {
     /// the forks are those that the key was made with, looked for from the near to the far.
     fn forks(&self, trace: TraceId, parent: u64, event: &StepEvent, node: &str) -> Option<String> {
         let node = key::hash(node);
-        let fits = |forks: &Vec<u32>| {
-            let fork = forks.iter().fold(parent, |key, number| key::call(key, key::FORK, *number));
+        let fits = |forks: &Vec<u64>| {
+            let fork = forks.iter().fold(parent, |key, number| key::fork(key, *number));
             key::call(fork, node, event.occurrence) == event.key
         };
         let elsewhere = self.traces.get(&trace)?.envs.iter().rev().take(ELSEWHERE_MAX).copied();
@@ -214,7 +214,7 @@ impl<S: Sites> Assembler<S> {
     }
 
     /// What may lead from a frame to the beginning of an env: its fork, the fork that this was made in and its, …
-    fn forks_above(&self, env: EnvId) -> impl Iterator<Item = Vec<u32>> {
+    fn forks_above(&self, env: EnvId) -> impl Iterator<Item = Vec<u64>> {
         let envs = std::iter::successors(self.envs.get(&env), |env| self.envs.get(&env.parent?));
         let numbers = envs.filter_map(|env| env.fork);
         numbers

@@ -383,12 +383,11 @@ impl Frame<'_> {
     }
 
     /// Counts a fork, and gives its number, from 0.
-    #[expect(clippy::cast_possible_truncation, reason = "nobody makes that many forks")]
-    pub(crate) fn fork(self) -> u32 {
+    pub(crate) fn fork(self) -> u64 {
         let forks = if self.has(FORKED) { self.get(FORKS) } else { 0 };
         self.set(FORKS, forks + 1);
         self.mark(FORKED);
-        forks as u32
+        forks
     }
 
     /// Becomes what another is.

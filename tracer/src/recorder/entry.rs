@@ -95,7 +95,7 @@ pub(crate) struct EnvEvent {
     /// Whose node or source names the trace; 0 if the detail does.
     pub(crate) site: u32,
     /// Which fork of its frame it is, from 0.
-    pub(crate) fork: u32,
+    pub(crate) fork: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,7 +294,7 @@ impl Entry {
             high,
             low,
             parent,
-            u64::from(event.fork),
+            event.fork,
         ])
     }
 
@@ -430,7 +430,7 @@ impl Entry {
                 cause: *Cause::ALL.get(usize::from(what))?,
                 parent: EnvId::new(six).map(|parent| (parent, step)),
                 site,
-                fork: seven as u32,
+                fork: seven,
             }),
             KIND_NOTE => Event::Note(NoteEvent {
                 ticks,

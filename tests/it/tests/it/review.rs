@@ -224,3 +224,22 @@ fn a_trace_of_many_forks_is_read_in_time() {
     let keys = records.iter().filter_map(|record| record.as_step()?.key.as_ref());
     assert_eq!(keys.count(), 2 * 5_001);
 }
+
+#[traced_node]
+fn carries(calls: usize) {
+    let call = tracer::carry_fn(|()| leaf());
+    for _ in 0..calls {
+        call(());
+    }
+}
+
+/// The calls were counted in sixteen bits.
+#[test]
+fn keys_of_a_carried_closure_never_repeat() {
+    const CALLS: usize = 70_000;
+    let tracer = Tracer::builder().max_bytes(64 << 20).build();
+    let records = test::record_with(tracer, || carries(CALLS)).records();
+    let entered = records.iter().filter_map(|record| record.as_step()).filter(|step| step.status == Status::Enter);
+    let keys: std::collections::HashSet<_> = entered.map(|step| step.key.clone()).collect();
+    assert_eq!(keys.len(), CALLS + 1);
+}
