@@ -9,6 +9,7 @@ use std::task::{self, Poll};
 
 use pin_project_lite::pin_project;
 
+use super::key;
 use super::line::{Departure, Fork};
 use super::scope::{self, Position, Scope};
 use super::trace::Trace;
@@ -120,9 +121,7 @@ impl Hub {
     }
 
     fn line(&self) -> Option<Pinned> {
-        // The number of the fork above, the number of the call below: no fork beside it has such a number.
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let number = ((self.fork.number + 1) << 32) | (call & 0xffff_ffff);
+        let number = key::carried(self.fork.number, self.calls.fetch_add(1, Ordering::Relaxed));
         let departure = Departure { fork: Some(self.fork.again(number)), ..self.departure.clone() };
         scope::with(|scope| Pinned::begin(scope, departure)).flatten()
     }

@@ -14,6 +14,17 @@ pub(crate) const fn fork(parent: u64, number: u64) -> u64 {
     below(parent, FORK, number)
 }
 
+/// The number of the fork that the fork `hub`, of a closure that is called many times, makes for one of the calls. No fork
+/// beside it has such a number.
+pub(crate) const fn carried(hub: u64, call: u64) -> u64 {
+    ((hub + 1) << 32) | (call & 0xffff_ffff)
+}
+
+/// What [`carried`] was given.
+pub(crate) fn uncarried(number: u64) -> Option<(u64, u64)> {
+    Some(((number >> 32).checked_sub(1)?, number & 0xffff_ffff))
+}
+
 #[inline]
 const fn below(parent: u64, what: u64, number: u64) -> u64 {
     let mixed = (parent.rotate_left(26) ^ what).wrapping_add(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -210,7 +210,8 @@ impl<S: Sites> Assembler<S> {
         };
         let elsewhere = self.traces.get(&trace)?.envs.iter().rev().take(ELSEWHERE_MAX).copied();
         let forks = std::iter::once(event.env).chain(elsewhere).find_map(|env| self.forks_above(env).find(fits))?;
-        Some(forks.iter().map(ToString::to_string).map(|number| ["fork#", &number, "/"].concat()).collect())
+        let shown = |number: &u64| key::uncarried(*number).map_or(*number, |(_, call)| call);
+        Some(forks.iter().map(|number| format!("fork#{}/", shown(number))).collect())
     }
 
     /// What may lead from a frame to the beginning of an env: its fork, the fork that this was made in and its, …
@@ -221,7 +222,7 @@ impl<S: Sites> Assembler<S> {
             .scan(Vec::new(), |path, number| {
                 path.insert(0, number);
                 // `carry_fn` forks once, and then for each call.
-                let carried = (number >> 16).checked_sub(1).map(|hub| [&[hub], &path[..]].concat());
+                let carried = key::uncarried(number).map(|(hub, _)| [&[hub], &path[..]].concat());
                 Some(std::iter::once(path.clone()).chain(carried))
             })
             .flatten()

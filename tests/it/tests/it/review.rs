@@ -242,4 +242,5 @@ fn keys_of_a_carried_closure_never_repeat() {
     let entered = records.iter().filter_map(|record| record.as_step()).filter(|step| step.status == Status::Enter);
     let keys: std::collections::HashSet<_> = entered.map(|step| step.key.clone()).collect();
     assert_eq!(keys.len(), CALLS + 1);
+    assert!(keys.contains(&Some("carries#0/fork#0/fork#69999/leaf#0".into())));
 }
