@@ -119,11 +119,11 @@ fn look_back(directory: &Path, own: Option<&Path>, quiet: bool) {
     }
 }
 
-fn is_in_order(recovered: &Recovered) -> bool {
+fn is_in_order(recovered: &Recovered<'_>) -> bool {
     matches!(recovered.death, Death::Clean { .. })
 }
 
-fn told(recovered: &Recovered) -> String {
+fn told(recovered: &Recovered<'_>) -> String {
     let process = &recovered.process;
     let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
     lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {

@@ -128,7 +128,7 @@ const FULL: u64 = 950;
 
 /// `last_ns`: when something was last recorded.
 pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> Death {
-    let (status, superblock) = (scan.status(), &scan.superblock);
+    let (status, superblock) = (scan.status(), &scan.valid.superblock);
     if status.get(Word::State) == ENDED {
         let code = status.get(Word::Exit).checked_sub(1).and_then(|code| u8::try_from(code).ok());
         return Death::Clean { status: code };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId};
 use tracer_blackbox::{
-    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, Survey, settle,
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, recover_with, settle,
 };
 
 use super::{Counted, Follow, Format, Gap, OpenNode, ReadError, Skipped, Source, open};
@@ -49,8 +49,7 @@ impl Format for BlackBoxes {
         // one that ends in order in between would seem to be killed.
         let observed = Observed::here();
         let bytes = bytes(path, &file, seen)?;
-        let survey = Survey::new(&bytes, &observed).map_err(|error| refused(path, error))?;
-        let recovered = survey.recovered(&observed);
+        let recovered = recover_with(&bytes, &observed).map_err(|error| refused(path, error))?;
         Ok(source(self.name(), path, bytes.len() as u64, recovered))
     }
 
@@ -88,8 +87,9 @@ fn refused(path: &Path, error: RecoverError) -> ReadError {
     no_black_box(path, found)
 }
 
-fn source(format: &'static str, path: &Path, size_bytes: u64, recovered: Recovered) -> Source {
-    let Recovered { process, records, active, open, gaps, dropped, death, confidence, .. } = recovered;
+fn source(format: &'static str, path: &Path, size_bytes: u64, recovered: Recovered<'_>) -> Source {
+    let (records, active): (Vec<_>, Vec<_>) = (recovered.records().collect(), recovered.active().collect());
+    let Recovered { process, open, gaps, dropped, death, confidence, .. } = recovered;
     let is_alive = death == Death::StillRunning;
     let (active, cut_off) = match death {
         Death::StillRunning => (active, Vec::new()),
@@ -209,12 +209,12 @@ impl Follow for Following {
             self.is_over = !observed.living.contains(&last.writer);
             return Ok(());
         }
-        let survey = Survey::new(&bytes, &observed).map_err(|error| refused(&self.path, error))?;
-        let Process { pid, start_time, .. } = survey.process();
+        let read = recover_with(&bytes, &observed).map_err(|error| refused(&self.path, error))?;
+        let Process { pid, start_time, .. } = read.process;
         self.last = Some(Last { hash, writer: (pid, start_time) });
-        self.is_over = survey.death(&observed) != Death::StillRunning;
+        self.is_over = read.death != Death::StillRunning;
         let mut present = HashSet::with_capacity(self.known.len());
-        for record in survey.records(None) {
+        for record in read.records() {
             let key = RecordKey::of(&record);
             if !self.known.contains(&key) {
                 each(record);

@@ -6,7 +6,46 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tracer_blackbox::{Observed, Recovered, recover_with};
+use tracer::{Record, TraceId};
+use tracer_blackbox::{Confidence, Death, Gap, Observed, OpenNode, Process, ReadError, RecoverError};
+
+/// What a file says, with all its records.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Recovered {
+    pub(crate) process: Process,
+    pub(crate) records: Vec<Record>,
+    pub(crate) active: Vec<TraceId>,
+    pub(crate) open: Vec<OpenNode>,
+    pub(crate) gaps: Vec<Gap>,
+    pub(crate) dropped: u64,
+    pub(crate) death: Death,
+    pub(crate) confidence: Confidence,
+}
+
+impl From<tracer_blackbox::Recovered<'_>> for Recovered {
+    fn from(read: tracer_blackbox::Recovered<'_>) -> Self {
+        let (records, active): (Vec<_>, _) = (read.records().collect(), read.active().collect());
+        if read.confidence.is_damaged {
+            assert!(records.len() as u64 <= read.confidence.records, "{}", read.confidence);
+        } else {
+            assert_eq!(records.len() as u64, read.confidence.records);
+        }
+        let tracer_blackbox::Recovered { process, open, gaps, dropped, death, confidence, .. } = read;
+        Self { process, records, active, open, gaps, dropped, death, confidence }
+    }
+}
+
+pub(crate) fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
+    tracer_blackbox::recover(bytes).map(Recovered::from)
+}
+
+pub(crate) fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovered, RecoverError> {
+    tracer_blackbox::recover_with(bytes, observed).map(Recovered::from)
+}
+
+pub(crate) fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
+    tracer_blackbox::recover_file(path).map(Recovered::from)
+}
 
 /// A directory of its own, gone when it is dropped.
 pub(crate) struct Directory(PathBuf);

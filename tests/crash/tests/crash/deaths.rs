@@ -5,9 +5,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tracer_blackbox::{Death, Observed, Recovered};
+use tracer_blackbox::{Death, Observed};
 
-use crate::child::{Directory, start};
+use crate::child::{Directory, Recovered, start};
 
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
 fn is_open(recovered: &Recovered) {

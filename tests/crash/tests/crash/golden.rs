@@ -5,10 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::child::{Directory, recover, start};
 use serde_json::{Value, json};
-use tracer_blackbox::recover;
-
-use crate::child::{Directory, start};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name)

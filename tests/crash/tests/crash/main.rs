@@ -5,6 +5,7 @@ mod child;
 mod deaths;
 mod forks;
 mod golden;
+mod instants;
 mod kills;
 mod places;
 mod room;
