@@ -6,14 +6,16 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use tracer::TraceId;
 use tracer::recorder::SiteNumbers;
 use tracer::recorder::page::SLOT_WORDS;
 
-use super::scan::{Found, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage};
+use super::scan::{Found, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage, trace_in};
 
 pub(super) const KIND_STEP: u64 = 1;
 pub(super) const KIND_ENV: u64 = 2;
 pub(super) const KIND_NOTE: u64 = 3;
+pub(super) const CAUSE_RECOVERY: u64 = 4;
 /// In the tag of a step: it goes on with a frame that is open.
 pub(super) const RESUMED: u64 = 1 << 9;
 /// In the word of a step, its number stands above the function.
@@ -60,6 +62,8 @@ pub(super) struct Seen {
     /// Its records: itself, its steps and its notes.
     pub(super) records: u64,
     pub(super) steps: u64,
+    /// 1 if its own record is there; of many, their number.
+    pub(super) envs: u64,
     /// Steps that enter a node for the first time.
     pub(super) spans: u64,
     /// The lowest number of a record.
@@ -72,6 +76,16 @@ pub(super) struct Seen {
     pub(super) newest: u32,
 }
 
+/// An env left another one, which is of the same trace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Departure {
+    pub(super) trace: Option<TraceId>,
+    pub(super) env: u64,
+    pub(super) left: u64,
+    /// What was open there goes on in it.
+    pub(super) is_recovery: bool,
+}
+
 /// What stands in the pages of a file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
@@ -81,6 +95,8 @@ pub(super) struct Contents {
     pub(super) last_ticks: u64,
     pub(super) stretches: Vec<Stretch>,
     pub(super) envs: EnvMap<Seen>,
+    /// Where envs left others.
+    pub(super) departures: Vec<Departure>,
     /// Of the page that is looked at.
     growing: Vec<(Stretch, Seen)>,
 }
@@ -101,10 +117,11 @@ impl Contents {
     /// Takes what stands in a page; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, page: &ValidPage) -> u64 {
         let place = u32::try_from(scan.valid.pages.len()).unwrap_or(u32::MAX);
-        let full_len = self.full.len();
+        let (full_len, departures_len) = (self.full.len(), self.departures.len());
         let counted = page.whole().and_then(|slots| self.count(scan, page, place, slots));
         let first_seq = counted.unwrap_or_else(|| {
             self.full.truncate(full_len);
+            self.departures.truncate(departures_len);
             self.growing.clear();
             self.decode(scan, page, place)
         });
@@ -189,12 +206,17 @@ impl Contents {
         };
         let is_step = tag & KIND_MASK == KIND_STEP;
         let is_enter = is_step && tag >> 4 & 7 == 0 && tag & RESUMED == 0;
+        if tag & KIND_MASK == KIND_ENV && words[6] != 0 {
+            let is_recovery = tag >> 4 & 7 == CAUSE_RECOVERY;
+            self.departures.push(Departure { trace: trace_in(words), env, left: words[6], is_recovery });
+        }
         let stretch = Stretch { env, from, to, page };
         self.grow(
             stretch,
             Seen {
                 records: 1,
                 steps: u64::from(is_step),
+                envs: u64::from(tag & KIND_MASK == KIND_ENV),
                 spans: u64::from(is_enter),
                 first_seq: seq,
                 first_ticks: ticks,
@@ -244,6 +266,7 @@ impl Run {
         let seen = Seen {
             records: steps,
             steps,
+            envs: 0,
             spans,
             first_seq: seq,
             first_ticks,
@@ -259,6 +282,7 @@ impl Seen {
     pub(super) fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.steps += other.steps;
+        self.envs += other.envs;
         self.spans += other.spans;
         self.first_seq = self.first_seq.min(other.first_seq);
         self.first_ticks = self.first_ticks.min(other.first_ticks);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tracer::recorder::{Assembler, SiteInfo, Sites, Times};
-use tracer::{FrameId, Record, TraceId};
+use tracer::{EnvId, EnvRecord, FrameId, Record, StepRecord, TraceId};
 
 use contents::{KIND_NOTE, KIND_STEP};
 pub use death::{Death, Observed};
@@ -26,10 +26,10 @@ pub use gaps::{Confidence, Gap};
 use merge::Merged;
 pub use open::OpenNode;
 use open::{Open, Running};
-use scan::{Found, KIND_MASK, Scan, Valid, trace_in};
+use scan::{Found, KIND_MASK, Scan, Slot, Valid, trace_in};
 pub(crate) use scan::{Numbers, drop_changed};
 pub use traces::TraceSummary;
-use traces::{Places, Traces};
+use traces::{Places, Tells, Traces};
 
 use crate::clock::FileClock;
 use crate::dictionary::Dictionary;
@@ -58,6 +58,7 @@ pub struct Recovered<'a> {
     bytes: Cow<'a, [u8]>,
     valid: Valid,
     places: Places,
+    tells: Vec<Tells>,
     times: Times,
 }
 
@@ -161,6 +162,7 @@ pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) ->
         dropped,
         death,
         places: traces.places,
+        tells: traces.tells,
         times,
         valid,
         bytes,
@@ -183,6 +185,16 @@ impl<'a> Recovered<'a> {
         self.trace_by(trace, self.times.clone())
     }
 
+    /// What a line on a trace says, without the other records.
+    pub fn outlines(&self) -> Outlines<'_> {
+        Outlines { read: self, scan: self.scan() }
+    }
+
+    fn scan(&self) -> Scan<'_> {
+        let bytes = &*self.bytes;
+        Scan { bytes, dictionary: Arc::new(scan::dictionary(bytes, &self.valid.superblock)), valid: &self.valid }
+    }
+
     fn records_by(&self, times: Times) -> Records<'_> {
         Records::new(self, times, None)
     }
@@ -194,6 +206,35 @@ impl<'a> Recovered<'a> {
     /// The bytes of the file.
     pub fn into_bytes(self) -> Cow<'a, [u8]> {
         self.bytes
+    }
+}
+
+/// Gives the records of traces that say most.
+#[derive(Debug)]
+pub struct Outlines<'a> {
+    read: &'a Recovered<'a>,
+    scan: Scan<'a>,
+}
+
+impl Outlines<'_> {
+    /// Of a trace, by its place in [`Recovered::traces`]: its root env, with what started it and the payload.
+    pub fn root(&self, place: usize) -> Option<EnvRecord> {
+        let record = self.record(place, self.read.tells.get(place)?.root?)?;
+        record.as_env().cloned()
+    }
+
+    /// Likewise, the step that says most about how it failed: the error that ended it, or else the first. Its key is
+    /// that of a step whose callers are not known.
+    pub fn failure(&self, place: usize) -> Option<StepRecord> {
+        let record = self.record(place, self.read.tells.get(place)?.failed?)?;
+        record.as_step().cloned()
+    }
+
+    fn record(&self, place: usize, slot: Slot) -> Option<Record> {
+        let found = self.scan.found(slot)?;
+        let mut assembler = Assembler::new(Names(self.scan.dictionary.clone()));
+        assembler.know(self.read.traces.get(place)?.trace_id, EnvId::new(found.words[2])?);
+        assembler.push(&found.entry(), self.scan.detail(&found).as_ref(), &self.read.times)
     }
 }
 
@@ -239,15 +280,13 @@ impl Sites for Names<'_> {
 
 impl<'a> Records<'a> {
     fn new(read: &'a Recovered<'_>, times: Times, of: Option<TraceId>) -> Self {
-        let bytes = &*read.bytes;
-        let dictionary = Arc::new(scan::dictionary(bytes, &read.valid.superblock));
-        let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &read.valid };
+        let scan = read.scan();
         let entries = match of {
             Some(trace) => Merged::of(scan.clone(), read.places.pages(trace, &scan)),
             None => Merged::all(scan.clone()),
         };
-        let mut assembler = Assembler::new(Names(dictionary));
-        for (trace, env) in read.places.shown() {
+        let mut assembler = Assembler::new(Names(scan.dictionary.clone()));
+        for (trace, env) in read.places.known() {
             assembler.know(trace, env);
         }
         let of = of.map(|trace| (trace, read.places.envs(trace).collect()));

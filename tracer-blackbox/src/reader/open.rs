@@ -10,7 +10,7 @@ use serde_json::Value;
 use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
 use tracer::{EnvId, FrameId, TraceId};
 
-use super::contents::{Contents, EnvMap, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT};
+use super::contents::{CAUSE_RECOVERY, Contents, EnvMap, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT};
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
 use crate::format::{u32_at, u64_at};
@@ -71,8 +71,10 @@ pub(super) struct Env {
     pub(super) id: u64,
     pub(super) trace: Option<TraceId>,
     pub(super) is_root: bool,
-    /// An error ended it.
-    pub(super) is_dead: bool,
+    /// Its own record, if that is there.
+    pub(super) record: Option<Slot>,
+    /// When an error ended it, and by which step.
+    pub(super) failed: Option<(u64, Option<Slot>)>,
     /// The env that recovered from that.
     pub(super) successor: Option<u64>,
     /// In the order in which they were entered. Not those that blocks show.
@@ -108,7 +110,6 @@ struct Shown {
 }
 
 const CAUSE_ROOT: u64 = 0;
-const CAUSE_RECOVERY: u64 = 4;
 const KIND_OVER: u64 = 4;
 const KIND_RESUMED: u64 = 5;
 const ENTERED: u64 = 0;
@@ -120,7 +121,7 @@ impl Running {
     pub(super) fn of(scan: &Scan<'_>, contents: &Contents) -> Self {
         let mut running = Self { blocks_have_all: blocks_have_all(scan), ..Self::default() };
         running.look_at_blocks(scan, contents);
-        running.look_at_deep_lines(scan, contents);
+        running.look_at_departures(contents);
         if running.blocks_have_all {
             // What a block shows need not be looked for among the steps of common calls, but for the last of them.
             let mut events = running.last_events(scan, contents).into_iter().peekable();
@@ -171,21 +172,18 @@ impl Running {
         }
     }
 
-    /// A line with more frames than its block has may have entered some of them in envs that it went on from.
-    fn look_at_deep_lines(&mut self, scan: &Scan<'_>, contents: &Contents) {
-        let mut deep: Vec<_> = self.envs.iter().filter_map(|env| Some((env.id, env.deepest?))).collect();
-        if deep.is_empty() {
-            return;
-        }
-        let entries = contents.full.iter().filter_map(|(_, slot)| scan.words(*slot));
-        let recoveries = entries.filter(|words| words[0] & 0x7f == KIND_ENV | CAUSE_RECOVERY << 4);
-        let mut left: HashMap<u64, u64> = recoveries.map(|words| (words[2], words[6])).collect();
-        while let Some((env, deepest)) = deep.pop() {
-            // Taken out, so that what is no trace of ours cannot lead in a circle.
-            let Some(before) = left.remove(&env) else { continue };
-            let at = self.env(before, contents);
-            self.envs[at].deepest = Some(deepest);
-            deep.push((before, deepest));
+    /// Learns of envs from those that left them: whose trace they are of, where their own records are gone; and that a
+    /// line with more frames than its block has may have entered some of them there.
+    fn look_at_departures(&mut self, contents: &Contents) {
+        for departure in contents.departures.iter().rev() {
+            let left = self.env(departure.left, contents);
+            self.belongs(left, departure.trace);
+            if departure.is_recovery {
+                let env = self.env(departure.env, contents);
+                // The block shows the one or, if the process died on the way, the other.
+                let deepest = self.envs[env].deepest.or(self.envs[left].deepest);
+                (self.envs[left].deepest, self.envs[env].deepest) = (deepest, deepest);
+            }
         }
     }
 
@@ -236,11 +234,14 @@ impl Running {
                     _ if frame == 0 => self.envs[at].end(six, false),
                     _ => self.end(at, frame),
                 }
-                self.envs[at].is_dead |= what == FAILED;
+                if what == FAILED {
+                    self.envs[at].failed = Some((found.words[1], found.slot));
+                }
             }
             KIND_ENV => {
                 let at = self.env(env, contents);
                 self.envs[at].is_root = what == CAUSE_ROOT;
+                self.envs[at].record = found.slot;
                 self.belongs(at, trace_in(&found.words));
                 if what == CAUSE_RECOVERY {
                     // What is open goes on in this one.
@@ -314,9 +315,10 @@ impl Running {
         self.over.contains_key(&trace)
     }
 
-    /// The envs of the frames that blocks show, with their traces.
-    pub(super) fn shown_envs(&self) -> HashSet<(TraceId, EnvId)> {
-        self.shown.iter().map(|((trace, _), shown)| (*trace, shown.env)).collect()
+    /// The envs of which others say what trace they are of.
+    pub(super) fn known(&self) -> impl Iterator<Item = (TraceId, EnvId)> + '_ {
+        let known = self.envs.iter().filter(|env| env.record.is_none());
+        known.filter_map(|env| Some((env.trace?, EnvId::new(env.id)?)))
     }
 
     /// An env that some entry or block is of.

@@ -8,7 +8,7 @@ use tracer::{EnvId, TraceId, TraceState};
 use super::Death;
 use super::contents::{Contents, Seen, Stretch};
 use super::gaps::Gap;
-use super::open::{Open, Running};
+use super::open::{Env, Open, Running};
 use super::scan::{Scan, Slot};
 
 /// A trace, without its records.
@@ -25,7 +25,7 @@ pub struct TraceSummary {
     pub records: u64,
     /// The steps among them.
     pub steps: u64,
-    /// The envs of which anything is there.
+    /// The envs among them.
     pub envs: u64,
     /// Runs of nodes whose enter is there.
     pub spans: u64,
@@ -44,8 +44,8 @@ pub(super) struct Places {
     envs: Vec<(TraceId, u64)>,
     /// By env.
     stretches: Vec<Stretch>,
-    /// Of which blocks say what trace they are of.
-    shown: Vec<(TraceId, EnvId)>,
+    /// Envs whose own records are not there.
+    known: Vec<(TraceId, EnvId)>,
     /// Of a trace: the page that says that it is over, though it went on.
     turns: Vec<(TraceId, Slot)>,
 }
@@ -57,6 +57,15 @@ pub(super) struct Traces {
     pub(super) gaps: Vec<Gap>,
     /// All records of known traces.
     pub(super) records: u64,
+    /// In the order of `all`.
+    pub(super) tells: Vec<Tells>,
+}
+
+/// The entries that say most about a trace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tells {
+    pub(super) root: Option<Slot>,
+    pub(super) failed: Option<Slot>,
 }
 
 /// Gaps in steps that are told one by one.
@@ -69,11 +78,14 @@ struct Gathered {
     envs: u64,
     lost_steps: u64,
     root: Option<u64>,
+    /// The first error.
+    failed: Option<(u64, Option<Slot>)>,
 }
 
 impl Traces {
     pub(super) fn new(contents: Contents, running: Running, open: &[Open], times: &Times, death: &Death) -> Self {
-        let mut traces = Self { all: Vec::new(), places: Places::default(), gaps: Vec::new(), records: 0 };
+        let mut traces =
+            Self { all: Vec::new(), places: Places::default(), gaps: Vec::new(), records: 0, tells: Vec::new() };
         let mut gathered: Vec<Gathered> = Vec::with_capacity(64);
         let mut by_id: HashMap<TraceId, usize> = HashMap::new();
         let missing = missing(&contents.stretches);
@@ -85,13 +97,17 @@ impl Traces {
                 continue;
             };
             let at = *by_id.entry(trace).or_insert_with(|| {
-                gathered.push(Gathered { id: trace, seen: None, envs: 0, lost_steps: 0, root: None });
+                gathered.push(Gathered { id: trace, seen: None, envs: 0, lost_steps: 0, root: None, failed: None });
                 gathered.len() - 1
             });
             let of = &mut gathered[at];
+            of.envs += 1;
             of.root = of.root.or(env.is_root.then_some(env.id));
+            let first = |one: (u64, Option<Slot>), other: Option<(u64, Option<Slot>)>| {
+                other.filter(|other| other.0 < one.0).unwrap_or(one)
+            };
+            of.failed = env.failed.map(|failed| first(failed, of.failed)).or(of.failed);
             if let Some(seen) = seen {
-                of.envs += 1;
                 of.lost_steps += seen.end.saturating_sub(1).saturating_sub(seen.steps);
                 of.seen = Some(of.seen.map_or(*seen, |mut all| {
                     all.add(seen);
@@ -122,9 +138,10 @@ impl Traces {
         let open_envs: HashSet<EnvId> = open.iter().map(|open| open.env).collect();
         traces.records = gathered.iter().filter_map(|of| of.seen).map(|seen| seen.records).sum();
         traces.all = gathered.iter().map(|of| of.summary(&running, &open_envs, times, death)).collect();
+        traces.tells = gathered.iter().map(|of| of.tells(&running)).collect();
         traces.places.envs.sort_unstable();
         traces.places.stretches = contents.stretches;
-        traces.places.shown = running.shown_envs().into_iter().collect();
+        traces.places.known = running.known().collect();
         traces.places.turns = running.turns;
         traces
     }
@@ -156,7 +173,7 @@ impl Gathered {
             is_active,
             records: count(|seen| seen.records),
             steps: count(|seen| seen.steps),
-            envs: self.envs,
+            envs: count(|seen| seen.envs),
             spans: count(|seen| seen.spans),
             lost_steps: self.lost_steps,
             first_unix_ns: time(|seen| seen.first_ticks),
@@ -164,9 +181,8 @@ impl Gathered {
         }
     }
 
-    /// The root env, followed through its recoveries to the last one.
-    fn state(&self, running: &Running, open: &HashSet<EnvId>, is_active: bool, death: &Death) -> TraceState {
-        let is_running = is_active && *death == Death::StillRunning;
+    /// The root env, followed through its recoveries to the last one; and how many these are.
+    fn last<'r>(&self, running: &'r Running) -> (Option<&'r Env>, u64) {
         let mut last = self.root.and_then(|root| running.get(root));
         let mut recoveries = 0;
         // As many as there are envs: what is no trace of ours may lead in a circle.
@@ -174,8 +190,21 @@ impl Gathered {
             recoveries += 1;
             last = Some(next);
         }
+        (last, recoveries)
+    }
+
+    /// Its own record, and the step that says most about how it failed: the one that ended it, or the first.
+    fn tells(&self, running: &Running) -> Tells {
+        let root = self.root.and_then(|root| running.get(root)?.record);
+        let failed = self.last(running).0.and_then(|last| last.failed).or(self.failed);
+        Tells { root, failed: failed.and_then(|(_, slot)| slot) }
+    }
+
+    fn state(&self, running: &Running, open: &HashSet<EnvId>, is_active: bool, death: &Death) -> TraceState {
+        let is_running = is_active && *death == Death::StillRunning;
+        let (last, recoveries) = self.last(running);
         match last {
-            Some(env) if env.is_dead => TraceState::Failed,
+            Some(env) if env.failed.is_some() => TraceState::Failed,
             _ if is_running => TraceState::Running,
             None => TraceState::Lost,
             Some(env) if EnvId::new(env.id).is_some_and(|env| open.contains(&env)) => TraceState::Lost,
@@ -194,9 +223,9 @@ impl Places {
         self.envs[from..].iter().take_while(move |(other, _)| *other == trace).map(|(_, env)| *env)
     }
 
-    /// The envs whose traces blocks say.
-    pub(super) fn shown(&self) -> impl Iterator<Item = (TraceId, EnvId)> + '_ {
-        self.shown.iter().copied()
+    /// The envs whose own records are not there, and whose traces are known all the same.
+    pub(super) fn known(&self) -> impl Iterator<Item = (TraceId, EnvId)> + '_ {
+        self.known.iter().copied()
     }
 
     /// The pages that have records of a trace.

@@ -8,13 +8,15 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId};
+use serde_json::{Value, json};
+use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
     Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, recover_with, settle,
 };
 
-use super::{Counted, Follow, Format, Gap, OpenNode, ReadError, Skipped, Source, open};
+use super::{
+    Contents, Counted, Follow, Format, Gap, OpenNode, Outline, ReadError, Skipped, Source, Summary, Telling, open,
+};
 use crate::traces::RecordKey;
 
 /// The format.
@@ -49,8 +51,9 @@ impl Format for BlackBoxes {
         // one that ends in order in between would seem to be killed.
         let observed = Observed::here();
         let bytes = bytes(path, &file, seen)?;
-        let recovered = recover_with(&bytes, &observed).map_err(|error| refused(path, error))?;
-        Ok(source(self.name(), path, bytes.len() as u64, recovered))
+        let len = bytes.len() as u64;
+        let read = recover_with(bytes, &observed).map_err(|error| refused(path, error))?;
+        Ok(source(self.name(), path, len, read))
     }
 
     fn follow(&self, path: &Path) -> Box<dyn Follow> {
@@ -87,11 +90,9 @@ fn refused(path: &Path, error: RecoverError) -> ReadError {
     no_black_box(path, found)
 }
 
-fn source(format: &'static str, path: &Path, size_bytes: u64, recovered: Recovered<'_>) -> Source {
-    let (records, active): (Vec<_>, Vec<_>) = (recovered.records().collect(), recovered.active().collect());
-    let Recovered { process, open, gaps, dropped, death, confidence, .. } = recovered;
-    let is_alive = death == Death::StillRunning;
-    let (active, cut_off) = match death {
+fn source(format: &'static str, path: &Path, size_bytes: u64, read: Recovered<'static>) -> Source {
+    let active: Vec<TraceId> = read.active().collect();
+    let (active, cut_off) = match read.death {
         Death::StillRunning => (active, Vec::new()),
         // Whoever holds a context until the end has nothing more to say with it.
         Death::Clean { .. } => (Vec::new(), Vec::new()),
@@ -101,19 +102,87 @@ fn source(format: &'static str, path: &Path, size_bytes: u64, recovered: Recover
         path: path.to_owned(),
         format,
         size_bytes,
-        process: Some(process_text(&process)),
-        inferred: forgotten_enters(&records, &open),
-        records,
+        process: Some(process_text(&read.process)),
         active,
         cut_off,
-        open: open.into_iter().map(open_node).collect(),
-        death: Some(death_text(&death)),
-        is_alive,
-        last_sign_ns: Some(process.last_sign_unix_ns).filter(|ns| *ns > 0),
-        confidence: confidence.to_string(),
-        gaps: gaps.iter().map(gap).collect(),
-        dropped,
+        open: read.open.iter().map(open_node).collect(),
+        death: Some(death_text(&read.death)),
+        is_alive: read.death == Death::StillRunning,
+        last_sign_ns: Some(read.process.last_sign_unix_ns).filter(|ns| *ns > 0),
+        confidence: read.confidence.to_string(),
+        gaps: read.gaps.iter().map(gap).collect(),
+        dropped: read.dropped,
         skipped: Skipped::default(),
+        contents: Box::new(Indexed(read)),
+    }
+}
+
+/// A box, of which records are read when they are asked for.
+struct Indexed(Recovered<'static>);
+
+impl Contents for Indexed {
+    fn traces(&self) -> Vec<Summary> {
+        let mut since: HashMap<TraceId, u64> = HashMap::new();
+        for open in &self.0.open {
+            // The first that was entered.
+            since.entry(open.trace_id).or_insert(open.since_unix_ns);
+        }
+        let traces = self.0.traces.iter().enumerate();
+        let summaries = traces.map(|(place, trace)| {
+            // What is open may have been entered before all that is left.
+            let start = [Some(trace.first_unix_ns).filter(|ns| *ns > 0), since.get(&trace.trace_id).copied()];
+            let start_ns = start.into_iter().flatten().min().unwrap_or(0);
+            Summary {
+                id: trace.trace_id,
+                place,
+                state: trace.state,
+                records: trace.records,
+                envs: trace.envs,
+                steps: trace.steps,
+                spans: trace.spans,
+                lost_steps: trace.lost_steps,
+                start_ns,
+                end_ns: trace.last_unix_ns.max(start_ns),
+            }
+        });
+        summaries.collect()
+    }
+
+    fn trace(&self, id: TraceId) -> Vec<Record> {
+        let mut records: Vec<_> = self.0.trace(id).collect();
+        let open: Vec<_> = self.0.open.iter().filter(|open| open.trace_id == id).collect();
+        let forgotten = forgotten_enters(&records, &open);
+        records.extend(forgotten);
+        records
+    }
+
+    fn records(&self) -> Box<dyn Iterator<Item = Record> + '_> {
+        Box::new(self.0.records())
+    }
+
+    fn outlines(&self) -> Option<Box<dyn Fn(&Summary) -> Outline + '_>> {
+        let mut innermost: HashMap<TraceId, &BoxOpen> = HashMap::new();
+        for open in &self.0.open {
+            // The last that was entered.
+            innermost.insert(open.trace_id, open);
+        }
+        let outlines = self.0.outlines();
+        Some(Box::new(move |trace: &Summary| {
+            let source = outlines.root(trace.place).map(|root| root.source).unwrap_or_default();
+            let failed = || {
+                let step = outlines.failure(trace.place)?;
+                Some(Telling { node: step.node, arguments: Value::Null, error: step.error })
+            };
+            let open = || {
+                let open = innermost.get(&trace.id)?;
+                Some(Telling { node: open.node.clone(), arguments: open.arguments.clone(), error: None })
+            };
+            let telling = match trace.state {
+                TraceState::Running | TraceState::Lost => open(),
+                _ => failed(),
+            };
+            Outline { source, telling }
+        }))
     }
 }
 
@@ -140,14 +209,19 @@ fn gap(gap: &BoxGap) -> Gap {
     Gap { of, text: gap.to_string() }
 }
 
-fn open_node(open: BoxOpen) -> OpenNode {
-    let BoxOpen { trace_id, frame, node, since_unix_ns, arguments, .. } = open;
-    OpenNode { trace_id, frame, node, since_ns: since_unix_ns, arguments }
+fn open_node(open: &BoxOpen) -> OpenNode {
+    OpenNode {
+        trace_id: open.trace_id,
+        frame: open.frame,
+        node: open.node.clone(),
+        since_ns: open.since_unix_ns,
+        arguments: open.arguments.clone(),
+    }
 }
 
 /// The enters of open nodes that were written over since: what is open for long is what a person looks for, so it has
 /// a place in the tree though only the table of open nodes knows it.
-fn forgotten_enters(records: &[Record], open: &[BoxOpen]) -> Vec<Record> {
+fn forgotten_enters(records: &[Record], open: &[&BoxOpen]) -> Vec<Record> {
     let enters = records.iter().filter_map(Record::as_step).filter(|step| step.status == Status::Enter);
     let entered: HashSet<_> = enters.filter_map(|step| Some((step.trace_id, step.frame?))).collect();
     let mut callers: HashMap<(TraceId, EnvId), FrameId> = HashMap::new();
