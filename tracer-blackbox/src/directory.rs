@@ -172,7 +172,8 @@ fn is_of_the_living(path: &Path) -> bool {
 /// Whether the process that wrote this is gone for sure.
 fn is_dead(bytes: &[u8]) -> bool {
     superblock(bytes).is_some_and(|block| {
-        block.boot_id != machine::boot_id() || machine::start_time(block.pid) != Some(block.start_time)
+        let is_seen = machine::shares_pids_with(block.pid_namespace);
+        block.boot_id != machine::boot_id() || (is_seen && machine::start_time(block.pid) != Some(block.start_time))
     })
 }
 

@@ -73,6 +73,6 @@ pub use directory::{
 pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};
 pub use reader::{
-    Confidence, Death, Gap, Observed, OpenNode, Outlines, Process, Records, RecoverError, Recovered, TraceSummary, recover,
-    recover_with,
+    Confidence, Death, Gap, Observed, OpenNode, Outlines, Process, Records, RecoverError, Recovered, TraceSummary,
+    recover, recover_with,
 };

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::BuildHasher;
+use std::os::unix::fs::MetadataExt;
 
 /// Which boot of the machine this is.
 pub(crate) fn boot_id() -> [u8; 16] {
@@ -18,6 +19,17 @@ pub(crate) fn boot_id() -> [u8; 16] {
         bytes.reverse();
         bytes
     })
+}
+
+/// In which namespace the numbers of processes mean what they do here; zero if unknown.
+pub(crate) fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
+}
+
+/// Whether a process of that namespace has the number here that it has there, as far as that is known.
+pub(crate) fn shares_pids_with(namespace: u64) -> bool {
+    let here = pid_namespace();
+    here == 0 || namespace == 0 || here == namespace
 }
 
 /// When a process was started, in clock ticks after boot: with its number it is one process of this boot.

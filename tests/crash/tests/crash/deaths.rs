@@ -180,6 +180,23 @@ fn control_a_deadline_ahead_is_no_reason() {
 }
 
 #[test]
+fn a_process_of_another_pid_namespace_is_not_said_to_be_killed() {
+    let directory = Directory::new();
+    let running = start("open", directory.path(), &[]).ready();
+    let here = Observed::here();
+    // As seen from a container beside: its number is nobody's, or somebody else's.
+    let beside = Observed { pid_namespace: here.pid_namespace + 1, ..here.clone() };
+    let nobody = Observed { living: BTreeSet::new(), ..beside.clone() };
+    let death = |observed: &Observed| directory.recovered_by(observed).death;
+    assert_eq!((death(&beside), death(&nobody)), (Death::OtherNamespace, Death::OtherNamespace));
+    assert_eq!(Death::OtherNamespace.to_string(), "unknown: another PID namespace");
+    // The controls: in its own namespace, and where that is not known.
+    assert_eq!(death(&here), Death::StillRunning);
+    assert_eq!(death(&Observed { pid_namespace: 0, ..nobody }), Death::Killed);
+    running.kill();
+}
+
+#[test]
 fn a_process_that_lives_is_still_running_and_its_number_alone_is_not_it() {
     let directory = Directory::new();
     let running = start("open", directory.path(), &[]).ready();
