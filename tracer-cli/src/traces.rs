@@ -6,7 +6,7 @@ use std::mem::{self, Discriminant};
 use tracer::tree::{Span, SpanOutcome, Tree};
 use tracer::{EnvId, Record, Times, TraceId, TraceState, TraceStats};
 
-use crate::source::{OpenNode, Outline, Source, Summary, Telling};
+use crate::source::{OpenNode, Outline, Outlines, Source, Summary, Telling};
 
 /// Short ids have at least so many digits, and more where fewer are not unique.
 const SHORT_LEN_MIN: usize = 6;
@@ -156,7 +156,7 @@ impl Trace {
 /// What a line on a trace says.
 pub(crate) struct Lines<'a> {
     sources: &'a [Source],
-    outlines: Vec<Option<Box<dyn Fn(&Summary) -> Outline + 'a>>>,
+    outlines: Vec<Option<Outlines<'a>>>,
 }
 
 impl<'a> Lines<'a> {

@@ -16,14 +16,16 @@ pub(super) const KIND_STEP: u64 = 1;
 pub(super) const KIND_ENV: u64 = 2;
 pub(super) const KIND_NOTE: u64 = 3;
 pub(super) const CAUSE_RECOVERY: u64 = 4;
-/// In the tag of a step: it goes on with a frame that is open.
+/// In the tag of a step: what happened; 0 is an enter.
+const STATUS: u64 = 7 << 4;
+/// Likewise: it goes on with a frame that is open.
 pub(super) const RESUMED: u64 = 1 << 9;
 /// In the word of a step, its number stands above the function.
 pub(super) const STEP_SHIFT: u32 = 20;
 /// Ticks in a unit of the time of an event.
 const TIME_UNIT: u64 = 4;
 
-/// Numbers of envs are random already; a multiplication spreads them.
+/// Numbers of envs and traces are random already; a multiplication spreads them.
 #[derive(Debug, Default)]
 pub(super) struct Mixer(u64);
 
@@ -41,9 +43,15 @@ impl Hasher for Mixer {
     fn write_u64(&mut self, number: u64) {
         self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+    fn write_u128(&mut self, number: u128) {
+        self.write_u64(number as u64);
+    }
 }
 
 pub(super) type EnvMap<T> = HashMap<u64, T, BuildHasherDefault<Mixer>>;
+pub(super) type TraceMap<T> = HashMap<TraceId, T, BuildHasherDefault<Mixer>>;
 
 /// Records of one env that stand in one page.
 #[derive(Debug, Clone, Copy)]
@@ -205,7 +213,7 @@ impl Contents {
             _ => return,
         };
         let is_step = tag & KIND_MASK == KIND_STEP;
-        let is_enter = is_step && tag >> 4 & 7 == 0 && tag & RESUMED == 0;
+        let is_enter = is_step && tag & (STATUS | RESUMED) == 0;
         if tag & KIND_MASK == KIND_ENV && words[6] != 0 {
             let is_recovery = tag >> 4 & 7 == CAUSE_RECOVERY;
             self.departures.push(Departure { trace: trace_in(words), env, left: words[6], is_recovery });

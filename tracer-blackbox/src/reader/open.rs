@@ -5,12 +5,15 @@
 //! of an env counts whatever the block says, and it is looked for among the events of common calls too.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 
 use serde_json::Value;
 use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
 use tracer::{EnvId, FrameId, TraceId};
 
-use super::contents::{CAUSE_RECOVERY, Contents, EnvMap, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT};
+use super::contents::{
+    CAUSE_RECOVERY, Contents, EnvMap, KIND_ENV, KIND_NOTE, KIND_STEP, Mixer, RESUMED, STEP_SHIFT, TraceMap,
+};
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
 use crate::format::{u32_at, u64_at};
@@ -55,14 +58,14 @@ pub(super) struct Running {
     /// The env of the entry before, and its place.
     last: (u64, usize),
     /// By trace: the entry that says that it is over.
-    over: HashMap<TraceId, Slot>,
+    over: TraceMap<Slot>,
     /// Of traces that went on after they were over: the entries that say one or the other.
     pub(super) turns: Vec<(TraceId, Slot)>,
     blocks_have_all: bool,
     /// The frames that blocks show.
     shown: HashMap<(TraceId, u64), Shown>,
     /// Traces that have some.
-    shown_traces: HashSet<TraceId>,
+    shown_traces: HashSet<TraceId, BuildHasherDefault<Mixer>>,
 }
 
 /// An env, by its entries.
@@ -120,6 +123,8 @@ impl Running {
     /// Goes through the entries, in their order.
     pub(super) fn of(scan: &Scan<'_>, contents: &Contents) -> Self {
         let mut running = Self { blocks_have_all: blocks_have_all(scan), ..Self::default() };
+        running.places.reserve(contents.envs.len());
+        running.envs.reserve(contents.envs.len());
         running.look_at_blocks(scan, contents);
         running.look_at_departures(contents);
         if running.blocks_have_all {

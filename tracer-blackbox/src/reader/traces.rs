@@ -1,12 +1,12 @@
 //! The traces of a file: how each stands, and where its records are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tracer::recorder::Times;
 use tracer::{EnvId, TraceId, TraceState};
 
 use super::Death;
-use super::contents::{Contents, Seen, Stretch};
+use super::contents::{Contents, Seen, Stretch, TraceMap};
 use super::gaps::Gap;
 use super::open::{Env, Open, Running};
 use super::scan::{Scan, Slot};
@@ -86,8 +86,9 @@ impl Traces {
     pub(super) fn new(contents: Contents, running: Running, open: &[Open], times: &Times, death: &Death) -> Self {
         let mut traces =
             Self { all: Vec::new(), places: Places::default(), gaps: Vec::new(), records: 0, tells: Vec::new() };
-        let mut gathered: Vec<Gathered> = Vec::with_capacity(64);
-        let mut by_id: HashMap<TraceId, usize> = HashMap::new();
+        let mut gathered: Vec<Gathered> = Vec::new();
+        let mut by_id: TraceMap<usize> = TraceMap::default();
+        by_id.reserve(running.envs.len());
         let missing = missing(&contents.stretches);
         let mut orphans = 0;
         for env in &running.envs {

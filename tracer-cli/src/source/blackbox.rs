@@ -4,20 +4,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
-    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, recover_with, settle,
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, recover_with,
+    settle,
 };
 
 use super::{
-    Contents, Counted, Follow, Format, Gap, OpenNode, Outline, ReadError, Skipped, Source, Summary, Telling, open,
+    Contents, Counted, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Skipped, Source, Summary, Telling,
+    open,
 };
-use crate::traces::RecordKey;
 
 /// The format.
 pub(super) struct BlackBoxes;
@@ -57,7 +57,7 @@ impl Format for BlackBoxes {
     }
 
     fn follow(&self, path: &Path) -> Box<dyn Follow> {
-        Box::new(Following { path: path.to_owned(), last: None, known: HashSet::new(), is_over: false })
+        Box::new(Following { path: path.to_owned(), known: HashMap::new(), is_over: false })
     }
 }
 
@@ -160,7 +160,7 @@ impl Contents for Indexed {
         Box::new(self.0.records())
     }
 
-    fn outlines(&self) -> Option<Box<dyn Fn(&Summary) -> Outline + '_>> {
+    fn outlines(&self) -> Option<Outlines<'_>> {
         let mut innermost: HashMap<TraceId, &BoxOpen> = HashMap::new();
         for open in &self.0.open {
             // The last that was entered.
@@ -253,22 +253,24 @@ fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Reco
 
 /// A file whose process may be writing to it.
 ///
-/// Nothing outside of the file says that something was written: the time of a mapped file lags behind. So it is read
-/// again each time, until its process is over.
+/// Nothing outside of the file says that something was written: the time of a mapped file lags behind. So its index is
+/// read again each time, until its process is over, and of its records those of the traces that have changed.
 struct Following {
     path: PathBuf,
-    /// What was read last: putting the same together again costs far more than reading it.
-    last: Option<Last>,
-    /// Of the records that were in it when it was last read: no more than it holds.
-    known: HashSet<RecordKey>,
+    /// The traces that were there when it was last read.
+    known: HashMap<TraceId, Known>,
     is_over: bool,
 }
 
-struct Last {
-    hash: u64,
-    /// Number and start time of the process.
-    writer: (u32, u64),
+/// What was given of a trace.
+struct Known {
+    summary: TraceSummary,
+    /// By env, along which numbers rise: that of its last record.
+    last: HashMap<EnvId, u64>,
 }
+
+/// With more traces that have changed, all records are gone through once instead.
+const TRACES_MAX: usize = 64;
 
 impl Follow for Following {
     fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError> {
@@ -278,30 +280,35 @@ impl Follow for Following {
         // As in `read`: what is read after the process was seen dead is the last of it.
         let observed = Observed::here();
         let bytes = bytes(&self.path, &open(&self.path)?, &|_| {})?;
-        let hash = hash_of(&bytes);
-        if let Some(last) = self.last.as_ref().filter(|last| last.hash == hash) {
-            self.is_over = !observed.living.contains(&last.writer);
-            return Ok(());
-        }
-        let read = recover_with(&bytes, &observed).map_err(|error| refused(&self.path, error))?;
-        let Process { pid, start_time, .. } = read.process;
-        self.last = Some(Last { hash, writer: (pid, start_time) });
+        let read = recover_with(bytes, &observed).map_err(|error| refused(&self.path, error))?;
         self.is_over = read.death != Death::StillRunning;
-        let mut present = HashSet::with_capacity(self.known.len());
-        for record in read.records() {
-            let key = RecordKey::of(&record);
-            if !self.known.contains(&key) {
-                each(record);
+        let mut before = std::mem::take(&mut self.known);
+        let mut changed = Vec::new();
+        for summary in &read.traces {
+            let known = before.remove(&summary.trace_id);
+            if known.as_ref().is_none_or(|known| known.summary != *summary) {
+                changed.push(summary.trace_id);
             }
-            present.insert(key);
+            let last = known.map(|known| known.last).unwrap_or_default();
+            self.known.insert(summary.trace_id, Known { summary: summary.clone(), last });
         }
-        self.known = present;
+        if changed.len() > TRACES_MAX {
+            read.records().for_each(|record| self.give(record, each));
+        } else {
+            changed.into_iter().flat_map(|id| read.trace(id)).for_each(|record| self.give(record, each));
+        }
         Ok(())
     }
 }
 
-fn hash_of(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
+impl Following {
+    /// Gives a record unless that was done before.
+    fn give(&mut self, record: Record, each: &mut dyn FnMut(Record)) {
+        let Some(known) = self.known.get_mut(&record.trace_id()) else { return };
+        let last = known.last.entry(record.env_id()).or_default();
+        if record.seq() > *last {
+            *last = record.seq();
+            each(record);
+        }
+    }
 }

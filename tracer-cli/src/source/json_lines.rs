@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use tracer::{Record, SCHEMA, TraceId};
 
 use super::lines::{LINE_LEN_MAX, Line, Lines};
-use super::{Contents, Counted, Follow, Format, Outline, ReadError, Skipped, Source, Summary, open};
+use super::{Contents, Counted, Follow, Format, Outlines, ReadError, Skipped, Source, Summary, open};
 use crate::traces::summary;
 
 /// The format.
@@ -105,7 +105,7 @@ impl Contents for Read {
         Box::new(self.records.iter().cloned())
     }
 
-    fn outlines(&self) -> Option<Box<dyn Fn(&Summary) -> Outline + '_>> {
+    fn outlines(&self) -> Option<Outlines<'_>> {
         None
     }
 }

@@ -74,8 +74,11 @@ pub(crate) trait Contents {
 
     /// What a line on each trace says, without reading its records; `None`: there is no index, and all that is open
     /// follows from the records too.
-    fn outlines(&self) -> Option<Box<dyn Fn(&Summary) -> Outline + '_>>;
+    fn outlines(&self) -> Option<Outlines<'_>>;
 }
+
+/// Gives the outline of a trace.
+pub(crate) type Outlines<'a> = Box<dyn Fn(&Summary) -> Outline + 'a>;
 
 /// A trace in a file, without its records.
 #[derive(Debug, Clone)]

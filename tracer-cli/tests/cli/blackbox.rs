@@ -220,6 +220,7 @@ fn text(ran: &Ran) -> String {
 }
 
 /// A process, as it is shown: the state of its trace, what became of it, and of the outer and innermost open nodes.
+#[derive(Clone, Copy)]
 struct Fate {
     state: &'static str,
     process: &'static str,
