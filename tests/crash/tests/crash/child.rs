@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tracer::{Record, TraceId};
 use tracer_blackbox::{Confidence, Death, Gap, Observed, OpenNode, Process, ReadError, RecoverError};
 
+/// Traces whose records are read alone too, of each file.
+const TRACES_COMPARED: usize = 5;
+
 /// What a file says, with all its records.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Recovered {
@@ -29,6 +32,15 @@ impl From<tracer_blackbox::Recovered<'_>> for Recovered {
             assert!(records.len() as u64 <= read.confidence.records, "{}", read.confidence);
         } else {
             assert_eq!(records.len() as u64, read.confidence.records);
+        }
+        for trace in read.traces.iter().take(TRACES_COMPARED) {
+            let of_it = |record: &&Record| record.trace_id() == trace.trace_id;
+            let alone: Vec<_> = read.trace(trace.trace_id).collect();
+            assert!(records.iter().filter(of_it).eq(&alone), "one trace is read as all are");
+            let steps = alone.iter().filter(|record| record.as_step().is_some()).count() as u64;
+            if !read.confidence.is_damaged {
+                assert_eq!((alone.len() as u64, steps), (trace.records, trace.steps));
+            }
         }
         let tracer_blackbox::Recovered { process, open, gaps, dropped, death, confidence, .. } = read;
         Self { process, records, active, open, gaps, dropped, death, confidence }
