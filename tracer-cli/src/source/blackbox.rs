@@ -62,7 +62,9 @@ impl Format for BlackBoxes {
 }
 
 fn bytes(path: &Path, file: &File, seen: &dyn Fn(u64)) -> Result<Vec<u8>, ReadError> {
-    let mut bytes = Vec::new();
+    // As long as it is: growing to that would take up to three times as much memory.
+    let said = file.metadata().map_or(0, |metadata| metadata.len().min(LEN_MAX));
+    let mut bytes = Vec::with_capacity(usize::try_from(said + 1).unwrap_or(0));
     let len = Counted { reader: file, seen }
         .take(LEN_MAX + 1)
         .read_to_end(&mut bytes)
