@@ -39,6 +39,7 @@ fn blackbox() {
         told.contains(" killed\n") && told.contains(r#"charge was running with {"cents":1904,"order":4}"#),
         "{told}"
     );
+    assert!(told.contains("`tracer show last` shows what led there"), "{told}");
 }
 
 /// Runs an example to its end, and compares what it prints.

@@ -8,7 +8,7 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use tracer_blackbox::{Observed, Survey, recover};
+use tracer_blackbox::recover;
 
 static REAL: OnceLock<Vec<u8>> = OnceLock::new();
 
@@ -28,10 +28,10 @@ fuzz_target!(|bytes: &[u8]| {
 fn read(bytes: &[u8]) {
     let first = recover(bytes);
     assert_eq!(first, recover(bytes));
-    if let (Ok(recovered), Ok(survey)) = (&first, Survey::new(bytes, &Observed::default())) {
-        assert_eq!(recovered.open, survey.open());
-        for (trace, _) in survey.traces() {
-            survey.records(Some(trace));
+    if let Ok(read) = &first {
+        read.records().for_each(drop);
+        for trace in &read.traces {
+            read.trace(trace.trace_id).for_each(drop);
         }
     }
 }

@@ -170,7 +170,7 @@ impl Recorder for BlackBox {
     }
 
     fn records(&self, of: Option<TraceId>, times: &Times) -> Vec<Record> {
-        reader::records(&self.0.shared.copy(), times, of)
+        reader::records(self.0.shared.copy(), times, of)
     }
 
     fn holds(&self, trace: TraceId) -> bool {
@@ -178,8 +178,7 @@ impl Recorder for BlackBox {
     }
 
     fn running(&self) -> Vec<TraceId> {
-        let traces = reader::traces(&self.0.shared.copy());
-        traces.into_iter().filter_map(|(trace, active)| active.then_some(trace)).collect()
+        reader::active(self.0.shared.copy())
     }
 
     fn clear(&self) {

@@ -201,7 +201,7 @@ impl<'a> Dictionary<'a> {
     }
 }
 
-impl Sites for &Dictionary<'_> {
+impl Sites for Dictionary<'_> {
     fn site(&self, number: u32) -> Option<SiteInfo<'_>> {
         let entry = self.sites.get(&number)?;
         let flow = self.flows.get(&entry.flow).map(|(name, nodes)| FlowInfo { name, nodes });
@@ -235,15 +235,15 @@ mod tests {
         assert!(writer.site(1, &PLAIN) && writer.site(2, &FLOWING) && writer.site(3, &FLOWING));
         let bytes = bytes(region);
         let read = Dictionary::read(&bytes, DICTIONARY_AT, 7);
-        assert_eq!((&read).site(1), Some(PLAIN));
-        assert_eq!((&read).site(3), Some(FLOWING));
+        assert_eq!(read.site(1), Some(PLAIN));
+        assert_eq!(read.site(3), Some(FLOWING));
         assert_eq!(read.flows.len(), 1);
         assert_eq!(Dictionary::read(&bytes, DICTIONARY_AT, 8).sites.len(), 0, "of another file");
         assert_eq!(Dictionary::read(&bytes, DICTIONARY_AT + 8, 7).sites.len(), 0, "from elsewhere");
         let mut torn = bytes.clone();
         torn[20] ^= 1;
         let read = Dictionary::read(&torn, DICTIONARY_AT, 7);
-        assert_eq!(((&read).site(1), (&read).site(2)), (None, Some(FLOWING)));
+        assert_eq!((read.site(1), read.site(2)), (None, Some(FLOWING)));
         for len in 0..bytes.len() {
             Dictionary::read(&bytes[..len], DICTIONARY_AT, 7);
         }

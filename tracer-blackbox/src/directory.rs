@@ -21,7 +21,7 @@ pub struct FoundFile {
     /// Where it lies.
     pub path: PathBuf,
     /// What it says.
-    pub recovered: Result<Recovered, ReadError>,
+    pub recovered: Result<Recovered<'static>, ReadError>,
 }
 
 /// Why a file could not be read.
@@ -74,25 +74,27 @@ pub fn files_in(directory: impl AsRef<Path>) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Reads every file below a directory, oldest first; says how far it is after each.
+/// Reads the files below a directory one after the other, oldest first; says how far it is after each. No more than one
+/// is in memory, unless they are kept.
 ///
 /// # Errors
 ///
 /// If the directory cannot be read. A file that cannot is among what is returned.
-pub fn recover_dir(directory: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> io::Result<Vec<FoundFile>> {
+pub fn recover_dir(
+    directory: impl AsRef<Path>,
+    mut progress: impl FnMut(Progress),
+) -> io::Result<impl Iterator<Item = FoundFile>> {
     let paths = files_in(directory)?;
     let len = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
     let bytes_total = paths.iter().map(len).sum();
     let mut now = Progress { files: 0, files_total: paths.len(), bytes: 0, bytes_total };
-    let mut found = Vec::new();
-    for path in paths {
+    Ok(paths.into_iter().map(move |path| {
         now.files += 1;
         now.bytes += len(&path);
         let recovered = recover_file(&path);
-        found.push(FoundFile { path, recovered });
         progress(now);
-    }
-    Ok(found)
+        FoundFile { path, recovered }
+    }))
 }
 
 /// Reads one file, of this machine.
@@ -100,12 +102,12 @@ pub fn recover_dir(directory: impl AsRef<Path>, mut progress: impl FnMut(Progres
 /// # Errors
 ///
 /// If it cannot be read, or is no black box.
-pub fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
+pub fn recover_file(path: impl AsRef<Path>) -> Result<Recovered<'static>, ReadError> {
     let bytes = read_file(&path)?;
     let observed = observed_for(&bytes);
     // A process that is over may have ended in order since the file was read; by now it says so.
     let bytes = if observed.living.is_empty() { read_file(path)? } else { bytes };
-    Ok(recover_with(&bytes, &observed)?)
+    Ok(recover_with(bytes, &observed)?)
 }
 
 /// What is known of this machine, as far as it matters for one file: whether its process lives.
@@ -183,7 +185,8 @@ fn is_of_the_living(path: &Path) -> bool {
 /// Whether the process that wrote this is gone for sure.
 fn is_dead(bytes: &[u8]) -> bool {
     superblock(bytes).is_some_and(|block| {
-        block.boot_id != machine::boot_id() || machine::start_time(block.pid) != Some(block.start_time)
+        let is_seen = machine::shares_pids_with(block.pid_namespace);
+        block.boot_id != machine::boot_id() || (is_seen && machine::start_time(block.pid) != Some(block.start_time))
     })
 }
 

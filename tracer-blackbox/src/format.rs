@@ -7,7 +7,7 @@ use tracer::recorder::page::PAGE_BYTES;
 pub(crate) const MAGIC: [u8; 8] = *b"TBX1\r\n\x1a\n";
 pub(crate) const BYTE_ORDER: u16 = 0x1234;
 pub(crate) const MAJOR: u16 = 1;
-pub(crate) const MINOR: u16 = 0;
+pub(crate) const MINOR: u16 = 1;
 /// Flag of a superblock: a panic ends the process.
 pub(crate) const PANIC_ABORTS: u16 = 1;
 
@@ -67,6 +67,8 @@ pub(crate) struct Superblock {
     pub(crate) dictionary: Region,
     pub(crate) blocks: Region,
     pub(crate) pages: Region,
+    /// Where the number of the process means something; zero if unknown.
+    pub(crate) pid_namespace: u64,
     pub(crate) app: String,
     pub(crate) app_version: String,
 }
@@ -121,6 +123,7 @@ impl Superblock {
             put(at, &region.at.to_le_bytes());
             put(at + 8, &region.len.to_le_bytes());
         }
+        put(128, &self.pid_namespace.to_le_bytes());
         for (at, text) in [(256, &self.app), (320, &self.app_version)] {
             let text = cut(text, 63);
             put(at, &[u8::try_from(text.len()).unwrap_or(0)]);
@@ -168,6 +171,7 @@ impl Superblock {
             dictionary: region(80),
             blocks: region(96),
             pages: region(112),
+            pid_namespace: u64_at(bytes, 128),
             app: text(256),
             app_version: text(320),
         })
@@ -250,6 +254,7 @@ pub(crate) mod tests {
             dictionary: Region::new(DICTIONARY_AT, layout.dictionary_len),
             blocks: Region::new(layout.blocks_at(), layout.blocks * BLOCK_BYTES),
             pages: Region::new(layout.pages_at(), layout.pages * PAGE_BYTES),
+            pid_namespace: 4_026_531_836,
             app: "app".to_owned(),
             app_version: "é".repeat(40),
         }

@@ -109,21 +109,34 @@ pub fn default_directory() -> PathBuf {
 fn look_back(directory: &Path, own: Option<&Path>, quiet: bool) {
     let files = files_in(directory).unwrap_or_default();
     let others = files.iter().filter(|path| Some(&***path) != own && !is_marked(path));
+    let mut is_told = false;
     for path in others {
         let Ok(recovered) = recover_file(path) else { continue };
-        let is_over = !matches!(recovered.death, Death::StillRunning | Death::Unknown);
+        let is_over = !matches!(recovered.death, Death::StillRunning | Death::Unknown | Death::OtherNamespace);
         // Quiet: nobody is told, so it stays as it is.
         if is_over && (!quiet || is_in_order(&recovered)) && mark(path) && !is_in_order(&recovered) {
             eprint!("{}", told(&recovered));
+            is_told = true;
         }
+    }
+    if is_told {
+        eprintln!("tracer: {}", how_to_see_more(directory));
     }
 }
 
-fn is_in_order(recovered: &Recovered) -> bool {
+/// The command that shows it all.
+fn how_to_see_more(directory: &Path) -> String {
+    // Where the program that reads looks by itself, if it is run in the same place.
+    let is_found = env::var_os("TRACER_DIR").is_some_and(|set| set == directory) || directory == Path::new(".tracer");
+    let place = if is_found { String::new() } else { printable(&format!(" --dir {}", directory.display())) };
+    format!("  `tracer show last{place}` shows what led there, `tracer ls{place}` lists all")
+}
+
+fn is_in_order(recovered: &Recovered<'_>) -> bool {
     matches!(recovered.death, Death::Clean { .. })
 }
 
-fn told(recovered: &Recovered) -> String {
+fn told(recovered: &Recovered<'_>) -> String {
     let process = &recovered.process;
     let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
     lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {

@@ -18,10 +18,14 @@
 //!
 //! // Later, in another process:
 //! # let path = "";
-//! let recovered = recover_with(&std::fs::read(path)?, &Observed::here())?;
+//! let recovered = recover_with(std::fs::read(path)?, &Observed::here())?;
 //! println!("{}, {}", recovered.death, recovered.confidence);
 //! for node in &recovered.open {
 //!     println!("{} was running with {}", node.node, node.arguments);
+//!     // What led there.
+//!     for record in recovered.trace(node.trace_id) {
+//!         println!("{record:?}");
+//!     }
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -69,5 +73,6 @@ pub use directory::{
 pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};
 pub use reader::{
-    Confidence, Death, Gap, Observed, OpenNode, Process, RecoverError, Recovered, Survey, recover, recover_with,
+    Confidence, Death, Gap, Observed, OpenNode, Outlines, Process, Records, RecoverError, Recovered, TraceSummary,
+    recover, recover_with,
 };

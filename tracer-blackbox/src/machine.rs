@@ -21,6 +21,17 @@ pub(crate) fn boot_id() -> [u8; 16] {
     })
 }
 
+/// In which namespace the numbers of processes mean what they do here; zero if unknown.
+pub(crate) fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
+}
+
+/// Whether a process of that namespace has the number here that it has there, as far as that is known.
+pub(crate) fn shares_pids_with(namespace: u64) -> bool {
+    let here = pid_namespace();
+    here == 0 || namespace == 0 || here == namespace
+}
+
 /// When a process was started, in clock ticks after boot: with its number it is one process of this boot.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

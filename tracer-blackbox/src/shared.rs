@@ -225,6 +225,7 @@ impl Shared {
             dictionary: Region::new(DICTIONARY_AT, layout.dictionary_len),
             blocks: Region::new(layout.blocks_at(), layout.pages_at() - layout.blocks_at()),
             pages: Region::new(layout.pages_at(), layout.file_len() - layout.pages_at()),
+            pid_namespace: machine::pid_namespace(),
             app: self.options.app_name(),
             app_version: self.options.app_version.clone(),
         }

@@ -54,7 +54,7 @@ impl ExportError {
 ///
 /// - [`ExportError::Foreign`] if something else is there. Nothing was written.
 /// - [`ExportError::Io`] if it cannot be written. The next try goes on behind the last whole line.
-pub(crate) fn export<'a>(path: &Path, records: impl Iterator<Item = &'a Record>) -> Result<Export, ExportError> {
+pub(crate) fn export(path: &Path, records: impl Iterator<Item = Record>) -> Result<Export, ExportError> {
     let failed = |source| ExportError::Io { path: path.to_owned(), source };
     let foreign = |found: &str| ExportError::Foreign { path: path.to_owned(), found: found.to_owned() };
     // Opening a pipe would wait for a reader.
@@ -79,10 +79,10 @@ pub(crate) fn export<'a>(path: &Path, records: impl Iterator<Item = &'a Record>)
     append(&file, !scan.is_ended, records, &mut known).map_err(failed)
 }
 
-fn append<'a>(
+fn append(
     file: &File,
     is_torn: bool,
-    records: impl Iterator<Item = &'a Record>,
+    records: impl Iterator<Item = Record>,
     known: &mut HashSet<RecordKey>,
 ) -> io::Result<Export> {
     let mut export = Export::default();
@@ -91,8 +91,8 @@ fn append<'a>(
         out.write_all(b"\n")?;
     }
     for record in records {
-        if known.insert(RecordKey::of(record)) {
-            serde_json::to_writer(&mut out, record)?;
+        if known.insert(RecordKey::of(&record)) {
+            serde_json::to_writer(&mut out, &record)?;
             out.write_all(b"\n")?;
             export.added += 1;
         } else {

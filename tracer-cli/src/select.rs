@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use crate::traces::{Trace, Traces, is_bad};
+use crate::source::Source;
+use crate::traces::{Lines, Trace, Traces, is_bad};
 
 /// So many candidates are listed.
 const CANDIDATES_MAX: usize = 10;
@@ -64,7 +65,7 @@ impl SelectError {
 }
 
 /// The trace that is meant.
-pub(crate) fn select<'a>(traces: &'a Traces, wanted: &Wanted) -> Result<&'a Trace, SelectError> {
+pub(crate) fn select<'a>(traces: &'a Traces, sources: &[Source], wanted: &Wanted) -> Result<&'a Trace, SelectError> {
     let count = traces.all.len();
     if count == 0 {
         return Err(SelectError::NoTraces);
@@ -72,7 +73,7 @@ pub(crate) fn select<'a>(traces: &'a Traces, wanted: &Wanted) -> Result<&'a Trac
     match wanted {
         Wanted::Last => traces.all.first().ok_or(SelectError::NoTraces),
         Wanted::LastFailed => {
-            let failed = traces.all.iter().find(|trace| is_bad(trace.stats().state));
+            let failed = traces.all.iter().find(|trace| is_bad(trace.summary(sources).state));
             failed.ok_or(SelectError::NoneFailed { traces: count })
         }
         Wanted::Prefix(prefix) => {
@@ -84,21 +85,22 @@ pub(crate) fn select<'a>(traces: &'a Traces, wanted: &Wanted) -> Result<&'a Trac
                 _ => Err(SelectError::Ambiguous {
                     prefix: prefix.clone(),
                     count: found.len(),
-                    candidates: candidates(&found),
+                    candidates: candidates(&found, sources),
                 }),
             }
         }
     }
 }
 
-fn candidates(found: &[&Trace]) -> String {
+fn candidates(found: &[&Trace], sources: &[Source]) -> String {
+    let all = Lines::new(sources);
     let mut lines: Vec<_> = found
         .iter()
         .take(CANDIDATES_MAX)
         .map(|trace| {
-            let tree = trace.tree();
-            let source = tracer::tree::Escaped(&tree.source).to_string();
-            format!("  {} {} {source} {}", trace.id, crate::output::text::time(trace.start_ns), tree.state)
+            let (summary, outline) = all.of(trace);
+            let source = tracer::tree::Escaped(&outline.source).to_string();
+            format!("  {} {} {source} {}", trace.id, crate::output::text::time(trace.start_ns), summary.state)
         })
         .collect();
     if found.len() > CANDIDATES_MAX {

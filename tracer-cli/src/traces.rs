@@ -6,7 +6,7 @@ use std::mem::{self, Discriminant};
 use tracer::tree::{Span, SpanOutcome, Tree};
 use tracer::{EnvId, Record, Times, TraceId, TraceState, TraceStats};
 
-use crate::source::{OpenNode, Source};
+use crate::source::{OpenNode, Outline, Outlines, Source, Summary, Telling};
 
 /// Short ids have at least so many digits, and more where fewer are not unique.
 const SHORT_LEN_MIN: usize = 6;
@@ -22,8 +22,6 @@ pub(crate) struct Traces {
 /// One trace, from whatever files its records are in.
 pub(crate) struct Trace {
     pub(crate) id: TraceId,
-    /// In the order of their numbers, each once. At least one.
-    records: Vec<Record>,
     /// A step may still come.
     is_active: bool,
     /// Its process died before it was over.
@@ -32,28 +30,22 @@ pub(crate) struct Trace {
     pub(crate) start_ns: u64,
     /// Unix time of the last record, in nanoseconds.
     pub(crate) end_ns: u64,
-    /// The files, as places in what was read.
-    pub(crate) sources: Vec<usize>,
+    /// The files, as places in what was read, with what each has of it. At least one.
+    parts: Vec<(usize, Summary)>,
 }
 
 impl Traces {
-    /// Takes the records out of `sources`.
-    ///
-    /// A record that is in several files, such as a black box and what was recovered from it, counts once.
-    pub(crate) fn of(sources: &mut [Source]) -> Self {
+    /// A trace that is in several files, such as a black box and what was recovered from it, is there once.
+    pub(crate) fn of(sources: &[Source]) -> Self {
         let mut places: HashMap<TraceId, usize> = HashMap::new();
-        let mut seen = HashSet::new();
         let mut all: Vec<Trace> = Vec::new();
-        for (nth, source) in sources.iter_mut().enumerate() {
-            for record in mem::take(&mut source.records) {
-                let trace = trace(&mut all, &mut places, &record, nth);
-                if seen.insert(RecordKey::of(&record)) {
-                    trace.records.push(record);
-                }
-            }
-            for record in mem::take(&mut source.inferred) {
-                let trace = trace(&mut all, &mut places, &record, nth);
-                trace.records.push(record);
+        for (nth, source) in sources.iter().enumerate() {
+            for summary in source.contents.traces() {
+                let place = *places.entry(summary.id).or_insert_with(|| {
+                    all.push(Trace::new(&summary));
+                    all.len() - 1
+                });
+                all[place].add(nth, summary);
             }
             for id in &source.active {
                 if let Some(place) = places.get(id) {
@@ -65,11 +57,6 @@ impl Traces {
                     all[*place].is_cut_off = true;
                 }
             }
-        }
-        for trace in &mut all {
-            in_order(&mut trace.records);
-            let times = || trace.records.iter().map(Record::ts);
-            (trace.start_ns, trace.end_ns) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
         }
         all.sort_by_key(|trace| (std::cmp::Reverse(trace.start_ns), trace.id));
         Self { short_len: short_len(all.iter().map(|trace| trace.id)), all }
@@ -83,58 +70,69 @@ impl Traces {
     }
 }
 
-/// The trace of a record from the `nth` source.
-fn trace<'a>(
-    all: &'a mut Vec<Trace>,
-    places: &mut HashMap<TraceId, usize>,
-    record: &Record,
-    nth: usize,
-) -> &'a mut Trace {
-    let id = record.trace_id();
-    let place = *places.entry(id).or_insert_with(|| {
-        all.push(Trace::new(id));
-        all.len() - 1
-    });
-    let trace = &mut all[place];
-    if trace.sources.last() != Some(&nth) {
-        trace.sources.push(nth);
-    }
-    trace
-}
-
 impl Trace {
-    fn new(id: TraceId) -> Self {
+    fn new(summary: &Summary) -> Self {
         Self {
-            id,
-            records: Vec::new(),
+            id: summary.id,
             is_active: false,
             is_cut_off: false,
-            start_ns: 0,
-            end_ns: 0,
-            sources: Vec::new(),
+            start_ns: summary.start_ns,
+            end_ns: summary.end_ns,
+            parts: Vec::new(),
         }
+    }
+
+    fn add(&mut self, source: usize, summary: Summary) {
+        self.start_ns = self.start_ns.min(summary.start_ns);
+        self.end_ns = self.end_ns.max(summary.end_ns);
+        self.parts.push((source, summary));
+    }
+
+    /// The files, as places in what was read.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = usize> + '_ {
+        self.parts.iter().map(|(source, _)| *source)
+    }
+
+    /// In the order of their numbers, each once.
+    fn records(&self, sources: &[Source]) -> Vec<Record> {
+        let parts = self.sources().filter_map(|nth| sources.get(nth)).map(|source| source.contents.trace(self.id));
+        let mut records: Vec<Record> = parts.flatten().collect();
+        in_order(&mut records);
+        if self.parts.len() > 1 {
+            let mut seen = HashSet::new();
+            // What was inferred has no number.
+            records.retain(|record| record.seq() == 0 || seen.insert(RecordKey::of(record)));
+        }
+        records
     }
 
     fn active(&self) -> &[TraceId] {
         if self.is_active { std::slice::from_ref(&self.id) } else { &[] }
     }
 
-    pub(crate) fn tree(&self) -> Tree {
-        let mut tree = Tree::of(&self.records, self.active()).pop().expect("a trace has a record");
+    pub(crate) fn tree(&self, sources: &[Source]) -> Tree {
+        let records = self.records(sources);
+        let mut tree = Tree::of(&records, self.active()).pop().expect("a trace has a record");
         tree.state = self.standing(tree.state);
         tree
     }
 
-    pub(crate) fn stats(&self) -> TraceStats {
-        let mut stats = TraceStats::of(&self.records, self.active()).pop().expect("a trace has a record");
-        stats.state = self.standing(stats.state);
-        stats
+    /// What is known of it without its records, if it is in one file.
+    pub(crate) fn summary(&self, sources: &[Source]) -> Summary {
+        let mut summary = match &self.parts[..] {
+            [(_, summary)] => summary.clone(),
+            [(_, first), ..] => summary(first.place, &self.records(sources)).unwrap_or_else(|| first.clone()),
+            [] => unreachable!("a trace is made with its first part"),
+        };
+        summary.state = self.standing(summary.state);
+        summary
     }
 
     /// Between two nodes nothing is open, and the trace is not over: records alone would look as if it had ended well.
     fn standing(&self, by_records: TraceState) -> TraceState {
         match by_records {
-            TraceState::Ok | TraceState::Recovered if self.is_cut_off && !self.is_active => TraceState::Lost,
+            TraceState::Ok | TraceState::Recovered | TraceState::Lost if self.is_active => TraceState::Running,
+            TraceState::Ok | TraceState::Recovered if self.is_cut_off => TraceState::Lost,
             other => other,
         }
     }
@@ -142,7 +140,7 @@ impl Trace {
     /// The latest that is known of it, in Unix nanoseconds: its last record, the last sign of life of a process that wrote
     /// it, or now if one is running.
     pub(crate) fn last_sign_ns(&self, sources: &[Source]) -> u64 {
-        let own = self.sources.iter().filter_map(|nth| sources.get(*nth));
+        let own = self.sources().filter_map(|nth| sources.get(nth));
         let signs =
             own.map(|source| if source.is_alive { Times::default().now().1 } else { source.last_sign_ns.unwrap_or(0) });
         signs.max().unwrap_or(0).max(self.end_ns)
@@ -150,21 +148,81 @@ impl Trace {
 
     /// What is open in it: first what its records say, then what only `sources` say.
     pub(crate) fn open(&self, tree: &Tree, sources: &[Source]) -> Vec<OpenNode> {
-        let known = self.sources.iter().filter_map(|nth| sources.get(*nth)).flat_map(|source| &source.open);
+        let known = self.sources().filter_map(|nth| sources.get(nth)).flat_map(|source| &source.open);
         with_known(open_spans(tree), known.filter(|open| open.trace_id == self.id))
     }
 }
 
+/// What a line on a trace says.
+pub(crate) struct Lines<'a> {
+    sources: &'a [Source],
+    outlines: Vec<Option<Outlines<'a>>>,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn new(sources: &'a [Source]) -> Self {
+        Self { sources, outlines: sources.iter().map(|source| source.contents.outlines()).collect() }
+    }
+
+    /// Of one; its records are read if no index has it.
+    pub(crate) fn of(&self, trace: &Trace) -> (Summary, Outline) {
+        let summary = trace.summary(self.sources);
+        if let [(nth, _)] = &trace.parts[..] {
+            if let Some(outline) = &self.outlines[*nth] {
+                let outline = outline(&summary);
+                return (summary, outline);
+            }
+        }
+        let tree = trace.tree(self.sources);
+        let telling = telling(&tree).map(|span| Telling {
+            node: span.node.clone(),
+            arguments: span.arguments.clone(),
+            error: match &span.outcome {
+                SpanOutcome::Failed(error) => Some(error.clone()),
+                _ => None,
+            },
+        });
+        (summary, Outline { source: tree.source, telling })
+    }
+}
+
+/// Of the records of one trace; `None`: there are none.
+pub(crate) fn summary(place: usize, records: &[Record]) -> Option<Summary> {
+    let stats = TraceStats::of(records, &[]).pop()?;
+    let tree = Tree::of(records, &[]).pop()?;
+    let times = || records.iter().map(Record::ts);
+    let count = |number: usize| number as u64;
+    Some(Summary {
+        id: stats.trace_id,
+        place,
+        state: stats.state,
+        records: count(stats.records),
+        envs: count(stats.envs),
+        steps: count(stats.steps),
+        spans: tree.spans.iter().flat_map(Span::walk).map(|span| 1 + count(span.omitted)).sum(),
+        lost_steps: stats.lost,
+        start_ns: times().min().unwrap_or(0),
+        end_ns: times().max().unwrap_or(0),
+    })
+}
+
 /// By their numbers: a thread may have written before another what happened after it.
-pub(crate) fn in_order(records: &mut [Record]) {
+fn in_order(records: &mut [Record]) {
     records.sort_by_key(Record::seq);
 }
 
-/// The open nodes of one file; its records are put in order.
-pub(crate) fn open_in(source: &mut Source) -> Vec<OpenNode> {
-    in_order(&mut source.records);
-    let trees = Tree::of(&source.records, &source.active);
-    with_known(trees.iter().flat_map(open_spans).collect(), source.open.iter())
+/// The open nodes of one file.
+pub(crate) fn open_in(source: &Source) -> Vec<OpenNode> {
+    if source.contents.outlines().is_some() {
+        return source.open.clone();
+    }
+    let mut open = Vec::new();
+    for trace in source.contents.traces() {
+        let mut records = source.contents.trace(trace.id);
+        in_order(&mut records);
+        open.extend(Tree::of(&records, &source.active).iter().flat_map(open_spans));
+    }
+    open
 }
 
 fn open_spans(tree: &Tree) -> Vec<OpenNode> {
@@ -228,7 +286,7 @@ pub(crate) fn is_bad(state: TraceState) -> bool {
 ///
 /// Of a failed trace, the one whose error ended it; of one with open nodes, the innermost that was entered last; of one
 /// that recovered, the first that failed.
-pub(crate) fn telling(tree: &Tree) -> Option<&Span> {
+fn telling(tree: &Tree) -> Option<&Span> {
     let end = |span: &Span| span.start_ns.saturating_add(span.duration_ns.unwrap_or(0));
     let all = || tree.spans.iter().flat_map(Span::walk);
     let failed = |span: &&Span| matches!(span.outcome, SpanOutcome::Failed(_));

@@ -127,9 +127,10 @@ fn recorded(recorder: usize, directory: &Path) -> Result<u64, String> {
         let files = tracer_blackbox::files_in(&directory.join(RECORDS)).map_err(|error| error.to_string())?;
         let [file] = &files[..] else { return Err(format!("one file was expected, found {files:?}")) };
         let bytes = fs::read(file).map_err(|error| error.to_string())?;
-        let recovered = tracer_blackbox::recover(&bytes).map_err(|error| error.to_string())?;
-        let steps = recovered.records.iter().filter_map(tracer::Record::as_step);
-        return Ok(steps.filter(|step| step.node == "leaf" && step.status == tracer::Status::Exit).count() as u64);
+        let recovered = tracer_blackbox::recover(bytes).map_err(|error| error.to_string())?;
+        let is_end = |step: &tracer::StepRecord| step.node == "leaf" && step.status == tracer::Status::Exit;
+        let ends = recovered.records().filter(|record| record.as_step().is_some_and(is_end));
+        return Ok(ends.count() as u64);
     }
     // Not even a file: nothing was written.
     let text = fs::read_to_string(directory.join(RECORDS)).unwrap_or_default();

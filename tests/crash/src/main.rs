@@ -5,6 +5,7 @@
 mod acknowledge;
 mod lambda;
 mod os;
+mod random;
 mod work;
 
 use std::io::{Read, Write};
@@ -120,6 +121,15 @@ fn main() {
             install(options(), directory);
             work::long(number(rest[0]), &wait);
         }
+        "wrap-events" => {
+            install(options(), directory);
+            work::long_plain(number(rest[0]), &wait);
+        }
+        "wrap-traces" => {
+            install(options(), directory);
+            work::items_until(number(rest[0]));
+            wait();
+        }
         "threads" => {
             let black_box = install(options().bytes(1 << 20), directory);
             work::threads(number(rest[0]), number(rest[1]));
@@ -156,6 +166,15 @@ fn main() {
         "golden" => {
             install(options().bytes(128 << 10).lines(2).dictionary_bytes(4096), directory);
             work::golden(&wait);
+        }
+        "random" => {
+            install(options().bytes(128 << 10).lines(8).dictionary_bytes(16 << 10), directory);
+            let mut random = fastrand::Rng::with_seed(number(rest[0]));
+            random::within(number(rest[1]), &mut || {
+                os::wait_for_the_one_who_looks();
+                random::deep();
+                random::run(&mut random, 12, 3);
+            });
         }
         "nothing" => wait(),
         other => panic!("no scenario {other}"),

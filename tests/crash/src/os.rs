@@ -8,6 +8,15 @@ pub(crate) fn end_with_the_test() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
+/// Stops until the process that started this one looks at it, and may let it go on one instruction at a time.
+pub(crate) fn wait_for_the_one_who_looks() {
+    // SAFETY: takes numbers, and touches no memory.
+    let asked = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+    assert_eq!(asked, 0);
+    // SAFETY: a signal to this thread, which stops it.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
 /// Forks; `child` runs in the child alone, and ends it.
 pub(crate) fn fork(child: impl FnOnce()) -> i32 {
     // SAFETY: the child runs what the test says; it takes no lock that another thread may hold but the allocator's,

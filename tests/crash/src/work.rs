@@ -132,6 +132,13 @@ pub(crate) fn long(calls: u64, then: &dyn Fn()) {
     middle(then);
 }
 
+/// Likewise, of calls without values.
+#[traced_node(record(calls))]
+pub(crate) fn long_plain(calls: u64, then: &dyn Fn()) {
+    plain_until(calls);
+    middle(then);
+}
+
 #[traced_node]
 fn middle(then: &dyn Fn()) {
     then();

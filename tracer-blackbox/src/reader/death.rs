@@ -49,6 +49,8 @@ pub enum Death {
     HostLost,
     /// Killed, or still running: nothing is known of the machine it ran on.
     Unknown,
+    /// Likewise: it runs, or ran, where processes have other numbers, such as in another container of this machine.
+    OtherNamespace,
 }
 
 impl fmt::Display for Death {
@@ -67,6 +69,7 @@ impl fmt::Display for Death {
             Self::StillRunning => f.write_str("still running"),
             Self::HostLost => f.write_str("lost with its host: the machine was restarted"),
             Self::Unknown => f.write_str("killed, or still running"),
+            Self::OtherNamespace => f.write_str("unknown: another PID namespace"),
         }
     }
 }
@@ -90,6 +93,8 @@ pub struct Observed {
     pub boot_id: Option<[u8; 16]>,
     /// The living processes: number, and start time in clock ticks after boot.
     pub living: BTreeSet<(u32, u64)>,
+    /// In which namespace these numbers are, as the inode of `/proc/self/ns/pid`; zero if unknown.
+    pub pid_namespace: u64,
     /// Unix nanoseconds.
     pub now_unix_ns: u64,
     /// What the machine's counter says at that time, if the tracer trusts it.
@@ -108,6 +113,11 @@ impl Observed {
         self.counter.filter(|_| is_same).map(|ticks| (ticks, self.now_unix_ns))
     }
 
+    /// Whether the process has another number here, if it lives.
+    fn is_elsewhere(&self, superblock: &Superblock) -> bool {
+        self.pid_namespace != 0 && superblock.pid_namespace != 0 && self.pid_namespace != superblock.pid_namespace
+    }
+
     /// Whether the machine went down while the process ran: then pages of the file may be of any age.
     pub(super) fn host_was_lost(&self, superblock: &Superblock) -> bool {
         self.boot_id.is_some_and(|boot| superblock.boot_id != [0; 16] && boot != superblock.boot_id)
@@ -117,7 +127,13 @@ impl Observed {
         let boot_id = Some(machine::boot_id()).filter(|id| *id != [0; 16]);
         let times = tracer::Times::default();
         let (ticks, now_unix_ns) = times.now();
-        Self { boot_id, living: BTreeSet::new(), now_unix_ns, counter: times.is_counter().then_some(ticks) }
+        Self {
+            boot_id,
+            living: BTreeSet::new(),
+            pid_namespace: machine::pid_namespace(),
+            now_unix_ns,
+            counter: times.is_counter().then_some(ticks),
+        }
     }
 }
 
@@ -128,13 +144,14 @@ const FULL: u64 = 950;
 
 /// `last_ns`: when something was last recorded.
 pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> Death {
-    let (status, superblock) = (scan.status(), &scan.superblock);
+    let (status, superblock) = (scan.status(), &scan.valid.superblock);
     if status.get(Word::State) == ENDED {
         let code = status.get(Word::Exit).checked_sub(1).and_then(|code| u8::try_from(code).ok());
         return Death::Clean { status: code };
     }
     let same_boot = observed.boot_id.is_some_and(|boot| boot == superblock.boot_id);
-    if same_boot && observed.living.contains(&(superblock.pid, superblock.start_time)) {
+    let is_elsewhere = same_boot && observed.is_elsewhere(superblock);
+    if same_boot && !is_elsewhere && observed.living.contains(&(superblock.pid, superblock.start_time)) {
         return Death::StillRunning;
     }
     let panic = Panic::read(scan.bytes, superblock.salt);
@@ -160,6 +177,9 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
     }
     if observed.host_was_lost(superblock) {
         return Death::HostLost;
+    }
+    if is_elsewhere {
+        return Death::OtherNamespace;
     }
     let (used, limit) = (status.get(Word::MemoryUsed), status.get(Word::MemoryLimit));
     let kills = (status.get(Word::KillsAtFirst), status.get(Word::KillsLast));

@@ -103,7 +103,7 @@ pub struct Confidence {
 }
 
 impl Confidence {
-    pub(super) fn new(records: usize, gaps: &[Gap], dropped: u64) -> Self {
+    pub(super) fn new(records: u64, gaps: &[Gap], dropped: u64) -> Self {
         const SHOWN: usize = 4;
         let (mut steps, mut others) = (0, Vec::new());
         for gap in gaps {
@@ -123,7 +123,7 @@ impl Confidence {
         if dropped > 0 {
             others.push(format!("{} dropped while it ran", count(dropped, "record")));
         }
-        let found = count(records as u64, "record");
+        let found = count(records, "record");
         let text = if others.is_empty() {
             format!("recovered {found}, nothing is missing")
         } else {
@@ -132,7 +132,7 @@ impl Confidence {
         let is_damaged = gaps.iter().any(|gap| {
             matches!(gap, Gap::Unreadable { .. } | Gap::Torn { .. } | Gap::CutOff { .. } | Gap::Names { .. })
         });
-        Self { records: records as u64, is_damaged, text }
+        Self { records, is_damaged, text }
     }
 }
 

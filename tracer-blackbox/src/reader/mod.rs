@@ -3,39 +3,48 @@
 //! It trusts no length, writes nothing and gives the same answer each time. What is in the file may be anything: bytes
 //! of another process, of another time, or of somebody who means harm.
 
+mod contents;
 mod death;
 mod gaps;
+mod merge;
 mod open;
 mod scan;
+mod traces;
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
-use tracer::recorder::{Assembler, Sites, Times};
-use tracer::{EnvId, FrameId, Record, TraceId};
+use tracer::recorder::{Assembler, SiteInfo, Sites, Times};
+use tracer::{EnvId, EnvRecord, FrameId, Record, StepRecord, TraceId};
 
+use contents::{KIND_NOTE, KIND_STEP};
 pub use death::{Death, Observed};
 pub use gaps::{Confidence, Gap};
+use merge::Merged;
 pub use open::OpenNode;
-use open::{Open, Running, Shown};
-use scan::Scan;
+use open::{Open, Running};
+use scan::{Found, KIND_MASK, Scan, Slot, Valid, trace_in};
 pub(crate) use scan::{Numbers, drop_changed};
+pub use traces::TraceSummary;
+use traces::{Places, Tells, Traces};
 
 use crate::clock::FileClock;
 use crate::dictionary::Dictionary;
 use crate::format::{MAJOR, PAIR_WORDS, PAIRS, PAIRS_AT};
-use crate::status::Word;
+use crate::status::{StatusRead, Word};
 
-/// What a file says.
-#[derive(Debug, Clone, PartialEq)]
+/// What a file says: all but the records, which are put into words when they are asked for.
+///
+/// It has the bytes of the file, and an index of what is where in them: some bytes for each env.
 #[non_exhaustive]
-pub struct Recovered {
+pub struct Recovered<'a> {
     /// Who wrote it.
     pub process: Process,
-    /// What it recorded, by [`Record::seq`].
-    pub records: Vec<Record>,
-    /// The traces that were not over.
-    pub active: Vec<TraceId>,
+    /// The traces, in the order of their first records.
+    pub traces: Vec<TraceSummary>,
     /// The nodes that were running, in the order in which they were entered.
     pub open: Vec<OpenNode>,
     /// What is not there.
@@ -46,6 +55,11 @@ pub struct Recovered {
     pub death: Death,
     /// One line on all this.
     pub confidence: Confidence,
+    bytes: Cow<'a, [u8]>,
+    valid: Valid,
+    places: Places,
+    tells: Vec<Tells>,
+    times: Times,
 }
 
 /// The process that wrote a file.
@@ -106,7 +120,7 @@ pub enum RecoverError {
 /// # Errors
 ///
 /// If it is no file of this format. Everything else is said in what is returned.
-pub fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
+pub fn recover<'a>(bytes: impl Into<Cow<'a, [u8]>>) -> Result<Recovered<'a>, RecoverError> {
     recover_with(bytes, &Observed::default())
 }
 
@@ -115,156 +129,215 @@ pub fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
 /// # Errors
 ///
 /// If it is no file of this format. Everything else is said in what is returned.
-pub fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovered, RecoverError> {
-    Survey::new(bytes, observed).map(|survey| survey.recovered(observed))
+pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) -> Result<Recovered<'a>, RecoverError> {
+    let bytes = bytes.into();
+    let superblock = scan::superblock(&bytes)?;
+    let dictionary = Arc::new(scan::dictionary(&bytes, &superblock));
+    let mut clock = FileClock::read(pairs_of(&bytes), superblock.salt);
+    let status = StatusRead(&bytes);
+    if status.get(Word::Counter) == 1 {
+        clock.take_rate(observed.pair(&superblock));
+    }
+    let times = Times::new(clock);
+    let scan::Looked { valid, contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed);
+    let scan = Scan { bytes: &bytes, dictionary, valid: &valid };
+    let running = Running::of(&scan, &contents);
+    let recorded = if contents.last_ticks == 0 { 0 } else { times.unix_ns(contents.last_ticks) };
+    let last_sign = recorded.max(status.get(Word::AliveNs));
+    let death = death::classify(&scan, observed, last_sign);
+    let open = running.open();
+    let traces = Traces::new(contents, running, &open, &times, &death);
+    gaps.extend(traces.gaps);
+    let functions = status.get(Word::SitesMissing);
+    if functions > 0 {
+        gaps.push(Gap::Names { functions });
+    }
+    let dropped = status.get(Word::Dropped);
+    Ok(Recovered {
+        process: process(&valid, last_sign),
+        traces: traces.all,
+        open: open.iter().map(|open| described(open, &scan, &times)).collect(),
+        confidence: Confidence::new(traces.records, &gaps, dropped),
+        gaps,
+        dropped,
+        death,
+        places: traces.places,
+        tells: traces.tells,
+        times,
+        valid,
+        bytes,
+    })
 }
 
-/// A file of which everything has been found and checked, and nothing is put into words yet: for who wants to know how
-/// a process ended, or wants one trace of thousands.
+impl<'a> Recovered<'a> {
+    /// The traces that were not over.
+    pub fn active(&self) -> impl Iterator<Item = TraceId> + '_ {
+        self.traces.iter().filter(|trace| trace.is_active).map(|trace| trace.trace_id)
+    }
+
+    /// All records, by [`Record::seq`]: read a page at a time.
+    pub fn records(&self) -> Records<'_> {
+        self.records_by(self.times.clone())
+    }
+
+    /// The records of one trace, by [`Record::seq`]: read from the pages that have any.
+    pub fn trace(&self, trace: TraceId) -> Records<'_> {
+        self.trace_by(trace, self.times.clone())
+    }
+
+    /// What a line on a trace says, without the other records.
+    pub fn outlines(&self) -> Outlines<'_> {
+        Outlines { read: self, scan: self.scan() }
+    }
+
+    fn scan(&self) -> Scan<'_> {
+        let bytes = &*self.bytes;
+        Scan { bytes, dictionary: Arc::new(scan::dictionary(bytes, &self.valid.superblock)), valid: &self.valid }
+    }
+
+    fn records_by(&self, times: Times) -> Records<'_> {
+        Records::new(self, times, None)
+    }
+
+    fn trace_by(&self, trace: TraceId, times: Times) -> Records<'_> {
+        Records::new(self, times, Some(trace))
+    }
+
+    /// The bytes of the file.
+    pub fn into_bytes(self) -> Cow<'a, [u8]> {
+        self.bytes
+    }
+}
+
+/// Gives the records of traces that say most.
 #[derive(Debug)]
-pub struct Survey<'a> {
+pub struct Outlines<'a> {
+    read: &'a Recovered<'a>,
     scan: Scan<'a>,
-    times: Times,
-    shown: Vec<Shown>,
-    running: Running,
 }
 
-impl<'a> Survey<'a> {
-    /// Looks at every byte of a file.
-    ///
-    /// # Errors
-    ///
-    /// If it is no file of this format.
-    pub fn new(bytes: &'a [u8], observed: &Observed) -> Result<Self, RecoverError> {
-        let scan = Scan::new(bytes, observed)?;
-        let salt = scan.superblock.salt;
-        let mut clock = FileClock::read(pairs_of(bytes), salt);
-        if scan.status().get(Word::Counter) == 1 {
-            clock.take_rate(observed.pair(&scan.superblock));
+impl Outlines<'_> {
+    /// Of a trace, by its place in [`Recovered::traces`]: its root env, with what started it and the payload.
+    pub fn root(&self, place: usize) -> Option<EnvRecord> {
+        let record = self.record(place, self.read.tells.get(place)?.root?)?;
+        record.as_env().cloned()
+    }
+
+    /// Likewise, the step that says most about how it failed: the error that ended it, or else the first. Its key is
+    /// that of a step whose callers are not known.
+    pub fn failure(&self, place: usize) -> Option<StepRecord> {
+        let record = self.record(place, self.read.tells.get(place)?.failed?)?;
+        record.as_step().cloned()
+    }
+
+    fn record(&self, place: usize, slot: Slot) -> Option<Record> {
+        let found = self.scan.found(slot)?;
+        let mut assembler = Assembler::new(Names(self.scan.dictionary.clone()));
+        assembler.know(self.read.traces.get(place)?.trace_id, EnvId::new(found.words[2])?);
+        assembler.push(&found.entry(), self.scan.detail(&found).as_ref(), &self.read.times)
+    }
+}
+
+/// What it says; not the bytes that it says it by.
+impl PartialEq for Recovered<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |of: &Self| (of.process.clone(), of.traces.clone(), of.open.clone(), of.gaps.clone());
+        said(self) == said(other)
+            && (self.dropped, &self.death, &self.confidence) == (other.dropped, &other.death, &other.confidence)
+    }
+}
+
+impl fmt::Debug for Recovered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recovered")
+            .field("process", &self.process)
+            .field("traces", &self.traces)
+            .field("open", &self.open)
+            .field("gaps", &self.gaps)
+            .field("death", &self.death)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Records of a file, put into words one after the other.
+pub struct Records<'a> {
+    scan: Scan<'a>,
+    entries: Merged<'a>,
+    assembler: Assembler<Names<'a>>,
+    times: Times,
+    /// Of one trace, with its envs.
+    of: Option<(TraceId, HashSet<u64>)>,
+}
+
+/// The dictionary of a file.
+struct Names<'a>(Arc<Dictionary<'a>>);
+
+impl Sites for Names<'_> {
+    fn site(&self, number: u32) -> Option<SiteInfo<'_>> {
+        self.0.site(number)
+    }
+}
+
+impl<'a> Records<'a> {
+    fn new(read: &'a Recovered<'_>, times: Times, of: Option<TraceId>) -> Self {
+        let scan = read.scan();
+        let entries = match of {
+            Some(trace) => Merged::of(scan.clone(), read.places.pages(trace, &scan)),
+            None => Merged::all(scan.clone()),
+        };
+        let mut assembler = Assembler::new(Names(scan.dictionary.clone()));
+        for (trace, env) in read.places.known() {
+            assembler.know(trace, env);
         }
-        let times = Times::new(clock);
-        let shown = open::shown(&scan);
-        let running = Running::of(&scan, &shown);
-        Ok(Self { scan, times, shown, running })
+        let of = of.map(|trace| (trace, read.places.envs(trace).collect()));
+        Self { scan, entries, assembler, times, of }
     }
 
-    /// Who wrote it.
-    pub fn process(&self) -> Process {
-        process(&self.scan, self.last_sign_unix_ns())
-    }
-
-    /// How it ended.
-    pub fn death(&self, observed: &Observed) -> Death {
-        death::classify(&self.scan, observed, self.last_sign_unix_ns())
-    }
-
-    /// The nodes that were running, in the order in which they were entered.
-    pub fn open(&self) -> Vec<OpenNode> {
-        let open = self.running.open(&self.shown);
-        open.iter().map(|open| described(open, &self.scan, &self.scan.dictionary, &self.times)).collect()
-    }
-
-    /// The traces, in the order of their first records, and whether each was not over.
-    pub fn traces(&self) -> Vec<(TraceId, bool)> {
-        traces_of(&self.scan, &self.running)
-    }
-
-    /// The records of one trace or of all, by [`Record::seq`].
-    pub fn records(&self, of: Option<TraceId>) -> Vec<Record> {
-        self.assemble(&self.times, of).records
-    }
-
-    /// All that there is.
-    pub fn recovered(&self, observed: &Observed) -> Recovered {
-        let Assembled { records, gaps: steps } = self.assemble(&self.times, None);
-        let status = self.scan.status();
-        let mut gaps = self.scan.gaps.clone();
-        gaps.extend(steps);
-        let functions = status.get(Word::SitesMissing);
-        if functions > 0 {
-            gaps.push(Gap::Names { functions });
-        }
-        let dropped = status.get(Word::Dropped);
-        Recovered {
-            process: self.process(),
-            active: self.traces().into_iter().filter_map(|(trace, active)| active.then_some(trace)).collect(),
-            open: self.open(),
-            death: self.death(observed),
-            confidence: Confidence::new(records.len(), &gaps, dropped),
-            records,
-            gaps,
-            dropped,
+    /// Whether an entry is of the trace that is wanted.
+    fn is_wanted(&self, found: &Found) -> bool {
+        let Some((trace, envs)) = &self.of else { return true };
+        match found.words[0] & KIND_MASK {
+            KIND_STEP | KIND_NOTE => envs.contains(&found.words[2]),
+            _ => trace_in(&found.words) == Some(*trace),
         }
     }
+}
 
-    fn last_sign_unix_ns(&self) -> u64 {
-        let last = self.scan.last_ticks;
-        let recorded = if last == 0 { 0 } else { self.times.unix_ns(last) };
-        recorded.max(self.scan.status().get(Word::AliveNs))
-    }
+impl Iterator for Records<'_> {
+    type Item = Record;
 
-    fn assemble(&self, times: &Times, of: Option<TraceId>) -> Assembled {
-        let mut assembler = Assembler::new(&self.scan.dictionary);
-        for shown in &self.shown {
-            assembler.know(shown.trace, shown.env);
-        }
-        let entries = self.scan.entries();
-        let mut records = Vec::with_capacity(if of.is_none() { entries.len() } else { 0 });
-        let mut gaps = Vec::new();
-        let mut orphans = 0;
-        let mut steps: HashMap<EnvId, u64> = HashMap::new();
-        for found in &entries {
-            if of.is_some_and(|trace| self.running.trace_of_words(&found.words) != Some(trace)) {
+    fn next(&mut self) -> Option<Record> {
+        loop {
+            let found = self.entries.next()?;
+            if !self.is_wanted(&found) {
                 continue;
             }
-            let (entry, detail) = (found.entry(), self.scan.detail(found));
-            let Some(record) = assembler.push(&entry, detail.as_ref(), times) else {
-                orphans += u64::from(matches!(found.words[0] & 15, 1..=3));
-                continue;
-            };
-            if let Record::Step(step) = &record {
-                let last = steps.entry(step.env_id).or_default();
-                if step.step_id > *last + 1 && gaps.len() < STEP_GAPS_MAX {
-                    let (from, to) = (*last + 1, step.step_id - 1);
-                    gaps.push(Gap::Steps { trace_id: step.trace_id, env_id: step.env_id, from, to });
-                }
-                *last = step.step_id.max(*last);
+            let detail = self.scan.detail(&found);
+            if let Some(record) = self.assembler.push(&found.entry(), detail.as_ref(), &self.times) {
+                return Some(record);
             }
-            records.push(record);
         }
-        if orphans > 0 {
-            gaps.push(Gap::Orphans { records: orphans });
-        }
-        Assembled { records, gaps }
+    }
+}
+
+impl fmt::Debug for Records<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("of", &self.of.as_ref().map(|(trace, _)| trace)).finish_non_exhaustive()
     }
 }
 
 /// The records alone, of a process that asks for its own; with its own clock.
-pub(crate) fn records(bytes: &[u8], times: &Times, of: Option<TraceId>) -> Vec<Record> {
-    Survey::new(bytes, &Observed::default()).map_or_else(|_| Vec::new(), |survey| survey.assemble(times, of).records)
-}
-
-/// The traces of a process that asks for its own.
-pub(crate) fn traces(bytes: &[u8]) -> Vec<(TraceId, bool)> {
-    Survey::new(bytes, &Observed::default()).map_or_else(|_| Vec::new(), |survey| survey.traces())
-}
-
-fn traces_of(scan: &Scan<'_>, running: &Running) -> Vec<(TraceId, bool)> {
-    let active: HashMap<TraceId, bool> = running.traces().collect();
-    let mut traces: Vec<TraceId> = Vec::new();
-    let mut seen = HashSet::new();
-    let mut before = 0;
-    for found in &scan.full {
-        // Most entries are of the env of the one before.
-        if found.words[2] != std::mem::replace(&mut before, found.words[2]) {
-            traces.extend(running.trace_of_words(&found.words).filter(|trace| seen.insert(*trace)));
-        }
+pub(crate) fn records(bytes: Vec<u8>, times: &Times, of: Option<TraceId>) -> Vec<Record> {
+    let Ok(read) = recover(bytes) else { return Vec::new() };
+    match of {
+        Some(trace) => read.trace_by(trace, times.clone()).collect(),
+        None => read.records_by(times.clone()).collect(),
     }
-    // Those of which only blocks know have lost their records: they are the oldest.
-    let mut older: Vec<TraceId> = active.keys().filter(|trace| !seen.contains(trace)).copied().collect();
-    older.sort_unstable();
-    let all = older.into_iter().chain(traces);
-    all.map(|trace| (trace, active.get(&trace) == Some(&true))).collect()
+}
+
+/// The traces of a process that asks for its own, of which something may still come.
+pub(crate) fn active(bytes: Vec<u8>) -> Vec<TraceId> {
+    recover(bytes).map_or_else(|_| Vec::new(), |read| read.active().collect())
 }
 
 fn pairs_of(bytes: &[u8]) -> &[u8] {
@@ -272,17 +345,10 @@ fn pairs_of(bytes: &[u8]) -> &[u8] {
     &rest[..rest.len().min(PAIRS * PAIR_WORDS * 8)]
 }
 
-struct Assembled {
-    records: Vec<Record>,
-    gaps: Vec<Gap>,
-}
-
-/// Gaps in steps that are told one by one.
-const STEP_GAPS_MAX: usize = 10_000;
-
-fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &Times) -> OpenNode {
-    let detail = open.enter.and_then(|enter| scan.detail(&enter));
-    let by_site = || dictionary.site(open.site).map(|site| site.node.to_owned());
+fn described(open: &Open, scan: &Scan<'_>, times: &Times) -> OpenNode {
+    let enter = open.enter.and_then(|slot| scan.found(slot));
+    let detail = enter.and_then(|enter| scan.detail(&enter));
+    let by_site = || scan.dictionary.site(open.site).map(|site| site.node.to_owned());
     let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
     OpenNode {
         trace_id: open.trace,
@@ -294,8 +360,8 @@ fn described(open: &Open, scan: &Scan<'_>, dictionary: &Dictionary<'_>, times: &
     }
 }
 
-fn process(scan: &Scan<'_>, last_sign_unix_ns: u64) -> Process {
-    let block = &scan.superblock;
+fn process(valid: &Valid, last_sign_unix_ns: u64) -> Process {
+    let block = &valid.superblock;
     Process {
         segment: block.salt,
         parent_segment: Some(block.parent_salt).filter(|salt| *salt != 0),

@@ -1,16 +1,21 @@
 //! Which nodes are open: by the entries, and by the table that outlives them.
 //!
 //! An enter without its end is open, and so is a frame in a block. Where both speak, they have to agree, but for the
-//! moment in which the process died: a step is written to its page first, and to the block after that.
+//! moment in which the process died: a step is written to its page first, and to the block after that. So the last step
+//! of an env counts whatever the block says, and it is looked for among the events of common calls too.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 use serde_json::Value;
 use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
 use tracer::{EnvId, FrameId, TraceId};
 
-use super::scan::{Found, Scan, trace_in};
+use super::contents::{
+    CAUSE_RECOVERY, Contents, EnvMap, KIND_ENV, KIND_NOTE, KIND_STEP, Mixer, RESUMED, STEP_SHIFT, TraceMap,
+};
+use super::merge::Merged;
+use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
 use crate::format::{u32_at, u64_at};
 use crate::status::Word;
 
@@ -42,26 +47,47 @@ pub(super) struct Open {
     pub(super) site: u32,
     pub(super) ticks: u64,
     /// Its enter, if that is there and was written in full.
-    pub(super) enter: Option<Found>,
+    pub(super) enter: Option<Slot>,
 }
 
-/// What runs, by env.
+/// What runs.
 #[derive(Debug, Default)]
 pub(super) struct Running {
-    envs: HashMap<u64, Env, BuildHasherDefault<Mixer>>,
-    over: HashSet<TraceId>,
+    places: EnvMap<usize>,
+    pub(super) envs: Vec<Env>,
+    /// The env of the entry before, and its place.
+    last: (u64, usize),
+    /// By trace: the entry that says that it is over.
+    over: TraceMap<Slot>,
+    /// Of traces that went on after they were over: the entries that say one or the other.
+    pub(super) turns: Vec<(TraceId, Slot)>,
     blocks_have_all: bool,
-    /// Frames of blocks that have been seen to end.
-    ended: HashSet<(TraceId, u64)>,
-    /// Enters of frames that blocks show.
-    entered: HashMap<(TraceId, u64), Found>,
+    /// The frames that blocks show.
+    shown: HashMap<(TraceId, u64), Shown>,
+    /// Traces that have some.
+    shown_traces: HashSet<TraceId, BuildHasherDefault<Mixer>>,
 }
 
+/// An env, by its entries.
 #[derive(Debug, Default)]
-struct Env {
-    trace: Option<TraceId>,
-    /// In the order in which they were entered.
+pub(super) struct Env {
+    pub(super) id: u64,
+    pub(super) trace: Option<TraceId>,
+    pub(super) is_root: bool,
+    /// Its own record, if that is there.
+    pub(super) record: Option<Slot>,
+    /// When an error ended it, and by which step.
+    pub(super) failed: Option<(u64, Option<Slot>)>,
+    /// The env that recovered from that.
+    pub(super) successor: Option<u64>,
+    /// In the order in which they were entered. Not those that blocks show.
     open: Vec<Entered>,
+    /// Behind its last step.
+    end: u64,
+    /// A block shows frames of its trace.
+    is_shown: bool,
+    /// Of a line with more frames than a block has: the innermost in the block.
+    deepest: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,146 +97,180 @@ struct Entered {
     is_frame: bool,
     site: u32,
     ticks: u64,
-    place: Found,
-}
-
-/// Numbers of envs are random already; a multiplication spreads them.
-#[derive(Debug, Default)]
-pub(super) struct Mixer(u64);
-
-impl Hasher for Mixer {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
-    }
+    slot: Option<Slot>,
 }
 
 /// A frame that a block shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) trace: TraceId,
-    pub(super) env: EnvId,
-    frame: u64,
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    env: EnvId,
     site: u32,
     ticks: u64,
-    /// The line has more frames, which no block shows.
-    is_deep: bool,
+    /// Its first enter, and whether it is there.
+    enter: Option<Slot>,
+    /// An entry says that it has ended.
+    has_ended: bool,
 }
 
-/// The frames that blocks show.
-pub(super) fn shown(scan: &Scan<'_>) -> Vec<Shown> {
-    const FRAME_BYTES: usize = 128;
-    let mut found = Vec::new();
-    for block in scan.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
-        let word = |word: usize| u64_at(block, word * 8);
-        // Word 15: it belongs to a thread that this process, a forked one, does not have.
-        let (Some(env), 0) = (EnvId::new(word(0)), word(15)) else { continue };
-        let Some(trace) = TraceId::new((u128::from(word(1)) << 64) | u128::from(word(2))) else { continue };
-        let depth = usize::try_from(word(6) & 0xffff_ffff).unwrap_or(usize::MAX);
-        if depth > FRAMES {
-            // No writer makes that.
-            continue;
-        }
-        let is_deep = word(6) & (1 << 33) != 0;
-        let frames = block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).take(depth);
-        found.extend(frames.map(|frame| Shown {
-            trace,
-            env,
-            frame: u64_at(frame, 0),
-            site: u32_at(frame, 8),
-            ticks: u64_at(frame, 24),
-            is_deep,
-        }));
-    }
-    let has_all_names = scan.status().get(Word::SitesMissing) == 0;
-    found.retain(|shown| shown.frame != 0 && (!has_all_names || scan.dictionary.has(shown.site)));
-    if scan.is_torn {
-        // A block has no check. It is believed where entries say that there was such an env.
-        let envs: HashSet<u64> = scan.full.iter().map(|found| found.words[2]).collect();
-        found.retain(|shown| envs.contains(&shown.env.get()));
-    }
-    found
-}
-
-/// Whether every line of calls had a block: then what no block shows has ended. Not so if blocks may be of another time
-/// than pages.
-fn blocks_have_all(scan: &Scan<'_>) -> bool {
-    let status = scan.status();
-    !scan.is_torn && status.get(Word::BlocksGiven) > 0 && status.get(Word::BlocksMissing) == 0
-}
-
-const KIND_STEP: u64 = 1;
-const KIND_ENV: u64 = 2;
-const KIND_NOTE: u64 = 3;
+const CAUSE_ROOT: u64 = 0;
 const KIND_OVER: u64 = 4;
 const KIND_RESUMED: u64 = 5;
-const CAUSE_RECOVERY: u64 = 4;
+const ENTERED: u64 = 0;
+const FAILED: u64 = 2;
+const UNWOUND: u64 = 0;
 
 impl Running {
-    /// Goes through all entries, in their order.
-    pub(super) fn of(scan: &Scan<'_>, shown: &[Shown]) -> Self {
-        let mut running = Self::default();
-        let watched: HashSet<(TraceId, u64)> = shown.iter().map(|shown| (shown.trace, shown.frame)).collect();
-        for shown in shown {
-            running.env(shown.env.get()).trace = Some(shown.trace);
-        }
-        // What a block shows need not be looked for among the steps of common calls.
-        running.blocks_have_all = blocks_have_all(scan);
-        let all = if running.blocks_have_all { None } else { Some(scan.entries()) };
-        for found in all.as_ref().unwrap_or(&scan.full) {
-            running.take(found, &watched);
+    /// Goes through the entries, in their order.
+    pub(super) fn of(scan: &Scan<'_>, contents: &Contents) -> Self {
+        let mut running = Self { blocks_have_all: blocks_have_all(scan), ..Self::default() };
+        running.places.reserve(contents.envs.len());
+        running.envs.reserve(contents.envs.len());
+        running.look_at_blocks(scan, contents);
+        running.look_at_departures(contents);
+        if running.blocks_have_all {
+            // What a block shows need not be looked for among the steps of common calls, but for the last of them.
+            let mut events = running.last_events(scan, contents).into_iter().peekable();
+            for (seq, slot) in &contents.full {
+                while let Some(event) = events.next_if(|event| event.seq < *seq) {
+                    running.take(&event, scan, contents);
+                }
+                if let Some(found) = scan.found(*slot) {
+                    running.take(&found, scan, contents);
+                }
+            }
+            events.for_each(|event| running.take(&event, scan, contents));
+        } else {
+            Merged::all(scan.clone()).for_each(|found| running.take(&found, scan, contents));
         }
         running
     }
 
-    fn env(&mut self, env: u64) -> &mut Env {
-        self.envs.entry(env).or_default()
+    fn look_at_blocks(&mut self, scan: &Scan<'_>, contents: &Contents) {
+        const FRAME_BYTES: usize = 128;
+        let has_all_names = scan.status().get(Word::SitesMissing) == 0;
+        for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
+            let word = |word: usize| u64_at(block, word * 8);
+            // Word 15: it belongs to a thread that this process, a forked one, does not have.
+            let (Some(env), 0) = (EnvId::new(word(0)), word(15)) else { continue };
+            let Some(trace) = TraceId::new((u128::from(word(1)) << 64) | u128::from(word(2))) else { continue };
+            let depth = usize::try_from(word(6) & 0xffff_ffff).unwrap_or(usize::MAX);
+            // A depth that no writer makes; or, as a block has no check, an env that no entry is of.
+            if depth > FRAMES || (scan.valid.is_torn && !contents.envs.contains_key(&env.get())) {
+                continue;
+            }
+            let is_deep = word(6) & (1 << 33) != 0;
+            let mut deepest = None;
+            for frame in block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).take(depth) {
+                let (id, site, ticks) = (u64_at(frame, 0), u32_at(frame, 8), u64_at(frame, 24));
+                if id != 0 && (!has_all_names || scan.dictionary.has(site)) {
+                    // While one is taken out, those in it are twice there for a moment: the last is whole.
+                    self.shown.insert((trace, id), Shown { env, site, ticks, enter: None, has_ended: false });
+                    self.shown_traces.insert(trace);
+                    deepest = Some(id);
+                }
+            }
+            let at = self.env(env.get(), contents);
+            self.envs[at].deepest = deepest.filter(|_| is_deep);
+            if deepest.is_some() {
+                self.belongs(at, Some(trace));
+            }
+        }
     }
 
-    fn take(&mut self, found: &Found, watched: &HashSet<(TraceId, u64)>) {
-        let [tag, ticks, env, step, four, _, six, _] = found.words;
-        let (kind, what) = (tag & 15, (tag >> 4) & 7);
-        let trace = || trace_in(&found.words);
+    /// Learns of envs from those that left them: whose trace they are of, where their own records are gone; and that a
+    /// line with more frames than its block has may have entered some of them there.
+    fn look_at_departures(&mut self, contents: &Contents) {
+        for departure in contents.departures.iter().rev() {
+            let left = self.env(departure.left, contents);
+            self.belongs(left, departure.trace);
+            if departure.is_recovery {
+                let env = self.env(departure.env, contents);
+                // The block shows the one or, if the process died on the way, the other.
+                let deepest = self.envs[env].deepest.or(self.envs[left].deepest);
+                (self.envs[left].deepest, self.envs[env].deepest) = (deepest, deepest);
+            }
+        }
+    }
+
+    /// The events of the pages that have the last steps of the envs of blocks.
+    fn last_events(&self, scan: &Scan<'_>, contents: &Contents) -> Vec<Found> {
+        let envs: HashSet<u64> = self.shown.values().map(|shown| shown.env.get()).collect();
+        let seen = envs.iter().filter_map(|env| contents.envs.get(env));
+        let pages: HashSet<u32> = seen.map(|seen| seen.newest).collect();
+        let pages = pages.into_iter().filter_map(|page| scan.valid.pages.get(usize::try_from(page).ok()?));
+        let entries = pages.flat_map(|page| scan.entries(page));
+        let mut events: Vec<_> =
+            entries.filter(|found| found.slot.is_none() && envs.contains(&found.words[2])).collect();
+        events.sort_unstable_by_key(|found| found.seq);
+        events
+    }
+
+    fn env(&mut self, env: u64, contents: &Contents) -> usize {
+        if self.last.0 == env && env != 0 {
+            return self.last.1;
+        }
+        let (places, envs) = (&mut self.places, &mut self.envs);
+        let at = *places.entry(env).or_insert_with(|| {
+            let end = contents.envs.get(&env).map_or(0, |seen| seen.end);
+            envs.push(Env { id: env, end, ..Env::default() });
+            envs.len() - 1
+        });
+        self.last = (env, at);
+        at
+    }
+
+    fn belongs(&mut self, at: usize, trace: Option<TraceId>) {
+        self.envs[at].trace = trace;
+        self.envs[at].is_shown = trace.is_some_and(|trace| self.shown_traces.contains(&trace));
+    }
+
+    fn take(&mut self, found: &Found, scan: &Scan<'_>, contents: &Contents) {
+        let [tag, _, env, _, frame, _, six, _] = found.words;
+        let (kind, what) = (tag & KIND_MASK, (tag >> 4) & 7);
         match kind {
             KIND_STEP => {
-                let is_frame = four != 0;
-                let at = self.env(env);
-                if what == 0 {
-                    let run = if is_frame { four } else { step >> 20 };
-                    let site = u32::try_from(step & 0xf_ffff).unwrap_or(0);
-                    at.open.push(Entered { run, is_frame, site, ticks, place: *found });
-                    self.note_enter(env, four, found, watched);
-                } else {
-                    let run = if is_frame { four } else { six };
-                    at.end(run, is_frame);
-                    self.note_end(env, four, watched);
+                let at = self.env(env, contents);
+                if self.envs[at].trace.is_none() {
+                    // Steps by hand name their trace.
+                    self.belongs(at, scan.detail(found).and_then(|detail| detail.trace()));
+                }
+                match what {
+                    ENTERED => self.enter(at, found),
+                    _ if frame == 0 => self.envs[at].end(six, false),
+                    _ => self.end(at, frame),
+                }
+                if what == FAILED {
+                    self.envs[at].failed = Some((found.words[1], found.slot));
                 }
             }
             KIND_ENV => {
+                let at = self.env(env, contents);
+                self.envs[at].is_root = what == CAUSE_ROOT;
+                self.envs[at].record = found.slot;
+                self.belongs(at, trace_in(&found.words));
                 if what == CAUSE_RECOVERY {
-                    // Its frames are entered anew in this one.
-                    self.env(six).open.clear();
+                    // What is open goes on in this one.
+                    let left = self.env(six, contents);
+                    self.envs[left].successor = Some(env);
+                    let open = std::mem::take(&mut self.envs[left].open);
+                    self.envs[at].open = open;
                 }
-                self.env(env).trace = trace();
             }
-            KIND_NOTE if what == 0 => {
-                self.env(env).end(four, true);
-                self.note_end(env, four, watched);
+            KIND_NOTE if what == UNWOUND => {
+                let at = self.env(env, contents);
+                self.end(at, frame);
             }
-            KIND_OVER => self.over.extend(trace()),
+            KIND_OVER => {
+                if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
+                    self.over.insert(trace, slot);
+                }
+            }
             KIND_RESUMED => {
-                if let Some(trace) = trace() {
-                    self.over.remove(&trace);
-                    self.env(env).trace = Some(trace);
+                if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
+                    let before = self.over.remove(&trace);
+                    self.turns.extend(before.into_iter().chain([slot]).map(|slot| (trace, slot)));
+                    let at = self.env(env, contents);
+                    self.belongs(at, Some(trace));
                 }
             }
             // Of a later version, or a note that ends nothing.
@@ -218,79 +278,85 @@ impl Running {
         }
     }
 
-    fn note_enter(&mut self, env: u64, frame: u64, found: &Found, watched: &HashSet<(TraceId, u64)>) {
-        if watched.is_empty() {
+    fn enter(&mut self, at: usize, found: &Found) {
+        let [tag, ticks, _, step, frame, ..] = found.words;
+        let is_frame = frame != 0;
+        if let Some(shown) = self.shown(at, frame) {
+            // One that is entered anew in another env has its arguments from before.
+            shown.enter = shown.enter.or(found.slot);
             return;
         }
-        if let Some(trace) = self.env(env).trace.filter(|trace| watched.contains(&(*trace, frame))) {
-            // The first: one that is entered anew in another env has its arguments from before.
-            self.entered.entry((trace, frame)).or_insert(*found);
-        }
-    }
-
-    fn note_end(&mut self, env: u64, frame: u64, watched: &HashSet<(TraceId, u64)>) {
-        if watched.is_empty() {
+        let env = &mut self.envs[at];
+        let is_last = (step >> STEP_SHIFT) + 1 >= env.end;
+        let is_deep = env.deepest.is_some_and(|deepest| frame > deepest);
+        if is_frame && self.blocks_have_all && !is_last && !is_deep {
+            // It has ended by an event, or its block would show it.
             return;
         }
-        if let Some(trace) = self.env(env).trace.filter(|trace| watched.contains(&(*trace, frame))) {
-            self.ended.insert((trace, frame));
+        let run = if is_frame { frame } else { step >> STEP_SHIFT };
+        if tag & RESUMED != 0 && env.open.iter().any(|open| open.is_frame && open.run == run) {
+            return;
+        }
+        let site = u32::try_from(step & 0xf_ffff).unwrap_or(0);
+        env.open.push(Entered { run, is_frame, site, ticks, slot: found.slot });
+    }
+
+    fn end(&mut self, at: usize, frame: u64) {
+        match self.shown(at, frame) {
+            Some(shown) => shown.has_ended = true,
+            None => self.envs[at].end(frame, true),
         }
     }
 
-    /// Whose trace an env is of.
-    pub(super) fn trace_of(&self, env: u64) -> Option<TraceId> {
-        self.envs.get(&env)?.trace
+    /// The frame of the trace of an env, if a block shows it.
+    fn shown(&mut self, at: usize, frame: u64) -> Option<&mut Shown> {
+        let env = &self.envs[at];
+        let trace = env.trace.filter(|_| env.is_shown && frame != 0)?;
+        self.shown.get_mut(&(trace, frame))
     }
 
-    /// Whose trace an entry is of.
-    pub(super) fn trace_of_words(&self, words: &[u64; 8]) -> Option<TraceId> {
-        match words[0] & 15 {
-            KIND_STEP | KIND_NOTE => self.trace_of(words[2]),
-            _ => trace_in(words),
-        }
+    /// Whether nothing is to come of a trace.
+    pub(super) fn is_over(&self, trace: TraceId) -> bool {
+        self.over.contains_key(&trace)
     }
 
-    /// The traces that are known, and whether something may still come of each.
-    pub(super) fn traces(&self) -> impl Iterator<Item = (TraceId, bool)> + '_ {
-        let mut known = HashSet::new();
-        let traces = self.envs.values().filter_map(|env| env.trace);
-        traces.filter(move |trace| known.insert(*trace)).map(|trace| (trace, !self.over.contains(&trace)))
+    /// The envs of which others say what trace they are of.
+    pub(super) fn known(&self) -> impl Iterator<Item = (TraceId, EnvId)> + '_ {
+        let known = self.envs.iter().filter(|env| env.record.is_none());
+        known.filter_map(|env| Some((env.trace?, EnvId::new(env.id)?)))
+    }
+
+    /// An env that some entry or block is of.
+    pub(super) fn get(&self, env: u64) -> Option<&Env> {
+        self.envs.get(*self.places.get(&env)?)
     }
 
     /// What is open, in the order in which it was entered.
-    pub(super) fn open(&self, shown: &[Shown]) -> Vec<Open> {
-        let in_blocks: HashSet<(TraceId, u64)> = shown.iter().map(|shown| (shown.trace, shown.frame)).collect();
-        let deep: HashSet<TraceId> = shown.iter().filter(|shown| shown.is_deep).map(|shown| shown.trace).collect();
+    pub(super) fn open(&self) -> Vec<Open> {
         let mut open = Vec::new();
-        let mut listed = HashSet::new();
-        for (id, env) in &self.envs {
-            let Some(trace) = env.trace.filter(|trace| !self.over.contains(trace)) else { continue };
-            let Some(id) = EnvId::new(*id) else { continue };
-            for entered in &env.open {
-                let frame = if entered.is_frame { entered.run } else { 0 };
-                let is_missing = entered.is_frame
-                    && self.blocks_have_all
-                    && !in_blocks.contains(&(trace, frame))
-                    && !deep.contains(&trace)
-                    && !entered.place.is_last;
-                if is_missing || (entered.is_frame && !listed.insert((trace, frame))) {
-                    continue;
-                }
-                let Entered { site, ticks, place, .. } = *entered;
-                open.push(Open { trace, env: id, frame, site, ticks, enter: Some(place) });
-            }
+        for env in &self.envs {
+            let Some(trace) = env.trace.filter(|trace| !self.is_over(*trace)) else { continue };
+            let Some(id) = EnvId::new(env.id) else { continue };
+            open.extend(env.open.iter().map(|entered| {
+                let Entered { run, is_frame, site, ticks, slot } = *entered;
+                Open { trace, env: id, frame: if is_frame { run } else { 0 }, site, ticks, enter: slot }
+            }));
         }
-        for shown in shown {
-            let frame_of = (shown.trace, shown.frame);
-            if self.over.contains(&shown.trace) || self.ended.contains(&frame_of) || !listed.insert(frame_of) {
-                continue;
-            }
-            let Shown { trace, env, frame, site, ticks, .. } = *shown;
-            open.push(Open { trace, env, frame, site, ticks, enter: self.entered.get(&frame_of).copied() });
-        }
+        let shown = self.shown.iter().filter(|((trace, _), shown)| !shown.has_ended && !self.is_over(*trace));
+        open.extend(shown.map(|((trace, frame), shown)| {
+            let Shown { env, site, ticks, enter, .. } = *shown;
+            Open { trace: *trace, env, frame: *frame, site, ticks, enter }
+        }));
         open.sort_by_key(|open| (open.ticks, open.trace, open.frame));
         open
     }
+}
+
+/// Whether every line of calls had a block: then what no block shows has ended. Not so if blocks may be of another time
+/// than pages.
+fn blocks_have_all(scan: &Scan<'_>) -> bool {
+    let status = scan.status();
+    !scan.valid.is_torn && status.get(Word::BlocksGiven) > 0 && status.get(Word::BlocksMissing) == 0
 }
 
 impl Env {

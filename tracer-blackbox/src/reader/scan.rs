@@ -1,10 +1,12 @@
 //! Finding what is valid in the bytes of a file: every slot of every page, by its check, and nothing by its position.
 
-use tracer::TraceId;
+use std::sync::Arc;
+
 use tracer::recorder::page::{PAGE_BYTES, PART_BYTES, SLOT_WORDS, SLOTS, check, slot_seed};
 use tracer::recorder::{Decoder, SiteNumbers};
-use tracer::{Detail, Entry};
+use tracer::{Detail, Entry, TraceId};
 
+use super::contents::Contents;
 use super::gaps::Gap;
 use super::{Observed, RecoverError};
 use crate::dictionary::Dictionary;
@@ -13,28 +15,42 @@ use crate::status::{StatusRead, Word};
 
 /// Where the checks stand in a page: behind the head and the slots.
 const CHECKS_AT: usize = (SLOTS + 1) * 64;
+/// The header of a run of events.
+pub(super) const KIND_RUN: u64 = 6;
 /// A slot that is part of a detail, by the lowest bits of its first word.
 const KIND_PART: u64 = 7;
-/// The header of a run of events.
-const KIND_RUN: u64 = 6;
 /// Events.
-const KIND_ENTER: u64 = 8;
-const KIND_EXIT: u64 = 9;
-const KIND_MASK: u64 = 15;
+pub(super) const KIND_ENTER: u64 = 8;
+pub(super) const KIND_EXIT: u64 = 9;
+pub(super) const KIND_MASK: u64 = 15;
 /// In the first word of an entry, the number stands above the tag.
-const SEQ_SHIFT: u32 = 16;
-/// Ticks in a unit of the time of an event.
-const TIME_UNIT: u64 = 4;
+pub(super) const SEQ_SHIFT: u32 = 16;
+
+/// Where an entry stands: page « 8 + slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(u32);
+
+impl Slot {
+    pub(super) fn new(page: u32, slot: usize) -> Self {
+        Self((page << 8) | u32::try_from(slot).unwrap_or(0))
+    }
+
+    fn page(self) -> u32 {
+        self.0 >> 8
+    }
+
+    fn slot(self) -> usize {
+        usize::from(self.0.to_le_bytes()[0])
+    }
+}
 
 /// An entry that is there.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) seq: u64,
     pub(super) words: [u64; 8],
-    /// Page « 8 + slot.
-    place: u32,
-    /// It is the last of its page: who wrote it may have died before doing what follows.
-    pub(super) is_last: bool,
+    /// `None`: it was an event, which has no detail.
+    pub(super) slot: Option<Slot>,
 }
 
 impl Found {
@@ -43,67 +59,77 @@ impl Found {
     }
 }
 
-/// What is valid in a file.
+/// What is valid in a file: the numbers of slots, without the bytes.
 #[derive(Debug)]
-pub(super) struct Scan<'a> {
-    pub(super) bytes: &'a [u8],
+pub(super) struct Valid {
     pub(super) superblock: Superblock,
-    pub(super) dictionary: Dictionary<'a>,
-    /// What was written in full, by number: all but the steps of common calls.
-    pub(super) full: Vec<Found>,
-    /// When anything was last written.
-    pub(super) last_ticks: u64,
-    pub(super) gaps: Vec<Gap>,
     /// The machine went down: only what has a check is to be believed, or what agrees with that.
     pub(super) is_torn: bool,
     /// Pages with something in them, in the order of their births.
-    pages: Vec<ValidPage>,
+    pub(super) pages: Vec<ValidPage>,
 }
 
 /// What of a page is valid.
 #[derive(Debug)]
-struct ValidPage {
-    number: u32,
+pub(super) struct ValidPage {
+    pub(super) number: u32,
     valid: [bool; SLOTS],
+    /// The slots behind the last that is valid.
+    end: usize,
+    /// Words before this one are forgotten.
     forgotten: usize,
+    /// Its lowest number of an entry.
+    pub(super) first_seq: u64,
+}
+
+/// A file that was looked at, with its bytes.
+#[derive(Debug, Clone)]
+pub(super) struct Scan<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) dictionary: Arc<Dictionary<'a>>,
+    pub(super) valid: &'a Valid,
+}
+
+/// What looking at a file gives.
+pub(super) struct Looked {
+    pub(super) valid: Valid,
+    pub(super) contents: Contents,
+    pub(super) gaps: Vec<Gap>,
 }
 
 /// What is known of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Slot {
+enum State {
     Valid,
     /// Not written, or not to be believed.
     Nothing,
     Torn,
 }
 
-impl<'a> Scan<'a> {
-    pub(super) fn new(bytes: &'a [u8], observed: &Observed) -> Result<Self, RecoverError> {
-        let superblock = superblock(bytes)?;
-        let mut scan = Self {
-            bytes,
-            dictionary: Dictionary::read(superblock.dictionary.of(bytes), DICTIONARY_AT, superblock.salt),
-            full: Vec::new(),
-            last_ticks: 0,
-            gaps: Vec::new(),
-            is_torn: observed.host_was_lost(&superblock),
-            pages: Vec::new(),
-            superblock,
-        };
-        scan.look();
-        Ok(scan)
-    }
+pub(super) fn dictionary<'a>(bytes: &'a [u8], superblock: &Superblock) -> Dictionary<'a> {
+    Dictionary::read(superblock.dictionary.of(bytes), DICTIONARY_AT, superblock.salt)
+}
 
-    pub(super) fn status(&self) -> StatusRead<'a> {
-        StatusRead(self.bytes)
-    }
+/// Looks at every byte of the pages.
+pub(super) fn look(
+    bytes: &[u8],
+    superblock: Superblock,
+    dictionary: &Arc<Dictionary<'_>>,
+    observed: &Observed,
+) -> Looked {
+    let is_torn = observed.host_was_lost(&superblock);
+    let mut looked = Looked {
+        valid: Valid { superblock, is_torn, pages: Vec::new() },
+        contents: Contents::default(),
+        gaps: Vec::new(),
+    };
+    looked.look(bytes, dictionary);
+    looked
+}
 
-    fn region(&self) -> &'a [u8] {
-        self.superblock.pages.of(self.bytes)
-    }
-
-    fn look(&mut self) {
-        let region = self.region();
+impl Looked {
+    fn look(&mut self, bytes: &[u8], dictionary: &Arc<Dictionary<'_>>) {
+        let region = self.valid.superblock.pages.of(bytes);
         let mut pages: Vec<(u64, u32)> =
             (0..).zip(region.chunks(PAGE_BYTES)).map(|(number, page)| (u64_at(page, 8), number)).collect();
         // In the order of their births, entries are nearly in the order of their numbers.
@@ -117,15 +143,23 @@ impl<'a> Scan<'a> {
                 continue;
             }
             before = birth;
-            let seen = self.look_at(birth, number);
+            let seen = self.look_at(page_of(region, number), birth, number);
             unsealed += seen.unsealed;
-            if seen.is_readable { births += 1 } else { unreadable += 1 }
+            let Some(mut page) = seen.page else {
+                unreadable += 1;
+                continue;
+            };
+            births += 1;
+            let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &self.valid };
+            page.first_seq = self.contents.take(&scan, &page);
+            self.valid.pages.push(page);
         }
-        let given = self.status().get(Word::PagesGiven);
+        self.contents.finish();
+        let given = StatusRead(bytes).get(Word::PagesGiven);
         // A birth that is garbage is larger than any that was given.
         let newest = pages.iter().rev().map(|(birth, _)| *birth).find(|birth| *birth <= given).unwrap_or(0);
         let over = newest.saturating_sub(births + unreadable);
-        let cut = self.superblock.file_len.saturating_sub(self.bytes.len() as u64);
+        let cut = self.valid.superblock.file_len.saturating_sub(bytes.len() as u64);
         for (count, gap) in [
             (unreadable, Gap::Unreadable { pages: unreadable }),
             (unsealed, Gap::Unsealed { slots: unsealed }),
@@ -134,103 +168,93 @@ impl<'a> Scan<'a> {
         ] {
             self.gaps.extend((count > 0).then_some(gap));
         }
-        in_order(&mut self.full);
     }
 
-    fn look_at(&mut self, birth: u64, number: u32) -> Seen {
-        let page = page_of(self.region(), number);
-        let salt = self.superblock.salt;
+    fn look_at(&mut self, page: &[u8], birth: u64, number: u32) -> Seen {
+        let salt = self.valid.superblock.salt;
         let said = usize::try_from(u64_at(page, 0)).unwrap_or(usize::MAX).div_ceil(SLOT_WORDS).min(SLOTS);
         let forgotten = usize::try_from(u64_at(page, 24)).unwrap_or(usize::MAX);
         let (mut unsealed, mut end, mut torn) = (0, 0, 0);
-        let mut slots = [Slot::Nothing; SLOTS];
+        let mut slots = [State::Nothing; SLOTS];
         for (nth, slot) in slots.iter_mut().enumerate() {
             *slot = match slot_at(page, (nth + 1) * 64) {
-                None => Slot::Torn,
+                None => State::Torn,
                 Some(words) => match u32_at(page, CHECKS_AT + nth * 4) {
-                    0 if words == [0; SLOT_WORDS] => Slot::Nothing,
-                    0 if self.is_torn => {
+                    0 if words == [0; SLOT_WORDS] => State::Nothing,
+                    0 if self.valid.is_torn => {
                         unsealed += 1;
-                        Slot::Nothing
+                        State::Nothing
                     }
-                    seal if seal == 0 || seal == check(&words, slot_seed(salt, birth, nth)) => Slot::Valid,
-                    _ => Slot::Torn,
+                    seal if seal == 0 || seal == check(&words, slot_seed(salt, birth, nth)) => State::Valid,
+                    _ => State::Torn,
                 },
             };
             match slot {
-                Slot::Valid => end = nth + 1,
-                Slot::Torn => torn += 1,
-                Slot::Nothing => {}
+                State::Valid => end = nth + 1,
+                State::Torn => torn += 1,
+                State::Nothing => {}
             }
         }
         if end == 0 && torn > 0 {
-            return Seen { is_readable: false, unsealed };
+            return Seen { page: None, unsealed };
         }
         let reached = end.max(said);
-        let is_missing = |(nth, slot): &(usize, &Slot)| match slot {
-            Slot::Torn => *nth < reached,
+        let is_missing = |(nth, slot): &(usize, &State)| match slot {
+            State::Torn => *nth < reached,
             // Between others there is none that was not written.
-            Slot::Nothing => *nth < end,
-            Slot::Valid => false,
+            State::Nothing => *nth < end,
+            State::Valid => false,
         };
         let missing = slots.iter().enumerate().filter(is_missing).count();
         if missing > 0 {
             self.gaps.push(Gap::Torn { page: number, slots: missing });
         }
-        let valid = slots.map(|slot| slot == Slot::Valid);
-        self.take_full(page, number, &valid, forgotten);
-        self.pages.push(ValidPage { number, valid, forgotten });
-        Seen { is_readable: true, unsealed }
+        let valid = slots.map(|slot| slot == State::Valid);
+        Seen { page: Some(ValidPage { number, valid, end, forgotten, first_seq: 0 }), unsealed }
+    }
+}
+
+impl ValidPage {
+    /// The slots in use, if all of them are valid and none is forgotten.
+    pub(super) fn whole(&self) -> Option<usize> {
+        (self.forgotten == 0 && self.valid[..self.end].iter().all(|valid| *valid)).then_some(self.end)
+    }
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn status(&self) -> StatusRead<'a> {
+        StatusRead(self.bytes)
     }
 
-    /// Takes what is written in full, and the time of the rest.
-    fn take_full(&mut self, page: &[u8], number: u32, valid: &[bool; SLOTS], forgotten: usize) {
-        let first_new = self.full.len();
-        let (mut began, mut last_slot) = (0, 0);
-        for nth in (0..SLOTS).filter(|nth| valid[*nth]) {
-            let Some(words) = slot_at(page, (nth + 1) * 64) else { continue };
-            last_slot = nth;
-            match words[0] & KIND_MASK {
-                1..=5 => {
-                    if words[0] & KIND_MASK <= 3 {
-                        self.last_ticks = self.last_ticks.max(words[1]);
-                    }
-                    if nth * SLOT_WORDS >= forgotten {
-                        let (seq, place) = (words[0] >> SEQ_SHIFT, place_of(number, nth));
-                        self.full.push(Found { seq, words, place, is_last: false });
-                    }
-                }
-                KIND_RUN if words[0] >> 4 & 1 == 0 => began = words[1],
-                KIND_ENTER | KIND_EXIT => {
-                    let last = words.iter().rev().find(|word| **word != 0).map_or(0, |event| event >> 32);
-                    self.last_ticks = self.last_ticks.max(began.saturating_add(last.saturating_mul(TIME_UNIT)));
-                }
-                _ => {}
-            }
-        }
-        let last = self.full[first_new..].last_mut();
-        if let Some(last) = last.filter(|last| last.place == place_of(number, last_slot)) {
-            last.is_last = true;
-        }
+    fn page(&self, number: u32) -> &'a [u8] {
+        page_of(self.valid.superblock.pages.of(self.bytes), number)
     }
 
-    /// All entries, those of common calls included, by number.
-    pub(super) fn entries(&self) -> Vec<Found> {
-        let numbers = self.dictionary.numbers();
-        let mut entries = Vec::new();
-        for page in &self.pages {
-            self.decode(page, numbers, &mut entries);
-        }
-        in_order(&mut entries);
-        entries
+    /// The words of a slot.
+    pub(super) fn words(&self, slot: Slot) -> Option<[u64; 8]> {
+        slot_at(self.page(slot.page()), (slot.slot() + 1) * 64)
     }
 
+    /// The entry in a slot.
+    pub(super) fn found(&self, slot: Slot) -> Option<Found> {
+        let words = self.words(slot)?;
+        Some(Found { seq: words[0] >> SEQ_SHIFT, words, slot: Some(slot) })
+    }
+
+    /// The place among the pages of the one that a slot is in.
+    pub(super) fn place_of(&self, slot: Slot) -> Option<u32> {
+        let place = self.valid.pages.iter().position(|page| page.number == slot.page())?;
+        u32::try_from(place).ok()
+    }
+
+    /// All entries of a page by number, those of common calls included.
+    ///
     /// Reads what stands between gaps: behind one, nothing follows from what stood before it.
-    fn decode(&self, page: &ValidPage, sites: &Numbers, entries: &mut Vec<Found>) {
-        let bytes = page_of(self.region(), page.number);
-        let first_new = entries.len();
+    pub(super) fn entries(&self, page: &ValidPage) -> Vec<Found> {
+        let bytes = self.page(page.number);
+        let mut entries = Vec::new();
         let mut from = 0;
-        for run in page.valid.chunk_by(|one, next| one == next) {
+        for run in page.valid[..page.end].chunk_by(|one, next| one == next) {
             let start = from;
             from += run.len();
             if !run[0] {
@@ -242,32 +266,29 @@ impl<'a> Scan<'a> {
             for slot in words.chunks_exact_mut(SLOT_WORDS).filter(|slot| slot[0] & KIND_MASK == KIND_PART) {
                 slot.fill(0);
             }
-            let found = Decoder::new(&words, sites).filter(|found| start * SLOT_WORDS + found.at >= page.forgotten);
-            entries.extend(found.map(|found| Found {
-                seq: found.entry.seq(),
-                words: found.entry.words(),
-                place: place_of(page.number, start + found.at / SLOT_WORDS),
-                is_last: false,
+            let decoder = Decoder::new(&words, self.dictionary.numbers());
+            let found = decoder.filter(|found| start * SLOT_WORDS + found.at >= page.forgotten);
+            entries.extend(found.map(|found| {
+                let is_event = words[found.at] & KIND_MASK >= KIND_ENTER;
+                let slot = Slot::new(page.number, start + found.at / SLOT_WORDS);
+                Found { seq: found.entry.seq(), words: found.entry.words(), slot: (!is_event).then_some(slot) }
             }));
         }
-        if let Some(last) = entries[first_new..].last_mut() {
-            last.is_last = true;
-        }
+        // Where several threads have written to it, one after the other, they are in no order.
+        entries.sort_by_key(|found| found.seq);
+        entries
     }
 
     /// What belongs to an entry: the parts that lie directly before it. `None`: nothing, or its beginning is missing.
     pub(super) fn detail(&self, found: &Found) -> Option<Detail> {
-        if !found.entry().is_detailed() {
-            return None;
-        }
-        let (number, slot) = (found.place >> 8, usize::from(found.place.to_le_bytes()[0]));
-        let page = page_of(self.region(), number);
-        let salt_and_birth = (self.superblock.salt, u64_at(page, 8));
+        let at = found.slot.filter(|_| found.entry().is_detailed())?;
+        let (page, slot) = (self.page(at.page()), at.slot());
+        let (salt, birth) = (self.valid.superblock.salt, u64_at(page, 8));
         let part = |nth: usize| {
             let words = slot_at(page, (nth + 1) * 64).filter(|words| words[0] & KIND_MASK == KIND_PART)?;
             let seal = u32_at(page, CHECKS_AT + nth * 4);
-            let is_valid = seal == check(&words, slot_seed(salt_and_birth.0, salt_and_birth.1, nth));
-            (is_valid || (seal == 0 && !self.is_torn)).then_some(words)
+            let is_valid = seal == check(&words, slot_seed(salt, birth, nth));
+            (is_valid || (seal == 0 && !self.valid.is_torn)).then_some(words)
         };
         let first = (0..slot).rev().take_while(|nth| part(*nth).is_some()).last()?;
         // Behind a gap, the first may be missing.
@@ -281,15 +302,6 @@ impl<'a> Scan<'a> {
     }
 }
 
-fn place_of(page: u32, slot: usize) -> u32 {
-    (page << 8) | u32::try_from(slot).unwrap_or(0)
-}
-
-fn in_order(entries: &mut Vec<Found>) {
-    entries.sort_by_key(|found| found.seq);
-    entries.dedup_by_key(|found| found.seq);
-}
-
 fn page_of(region: &[u8], number: u32) -> &[u8] {
     let at = usize::try_from(number).map_or(usize::MAX, |number| number.saturating_mul(PAGE_BYTES));
     let rest = region.get(at..).unwrap_or(&[]);
@@ -298,7 +310,8 @@ fn page_of(region: &[u8], number: u32) -> &[u8] {
 
 /// What a page turned out to be.
 struct Seen {
-    is_readable: bool,
+    /// `None`: nothing of it can be read.
+    page: Option<ValidPage>,
     unsealed: u64,
 }
 
@@ -321,7 +334,7 @@ pub(crate) fn drop_changed(bytes: &mut [u8], birth_now: impl Fn(u64) -> Option<u
     }
 }
 
-fn superblock(bytes: &[u8]) -> Result<Superblock, RecoverError> {
+pub(super) fn superblock(bytes: &[u8]) -> Result<Superblock, RecoverError> {
     let copy = || Superblock::read(bytes.get(COPY_AT..).unwrap_or(&[]));
     Superblock::read(bytes).or_else(|first| copy().map_err(|_| first)).map_err(|why| match why {
         NoSuperblock::Magic if bytes.is_empty() => RecoverError::Empty,

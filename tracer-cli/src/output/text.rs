@@ -6,9 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 use tracer::TraceState;
-use tracer::tree::{Escaped, Hidden, Span, SpanOutcome};
+use tracer::tree::{Escaped, Hidden};
 
 use super::{Colours, Ink};
+use crate::source::Telling;
 
 /// Unix nanoseconds as a time of day in UTC, to the second.
 pub(crate) fn time(ns: u64) -> String {
@@ -41,7 +42,8 @@ pub(crate) fn path(path: &Path) -> String {
 }
 
 /// `1 record`, `2 records`.
-pub(crate) fn count(number: usize, what: &str) -> String {
+pub(crate) fn count(number: impl TryInto<u64>, what: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -86,13 +88,13 @@ pub(crate) fn state_ink(state: TraceState) -> Ink {
     }
 }
 
-/// What a span says about how its trace ended: `✗ charge: CardError: declined`, `… charge(order=7)`.
-pub(crate) fn telling(span: &Span, colours: Colours) -> String {
+/// What a node says about how its trace ended: `✗ charge: CardError: declined`, `… charge(order=7)`.
+pub(crate) fn telling(telling: &Telling, colours: Colours) -> String {
     const CALL_LEN_MAX: usize = 80;
-    if let SpanOutcome::Failed(error) = &span.outcome {
-        return format!("{} {}: {error}", colours.paint(Ink::Bad, '✗'), Escaped(&span.node));
+    if let Some(error) = &telling.error {
+        return format!("{} {}: {error}", colours.paint(Ink::Bad, '✗'), Escaped(&telling.node));
     }
-    let call = cut(&call(&span.node, &span.arguments), CALL_LEN_MAX);
+    let call = cut(&call(&telling.node, &telling.arguments), CALL_LEN_MAX);
     format!("{} {call}", colours.paint(Ink::Warn, '…'))
 }
 

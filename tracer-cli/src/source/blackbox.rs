@@ -4,18 +4,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId};
+use serde_json::{Value, json};
+use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
-    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, Survey, settle,
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, recover_with,
+    settle,
 };
 
-use super::{Counted, Follow, Format, Gap, OpenNode, ReadError, Skipped, Source, open};
-use crate::traces::RecordKey;
+use super::{
+    Contents, Counted, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Skipped, Source, Summary, Telling,
+    open,
+};
 
 /// The format.
 pub(super) struct BlackBoxes;
@@ -49,18 +51,20 @@ impl Format for BlackBoxes {
         // one that ends in order in between would seem to be killed.
         let observed = Observed::here();
         let bytes = bytes(path, &file, seen)?;
-        let survey = Survey::new(&bytes, &observed).map_err(|error| refused(path, error))?;
-        let recovered = survey.recovered(&observed);
-        Ok(source(self.name(), path, bytes.len() as u64, recovered))
+        let len = bytes.len() as u64;
+        let read = recover_with(bytes, &observed).map_err(|error| refused(path, error))?;
+        Ok(source(self.name(), path, len, read))
     }
 
     fn follow(&self, path: &Path) -> Box<dyn Follow> {
-        Box::new(Following { path: path.to_owned(), last: None, known: HashSet::new(), is_over: false })
+        Box::new(Following { path: path.to_owned(), known: HashMap::new(), is_over: false })
     }
 }
 
 fn bytes(path: &Path, file: &File, seen: &dyn Fn(u64)) -> Result<Vec<u8>, ReadError> {
-    let mut bytes = Vec::new();
+    // As long as it is: growing to that would take up to three times as much memory.
+    let said = file.metadata().map_or(0, |metadata| metadata.len().min(LEN_MAX));
+    let mut bytes = Vec::with_capacity(usize::try_from(said + 1).unwrap_or(0));
     let len = Counted { reader: file, seen }
         .take(LEN_MAX + 1)
         .read_to_end(&mut bytes)
@@ -88,10 +92,9 @@ fn refused(path: &Path, error: RecoverError) -> ReadError {
     no_black_box(path, found)
 }
 
-fn source(format: &'static str, path: &Path, size_bytes: u64, recovered: Recovered) -> Source {
-    let Recovered { process, records, active, open, gaps, dropped, death, confidence, .. } = recovered;
-    let is_alive = death == Death::StillRunning;
-    let (active, cut_off) = match death {
+fn source(format: &'static str, path: &Path, size_bytes: u64, read: Recovered<'static>) -> Source {
+    let active: Vec<TraceId> = read.active().collect();
+    let (active, cut_off) = match read.death {
         Death::StillRunning => (active, Vec::new()),
         // Whoever holds a context until the end has nothing more to say with it.
         Death::Clean { .. } => (Vec::new(), Vec::new()),
@@ -101,19 +104,87 @@ fn source(format: &'static str, path: &Path, size_bytes: u64, recovered: Recover
         path: path.to_owned(),
         format,
         size_bytes,
-        process: Some(process_text(&process)),
-        inferred: forgotten_enters(&records, &open),
-        records,
+        process: Some(process_text(&read.process)),
         active,
         cut_off,
-        open: open.into_iter().map(open_node).collect(),
-        death: Some(death_text(&death)),
-        is_alive,
-        last_sign_ns: Some(process.last_sign_unix_ns).filter(|ns| *ns > 0),
-        confidence: confidence.to_string(),
-        gaps: gaps.iter().map(gap).collect(),
-        dropped,
+        open: read.open.iter().map(open_node).collect(),
+        death: Some(death_text(&read.death)),
+        is_alive: read.death == Death::StillRunning,
+        last_sign_ns: Some(read.process.last_sign_unix_ns).filter(|ns| *ns > 0),
+        confidence: read.confidence.to_string(),
+        gaps: read.gaps.iter().map(gap).collect(),
+        dropped: read.dropped,
         skipped: Skipped::default(),
+        contents: Box::new(Indexed(read)),
+    }
+}
+
+/// A box, of which records are read when they are asked for.
+struct Indexed(Recovered<'static>);
+
+impl Contents for Indexed {
+    fn traces(&self) -> Vec<Summary> {
+        let mut since: HashMap<TraceId, u64> = HashMap::new();
+        for open in &self.0.open {
+            // The first that was entered.
+            since.entry(open.trace_id).or_insert(open.since_unix_ns);
+        }
+        let traces = self.0.traces.iter().enumerate();
+        let summaries = traces.map(|(place, trace)| {
+            // What is open may have been entered before all that is left.
+            let start = [Some(trace.first_unix_ns).filter(|ns| *ns > 0), since.get(&trace.trace_id).copied()];
+            let start_ns = start.into_iter().flatten().min().unwrap_or(0);
+            Summary {
+                id: trace.trace_id,
+                place,
+                state: trace.state,
+                records: trace.records,
+                envs: trace.envs,
+                steps: trace.steps,
+                spans: trace.spans,
+                lost_steps: trace.lost_steps,
+                start_ns,
+                end_ns: trace.last_unix_ns.max(start_ns),
+            }
+        });
+        summaries.collect()
+    }
+
+    fn trace(&self, id: TraceId) -> Vec<Record> {
+        let mut records: Vec<_> = self.0.trace(id).collect();
+        let open: Vec<_> = self.0.open.iter().filter(|open| open.trace_id == id).collect();
+        let forgotten = forgotten_enters(&records, &open);
+        records.extend(forgotten);
+        records
+    }
+
+    fn records(&self) -> Box<dyn Iterator<Item = Record> + '_> {
+        Box::new(self.0.records())
+    }
+
+    fn outlines(&self) -> Option<Outlines<'_>> {
+        let mut innermost: HashMap<TraceId, &BoxOpen> = HashMap::new();
+        for open in &self.0.open {
+            // The last that was entered.
+            innermost.insert(open.trace_id, open);
+        }
+        let outlines = self.0.outlines();
+        Some(Box::new(move |trace: &Summary| {
+            let source = outlines.root(trace.place).map(|root| root.source).unwrap_or_default();
+            let failed = || {
+                let step = outlines.failure(trace.place)?;
+                Some(Telling { node: step.node, arguments: Value::Null, error: step.error })
+            };
+            let open = || {
+                let open = innermost.get(&trace.id)?;
+                Some(Telling { node: open.node.clone(), arguments: open.arguments.clone(), error: None })
+            };
+            let telling = match trace.state {
+                TraceState::Running | TraceState::Lost => open(),
+                _ => failed(),
+            };
+            Outline { source, telling }
+        }))
     }
 }
 
@@ -140,14 +211,19 @@ fn gap(gap: &BoxGap) -> Gap {
     Gap { of, text: gap.to_string() }
 }
 
-fn open_node(open: BoxOpen) -> OpenNode {
-    let BoxOpen { trace_id, frame, node, since_unix_ns, arguments, .. } = open;
-    OpenNode { trace_id, frame, node, since_ns: since_unix_ns, arguments }
+fn open_node(open: &BoxOpen) -> OpenNode {
+    OpenNode {
+        trace_id: open.trace_id,
+        frame: open.frame,
+        node: open.node.clone(),
+        since_ns: open.since_unix_ns,
+        arguments: open.arguments.clone(),
+    }
 }
 
 /// The enters of open nodes that were written over since: what is open for long is what a person looks for, so it has
 /// a place in the tree though only the table of open nodes knows it.
-fn forgotten_enters(records: &[Record], open: &[BoxOpen]) -> Vec<Record> {
+fn forgotten_enters(records: &[Record], open: &[&BoxOpen]) -> Vec<Record> {
     let enters = records.iter().filter_map(Record::as_step).filter(|step| step.status == Status::Enter);
     let entered: HashSet<_> = enters.filter_map(|step| Some((step.trace_id, step.frame?))).collect();
     let mut callers: HashMap<(TraceId, EnvId), FrameId> = HashMap::new();
@@ -179,22 +255,24 @@ fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Reco
 
 /// A file whose process may be writing to it.
 ///
-/// Nothing outside of the file says that something was written: the time of a mapped file lags behind. So it is read
-/// again each time, until its process is over.
+/// Nothing outside of the file says that something was written: the time of a mapped file lags behind. So its index is
+/// read again each time, until its process is over, and of its records those of the traces that have changed.
 struct Following {
     path: PathBuf,
-    /// What was read last: putting the same together again costs far more than reading it.
-    last: Option<Last>,
-    /// Of the records that were in it when it was last read: no more than it holds.
-    known: HashSet<RecordKey>,
+    /// The traces that were there when it was last read.
+    known: HashMap<TraceId, Known>,
     is_over: bool,
 }
 
-struct Last {
-    hash: u64,
-    /// Number and start time of the process.
-    writer: (u32, u64),
+/// What was given of a trace.
+struct Known {
+    summary: TraceSummary,
+    /// By env, along which numbers rise: that of its last record.
+    last: HashMap<EnvId, u64>,
 }
+
+/// With more traces that have changed, all records are gone through once instead.
+const TRACES_MAX: usize = 64;
 
 impl Follow for Following {
     fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError> {
@@ -204,30 +282,35 @@ impl Follow for Following {
         // As in `read`: what is read after the process was seen dead is the last of it.
         let observed = Observed::here();
         let bytes = bytes(&self.path, &open(&self.path)?, &|_| {})?;
-        let hash = hash_of(&bytes);
-        if let Some(last) = self.last.as_ref().filter(|last| last.hash == hash) {
-            self.is_over = !observed.living.contains(&last.writer);
-            return Ok(());
-        }
-        let survey = Survey::new(&bytes, &observed).map_err(|error| refused(&self.path, error))?;
-        let Process { pid, start_time, .. } = survey.process();
-        self.last = Some(Last { hash, writer: (pid, start_time) });
-        self.is_over = survey.death(&observed) != Death::StillRunning;
-        let mut present = HashSet::with_capacity(self.known.len());
-        for record in survey.records(None) {
-            let key = RecordKey::of(&record);
-            if !self.known.contains(&key) {
-                each(record);
+        let read = recover_with(bytes, &observed).map_err(|error| refused(&self.path, error))?;
+        self.is_over = read.death != Death::StillRunning;
+        let mut before = std::mem::take(&mut self.known);
+        let mut changed = Vec::new();
+        for summary in &read.traces {
+            let known = before.remove(&summary.trace_id);
+            if known.as_ref().is_none_or(|known| known.summary != *summary) {
+                changed.push(summary.trace_id);
             }
-            present.insert(key);
+            let last = known.map(|known| known.last).unwrap_or_default();
+            self.known.insert(summary.trace_id, Known { summary: summary.clone(), last });
         }
-        self.known = present;
+        if changed.len() > TRACES_MAX {
+            read.records().for_each(|record| self.give(record, each));
+        } else {
+            changed.into_iter().flat_map(|id| read.trace(id)).for_each(|record| self.give(record, each));
+        }
         Ok(())
     }
 }
 
-fn hash_of(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
+impl Following {
+    /// Gives a record unless that was done before.
+    fn give(&mut self, record: Record, each: &mut dyn FnMut(Record)) {
+        let Some(known) = self.known.get_mut(&record.trace_id()) else { return };
+        let last = known.last.entry(record.env_id()).or_default();
+        if record.seq() > *last {
+            *last = record.seq();
+            each(record);
+        }
+    }
 }

@@ -2,16 +2,18 @@
 //!
 //! Such a file says nothing of its process: not whether it lives, nor how it ended.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tracer::{Record, SCHEMA};
+use tracer::{Record, SCHEMA, TraceId};
 
 use super::lines::{LINE_LEN_MAX, Line, Lines};
-use super::{Counted, Follow, Format, ReadError, Skipped, Source, open};
+use super::{Contents, Counted, Follow, Format, Outlines, ReadError, Skipped, Source, Summary, open};
+use crate::traces::summary;
 
 /// The format.
 pub(super) struct JsonLines;
@@ -47,11 +49,10 @@ impl Format for JsonLines {
             size_bytes: scan.len,
             process: None,
             confidence: scan.confidence(records.len()),
-            records,
+            contents: Box::new(Read::of(records)),
             active: Vec::new(),
             cut_off: Vec::new(),
             open: Vec::new(),
-            inferred: Vec::new(),
             death: None,
             is_alive: false,
             last_sign_ns: None,
@@ -63,6 +64,49 @@ impl Format for JsonLines {
 
     fn follow(&self, path: &Path) -> Box<dyn Follow> {
         Box::new(Following { path: path.to_owned(), read_len: 0, len: 0 })
+    }
+}
+
+/// Records in memory: the file has no index.
+struct Read {
+    /// In the order of the file.
+    records: Vec<Record>,
+    /// In the order of their first records, with the places of all.
+    traces: Vec<(TraceId, Vec<usize>)>,
+    places: HashMap<TraceId, usize>,
+}
+
+impl Read {
+    fn of(records: Vec<Record>) -> Self {
+        let mut read = Self { records, traces: Vec::new(), places: HashMap::new() };
+        for (nth, record) in read.records.iter().enumerate() {
+            let id = record.trace_id();
+            let place = *read.places.entry(id).or_insert_with(|| {
+                read.traces.push((id, Vec::new()));
+                read.traces.len() - 1
+            });
+            read.traces[place].1.push(nth);
+        }
+        read
+    }
+}
+
+impl Contents for Read {
+    fn traces(&self) -> Vec<Summary> {
+        self.traces.iter().enumerate().filter_map(|(place, (id, _))| summary(place, &self.trace(*id))).collect()
+    }
+
+    fn trace(&self, id: TraceId) -> Vec<Record> {
+        let of = self.places.get(&id).map_or(&[][..], |place| &self.traces[*place].1);
+        of.iter().map(|nth| self.records[*nth].clone()).collect()
+    }
+
+    fn records(&self) -> Box<dyn Iterator<Item = Record> + '_> {
+        Box::new(self.records.iter().cloned())
+    }
+
+    fn outlines(&self) -> Option<Outlines<'_>> {
+        None
     }
 }
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
-use tracer::{FrameId, Record, TraceId};
+use tracer::{ErrorRecord, FrameId, Record, TraceId, TraceState};
 
 pub(crate) use error::ReadError;
 pub(crate) use find::{Entry, EntryKind, entries};
@@ -61,8 +61,60 @@ pub(crate) trait Follow {
     fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError>;
 }
 
-/// What one file holds.
+/// The records of a file, which may be put into words only when they are asked for.
+pub(crate) trait Contents {
+    /// Its traces. What they are told to be made of is counted, not read, where that can be.
+    fn traces(&self) -> Vec<Summary>;
+
+    /// The records of one trace.
+    fn trace(&self, id: TraceId) -> Vec<Record>;
+
+    /// All records, in the order of the file or of their numbers.
+    fn records(&self) -> Box<dyn Iterator<Item = Record> + '_>;
+
+    /// What a line on each trace says, without reading its records; `None`: there is no index, and all that is open
+    /// follows from the records too.
+    fn outlines(&self) -> Option<Outlines<'_>>;
+}
+
+/// Gives the outline of a trace.
+pub(crate) type Outlines<'a> = Box<dyn Fn(&Summary) -> Outline + 'a>;
+
+/// A trace in a file, without its records.
+#[derive(Debug, Clone)]
+pub(crate) struct Summary {
+    pub(crate) id: TraceId,
+    /// Its place among those of the file.
+    pub(crate) place: usize,
+    pub(crate) state: TraceState,
+    pub(crate) records: u64,
+    pub(crate) envs: u64,
+    pub(crate) steps: u64,
+    pub(crate) spans: u64,
+    pub(crate) lost_steps: u64,
+    /// Unix time of its first and its last record, in nanoseconds.
+    pub(crate) start_ns: u64,
+    pub(crate) end_ns: u64,
+}
+
+/// What a line says of a trace beside its summary.
+#[derive(Debug, Default)]
+pub(crate) struct Outline {
+    /// What started it.
+    pub(crate) source: String,
+    /// The node that says most about how it ended.
+    pub(crate) telling: Option<Telling>,
+}
+
+/// A node that failed, or is open.
 #[derive(Debug)]
+pub(crate) struct Telling {
+    pub(crate) node: String,
+    pub(crate) arguments: Value,
+    pub(crate) error: Option<ErrorRecord>,
+}
+
+/// What one file holds.
 pub(crate) struct Source {
     pub(crate) path: PathBuf,
     /// [`Format::name`].
@@ -70,16 +122,14 @@ pub(crate) struct Source {
     pub(crate) size_bytes: u64,
     /// Which process wrote it, where the file says so: its name, version, number.
     pub(crate) process: Option<String>,
-    /// In the order of the file.
-    pub(crate) records: Vec<Record>,
+    /// Its records, and what is known of its traces without them.
+    pub(crate) contents: Box<dyn Contents>,
     /// Traces of which a step may still come.
     pub(crate) active: Vec<TraceId>,
     /// Traces that were not over when the process died.
     pub(crate) cut_off: Vec<TraceId>,
     /// Nodes that the file says are open. Those that only follow from the records are not among them.
     pub(crate) open: Vec<OpenNode>,
-    /// Records that are not in the file any more, as far as it says otherwise what was in them.
-    pub(crate) inferred: Vec<Record>,
     /// How its process ended, where the file says so.
     pub(crate) death: Option<String>,
     /// Its process is known to be running.

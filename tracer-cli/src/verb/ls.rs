@@ -1,32 +1,40 @@
 //! `tracer ls`: traces, one a line.
 
 use std::fmt::Write as _;
-use std::io;
 
 use serde::Serialize;
-use tracer::tree::{Escaped, Nanoseconds, Span, SpanOutcome, Tree};
+use tracer::tree::{Escaped, Nanoseconds};
 use tracer::{ErrorRecord, TraceId};
 
 use crate::args::Ls;
 use crate::exit::{Exit, Failure};
 use crate::output::{Colours, Ink, text};
 use crate::session::Session;
-use crate::source::Source;
-use crate::traces::{Trace, Traces, is_bad, state_word, telling};
+use crate::source::{Outline, Source, Summary};
+use crate::traces::{Lines, Trace, Traces, is_bad, state_word};
 
 pub(crate) fn run(args: &Ls, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let (mut sources, exit) = session.read();
-    let traces = Traces::of(&mut sources);
-    let wanted = traces.all.iter().map(|trace| (trace, trace.tree())).filter(|(_, tree)| is_wanted(args, tree));
-    let listed: Vec<_> = wanted.take(args.limit.unwrap_or(usize::MAX)).collect();
+    let (sources, exit) = session.read();
+    let traces = Traces::of(&sources);
+    let lines = Lines::new(&sources);
+    let told = traces.all.iter().map(|trace| Told::of(trace, &traces, &lines));
+    let mut listed = 0;
+    let wanted = told.filter(|told| told.is_wanted(args)).take(args.limit.unwrap_or(usize::MAX));
     if session.json {
-        for (trace, tree) in &listed {
-            session.json_line(&TraceJson::of(trace, tree, &traces, &sources))?;
+        for told in wanted {
+            session.json_line(&TraceJson::of(&told, &sources))?;
+            listed += 1;
         }
     } else {
-        write_lines(session, &traces, &listed)?;
+        let wanted: Vec<_> = wanted.collect();
+        let source_len = wanted.iter().map(|told| told.source().chars().count()).max().unwrap_or(0);
+        for told in &wanted {
+            let line = told.line(source_len, session.colours);
+            writeln!(session.out, "{line}")?;
+        }
+        listed = wanted.len();
     }
-    if listed.is_empty() && exit == Exit::Done {
+    if listed == 0 && exit == Exit::Done {
         session.messages.note(match traces.all.len() {
             0 => format!("no traces in {}", session.shown_places()),
             some => format!("none of {} is like that", text::count(some, "trace")),
@@ -36,60 +44,60 @@ pub(crate) fn run(args: &Ls, session: &mut Session<'_>) -> Result<Exit, Failure>
     Ok(exit)
 }
 
-fn is_wanted(args: &Ls, tree: &Tree) -> bool {
-    (!args.failed || is_bad(tree.state)) && args.source.as_ref().is_none_or(|part| tree.source.contains(part.as_str()))
-}
-
-fn write_lines(session: &mut Session<'_>, traces: &Traces, listed: &[(&Trace, Tree)]) -> io::Result<()> {
-    let source = |tree: &Tree| text::cut(&Escaped(&tree.source).to_string(), 40);
-    let source_len = listed.iter().map(|(_, tree)| source(tree).chars().count()).max().unwrap_or(0);
-    for (trace, tree) in listed {
-        let line = Line { id: &traces.short(trace), source: &source(tree), source_len, start_ns: trace.start_ns, tree };
-        writeln!(session.out, "{}", line.text(session.colours))?;
-    }
-    Ok(())
-}
-
 /// What a line is made of.
-struct Line<'a> {
-    id: &'a str,
-    source: &'a str,
-    /// Of the longest source.
-    source_len: usize,
-    start_ns: u64,
-    tree: &'a Tree,
+struct Told<'a> {
+    trace: &'a Trace,
+    short: String,
+    summary: Summary,
+    outline: Outline,
 }
 
-impl Line<'_> {
-    fn text(&self, colours: Colours) -> String {
-        let Self { id, source, source_len, start_ns, tree } = self;
-        let when = colours.paint(Ink::Faint, text::time(*start_ns));
-        let state = colours.paint(text::state_ink(tree.state), format!("{:<9}", state_word(tree.state)));
-        let duration = Nanoseconds(tree.duration_ns).to_string();
-        let spans = text::count(span_count(tree), "span");
-        let mut line = format!("{id}  {when}  {source:<source_len$}  {state}  {duration:>7}  {spans:>8}");
-        if let Some(span) = telling(tree) {
-            let _infallible = write!(line, "  {}", text::telling(span, colours));
+impl<'a> Told<'a> {
+    fn of(trace: &'a Trace, traces: &Traces, lines: &Lines<'_>) -> Self {
+        let (summary, outline) = lines.of(trace);
+        Self { trace, short: traces.short(trace), summary, outline }
+    }
+
+    fn is_wanted(&self, args: &Ls) -> bool {
+        let source = &self.outline.source;
+        (!args.failed || is_bad(self.summary.state))
+            && args.source.as_ref().is_none_or(|part| source.contains(part.as_str()))
+    }
+
+    fn source(&self) -> String {
+        text::cut(&Escaped(&self.outline.source).to_string(), 40)
+    }
+
+    fn duration_ns(&self) -> u64 {
+        self.trace.end_ns - self.trace.start_ns
+    }
+
+    fn line(&self, source_len: usize, colours: Colours) -> String {
+        let Self { trace, short, summary, .. } = self;
+        let when = colours.paint(Ink::Faint, text::time(trace.start_ns));
+        let state = colours.paint(text::state_ink(summary.state), format!("{:<9}", state_word(summary.state)));
+        let duration = Nanoseconds(self.duration_ns()).to_string();
+        let spans = text::count(summary.spans, "span");
+        let source = self.source();
+        let mut line = format!("{short}  {when}  {source:<source_len$}  {state}  {duration:>7}  {spans:>8}");
+        if let Some(telling) = &self.outline.telling {
+            let _infallible = write!(line, "  {}", text::telling(telling, colours));
         }
         line
     }
-}
-
-fn span_count(tree: &Tree) -> usize {
-    tree.spans.iter().flat_map(Span::walk).map(|span| 1 + span.omitted).sum()
 }
 
 /// The shape of `--json`.
 #[derive(Serialize)]
 struct TraceJson<'a> {
     trace_id: TraceId,
-    short: String,
+    short: &'a str,
     source: &'a str,
     start_ns: String,
     end_ns: String,
     state: &'static str,
     duration_ns: u64,
-    spans: usize,
+    spans: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,23 +106,21 @@ struct TraceJson<'a> {
 }
 
 impl<'a> TraceJson<'a> {
-    fn of(trace: &Trace, tree: &'a Tree, traces: &Traces, sources: &[Source]) -> Self {
-        let telling = telling(tree);
+    fn of(told: &'a Told<'_>, sources: &[Source]) -> Self {
+        let Told { trace, short, summary, outline } = told;
+        let telling = outline.telling.as_ref();
         Self {
             trace_id: trace.id,
-            short: traces.short(trace),
-            source: &tree.source,
+            short,
+            source: &outline.source,
             start_ns: trace.start_ns.to_string(),
             end_ns: trace.end_ns.to_string(),
-            state: state_word(tree.state),
-            duration_ns: tree.duration_ns,
-            spans: span_count(tree),
-            node: telling.map(|span| &*span.node),
-            error: telling.and_then(|span| match &span.outcome {
-                SpanOutcome::Failed(error) => Some(error),
-                _ => None,
-            }),
-            files: trace.sources.iter().map(|nth| sources[*nth].path.to_string_lossy().into_owned()).collect(),
+            state: state_word(summary.state),
+            duration_ns: told.duration_ns(),
+            spans: summary.spans,
+            node: telling.map(|telling| &*telling.node),
+            error: telling.and_then(|telling| telling.error.as_ref()),
+            files: trace.sources().map(|nth| sources[nth].path.to_string_lossy().into_owned()).collect(),
         }
     }
 }

@@ -1,10 +1,8 @@
 //! `tracer recover`: what each file still holds.
 
-use std::collections::HashSet;
 use std::io;
 
 use serde::Serialize;
-use tracer::Record;
 use tracer::tree::Escaped;
 
 use super::{OpenJson, open_line};
@@ -20,8 +18,8 @@ use crate::traces::open_in;
 const GAPS_MAX: usize = 20;
 
 pub(crate) fn run(args: &Recover, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let (mut sources, exit) = session.read();
-    for source in &mut sources {
+    let (sources, exit) = session.read();
+    for source in &sources {
         let open = open_in(source);
         if session.json {
             session.json_line(&FileJson::of(source, &open))?;
@@ -34,15 +32,18 @@ pub(crate) fn run(args: &Recover, session: &mut Session<'_>) -> Result<Exit, Fai
         return Ok(Exit::Nothing);
     }
     if let Some(path) = &args.out {
-        let done = export(path, sources.iter().flat_map(|source| &source.records))?;
+        let done = export(path, sources.iter().flat_map(|source| source.contents.records()))?;
         let (path, added) = (text::path(path), text::count(done.added, "record"));
         session.messages.note(format!("{path}: {added} added, {} there already", done.present));
     }
     Ok(exit)
 }
 
-fn traces(source: &Source) -> usize {
-    source.records.iter().map(Record::trace_id).collect::<HashSet<_>>().len()
+/// So many records, of so many traces.
+fn counts(source: &Source) -> (u64, usize) {
+    // Some are known by the table of open nodes alone.
+    let traces: Vec<_> = source.contents.traces().into_iter().filter(|trace| trace.records > 0).collect();
+    (traces.iter().map(|trace| trace.records).sum(), traces.len())
 }
 
 fn write_file(session: &mut Session<'_>, source: &Source, open: &[OpenNode]) -> io::Result<()> {
@@ -56,7 +57,8 @@ fn write_file(session: &mut Session<'_>, source: &Source, open: &[OpenNode]) -> 
     if !process.is_empty() {
         line(if source.is_alive { Ink::Live } else { Ink::Plain }, "process", &process)?;
     }
-    let (records, traces) = (text::count(source.records.len(), "record"), text::count(traces(source), "trace"));
+    let (records, traces) = counts(source);
+    let (records, traces) = (text::count(records, "record"), text::count(traces, "trace"));
     line(Ink::Plain, "holds", &format!("{records} of {traces}"))?;
     for node in open {
         let mut id = format!("{:x}", node.trace_id);
@@ -84,7 +86,7 @@ struct FileJson<'a> {
     process: Option<&'a str>,
     death: Option<&'a str>,
     alive: bool,
-    records: usize,
+    records: u64,
     traces: usize,
     dropped: u64,
     gaps: &'a [Gap],
@@ -95,6 +97,7 @@ struct FileJson<'a> {
 
 impl<'a> FileJson<'a> {
     fn of(source: &'a Source, open: &'a [OpenNode]) -> Self {
+        let (records, traces) = counts(source);
         Self {
             file: source.path.to_string_lossy().into_owned(),
             format: source.format,
@@ -102,8 +105,8 @@ impl<'a> FileJson<'a> {
             process: source.process.as_deref(),
             death: source.death.as_deref(),
             alive: source.is_alive,
-            records: source.records.len(),
-            traces: traces(source),
+            records,
+            traces,
             dropped: source.dropped,
             gaps: &source.gaps,
             confidence: &source.confidence,

@@ -21,13 +21,13 @@ use crate::traces::{Trace, Traces, state_word};
 const LISTED_MAX: usize = 20;
 
 pub(crate) fn run(args: &Show, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let (mut sources, exit) = session.read();
-    let traces = Traces::of(&mut sources);
+    let (sources, exit) = session.read();
+    let traces = Traces::of(&sources);
     if traces.all.is_empty() && exit != Exit::Done {
         // What could not be read was said; that nothing is there would be a guess.
         return Ok(exit);
     }
-    let trace = select(&traces, &args.wanted)?;
+    let trace = select(&traces, &sources, &args.wanted)?;
     let shown = Shown::of(trace, &traces, &sources);
     if session.json {
         session.json_line(&TraceJson::of(&shown))?;
@@ -60,18 +60,18 @@ struct Beside<'a> {
 
 impl<'a> Shown<'a> {
     fn of(trace: &'a Trace, traces: &'a Traces, sources: &'a [Source]) -> Self {
-        let tree = trace.tree();
-        let own: Vec<_> = trace.sources.iter().map(|nth| &sources[*nth]).collect();
+        let tree = trace.tree(sources);
+        let own: Vec<_> = trace.sources().map(|nth| &sources[nth]).collect();
         let open_there: HashSet<_> = own.iter().flat_map(|source| &source.open).map(|open| open.trace_id).collect();
         let others = traces.all.iter().filter(|other| other.id != trace.id && open_there.contains(&other.id));
         let beside = others.map(|other| {
-            let tree = other.tree();
+            let tree = other.tree(sources);
             let open = other.open(&tree, sources);
             Beside { trace: other, short: traces.short(other), tree, open, end_ns: other.last_sign_ns(sources) }
         });
         Self {
             trace,
-            lost_steps: trace.stats().lost,
+            lost_steps: trace.summary(sources).lost_steps,
             open: trace.open(&tree, sources),
             beside: beside.collect(),
             sources: own,

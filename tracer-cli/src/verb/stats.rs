@@ -1,35 +1,36 @@
 //! `tracer stats`: counts, per file and per trace.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::Serialize;
-use tracer::tree::{Escaped, Span};
-use tracer::{Record, TraceId};
+use tracer::TraceId;
+use tracer::tree::Escaped;
 
 use crate::exit::{Exit, Failure};
 use crate::output::text;
 use crate::session::Session;
-use crate::source::{Skipped, Source};
-use crate::traces::{Traces, state_word};
+use crate::source::{Skipped, Source, Summary};
+use crate::traces::{Lines, Traces, state_word};
 
 pub(crate) fn run(session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let (mut sources, exit) = session.read();
+    let (sources, exit) = session.read();
     let files: Vec<_> = sources.iter().map(FileCounts::of).collect();
-    let traces = Traces::of(&mut sources);
+    let traces = Traces::of(&sources);
+    let lines = Lines::new(&sources);
     let counts = traces.all.iter().map(|trace| {
-        let (tree, stats) = (trace.tree(), trace.stats());
+        let (summary, outline) = lines.of(trace);
         let counts = TraceCounts {
             of: "trace",
             trace_id: trace.id,
-            source: tree.source.clone(),
-            state: state_word(stats.state),
-            records: stats.records,
-            envs: stats.envs,
-            steps: stats.steps,
-            notes: stats.records - stats.envs - stats.steps,
-            spans: tree.spans.iter().flat_map(Span::walk).map(|span| 1 + span.omitted).sum(),
-            lost_steps: stats.lost,
+            source: outline.source,
+            state: state_word(summary.state),
+            records: summary.records,
+            envs: summary.envs,
+            steps: summary.steps,
+            notes: summary.records.saturating_sub(summary.envs + summary.steps),
+            spans: summary.spans,
+            lost_steps: summary.lost_steps,
         };
         (traces.short(trace), counts)
     });
@@ -99,10 +100,10 @@ struct FileCounts {
     file: String,
     format: &'static str,
     size_bytes: u64,
-    records: usize,
-    envs: usize,
-    steps: usize,
-    notes: usize,
+    records: u64,
+    envs: u64,
+    steps: u64,
+    notes: u64,
     traces: usize,
     dropped: u64,
     gaps: usize,
@@ -111,17 +112,19 @@ struct FileCounts {
 
 impl FileCounts {
     fn of(source: &Source) -> Self {
-        let count = |is: fn(&&Record) -> bool| source.records.iter().filter(is).count();
+        let traces = source.contents.traces();
+        let count = |of: fn(&Summary) -> u64| traces.iter().map(of).sum::<u64>();
+        let (records, envs, steps) = (count(|of| of.records), count(|of| of.envs), count(|of| of.steps));
         Self {
             of: "file",
             file: source.path.to_string_lossy().into_owned(),
             format: source.format,
             size_bytes: source.size_bytes,
-            records: source.records.len(),
-            envs: count(|record| record.as_env().is_some()),
-            steps: count(|record| record.as_step().is_some()),
-            notes: count(|record| record.as_note().is_some()),
-            traces: source.records.iter().map(Record::trace_id).collect::<HashSet<_>>().len(),
+            records,
+            envs,
+            steps,
+            notes: records.saturating_sub(envs + steps),
+            traces: traces.iter().filter(|trace| trace.records > 0).count(),
             dropped: source.dropped,
             gaps: source.gaps.len(),
             skipped: source.skipped.clone(),
@@ -135,11 +138,11 @@ struct TraceCounts {
     trace_id: TraceId,
     source: String,
     state: &'static str,
-    records: usize,
-    envs: usize,
-    steps: usize,
-    notes: usize,
-    spans: usize,
+    records: u64,
+    envs: u64,
+    steps: u64,
+    notes: u64,
+    spans: u64,
     lost_steps: u64,
 }
 
@@ -148,7 +151,7 @@ struct AllCounts {
     of: &'static str,
     files: usize,
     size_bytes: u64,
-    records: usize,
+    records: u64,
     traces: usize,
     by_state: BTreeMap<&'static str, usize>,
 }

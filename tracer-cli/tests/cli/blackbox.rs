@@ -219,28 +219,49 @@ fn text(ran: &Ran) -> String {
     masked(&ran.text())
 }
 
+/// A process, as it is shown: the state of its trace, what became of it, and of the outer and innermost open nodes.
+#[derive(Clone, Copy)]
+struct Fate {
+    state: &'static str,
+    process: &'static str,
+    open: [&'static str; 2],
+}
+
+const KILLED: Fate = Fate {
+    state: "lost",
+    process: "killed (SIGKILL, or a signal that leaves no note)\nalive   until (time), if not for longer",
+    open: ["open for at least _", "the last that was recorded"],
+};
+const RUNNING: Fate = Fate { state: "running", process: "still running", open: ["open for _ so far"; 2] };
+
+/// What is shown of order 17 in the midst of `send`.
+fn order_17(records: u32, fate: Fate, beside: &str) -> String {
+    let Fate { state, process, open: [outer, innermost] } = fate;
+    format!(
+        "\
+(id) POST /orders · {state} · _
+payload {{\"order\":17}}
+…          handle
+✓ _  ├─ validate(id=17)
+…          └─ charge(order={{\"id\":17,\"password\":•••}})
+…             └─ send(attempt=7)
+
+began   (time)
+file    .tracer/orders/(name).tbx (black box)
+read    recovered {records} records, nothing is missing
+process orders 1.2.0, pid _: {process}
+open    handle, entered after _, {outer}
+open    charge(order={{\"id\":17,\"password\":•••}}), entered after _, {outer}
+open    send(attempt=7), entered after _, {innermost}
+{beside}--- 0
+"
+    )
+}
+
 #[test]
 fn what_a_killed_process_was_doing_is_shown() {
     let world = killed("open");
-    expect![[r#"
-        (id) POST /orders · lost · _
-        payload {"order":17}
-        …          handle
-        ✓ _  ├─ validate(id=17)
-        …          └─ charge(order={"id":17,"password":•••})
-        …             └─ send(attempt=7)
-
-        began   (time)
-        file    .tracer/orders/(name).tbx (black box)
-        read    recovered 9 records, nothing is missing
-        process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
-        alive   until (time), if not for longer
-        open    handle, entered after _, open for at least _
-        open    charge(order={"id":17,"password":•••}), entered after _, open for at least _
-        open    send(attempt=7), entered after _, the last that was recorded
-        --- 0
-    "#]]
-    .assert_eq(&text(&world.run("show last")));
+    assert_eq!(text(&world.run("show last")), order_17(9, KILLED, ""));
     expect![[r#"
         (id)  (time)  POST /orders  lost _   4 spans  … send(attempt=7)
         (id)  (time)  GET /health   ok _    1 span
@@ -304,27 +325,11 @@ fn a_trace_that_ended_well_says_what_else_was_open() {
 #[test]
 fn other_requests_of_the_process_are_shown_beside() {
     let world = killed("two");
-    expect![[r#"
-        (id) POST /orders · lost · _
-        payload {"order":17}
-        …          handle
-        ✓ _  ├─ validate(id=17)
-        …          └─ charge(order={"id":17,"password":•••})
-        …             └─ send(attempt=7)
-
-        began   (time)
-        file    .tracer/orders/(name).tbx (black box)
-        read    recovered 15 records, nothing is missing
-        process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
-        alive   until (time), if not for longer
-        open    handle, entered after _, open for at least _
-        open    charge(order={"id":17,"password":•••}), entered after _, open for at least _
-        open    send(attempt=7), entered after _, the last that was recorded
-        beside  (id) POST /orders(order=18), open for at least _
-                … handle > charge(order={"id":18,"password":•••}) > send(attempt=8)
-        --- 0
-    "#]]
-    .assert_eq(&text(&world.run("show last")));
+    let beside = "\
+beside  (id) POST /orders(order=18), open for at least _
+        … handle > charge(order={\"id\":18,\"password\":•••}) > send(attempt=8)
+";
+    assert_eq!(text(&world.run("show last")), order_17(15, KILLED, beside));
     let shown = &world.run("show last --json").json()[0];
     let nodes: Vec<_> = shown["beside"].as_array().unwrap().iter().map(|open| &open["node"]).collect();
     assert_eq!(nodes, ["handle", "charge", "send"]);
@@ -380,24 +385,7 @@ fn what_lives_is_still_running_and_its_records_come_as_they_are_made() {
     let world = World::new();
     let mut process = start(&world, "steps").ready();
     let shown = text(&world.run("show last"));
-    expect![[r#"
-        (id) POST /orders · running · _
-        payload {"order":17}
-        …          handle
-        ✓ _  ├─ validate(id=17)
-        …          └─ charge(order={"id":17,"password":•••})
-        …             └─ send(attempt=7)
-
-        began   (time)
-        file    .tracer/orders/(name).tbx (black box)
-        read    recovered 9 records, nothing is missing
-        process orders 1.2.0, pid _: still running
-        open    handle, entered after _, open for _ so far
-        open    charge(order={"id":17,"password":•••}), entered after _, open for _ so far
-        open    send(attempt=7), entered after _, open for _ so far
-        --- 0
-    "#]]
-    .assert_eq(&shown);
+    assert_eq!(shown, order_17(9, RUNNING, ""));
     assert!(world.run("ls").out.contains("  running  "));
     assert_eq!(world.run("show last-failed").code, 1);
 

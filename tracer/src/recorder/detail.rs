@@ -156,6 +156,11 @@ impl Detail {
         self.failure.is_some()
     }
 
+    /// The trace that it names.
+    pub fn trace(&self) -> Option<TraceId> {
+        self.trace.as_ref().map(|(trace, _)| *trace)
+    }
+
     /// The name of the node, where no site has it.
     pub fn node(&self) -> Option<&str> {
         self.node.as_deref()

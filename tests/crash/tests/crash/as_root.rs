@@ -9,9 +9,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracer::{Status, Tracer};
-use tracer_blackbox::{BlackBox, Death, recover_file};
+use tracer_blackbox::{BlackBox, Death};
 
-use crate::child::{Directory, command, start_command};
+use crate::child::{Directory, command, recover_file, start_command};
 use crate::kills::{acknowledged, lost};
 use crate::places::runs_without_a_file;
 

@@ -7,9 +7,9 @@ use std::fs;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use tracer::{Record, Status, Tracer};
-use tracer_blackbox::{BlackBox, Observed, RecoverError, Recovered, read_file, recover, recover_with};
+use tracer_blackbox::{BlackBox, Observed, RecoverError, read_file};
 
-use crate::child::{Directory, start};
+use crate::child::{Directory, Recovered, recover, recover_with, start};
 
 /// A box with few pages, and everything that was ever recorded in it.
 struct Sample {

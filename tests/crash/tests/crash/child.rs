@@ -6,7 +6,58 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tracer_blackbox::{Observed, Recovered, recover_with};
+use tracer::{Record, TraceId};
+use tracer_blackbox::{Confidence, Death, Gap, Observed, OpenNode, Process, ReadError, RecoverError};
+
+/// Traces whose records are read alone too, of each file.
+const TRACES_COMPARED: usize = 5;
+
+/// What a file says, with all its records.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Recovered {
+    pub(crate) process: Process,
+    pub(crate) records: Vec<Record>,
+    pub(crate) active: Vec<TraceId>,
+    pub(crate) open: Vec<OpenNode>,
+    pub(crate) gaps: Vec<Gap>,
+    pub(crate) dropped: u64,
+    pub(crate) death: Death,
+    pub(crate) confidence: Confidence,
+}
+
+impl From<tracer_blackbox::Recovered<'_>> for Recovered {
+    fn from(read: tracer_blackbox::Recovered<'_>) -> Self {
+        let (records, active): (Vec<_>, _) = (read.records().collect(), read.active().collect());
+        if read.confidence.is_damaged {
+            assert!(records.len() as u64 <= read.confidence.records, "{}", read.confidence);
+        } else {
+            assert_eq!(records.len() as u64, read.confidence.records);
+        }
+        for trace in read.traces.iter().take(TRACES_COMPARED) {
+            let of_it = |record: &&Record| record.trace_id() == trace.trace_id;
+            let alone: Vec<_> = read.trace(trace.trace_id).collect();
+            assert!(records.iter().filter(of_it).eq(&alone), "one trace is read as all are");
+            let steps = alone.iter().filter(|record| record.as_step().is_some()).count() as u64;
+            if !read.confidence.is_damaged {
+                assert_eq!((alone.len() as u64, steps), (trace.records, trace.steps));
+            }
+        }
+        let tracer_blackbox::Recovered { process, open, gaps, dropped, death, confidence, .. } = read;
+        Self { process, records, active, open, gaps, dropped, death, confidence }
+    }
+}
+
+pub(crate) fn recover(bytes: &[u8]) -> Result<Recovered, RecoverError> {
+    tracer_blackbox::recover(bytes).map(Recovered::from)
+}
+
+pub(crate) fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovered, RecoverError> {
+    tracer_blackbox::recover_with(bytes, observed).map(Recovered::from)
+}
+
+pub(crate) fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
+    tracer_blackbox::recover_file(path).map(Recovered::from)
+}
 
 /// A directory of its own, gone when it is dropped.
 pub(crate) struct Directory(PathBuf);

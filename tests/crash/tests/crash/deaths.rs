@@ -5,9 +5,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tracer_blackbox::{Death, Observed, Recovered};
+use tracer_blackbox::{Death, Observed};
 
-use crate::child::{Directory, start};
+use crate::child::{Directory, Recovered, start};
 
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
 fn is_open(recovered: &Recovered) {
@@ -179,6 +179,23 @@ fn control_a_deadline_ahead_is_no_reason() {
     let deadline_ms = unix_ms() + 600_000;
     start("deadline", directory.path(), &[&deadline_ms.to_string()]).ready().kill();
     assert_eq!(directory.recovered().death, Death::Killed);
+}
+
+#[test]
+fn a_process_of_another_pid_namespace_is_not_said_to_be_killed() {
+    let directory = Directory::new();
+    let running = start("open", directory.path(), &[]).ready();
+    let here = Observed::here();
+    // As seen from a container beside: its number is nobody's, or somebody else's.
+    let beside = Observed { pid_namespace: here.pid_namespace + 1, ..here.clone() };
+    let nobody = Observed { living: BTreeSet::new(), ..beside.clone() };
+    let death = |observed: &Observed| directory.recovered_by(observed).death;
+    assert_eq!((death(&beside), death(&nobody)), (Death::OtherNamespace, Death::OtherNamespace));
+    assert_eq!(Death::OtherNamespace.to_string(), "unknown: another PID namespace");
+    // The controls: in its own namespace, and where that is not known.
+    assert_eq!(death(&here), Death::StillRunning);
+    assert_eq!(death(&Observed { pid_namespace: 0, ..nobody }), Death::Killed);
+    running.kill();
 }
 
 #[test]

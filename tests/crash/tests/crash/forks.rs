@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tracer_blackbox::{Death, Gap, Recovered, recover_file};
+use tracer_blackbox::{Death, Gap};
 
-use crate::child::{Directory, start};
+use crate::child::{Directory, Recovered, recover_file, start};
 
 fn nodes(recovered: &Recovered) -> Vec<&str> {
     let mut nodes: Vec<_> =

@@ -5,10 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::child::{Directory, recover, start};
 use serde_json::{Value, json};
-use tracer_blackbox::recover;
-
-use crate::child::{Directory, start};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name)
@@ -31,16 +29,25 @@ fn said(bytes: &[u8]) -> Value {
     })
 }
 
+fn stays_readable(version: &str) {
+    let expected: Value = serde_json::from_slice(&fs::read(data(&format!("v{version}.json"))).unwrap()).unwrap();
+    assert_eq!(said(&fs::read(data(&format!("v{version}.tbx"))).unwrap()), expected);
+}
+
 #[test]
 fn files_of_version_1_0_stay_readable() {
+    stays_readable("1.0");
+}
+
+#[test]
+fn files_of_version_1_1_stay_readable() {
     if std::env::var_os("TRACER_GOLDEN").is_some() {
         let directory = Directory::new();
         start("golden", directory.path(), &[]).ready().kill();
         fs::create_dir_all(data("")).unwrap();
-        fs::write(data("v1.0.tbx"), directory.bytes()).unwrap();
+        fs::write(data("v1.1.tbx"), directory.bytes()).unwrap();
         let text = serde_json::to_string_pretty(&said(&directory.bytes())).unwrap();
-        fs::write(data("v1.0.json"), text + "\n").unwrap();
+        fs::write(data("v1.1.json"), text + "\n").unwrap();
     }
-    let expected: Value = serde_json::from_slice(&fs::read(data("v1.0.json")).unwrap()).unwrap();
-    assert_eq!(said(&fs::read(data("v1.0.tbx")).unwrap()), expected);
+    stays_readable("1.1");
 }

@@ -6,6 +6,7 @@ mod child;
 mod deaths;
 mod forks;
 mod golden;
+mod instants;
 mod kills;
 mod lambda;
 mod places;

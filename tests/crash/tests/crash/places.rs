@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::Command;
 
 use tracer::{Status, Tracer};
-use tracer_blackbox::{BlackBox, OpenError, recover_file};
+use tracer_blackbox::{BlackBox, OpenError};
 
-use crate::child::{Directory, start_command};
+use crate::child::{Directory, recover_file, start_command};
 
 /// Opens a box there, records, and gives why there is no file.
 fn degraded(directory: &Path) -> Option<String> {

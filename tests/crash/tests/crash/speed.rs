@@ -2,33 +2,50 @@
 
 use std::time::{Duration, Instant};
 
-use tracer_blackbox::{Death, Observed, Survey};
+use tracer_blackbox::{Death, Observed, recover_with};
 
 use crate::child::{Directory, start};
 
 #[test]
 #[ignore = "measures time, so only an optimised build says anything"]
-#[expect(clippy::disallowed_methods, reason = "times the reader; nothing is traced here")]
 fn a_file_of_64_mib_is_read_in_100_ms() {
-    let directory = Directory::new();
     // Two entries and a part each: more than fit.
-    start("wrap-large", directory.path(), &["600000"]).ready().kill();
+    let values = read("wrap-large", "600000", 2);
+    // Two events each.
+    let events = read("wrap-events", "6000000", 2);
+    // Four entries each.
+    let traces = read("wrap-traces", "400000", 0);
+    // Hundreds of thousands of traces take their time to be told apart.
+    assert!(traces <= Duration::from_secs(1), "{traces:?}");
+    for best in [values, events] {
+        assert!(best <= Duration::from_millis(100), "{best:?}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "times the reader; nothing is traced here")]
+fn read(scenario: &str, calls: &str, open: usize) -> Duration {
+    let directory = Directory::new();
+    start(scenario, directory.path(), &[calls]).ready().kill();
     let bytes = directory.bytes();
     assert!(bytes.len() >= 64 << 20);
     let mut best = Duration::MAX;
     for _ in 0..10 {
         let begun = Instant::now();
-        let survey = Survey::new(&bytes, &Observed::default()).unwrap();
-        let (open, death, traces) = (survey.open(), survey.death(&Observed::default()), survey.traces());
-        let surveyed = begun.elapsed();
-        assert_eq!((open.len(), death, traces.len()), (2, Death::Unknown, 1));
-        let records = survey.recovered(&Observed::default()).records.len();
-        eprintln!(
-            "{records} records of {} MiB found in {surveyed:?}, told in {:?}",
-            bytes.len() >> 20,
-            begun.elapsed()
-        );
-        best = best.min(surveyed);
+        let read = recover_with(&bytes, &Observed::default()).unwrap();
+        best = best.min(begun.elapsed());
+        assert_eq!((read.open.len(), &read.death), (open, &Death::Unknown), "{}", read.confidence);
     }
-    assert!(best <= Duration::from_millis(100), "{best:?}");
+    let read = recover_with(&bytes, &Observed::default()).unwrap();
+    let (traces, steps) = (read.traces.len(), read.traces.iter().map(|trace| trace.steps).sum::<u64>());
+    eprintln!("{scenario}, {} MiB: {steps} steps of {traces} traces found in {best:?}", bytes.len() >> 20);
+    let last = read.traces.last().unwrap();
+    let begun = Instant::now();
+    let records = read.trace(last.trace_id).count() as u64;
+    eprintln!("  the {records} records of the last trace in {:?}", begun.elapsed());
+    assert_eq!(records, last.records);
+    let begun = Instant::now();
+    let records = read.records().count() as u64;
+    eprintln!("  all {records} records in {:?}", begun.elapsed());
+    assert_eq!(records, read.confidence.records);
+    best
 }

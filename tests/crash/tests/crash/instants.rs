@@ -1,0 +1,198 @@
+//! A program that is stopped between any two of its instructions: what a file says is open is what its steps say,
+//! wherever the process dies.
+
+#![expect(unsafe_code, reason = "goes through a program instruction by instruction")]
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+use tracer::{EnvId, FrameId, Note, Record, Status, TraceId};
+use tracer_blackbox::Observed;
+
+use crate::child::{Directory, Recovered, Running, recover_with, start};
+
+/// A program that is stopped.
+struct Stopped {
+    pid: i32,
+    has_ended: bool,
+    _running: Running,
+}
+
+impl Stopped {
+    fn start(seed: u64, calls_before: u64, directory: &Directory) -> Self {
+        stay_on_one_processor();
+        let arguments = [seed.to_string(), calls_before.to_string()];
+        let running = start("random", directory.path(), &arguments.each_ref().map(|text| &**text));
+        let pid = i32::try_from(running.id()).unwrap();
+        let mut stopped = Self { pid, has_ended: false, _running: running };
+        stopped.wait();
+        assert!(!stopped.has_ended);
+        stopped
+    }
+
+    /// Waits until it has stopped again, or ended.
+    fn wait(&mut self) {
+        let mut status = 0;
+        // SAFETY: the pointer is that of `status`.
+        let pid = unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
+        assert_eq!(pid, self.pid);
+        self.has_ended = !libc::WIFSTOPPED(status);
+    }
+
+    /// Goes on by one instruction; `false`: it has ended.
+    fn step(&mut self) -> bool {
+        // SAFETY: takes numbers; the process was started here, and asked for it.
+        let done = unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, self.pid, 0, 0) };
+        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        self.wait();
+        !self.has_ended
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            // SAFETY: a signal to a process that was started here and was not waited for.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+            self.wait();
+        }
+    }
+}
+
+/// Where two processes take turns, going from one processor to the other takes most of the time.
+fn stay_on_one_processor() {
+    // SAFETY: a set of processors is numbers, and none is a valid one.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: takes nothing.
+    let here = usize::try_from(unsafe { libc::sched_getcpu() }).unwrap();
+    // SAFETY: the number is that of a processor, for which there is room.
+    unsafe { libc::CPU_SET(here, &mut one) };
+    // SAFETY: the pointer and the length are those of the set.
+    unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
+}
+
+/// A node that was entered and has not ended: its frame, or by hand its env.
+type Open = (TraceId, Option<FrameId>, Option<EnvId>, String);
+
+/// What a file says is open.
+fn told(read: &Recovered) -> BTreeSet<Open> {
+    let env = |frame: Option<FrameId>, env| if frame.is_none() { Some(env) } else { None };
+    let open =
+        read.open.iter().map(|node| (node.trace_id, node.frame, env(node.frame, node.env_id), node.node.clone()));
+    open.collect()
+}
+
+/// What is open by the steps alone, taken one after the other.
+fn by_steps(records: &[Record]) -> BTreeSet<Open> {
+    let mut open = BTreeSet::new();
+    for record in records {
+        match record {
+            Record::Step(step) => {
+                let env = if step.frame.is_none() { Some(step.env_id) } else { None };
+                let node = (step.trace_id, step.frame, env, step.node.clone());
+                let _changed = if step.status == Status::Enter { open.insert(node) } else { open.remove(&node) };
+            }
+            Record::Note(note) => {
+                if let Note::Unwound { frame, node, .. } = &note.note {
+                    open.remove(&(note.trace_id, Some(*frame), None, node.clone()));
+                }
+            }
+            Record::Env(_) => {}
+        }
+    }
+    open
+}
+
+/// A file as its process writes it.
+struct View {
+    bytes: &'static [u8],
+    blocks: &'static [u8],
+    pages: &'static [u8],
+}
+
+const PAGE: usize = 16 << 10;
+
+impl View {
+    fn of(file: &File) -> Self {
+        let len = usize::try_from(file.metadata().unwrap().len()).unwrap();
+        // SAFETY: a new mapping, which is not taken away before the test ends; what changes it is a process that is
+        // stopped whenever it is read.
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        assert_ne!(at, libc::MAP_FAILED);
+        // SAFETY: the mapping is that long.
+        let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(at.cast(), len) };
+        let region = |at| &bytes[word(bytes, at)..][..word(bytes, at + 8)];
+        Self { bytes, blocks: region(96), pages: region(112) }
+    }
+
+    /// What changes with each step: the blocks, the heads of the pages, and where each is written to next.
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let heads = self.pages.chunks(PAGE).flat_map(|page| {
+            let next = 64 + word(page, 0).min(1904) / 8 * 64;
+            [&page[..64], &page[next..next + 128]]
+        });
+        std::iter::once(self.blocks).chain(heads)
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> usize {
+    usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap()
+}
+
+/// Goes through a program from where it stops, and compares after each instruction that changed the file.
+fn compare(seed: u64, calls_before: u64) -> (usize, usize) {
+    let directory = Directory::new();
+    let mut program = Stopped::start(seed, calls_before, &directory);
+    let view = View::of(&File::open(&directory.files()[0]).unwrap());
+    let (mut before, mut states, mut most) = (Vec::new(), 0, 0);
+    while states < STATES && program.step() {
+        let mut rest = &before[..];
+        let is_same = view.parts().all(|part| {
+            rest.split_at_checked(part.len()).is_some_and(|(same, others)| {
+                rest = others;
+                same == part
+            })
+        });
+        if is_same {
+            continue;
+        }
+        before.clear();
+        view.parts().for_each(|part| before.extend_from_slice(part));
+        let read = recover_with(view.bytes, &Observed::default()).unwrap();
+        let entered: HashSet<_> = read.records.iter().filter_map(entered).collect();
+        // What was entered before the oldest page began is known from blocks alone.
+        let is_forgotten = |node: &Open| node.1.is_some_and(|frame| !entered.contains(&(node.0, frame)));
+        let (forgotten, open): (BTreeSet<_>, BTreeSet<_>) = told(&read).into_iter().partition(is_forgotten);
+        let forgotten: Vec<_> = forgotten.into_iter().map(|(.., node)| node).collect();
+        // Until it is entered anew, after an error, or ends.
+        let is_known = calls_before > 0 && !read.records.iter().any(|record| is_of(record, "within"));
+        assert_eq!(forgotten, if is_known { &["within"][..] } else { &[] }, "seed {seed}, state {states}");
+        assert_eq!(open, by_steps(&read.records), "seed {seed}, state {states}, {}", read.confidence);
+        (states, most) = (states + 1, most.max(open.len()));
+    }
+    (states, most)
+}
+
+fn is_of(record: &Record, node: &str) -> bool {
+    record.as_step().is_some_and(|step| step.node == node)
+}
+
+fn entered(record: &Record) -> Option<(TraceId, FrameId)> {
+    let step = record.as_step().filter(|step| step.status == Status::Enter)?;
+    Some((step.trace_id, step.frame?))
+}
+
+#[test]
+fn what_is_open_is_what_the_steps_say_whenever_it_is_killed() {
+    for seed in 0..SEEDS {
+        let (states, most) = compare(seed, if seed == 1 { 20_000 } else { 0 });
+        assert!(states >= 600 && most > 15, "{states} states, {most} open at most");
+    }
+}
+
+/// Without optimisation, a call takes ten times as many instructions, at 25 µs each.
+const SEEDS: u64 = if cfg!(debug_assertions) { 2 } else { 8 };
+/// Files that are looked at.
+const STATES: usize = if cfg!(debug_assertions) { 600 } else { usize::MAX };
