@@ -3,6 +3,7 @@
 mod as_root;
 mod bytes;
 mod child;
+mod clocks;
 mod deaths;
 mod forks;
 mod golden;
