@@ -12,4 +12,6 @@ mod lambda;
 mod places;
 mod room;
 mod secrets;
+mod sink;
 mod speed;
+mod steps;
