@@ -199,6 +199,22 @@ pub(crate) fn mark(path: &Path) -> bool {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(mark_of(path)).is_ok()
 }
 
+/// Says that what is in a file has arrived where it was to go, so that [`delete_read`] may delete it once its process is
+/// gone. Saying so again changes nothing. Who sends files elsewhere names what they send by
+/// [`Process::segment`](crate::Process::segment), since an answer may be lost: what is sent again is the same.
+///
+/// # Errors
+///
+/// If no mark can be made beside the file. It is sent once more then.
+pub fn acknowledge(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    if mark(path) || is_marked(path) {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("no mark beside {}", path.display())))
+    }
+}
+
 pub(crate) fn is_marked(path: &Path) -> bool {
     mark_of(path).exists()
 }

@@ -68,7 +68,7 @@ mod status;
 
 pub use blackbox::{BlackBox, OpenError};
 pub use directory::{
-    FoundFile, Progress, ReadError, delete_read, files_in, read_file, recover_dir, recover_file, settle,
+    FoundFile, Progress, ReadError, acknowledge, delete_read, files_in, read_file, recover_dir, recover_file, settle,
 };
 pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};

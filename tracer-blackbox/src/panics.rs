@@ -4,6 +4,8 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
+use tracer::recorder::panic_text;
+
 use crate::fork;
 use crate::machine;
 use crate::status::Panic;
@@ -33,12 +35,6 @@ pub(crate) fn in_main() -> bool {
     IN_MAIN.load(Ordering::Relaxed)
 }
 
-fn text_of<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
-    let payload = info.payload();
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
-}
-
 fn note(info: &PanicHookInfo<'_>) {
     let thread = machine::thread();
     let in_main = thread == u64::from(std::process::id());
@@ -46,7 +42,7 @@ fn note(info: &PanicHookInfo<'_>) {
         IN_MAIN.store(true, Ordering::Relaxed);
     }
     let place = info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
-    let text = place + text_of(info);
+    let text = place + panic_text(info.payload()).unwrap_or("(no text)");
     let mut count = COUNT.lock().unwrap_or_else(PoisonError::into_inner);
     *count += 1;
     for shared in fork::try_boxes() {

@@ -1,12 +1,12 @@
 //! One attempt: the handler runs until it returns, panics, takes too long, or is to stop.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinError;
 use tracer::execution::{Command, Execution, Failure};
+use tracer::recorder::panic_text;
 
 use crate::attempt::{Attempt, Writes};
 use crate::handler::Handler;
@@ -46,18 +46,13 @@ fn command(ended: Result<Result<serde_json::Value, Failure>, JoinError>) -> Comm
         Ok(Err(failure)) => Command::Fail { failure, random },
         Err(error) => {
             let message = match error.try_into_panic() {
-                Ok(panic) => format!("the handler panicked: {}", text(&*panic)),
+                Ok(panic) => format!("the handler panicked: {}", panic_text(&*panic).unwrap_or("no text")),
                 // The runtime is shutting down.
                 Err(_) => return Command::Release { delay: Duration::ZERO },
             };
             Command::Fail { failure: Failure::new(message).code(Failure::PANIC).retryable(true), random }
         }
     }
-}
-
-fn text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
 /// Waits until the handler is to be dropped, and says what the attempt comes to.

@@ -113,6 +113,24 @@ fn main() {
             }
             wait();
         }
+        "steps" => {
+            let options = || options().bytes(128 << 10).lines(2).dictionary_bytes(4096).signals(false);
+            let before: u64 = number(rest[1]);
+            println!("ready");
+            if rest[0] == "open" {
+                os::stop_when_traced();
+                let _opened = install(options(), directory);
+                os::stop();
+                return;
+            }
+            let black_box = install(options(), directory);
+            work::items_in_steps(directory, before, &|| {
+                if rest[0] == "close" {
+                    black_box.close();
+                    os::stop();
+                }
+            });
+        }
         "wrap" => {
             install(options().bytes(256 << 10), directory);
             work::long(number(rest[0]), &wait);
@@ -143,7 +161,7 @@ fn main() {
         "forked-and-executed" => {
             install(options(), directory);
             work::outer(17, &|| {
-                os::fork(|| os::exit_at_once());
+                os::wait_for(os::fork(|| os::exit_at_once()));
                 wait();
             });
         }

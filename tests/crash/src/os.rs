@@ -30,10 +30,30 @@ pub(crate) fn fork(child: impl FnOnce()) -> i32 {
     }
 }
 
+/// Waits until a child has ended.
+pub(crate) fn wait_for(child: i32) {
+    // SAFETY: nobody asks how it ended.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+}
+
 /// Ends the process without any of what is done at an end in order.
 pub(crate) fn exit_at_once() -> ! {
     // SAFETY: ends the process, whatever is open.
     unsafe { libc::_exit(0) }
+}
+
+/// Lets the parent drive this process from here on.
+pub(crate) fn stop_when_traced() {
+    // SAFETY: asks for nothing but that.
+    let traced = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+    assert_eq!(traced, 0);
+    stop();
+}
+
+/// Stops until the parent lets it go on.
+pub(crate) fn stop() {
+    // SAFETY: a signal that no handler can be for.
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// Takes memory until there is none, and uses all of it.

@@ -93,6 +93,24 @@ pub(crate) fn count(directory: &str, threads: u64, is_async: bool) {
     });
 }
 
+/// So many calls; then, under a tracer, `then`; and one call after the other. Stops before each.
+#[traced_node("items")]
+pub(crate) fn items_in_steps(directory: &str, before: u64, then: &dyn Fn()) {
+    let acknowledged = Acknowledged::open(directory);
+    let one = |n| {
+        item(0, n);
+        plain(n);
+        acknowledged.set(0, n + 1);
+    };
+    (0..before).for_each(one);
+    os::stop_when_traced();
+    then();
+    for n in before.. {
+        one(n);
+        os::stop();
+    }
+}
+
 pub(crate) fn items_until(end: u64) {
     for n in 0..end {
         item(0, n);

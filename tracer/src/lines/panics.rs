@@ -1,5 +1,6 @@
 //! What panics say, and the frames that they end where nothing unwinds.
 
+use std::any::Any;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
@@ -24,10 +25,14 @@ pub(crate) fn watch() {
     });
 }
 
+/// What a panic says, if that is a text. `PanicHookInfo::payload_as_str` came with Rust 1.91.
+pub fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
 fn keep(info: &PanicHookInfo<'_>) {
-    let payload = info.payload();
-    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let text: String = text.unwrap_or_default().chars().take(TEXT_LEN_MAX).collect();
+    let text: String = panic_text(info.payload()).unwrap_or_default().chars().take(TEXT_LEN_MAX).collect();
     scope::with(|scope| {
         scope.keep_panic(text);
         // Nobody will come to end them.

@@ -32,6 +32,7 @@ pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag, ste
 pub use json_lines::JsonLines;
 pub use memory::Memory;
 
+pub use crate::lines::panics::panic_text;
 pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, SitesHeld, hold_sites, watch_sites};
 
 /// Keeps records.

@@ -1,7 +1,5 @@
 //! A forked child writes into a file of its own, and the parent goes on in its.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tracer_blackbox::{Death, Gap};
 
@@ -51,8 +49,7 @@ fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
 #[test]
 fn a_child_that_records_nothing_leaves_no_file() {
     let directory = Directory::new();
-    let running = start("forked-and-executed", directory.path(), &[]).ready();
-    std::thread::sleep(Duration::from_millis(100));
-    running.kill();
+    // Ready when the child has ended.
+    start("forked-and-executed", directory.path(), &[]).ready().kill();
     assert_eq!(directory.recovered().open.len(), 2);
 }

@@ -3,6 +3,7 @@
 mod as_root;
 mod bytes;
 mod child;
+mod clocks;
 mod deaths;
 mod forks;
 mod golden;
@@ -12,4 +13,6 @@ mod lambda;
 mod places;
 mod room;
 mod secrets;
+mod sink;
 mod speed;
+mod steps;

@@ -1,0 +1,54 @@
+//! The wall clock is set while a program runs: its records stay in order, and nothing seems to have taken longer.
+
+use std::process::Command;
+
+use serde_json::json;
+use tracer::Record;
+
+use crate::child::{Directory, start_command};
+
+const HOUR: i64 = 3600;
+
+/// What is recorded by a program whose clock jumps so; that it does jump is the control.
+fn recorded(jumps: &[i64]) -> Vec<Record> {
+    let directory = Directory::new();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_crash-jumping-clock"));
+    program.arg(directory.path()).args(jumps.iter().map(i64::to_string));
+    let mut running = start_command(program);
+    for jump in jumps {
+        let line = running.line();
+        let (before, after) = line.split_once(' ').unwrap();
+        let seen = after.parse::<i64>().unwrap() - before.parse::<i64>().unwrap();
+        assert!((seen - jump).abs() <= 1, "the control: the clock jumped by {seen} s");
+    }
+    running.ready().kill();
+    let recovered = directory.recovered();
+    assert_eq!(recovered.gaps, []);
+    recovered.records
+}
+
+fn stay_in_order(jumps: &[i64]) {
+    let records = recorded(jumps);
+    let steps: Vec<_> = records.iter().filter_map(Record::as_step).collect();
+    let numbers: Vec<_> = steps.iter().filter_map(|step| step.values.get("n")).collect();
+    let expected: Vec<_> = (0..2000 * (jumps.len() + 1)).map(|n| json!(n)).collect();
+    assert!(numbers.iter().copied().eq(&expected), "in the order of the calls");
+    for pair in records.windows(2) {
+        assert!(pair[0].seq() < pair[1].seq());
+    }
+    for pair in steps.windows(2) {
+        assert!(pair[0].ts <= pair[1].ts, "{} before {}", pair[0].ts, pair[1].ts);
+    }
+    let all_ns = steps[steps.len() - 1].ts - steps[0].ts;
+    assert!(all_ns < 60_000_000_000, "it took {all_ns} ns in all");
+}
+
+#[test]
+fn a_clock_that_is_set_back_changes_neither_order_nor_durations() {
+    stay_in_order(&[-HOUR]);
+}
+
+#[test]
+fn a_clock_that_is_set_forward_and_back_does_neither() {
+    stay_in_order(&[24 * HOUR, -48 * HOUR, 25 * HOUR]);
+}
