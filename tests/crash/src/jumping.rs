@@ -25,7 +25,7 @@ extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -
             time.tv_sec += JUMPED.load(Ordering::Relaxed);
         }
     }
-    libc::c_int::from(result != 0) * -1
+    -libc::c_int::from(result != 0)
 }
 
 #[traced_node(record(n))]

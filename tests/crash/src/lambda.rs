@@ -44,7 +44,9 @@ fn handle(event: &str) -> String {
 
 #[traced_node(record(for_ever))]
 fn look_up(for_ever: bool) {
-    while for_ever {
-        std::thread::park();
+    if for_ever {
+        loop {
+            std::thread::park();
+        }
     }
 }

@@ -211,7 +211,7 @@ impl<S: Sites> Assembler<S> {
         let elsewhere = self.traces.get(&trace)?.envs.iter().rev().take(ELSEWHERE_MAX).copied();
         let forks = std::iter::once(event.env).chain(elsewhere).find_map(|env| self.forks_above(env).find(fits))?;
         let shown = |number: &u64| key::uncarried(*number).map_or(*number, |(_, call)| call);
-        Some(forks.iter().map(|number| format!("fork#{}/", shown(number))).collect())
+        Some(forks.iter().map(|number| ["fork#", &shown(number).to_string(), "/"].concat()).collect())
     }
 
     /// What may lead from a frame to the beginning of an env: its fork, the fork that this was made in and its, …

@@ -158,7 +158,7 @@ fn a_freeze_between_invocations_makes_none_of_them_slow() {
         freeze(&function.running);
     }
     function = lambda.invoke(function, "fast", unix_ms() + 60_000).unwrap();
-    let all = now() - began;
+    let all = now().saturating_sub(began);
     function.running.kill();
     let recovered = directory.recovered();
     let durations = durations(&recovered.records, "handle");
@@ -176,7 +176,7 @@ fn a_freeze_in_the_midst_of_calls_makes_one_of_them_slow_at_most() {
     let calls = || crate::kills::acknowledged(directory.path()).first().copied().unwrap_or(0);
     let wait_for = |count: u64| {
         while calls() < count {
-            thread::yield_now()
+            thread::yield_now();
         }
     };
     wait_for(1000);

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use tracer_blackbox::{acknowledge, delete_read, files_in, recover_file};
+use tracer_blackbox::{acknowledge, delete_read, files_in};
 
-use crate::child::{Directory, start};
+use crate::child::{Directory, recover_file, start};
 
 /// What the server does with a request.
 #[derive(Clone, Copy, PartialEq)]

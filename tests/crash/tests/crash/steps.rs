@@ -3,15 +3,15 @@
 
 #![expect(unsafe_code, reason = "drives another process")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use tracer::{EnvId, Record, Status};
-use tracer_blackbox::{Death, Gap, Observed, RecoverError, Recovered, recover_with};
+use tracer_blackbox::{Death, Gap, Observed, RecoverError};
 
-use crate::child::{Directory, Running, start};
+use crate::child::{Directory, Recovered, Running, recover_with, start};
 use crate::kills::{acknowledged, lost};
 
 /// A process that stops where its tracer says.
@@ -67,7 +67,7 @@ impl Stepped {
 
 /// What a reader says when the process is gone.
 fn dead() -> Observed {
-    Observed { living: Default::default(), ..Observed::here() }
+    Observed { living: BTreeSet::default(), ..Observed::here() }
 }
 
 /// The page that was begun last: its birth, and how many slots are left in it. Places are those of `docs/format.md`.
@@ -118,7 +118,7 @@ fn is_whole(recovered: &Recovered, acknowledged: u64) {
     assert_eq!(recovered.gaps, []);
     assert!(!recovered.confidence.is_damaged, "{}", recovered.confidence);
     assert_eq!(recovered.death, Death::Killed);
-    let steps = recovered.records.iter().filter_map(Record::as_step);
+    let mut steps = recovered.records.iter().filter_map(Record::as_step);
     let mut entered = Vec::new();
     for step in steps.clone() {
         match step.status {
@@ -129,7 +129,7 @@ fn is_whole(recovered: &Recovered, acknowledged: u64) {
     let open: Vec<_> = recovered.open.iter().map(|node| &*node.node).collect();
     // A step is in its page before it is in the table of what is open. So a call whose exit is the newest record, and
     // which has not returned yet, may be shown as running; and one whose enter is, and which has not begun, may not.
-    let newest = steps.last().unwrap();
+    let newest = steps.next_back().unwrap();
     let mut before = entered.clone();
     match newest.status {
         Status::Enter => drop(before.pop()),
