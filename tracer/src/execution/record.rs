@@ -11,7 +11,8 @@ use super::progress::Progress;
 use super::retry::RetryPolicy;
 use super::status::ExecutionStatus;
 use super::timestamp::{Timestamp, ms};
-use crate::id::ExecutionId;
+use crate::id::{EnvId, ExecutionId, TraceId};
+use crate::record::EnvRecord;
 
 /// A unit of work that outlives the process which runs it.
 ///
@@ -116,7 +117,89 @@ pub struct Lease {
 /// What metadata calls the reason for a cancellation.
 pub(super) const CANCELLATION_REASON: &str = "cancellationReason";
 
+impl Lease {
+    /// The trace of the attempt, if it is run by [`run_attempt`](super::ExecutionManager::run_attempt) or a worker: known
+    /// before it begins, so that the trace of an attempt whose process died is found, too.
+    pub fn trace_id(&self) -> TraceId {
+        TraceId::new(self.mixed(TRACE) | 1).expect("an odd number is not zero")
+    }
+
+    /// The first env of that trace.
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+    pub fn env_id(&self) -> EnvId {
+        EnvId::new(self.mixed(ENV) as u64 | 1).expect("an odd number is not zero")
+    }
+
+    /// A number that no other attempt has, for as much as numbers of its size can.
+    fn mixed(&self, purpose: u64) -> u128 {
+        let high = splitmix((self.id.get() >> 64) as u64 ^ splitmix(self.epoch ^ purpose));
+        #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+        let low = splitmix(self.id.get() as u64 ^ splitmix(high));
+        (u128::from(high) << 64) | u128::from(low)
+    }
+}
+
+const TRACE: u64 = 0x7472_6163_6500_0000;
+const ENV: u64 = 0x656e_7600_0000_0000;
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): each bit of the number goes into each bit of the answer.
+const fn splitmix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// What the trace of an attempt says that it is the trace of: the payload of its first env.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct AttemptOf {
+    /// The execution. In JSON as people see it, `ex_…`.
+    #[serde(with = "shown")]
+    pub execution: ExecutionId,
+    /// Which attempt of it, from 1; of the latest series, if it was driven anew.
+    pub attempt: u32,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+/// Ids with their prefix.
+mod shown {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::id::ExecutionId;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub(super) fn serialize<S: Serializer>(id: &ExecutionId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ExecutionId, D::Error> {
+        ExecutionId::deserialize(deserializer)
+    }
+}
+
+impl AttemptOf {
+    /// What the first env of a trace says of its attempt; `None` if the trace is of something else.
+    pub fn of(env: &EnvRecord) -> Option<Self> {
+        let of: Self = serde_json::from_value(env.payload.clone()).ok()?;
+        let token = Lease { id: of.execution, epoch: of.epoch };
+        (token.trace_id() == env.trace_id && token.env_id() == env.env_id).then_some(of)
+    }
+
+    /// The token of the attempt.
+    pub fn token(&self) -> Lease {
+        Lease { id: self.execution, epoch: self.epoch }
+    }
+}
+
 impl Execution {
+    /// The attempt under way, or the latest.
+    pub fn latest_attempt(&self) -> AttemptOf {
+        AttemptOf { execution: self.id, attempt: self.attempts, epoch: self.epoch }
+    }
+
     /// The token for the attempt under way; useful only while it runs.
     pub fn token(&self) -> Lease {
         Lease { id: self.id, epoch: self.epoch }
