@@ -12,8 +12,22 @@ use crate::name;
 
 /// Every option, as messages list them.
 const OPTIONS: [&str; 16] = [
-    "root", "source", "ctx", "fork", "off", "record", "skip", "redact", "entry", "effect", "checkpoint", "err", "fail_if",
-    "crate", "shared", "extern",
+    "root",
+    "source",
+    "ctx",
+    "fork",
+    "off",
+    "record",
+    "skip",
+    "redact",
+    "entry",
+    "effect",
+    "checkpoint",
+    "err",
+    "fail_if",
+    "crate",
+    "shared",
+    "extern",
 ];
 
 /// The arguments.

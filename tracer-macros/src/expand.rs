@@ -8,11 +8,11 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, Pat, PatIdent, ReturnType, Type};
 
+use crate::args::Repeat;
 use crate::args::path_span;
 use crate::model::{
     Claim, ContextFrom, Form, Node, NodeName, Param, Receiver, Recorded, RecordedValue, Ret, Start, Text, is_lint,
 };
-use crate::args::Repeat;
 use crate::types::{is_infallible, result_argument, without_impl};
 use crate::{name, pattern, tail};
 

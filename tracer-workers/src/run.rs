@@ -29,7 +29,7 @@ pub(crate) async fn run(
         biased;
         ended = &mut task => return Some(command(ended)),
         end = must_stop(signal, grace) => end,
-        () = overtime(execution.timeout) => Some(Command::TimeOut),
+        () = overtime(execution.timeout) => Some(Command::Overtime { random: fastrand::u32(..) }),
     };
     task.abort();
     // Not before it has stopped may another attempt begin. If it returned just now, that is its outcome.

@@ -54,9 +54,21 @@ fn check_conflicts(args: &Args, diag: &Diag) {
     let ctx = args.ctx.as_ref().map(Ident::span);
     let conflicts = [
         (args.root, args.fork, "fork", "root", "one goes on in the caller's trace, the other starts a new one"),
-        (args.root, args.checkpoint.map(|(span, _)| span), "checkpoint", "root", "one keeps its result in the execution around it, the other leaves it"),
+        (
+            args.root,
+            args.checkpoint.map(|(span, _)| span),
+            "checkpoint",
+            "root",
+            "one keeps its result in the execution around it, the other leaves it",
+        ),
         (args.root, ctx, "ctx", "root", "one goes on in a trace that is given, the other starts a new one"),
-        (args.checkpoint.map(|(span, _)| span), args.entry, "entry", "checkpoint", "an entry is where a run begins, not a step of it"),
+        (
+            args.checkpoint.map(|(span, _)| span),
+            args.entry,
+            "entry",
+            "checkpoint",
+            "an entry is where a run begins, not a step of it",
+        ),
         (args.entry, args.effect, "effect", "entry", "an entry is run again, an effect is answered from the record"),
         (args.shared, args.foreign, "extern", "shared", "an `extern` node may have several functions anyway"),
     ];
@@ -119,8 +131,8 @@ fn check_value(args: &Args, function: &Function, returned: &Returned, diag: &Dia
 fn check_checkpoint(args: &Args, function: &Function, returned: &Returned, diag: &Diag) {
     let Some((span, _)) = args.checkpoint else { return };
     let name = &function.sig.ident;
-    let is_future = function.sig.asyncness.is_some()
-        || matches!(returned, Returned::Future(_) | Returned::BoxedFuture(_));
+    let is_future =
+        function.sig.asyncness.is_some() || matches!(returned, Returned::Future(_) | Returned::BoxedFuture(_));
     if !is_future {
         diag.error_with_help(
             span,

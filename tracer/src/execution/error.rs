@@ -69,7 +69,9 @@ pub enum ExecutionErrorKind {
         differs: &'static str,
     },
     /// A node was begun by an attempt before, has no result, and is to run at most once.
-    #[error("node `{node}` is to run at most once: expected its result or no trace of it, found that attempt {epoch} began it")]
+    #[error(
+        "node `{node}` is to run at most once: expected its result or no trace of it, found that attempt {epoch} began it"
+    )]
     NotRepeated {
         /// The node.
         node: &'static str,
@@ -83,7 +85,9 @@ pub enum ExecutionErrorKind {
         node: &'static str,
     },
     /// A node that keeps its result is not recorded, so there is nothing to keep it under.
-    #[error("node `{node}` keeps its result under its place in the trace: expected it to be recorded, found recording off")]
+    #[error(
+        "node `{node}` keeps its result under its place in the trace: expected it to be recorded, found recording off"
+    )]
     NotTraced {
         /// The node.
         node: &'static str,

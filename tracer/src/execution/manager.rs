@@ -181,6 +181,14 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.freely().retry(id).await
     }
 
+    /// Drives an execution anew that has ended without a result, whether attempts are left or not: all of them are there
+    /// again, due at once. What it has kept, its epoch and its history stay. One that is retrying is left as it is.
+    ///
+    /// [`ListOptions::dead_letters`] finds them.
+    pub async fn redrive(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.freely().redrive(id).await
+    }
+
     /// Reports how far the attempt has come.
     ///
     /// # Errors
@@ -393,6 +401,11 @@ impl<S: ExecutionStore> Expecting<'_, S> {
     /// Asks for another attempt.
     pub async fn retry(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
         self.write(*id, Ok(Command::Retry)).await
+    }
+
+    /// Drives it anew.
+    pub async fn redrive(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Redrive)).await
     }
 
     /// Reports how far the attempt has come.

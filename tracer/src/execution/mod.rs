@@ -16,6 +16,7 @@
 mod command;
 mod error;
 mod failure;
+mod history;
 mod list;
 mod manager;
 mod memory;
@@ -33,6 +34,7 @@ mod timestamp;
 pub use command::{Applied, Beat, Command, Expected, Write};
 pub use error::{CODES, ExecutionError, ExecutionErrorKind, InvalidInput, Refusal, StoreError, Trouble, Written};
 pub use failure::Failure;
+pub use history::{AttemptEnd, AttemptRecord, HISTORY_LEN_MAX};
 pub use list::{Cursor, ListOptions, Page};
 pub use manager::{ExecutionManager, Expecting};
 pub use memory::MemoryStore;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::history::AttemptRecord;
 use super::progress::Progress;
 use super::retry::RetryPolicy;
 use super::status::ExecutionStatus;
@@ -39,7 +40,7 @@ pub struct Execution {
     /// Why the last attempt that failed did. Cleared by completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// How many attempts were started and not given back, the one under way included.
+    /// How many attempts were started and not given back, the one under way included; since it was driven anew, if it was.
     pub attempts: u32,
     /// How many attempts there may be. Never changes; at least 1.
     pub max_attempts: u32,
@@ -92,6 +93,13 @@ pub struct Execution {
     /// Who runs it, and until when, if it was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseTerms>,
+    /// How often it was driven anew, after it had ended without a result.
+    #[serde(default)]
+    pub redrives: u32,
+    /// The latest attempts, at most [`HISTORY_LEN_MAX`](super::HISTORY_LEN_MAX) of them, the oldest first; with those that
+    /// were given back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<AttemptRecord>,
 }
 
 /// Who holds a lease, and until when.
@@ -128,6 +136,12 @@ impl Lease {
     #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
     pub fn env_id(&self) -> EnvId {
         EnvId::new(self.mixed(ENV) as u64 | 1).expect("an odd number is not zero")
+    }
+
+    /// Any number, always the same.
+    #[expect(clippy::cast_possible_truncation, reason = "some of the bits are enough")]
+    pub(super) fn random(&self) -> u32 {
+        self.mixed(0) as u32
     }
 
     /// A number that no other attempt has, for as much as numbers of its size can.

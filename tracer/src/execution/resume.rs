@@ -101,7 +101,8 @@ where
 {
     let attempt = Arc::new(Attempt::new(execution, Box::new(manager)));
     let line = lines::attempt::begin(execution, &attempt);
-    let line = line.ok_or_else(|| ExecutionError::new(Some(execution.id), ExecutionErrorKind::NotTraced { node: "" }))?;
+    let line =
+        line.ok_or_else(|| ExecutionError::new(Some(execution.id), ExecutionErrorKind::NotTraced { node: "" }))?;
     let future = line.run(work);
     let mut future = pin!(Branch::along(future, line));
     poll_fn(|cx| {

@@ -216,11 +216,11 @@ impl Claim {
 /// What a sweep has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Attempts that were lost, and will be followed by another.
+    /// Attempts that were lost or took too long, and will be followed by another.
     pub retried: u32,
     /// Attempts that were lost, and were the last.
     pub failed: u32,
-    /// Attempts that took too long.
+    /// Attempts that took too long, and were the last.
     pub timed_out: u32,
     /// Attempts that were to be cancelled, and whose holder did not do it.
     pub cancelled: u32,

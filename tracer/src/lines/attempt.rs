@@ -41,7 +41,8 @@ pub(crate) fn here(site: &'static Site) -> Option<(Arc<Attempt>, Option<u64>)> {
     scope::with(|scope| {
         let here = scope.here()?;
         let attempt = here.cell.trace()?.attempt.clone()?;
-        let key = here.frame.and_then(|frame| scope.with_line(here.cell, |line, _, _| line.key_of(frame, site)).flatten());
+        let key =
+            here.frame.and_then(|frame| scope.with_line(here.cell, |line, _, _| line.key_of(frame, site)).flatten());
         Some((attempt, key))
     })
     .flatten()

@@ -4,9 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tracer::execution::{
-    AttemptOf, Execution, ExecutionError, ExecutionManager, Failure, MemoryStore, NewExecution,
-};
+use tracer::execution::{AttemptOf, Execution, ExecutionError, ExecutionManager, Failure, MemoryStore, NewExecution};
 use tracer::{Tracer, branch, traced_node};
 
 use crate::drive::{envs, once_pending, run, steps};
@@ -21,7 +19,9 @@ fn ran(effect: impl Into<String>) {
 }
 
 fn runs() -> String {
-    RUNS.with_borrow(|runs| runs.iter().map(|(effect, times)| format!("{effect}×{times}")).collect::<Vec<_>>().join(" "))
+    RUNS.with_borrow(|runs| {
+        runs.iter().map(|(effect, times)| format!("{effect}×{times}")).collect::<Vec<_>>().join(" ")
+    })
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -172,7 +172,11 @@ fn what_was_begun_and_is_to_run_at_most_once_is_not_repeated() {
     let failure = error.failure();
     assert_eq!((failure.code.as_deref(), failure.retryable), (Some("AT_MOST_ONCE"), false));
     // Nothing that the handler does around it changes that.
-    let error = attempts.next(|| async { tokio::select! { _ = send(99) => 0, () = once_pending() => 1 } }).unwrap_err();
+    let error = attempts
+        .next(|| async {
+            tokio::select! { _ = send(99) => 0, () = once_pending() => 1 }
+        })
+        .unwrap_err();
     assert_eq!(error.code(), "AT_MOST_ONCE");
     assert_eq!(runs(), "send 99×1");
 }
