@@ -75,8 +75,12 @@ impl AttemptEnd {
 impl Execution {
     /// The attempt has just been counted.
     pub(super) fn remember_begin(&mut self, worker: Option<String>, now: Timestamp) {
-        if self.history.len() >= HISTORY_LEN_MAX {
-            self.history.drain(..=self.history.len() - HISTORY_LEN_MAX);
+        // Of several that were given back in a row, the last is enough.
+        if let [.., one, other] = &self.history[..] {
+            let released = Some(AttemptEnd::Released);
+            if one.end == released && other.end == released {
+                self.history.pop();
+            }
         }
         let token = self.token();
         self.history.push(AttemptRecord {
@@ -90,6 +94,8 @@ impl Execution {
             trace_id: token.trace_id(),
             env_id: token.env_id(),
         });
+        let excess = self.history.len().saturating_sub(HISTORY_LEN_MAX);
+        self.history.drain(..excess);
     }
 
     /// It ends; if it failed, by what is the error of the execution now.
