@@ -237,8 +237,10 @@ pub(crate) struct ExecOne {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExecChange {
-    #[command(flatten)]
-    pub(crate) one: ExecOne,
+    /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
+    #[arg(value_name = "EXECUTION")]
+    pub(crate) wanted: exec::Wanted,
+
     /// Does it without asking
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -246,8 +248,10 @@ pub(crate) struct ExecChange {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExecCancel {
-    #[command(flatten)]
-    pub(crate) one: ExecOne,
+    /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
+    #[arg(value_name = "EXECUTION")]
+    pub(crate) wanted: exec::Wanted,
+
     /// Why; kept with the execution
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,

@@ -12,13 +12,13 @@ use crate::output::text;
 use crate::session::Session;
 
 pub(super) fn cancel(args: &ExecCancel, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let execution = select::select(manager, &args.one.wanted)?;
+    let execution = select::select(manager, &args.wanted)?;
     confirm(args.yes, &format!("cancel {}", named(&execution)))?;
     done(session, wait(manager.cancel(&execution.id, args.reason.as_deref())))
 }
 
 pub(super) fn retry(args: &ExecChange, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let execution = select::select(manager, &args.one.wanted)?;
+    let execution = select::select(manager, &args.wanted)?;
     confirm(args.yes, &format!("retry {}", named(&execution)))?;
     done(session, wait(manager.retry(&execution.id)))
 }
