@@ -1,7 +1,6 @@
 //! `tracer exec show`: one execution, with its attempts and what it has kept.
 
 use std::io::{self, Write as _};
-use std::time::Duration;
 
 use serde_json::Value;
 use tracer::execution::{AttemptEnd, AttemptRecord, Execution};
@@ -16,7 +15,7 @@ use crate::session::Session;
 
 const VALUE_LEN_MAX: usize = 200;
 /// So many checkpoints are shown.
-const CHECKPOINTS_MAX: usize = 40;
+const CHECKPOINTS_MAX: usize = 10;
 const BAR_WIDE: usize = 30;
 
 pub(super) fn run(args: &ExecOne, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
@@ -97,10 +96,8 @@ fn write_attempts(session: &mut Session<'_>, execution: &Execution) -> io::Resul
     let mut ended = None;
     for attempt in &execution.history {
         if let Some(ended) = ended {
-            let gap = attempt.started_at.since(ended);
-            if gap >= Duration::from_millis(1) {
-                writeln!(session.out, "    {}", colours.paint(Ink::Faint, format!("┊ {} later", duration(gap))))?;
-            }
+            let gap = duration(attempt.started_at.since(ended));
+            writeln!(session.out, "    {}", colours.paint(Ink::Faint, format!("┊ {gap} later")))?;
         }
         ended = attempt.ended_at;
         let (mark, mark_ink) = mark(attempt);
