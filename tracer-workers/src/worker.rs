@@ -140,7 +140,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// How long to wait when there was nothing to do.
+    /// How long to wait when there was nothing to do, unless the store says sooner that there is something.
     pub fn poll(mut self, poll: Duration) -> Self {
         self.poll = poll;
         self
@@ -281,6 +281,8 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
     let Shared { worker, held, stop, .. } = &*shared;
     loop {
         let mut there_is_more = false;
+        // From before the claims: what comes while they are made is not missed.
+        let woken = worker.manager.store().wake();
         for claim in wanted(worker, held) {
             let (asked, limit) = (Instant::now(), claim.limit as usize);
             match worker.manager.claim(claim).await {
@@ -304,6 +306,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
             biased;
             () = stop.notified() => return,
             () = held.changed(), if there_is_more || !has_room => {}
+            () = woken, if has_room => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

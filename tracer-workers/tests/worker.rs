@@ -683,3 +683,20 @@ fn a_schedule_creates_each_time_once_however_many_workers_have_it() {
         worker.shutdown(SECOND).await;
     });
 }
+
+#[test]
+fn a_store_that_says_so_wakes_a_worker_at_once() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+        let worker = Worker::new(manager.clone()).poll(SECOND * 3600).handler("work", handle).start();
+        sleep(SECOND).await;
+        for _ in 0..3 {
+            let started = Instant::now();
+            let id = manager.create(new(())).await.unwrap().id;
+            assert_eq!(ended(&manager, &id).await.status, S::Completed);
+            assert!(started.elapsed() <= SECOND / 10, "{:?}", started.elapsed());
+        }
+        worker.shutdown(SECOND).await;
+    });
+}

@@ -117,6 +117,13 @@ pub trait ExecutionStore: Send + Sync {
     /// Deals with up to `limit` leases and times allowed that are over ([`Execution::sweep`]), the earliest first.
     /// Anybody may call it, at any time; two that do so at once do nothing twice.
     fn sweep(&self, limit: u32) -> impl Future<Output = Result<Swept, StoreError>> + Send;
+
+    /// Ready once something may have become due since it was called, of any type: so that a worker need not ask again and
+    /// again. A hint: it may come for nothing, or never, as it does unless a store has something better. What becomes due by
+    /// the passing of time is not announced.
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// A shared store is a store.
@@ -170,6 +177,10 @@ impl<S: ExecutionStore> ExecutionStore for std::sync::Arc<S> {
 
     fn sweep(&self, limit: u32) -> impl Future<Output = Result<Swept, StoreError>> + Send {
         (**self).sweep(limit)
+    }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        (**self).wake()
     }
 }
 
