@@ -200,14 +200,7 @@ impl Args {
                 let text: Option<Ident> = written.parsed(diag, "err = display", "`display`, `debug` or `none`");
                 self.err = text.and_then(|text| Some((span, err_text(&text, diag)?)));
             }
-            "checkpoint" => match &written.value {
-                Value::Nothing => self.checkpoint = Some((span, Repeat::AtLeastOnce)),
-                _ => {
-                    let what = "`at_least_once` or `at_most_once`";
-                    let repeat: Option<Ident> = written.parsed(diag, "checkpoint = at_most_once", what);
-                    self.checkpoint = repeat.and_then(|repeat| Some((span, read_repeat(&repeat, diag)?)));
-                }
-            },
+            "checkpoint" => self.checkpoint = read_checkpoint(written, diag).map(|repeat| (span, repeat)),
             "fail_if" => match &written.value {
                 Value::Is(test) => self.fail_if = Some((span, test.clone())),
                 _ => written.wants(diag, "fail_if = |result| ..", "a closure"),
@@ -522,8 +515,12 @@ fn err_text(text: &Ident, diag: &Diag) -> Option<ErrText> {
     })
 }
 
-fn read_repeat(repeat: &Ident, diag: &Diag) -> Option<Repeat> {
+fn read_checkpoint(written: &Written, diag: &Diag) -> Option<Repeat> {
     const KNOWN: [&str; 2] = ["at_least_once", "at_most_once"];
+    if let Value::Nothing = written.value {
+        return Some(Repeat::AtLeastOnce);
+    }
+    let repeat: Ident = written.parsed(diag, "checkpoint = at_most_once", "`at_least_once` or `at_most_once`")?;
     Some(match repeat.to_string().as_str() {
         "at_least_once" => Repeat::AtLeastOnce,
         "at_most_once" => Repeat::AtMostOnce,

@@ -79,6 +79,7 @@ pub struct Whole<R>(PhantomData<fn() -> R>);
 
 impl<T, E> Success<T, E> {
     /// How.
+    #[expect(clippy::unused_self, reason = "it is there for its type")]
     pub fn codec(self) -> Codec<Result<T, E>>
     where
         T: CheckpointOutput,
@@ -89,6 +90,7 @@ impl<T, E> Success<T, E> {
 
 impl<R> Whole<R> {
     /// How.
+    #[expect(clippy::unused_self, reason = "it is there for its type")]
     pub fn codec(self) -> Codec<R>
     where
         R: CheckpointOutput,

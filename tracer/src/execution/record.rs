@@ -129,13 +129,13 @@ impl Lease {
     /// The trace of the attempt, if it is run by [`run_attempt`](super::ExecutionManager::run_attempt) or a worker: known
     /// before it begins, so that the trace of an attempt whose process died is found, too.
     pub fn trace_id(&self) -> TraceId {
-        TraceId::new(self.mixed(TRACE) | 1).expect("an odd number is not zero")
+        TraceId::odd(self.mixed(TRACE))
     }
 
     /// The first env of that trace.
     #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
     pub fn env_id(&self) -> EnvId {
-        EnvId::new(self.mixed(ENV) as u64 | 1).expect("an odd number is not zero")
+        EnvId::odd(self.mixed(ENV) as u64)
     }
 
     /// Any number, always the same.
@@ -156,7 +156,7 @@ impl Lease {
 const TRACE: u64 = 0x7472_6163_6500_0000;
 const ENV: u64 = 0x656e_7600_0000_0000;
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): each bit of the number goes into each bit of the answer.
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): each bit of the number goes into each bit of the answer.
 const fn splitmix(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -184,7 +184,6 @@ mod shown {
 
     use crate::id::ExecutionId;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
     pub(super) fn serialize<S: Serializer>(id: &ExecutionId, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(id)
     }

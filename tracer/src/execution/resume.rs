@@ -205,7 +205,7 @@ async fn keep(attempt: &Attempt, key: &str, kept: Kept) {
         Err(error) => return stopped(attempt, error).await,
     };
     if let Err(error) = attempt.store.keep(attempt.lease, key.to_owned(), value).await {
-        stopped(attempt, error).await
+        stopped(attempt, error).await;
     }
 }
 
