@@ -36,10 +36,13 @@ struct Handled {
     keyed: Option<Keyed>,
 }
 
+/// Says what an execution counts under.
+type Key = Arc<dyn Fn(&Execution) -> Option<String> + Send + Sync>;
+
 /// How many with one key may run here at once.
 struct Keyed {
     limit: usize,
-    key: Arc<dyn Fn(&Execution) -> Option<String> + Send + Sync>,
+    key: Key,
 }
 
 /// How long an execution is left alone whose key has as many here as it may.

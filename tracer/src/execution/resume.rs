@@ -204,8 +204,9 @@ async fn keep(attempt: &Attempt, key: &str, kept: Kept) {
         Ok(value) => value,
         Err(error) => return stopped(attempt, error).await,
     };
-    if let Err(error) = attempt.store.keep(attempt.lease, key.to_owned(), value).await {
-        stopped(attempt, error).await;
+    match attempt.store.keep(attempt.lease, key.to_owned(), value).await {
+        Ok(()) => {}
+        Err(error) => stopped(attempt, error).await,
     }
 }
 

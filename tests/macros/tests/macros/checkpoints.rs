@@ -286,6 +286,6 @@ fn the_trace_of_an_attempt_says_so_and_is_known_before() {
         let nodes: Vec<&str> = steps(&records).iter().map(|step| &*step.node).collect();
         assert_eq!(nodes, ["order", "charge", "charge", "send", "send", "order"]);
     }
-    let of_another = tracer::test::record(|| tracer::create_env(&execution.latest_attempt(), "work"));
+    let of_another = tracer::test::record(|| tracer::create_env(execution.latest_attempt(), "work"));
     assert_eq!(AttemptOf::of(envs(&of_another.records())[0]), None, "it only says so");
 }
