@@ -110,7 +110,7 @@ pub(crate) async fn run(paint: Paint) -> Result<(), Box<dyn Error>> {
     println!("{}", paint.bold("A batch import is killed twice, and goes on where it was"));
     let id = manager.create(NewExecution::new("import").max_attempts(5)).await?.id;
     let said = |about: String, became: &str| {
-        println!("    {about}{became:>width$}", width = WIDTH - 4 - about.chars().count())
+        println!("    {about}{became:>width$}", width = WIDTH - 4 - about.chars().count());
     };
     for (nth, percent) in KILLS.into_iter().enumerate() {
         let mut worker = start(&directory, nth + 1)?;
@@ -139,7 +139,7 @@ fn check(target: &Path, done: &Execution) -> Result<(), Box<dyn Error>> {
     let connection = Connection::open(target)?;
     let numbers = |query: &str| connection.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     let sum = |of: fn(&Row) -> i64| rows.iter().map(of).sum::<i64>();
-    let expected = (rows.len() as i64, sum(|row| row.at_unix_s), sum(|row| row.offset_s));
+    let expected = (i64::try_from(rows.len())?, sum(|row| row.at_unix_s), sum(|row| row.offset_s));
     let found: (i64, i64, i64) = numbers("SELECT count(*), sum(at_unix_s), sum(offset_s) FROM clock_changes")?;
     let (loaded, chunks, once): (i64, i64, i64) = numbers(
         "SELECT count(*), count(DISTINCT chunk), (SELECT count(*) FROM (SELECT DISTINCT zone, at_unix_s FROM clock_changes)) \
@@ -148,11 +148,11 @@ fn check(target: &Path, done: &Execution) -> Result<(), Box<dyn Error>> {
     if found != expected || once != expected.0 {
         return Err(format!("expected rows and sums {expected:?}, each once, found {found:?} and {once}").into());
     }
-    let kills = KILLS.len() as i64;
+    let kills = i64::try_from(KILLS.len())?;
     if (done.status, i64::from(done.attempts)) != (ExecutionStatus::Completed, kills + 1) {
         return Err(format!("expected it to be completed by attempt {}, found {done:?}", kills + 1).into());
     }
-    if chunks != rows.len().div_ceil(CHUNK) as i64 || loaded > chunks + kills {
+    if chunks != i64::try_from(rows.len().div_ceil(CHUNK))? || loaded > chunks + kills {
         return Err(
             format!("expected {chunks} chunks, at most {kills} of them loaded twice, found {loaded} loads").into()
         );

@@ -211,7 +211,9 @@ pub(crate) enum ExecVerb {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExecLs {
-    /// Only those that are so: pending, running, completed, failed, cancelled, retrying, timed_out
+    /// Only those that are so
+    ///
+    /// One of `pending`, `running`, `completed`, `failed`, `cancelled`, `retrying`, `timed_out`; may be given several times.
     #[arg(long = "status", value_name = "STATUS")]
     pub(crate) statuses: Vec<tracer::execution::ExecutionStatus>,
 

@@ -590,6 +590,11 @@ fn nodes_keep_their_results_and_each_attempt_has_its_trace() {
     });
 }
 
+#[traced_node(checkpoint)]
+async fn kept() -> u32 {
+    7
+}
+
 #[test]
 fn an_attempt_that_cannot_keep_what_it_has_done_is_given_back() {
     run(async {
@@ -605,10 +610,6 @@ fn an_attempt_that_cannot_keep_what_it_has_done_is_given_back() {
                             sleep(SECOND / 2).await;
                             cut.set(None);
                         });
-                    }
-                    #[traced_node(checkpoint)]
-                    async fn kept() -> u32 {
-                        7
                     }
                     Ok::<_, Failure>(kept().await)
                 }

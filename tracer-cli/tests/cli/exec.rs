@@ -114,7 +114,7 @@ fn an_execution_is_named_by_the_beginning_of_its_id() {
     assert!(shown("last").out.starts_with(&ids[1].to_string()));
     assert!(shown("last-failed").out.starts_with(&ids[0].to_string()));
     let digits = format!("{:x}", ids[0]);
-    let unique = (1..).find(|len| !format!("{:x}", ids[1]).starts_with(&digits[..*len])).unwrap();
+    let unique = (1..=32).find(|len| !format!("{:x}", ids[1]).starts_with(&digits[..*len])).unwrap();
     assert!(shown(&digits[..unique]).out.starts_with(&ids[0].to_string()));
     let ambiguous = shown(&digits[..4]);
     assert_eq!((ambiguous.code, &*ambiguous.out), (2, ""));

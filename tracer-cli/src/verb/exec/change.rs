@@ -31,7 +31,7 @@ pub(super) fn redrive(args: &ExecRedrive, manager: &Manager, session: &mut Sessi
 }
 
 fn redrive_all(args: &ExecRedrive, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let options = args.types.iter().fold(ListOptions::new().dead_letters(), |options, type_| options.type_(type_));
+    let options = args.types.iter().fold(ListOptions::new().dead_letters(), ListOptions::type_);
     let mut dead = Vec::new();
     select::each(manager, options, |execution| dead.push(execution.id))?;
     if dead.is_empty() {

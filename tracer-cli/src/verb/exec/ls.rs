@@ -19,7 +19,7 @@ const ERROR_LEN_MAX: usize = 80;
 pub(super) fn run(args: &ExecLs, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let mut options = ListOptions::new().newest_first().limit(args.limit);
     options = args.statuses.iter().fold(options, |options, status| options.status(*status));
-    options = args.types.iter().fold(options, |options, type_| options.type_(type_));
+    options = args.types.iter().fold(options, ListOptions::type_);
     if args.dead {
         options = options.dead_letters();
     }
