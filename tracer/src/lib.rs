@@ -58,7 +58,7 @@
 //!
 //! | feature | default | what it does |
 //! |---|---|---|
-//! | `off` | no | For applications only: every annotated function is the function itself, as if the attribute were not there. |
+//! | `off` | no | For applications only: every annotated function is the function itself, as if the attribute were not there. One with `checkpoint` is a mistake then. |
 //!
 //! # What it never does
 //!
