@@ -1,13 +1,15 @@
-//! The whole of it in two acts, run by `cargo xtask demo`.
+//! The whole of it in three acts, run by `cargo xtask demo`.
 //!
 //! Starts the service of `axum.rs` and the board that it sends to, delivers everything in `payloads/` over HTTP, and
 //! prints the trace of each delivery, then where the bad ones failed, the time each node took, and the stats. Ends with
 //! an error if any answer or trace is not the expected one. In the second act, the service is killed: see
-//! `demo/killed.rs`. The payloads have every field that their senders document;
+//! `demo/killed.rs`; in the third, a batch import: see `demo/resumed.rs`. The payloads have every field that their senders document;
 //! names, numbers and addresses are made up.
 
 #[path = "demo/killed.rs"]
 mod killed;
+#[path = "demo/resumed.rs"]
+mod resumed;
 #[path = "axum.rs"]
 #[expect(dead_code, reason = "its `main` is that of the other example")]
 mod service;
@@ -266,6 +268,7 @@ async fn main() -> ExitCode {
             Ok(board) => killed::serve(board).await,
             Err(error) => Err(Box::from(error)),
         },
+        [verb, directory, name] if verb == resumed::IMPORT => resumed::work(directory.as_ref(), name).await,
         _ => Err("it takes no arguments".into()),
     };
     match done {
@@ -305,7 +308,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     // A board of its own: the delivery that timed out above left a notice without an answer.
     let board = Board::new();
     let board_at = service::serve(board.router()).await?;
-    killed::run(paint, &board, board_at).await
+    killed::run(paint, &board, board_at).await?;
+    resumed::run(paint).await
 }
 
 /// Sends one payload, signed, as its sender would; gives the status of the answer and the trace that it names.

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ fn check(tracer: &Path, directory: &TempDir) -> Result<(), String> {
 }
 
 /// What the program prints, run where the service ran.
-fn ask(tracer: &Path, directory: &TempDir, arguments: &[&str]) -> Result<String, String> {
+pub(crate) fn ask(tracer: &Path, directory: &TempDir, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(tracer);
     command.args(arguments).current_dir(directory).env_remove("TRACER_DIR").stdin(Stdio::null());
     let output = command.output().map_err(|error| format!("{}: {error}", tracer.display()))?;
@@ -158,7 +158,7 @@ fn ask(tracer: &Path, directory: &TempDir, arguments: &[&str]) -> Result<String,
 }
 
 /// The program `tracer`: `target/debug/tracer` beside `target/debug/examples/demo`.
-fn program() -> Result<PathBuf, String> {
+pub(crate) fn program() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let beside = own.parent().and_then(Path::parent).map(|profile| profile.join("tracer"));
     let found = beside.filter(|path| path.is_file());
@@ -184,12 +184,16 @@ impl Server {
     /// With the signal that no process can handle.
     fn kill(&mut self) -> Result<String, Box<dyn Error>> {
         self.0.kill()?;
-        let status = self.0.wait()?;
-        if status.signal().is_none() {
-            return Err(format!("expected a service that was killed, found {status}").into());
-        }
-        Ok(status.to_string())
+        died(self.0.wait()?)
     }
+}
+
+/// How a process that was killed has ended.
+pub(crate) fn died(status: ExitStatus) -> Result<String, Box<dyn Error>> {
+    if status.signal().is_none() {
+        return Err(format!("expected a process that was killed, found {status}").into());
+    }
+    Ok(status.to_string())
 }
 
 impl Drop for Server {

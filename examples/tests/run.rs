@@ -128,6 +128,10 @@ fn without_times(line: &str) -> String {
                 words.pop();
             }
             words.push(format!("_{end}"));
+        } else if is_span(word) {
+            if last != "_" {
+                words.push(format!("_{end}"));
+            }
         } else if last == "pid" && is_number(word) {
             words.push(format!("_{end}"));
         } else if word.starts_with("20") && word.contains('T') && word.ends_with('Z') {
@@ -141,6 +145,12 @@ fn without_times(line: &str) -> String {
         }
     }
     words.join(" ")
+}
+
+/// `1s`, `203ms`: parts of a duration as `tracer exec` shows it.
+fn is_span(word: &str) -> bool {
+    let unit = word.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    unit.len() < word.len() && matches!(unit, "ns" | "us" | "ms" | "s" | "m" | "h")
 }
 
 fn without_ids(line: &str) -> String {
@@ -161,5 +171,6 @@ fn what_differs_from_run_to_run_is_masked() {
     assert_eq!(masked(line), "✓ _  ├─ … took _ and 12 steps\n");
     let line = "process demo, pid 12: until 2026-01-02T03:04:05Z, after 1.20 ms, in .tracer/demo/ab-1.tbx";
     assert_eq!(masked(line), "process demo, pid _: until …, after _, in .tracer/demo/….tbx\n");
+    assert_eq!(masked("┊ 1m 40s later, 203ms"), "┊ _ later, _\n");
     assert_eq!(masked("beside  1a2b3c GET /"), "beside  … GET /\n");
 }

@@ -6,6 +6,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::output::Choice;
 use crate::select::Wanted;
+use crate::verb::exec;
 
 /// Where traces are unless something else is said.
 const DIRECTORY: &str = ".tracer";
@@ -18,6 +19,7 @@ Examples:
   tracer tail -f --dir app.jsonl  records as they are written
   tracer recover --out out.jsonl  everything that is readable, as JSON lines
   tracer ls --json | jq .source   for programs
+  tracer exec ls --dead           executions that nothing tries again by itself
 
 Where it looks:
   Every `--dir`, or else the directory in the variable TRACER_DIR, or else `.tracer` in the
@@ -26,7 +28,7 @@ Where it looks:
 
 Exit codes:
   0  done
-  1  there is nothing to show; `doctor`: something needs to be done
+  1  there is nothing to show; `doctor`: something needs to be done; `exec`: it does not allow that
   2  the command line cannot be meant: an unknown option, an id that begins several ids
   3  some input cannot be read; what could be read was shown
   4  the output cannot be written";
@@ -156,6 +158,127 @@ JSON, one object a finding:
 
 Ends with 1 if there is trouble.")]
     Doctor,
+
+    /// Looks after executions in an SQLite file: lists, shows, cancels, retries them
+    Exec(Exec),
+}
+
+/// What `exec` takes.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Exec {
+    /// The file that `tracer-sqlite` keeps executions in
+    ///
+    /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. A file of an older release is
+    /// brought up to date as it is opened.
+    #[arg(long, global = true, value_name = "FILE")]
+    store: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) verb: ExecVerb,
+}
+
+impl Exec {
+    /// Where executions are.
+    pub(crate) fn file(&self) -> PathBuf {
+        let named = || std::env::var_os("TRACER_EXECUTIONS").filter(|file| !file.is_empty());
+        let otherwise = || named().map_or_else(|| PathBuf::from(DIRECTORY).join("executions.db"), PathBuf::from);
+        self.store.clone().unwrap_or_else(otherwise)
+    }
+}
+
+/// What can be done with executions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExecVerb {
+    /// Lists executions, newest first: one a line
+    ///
+    /// A line has the beginning of the id, when it was created (UTC), how it stands, its type, its attempts, and what there
+    /// is to know: when it runs next, how far it is, why it failed.
+    #[command(after_long_help = "JSON: each execution as programs have it.")]
+    Ls(ExecLs),
+
+    /// Shows one execution: its attempts with their traces and the waits between, progress, checkpoints
+    #[command(after_long_help = "JSON: the execution as programs have it.")]
+    Show(ExecOne),
+
+    /// Calls an execution off; its worker is asked to stop
+    Cancel(ExecCancel),
+
+    /// Asks for another attempt of one that failed or timed out, while any is left
+    Retry(ExecChange),
+
+    /// Gives dead letters another series of attempts: those that failed or timed out
+    Redrive(ExecRedrive),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExecLs {
+    /// Only those that are so
+    ///
+    /// One of `pending`, `running`, `completed`, `failed`, `cancelled`, `retrying`, `timed_out`; may be given several times.
+    #[arg(long = "status", value_name = "STATUS")]
+    pub(crate) statuses: Vec<tracer::execution::ExecutionStatus>,
+
+    /// Only those of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) types: Vec<String>,
+
+    /// Only dead letters: those that failed or timed out, and that nothing tries again by itself
+    #[arg(long, conflicts_with = "statuses")]
+    pub(crate) dead: bool,
+
+    /// No more than so many, at most 1000
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100)]
+    pub(crate) limit: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExecOne {
+    /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
+    #[arg(value_name = "EXECUTION", default_value = "last")]
+    pub(crate) wanted: exec::Wanted,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExecChange {
+    /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
+    #[arg(value_name = "EXECUTION")]
+    pub(crate) wanted: exec::Wanted,
+
+    /// Does it without asking
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExecCancel {
+    /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
+    #[arg(value_name = "EXECUTION")]
+    pub(crate) wanted: exec::Wanted,
+
+    /// Why; kept with the execution
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Does it without asking
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExecRedrive {
+    /// The first digits of an id, `last`, or `last-failed`
+    #[arg(value_name = "EXECUTION", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) wanted: Option<exec::Wanted>,
+
+    /// All dead letters
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Only those of this type
+    #[arg(long = "type", value_name = "TYPE", requires = "all")]
+    pub(crate) types: Vec<String>,
+
+    /// Does it without asking
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, ClapArgs)]

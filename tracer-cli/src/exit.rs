@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::export::ExportError;
 use crate::output::Messages;
 use crate::select::SelectError;
+use crate::verb::exec::ExecError;
 
 /// The exit codes; `--help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub(crate) enum Failure {
     /// No trace, or more than one.
     #[error(transparent)]
     Select(#[from] SelectError),
+    /// Something with executions.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// The standard output did not take it.
     #[error("the standard output cannot be written")]
     Output(#[from] io::Error),
@@ -48,12 +52,14 @@ impl Failure {
         match self {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return Exit::Done,
             Self::Select(error) => messages.error(error, error.help()),
+            Self::Exec(error) => messages.error(error, error.help()),
             Self::Output(_) => messages.error(self, "is the disk full, or its receiver gone?"),
             Self::Export(error) => messages.error(error, error.help()),
         }
         match self {
             Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
             Self::Select(_) => Exit::Nothing,
+            Self::Exec(error) => error.exit(),
             Self::Output(_) => Exit::Output,
             Self::Export(error) => error.exit(),
         }

@@ -2,7 +2,7 @@
 //!
 //! The verbs read all files of the places that they are given ([`source`]), group their records into [`traces`], and
 //! write what was asked for: data to the standard output, messages to the standard error. Nothing here changes a file,
-//! except the one that `recover --out` names.
+//! except the one that `recover --out` names, and the executions that `exec` is told to change.
 
 mod args;
 mod exit;
@@ -51,5 +51,6 @@ fn run(verb: &Verb, session: &mut Session<'_>) -> Result<Exit, Failure> {
         Verb::Recover(args) => verb::recover::run(args, session),
         Verb::Stats => verb::stats::run(session),
         Verb::Doctor => verb::doctor::run(session),
+        Verb::Exec(args) => verb::exec::run(args, session),
     }
 }

@@ -11,9 +11,23 @@ use crate::diag::{Diag, did_you_mean};
 use crate::name;
 
 /// Every option, as messages list them.
-const OPTIONS: [&str; 15] = [
-    "root", "source", "ctx", "fork", "off", "record", "skip", "redact", "entry", "effect", "err", "fail_if", "crate",
-    "shared", "extern",
+const OPTIONS: [&str; 16] = [
+    "root",
+    "source",
+    "ctx",
+    "fork",
+    "off",
+    "record",
+    "skip",
+    "redact",
+    "entry",
+    "effect",
+    "checkpoint",
+    "err",
+    "fail_if",
+    "crate",
+    "shared",
+    "extern",
 ];
 
 /// The arguments.
@@ -25,6 +39,7 @@ pub(crate) struct Args {
     pub(crate) off: Option<Span>,
     pub(crate) entry: Option<Span>,
     pub(crate) effect: Option<Span>,
+    pub(crate) checkpoint: Option<(Span, Repeat)>,
     pub(crate) shared: Option<Span>,
     pub(crate) foreign: Option<Span>,
     /// `skip` alone: not a node at all.
@@ -74,6 +89,13 @@ pub(crate) enum ErrText {
     Display,
     Debug,
     None,
+}
+
+/// What becomes of a checkpoint's node that was started and has no result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    AtLeastOnce,
+    AtMostOnce,
 }
 
 /// One argument: a word, and what follows it.
@@ -178,6 +200,7 @@ impl Args {
                 let text: Option<Ident> = written.parsed(diag, "err = display", "`display`, `debug` or `none`");
                 self.err = text.and_then(|text| Some((span, err_text(&text, diag)?)));
             }
+            "checkpoint" => self.checkpoint = read_checkpoint(written, diag).map(|repeat| (span, repeat)),
             "fail_if" => match &written.value {
                 Value::Is(test) => self.fail_if = Some((span, test.clone())),
                 _ => written.wants(diag, "fail_if = |result| ..", "a closure"),
@@ -486,6 +509,26 @@ fn err_text(text: &Ident, diag: &Diag) -> Option<ErrText> {
                     did_you_mean(&other.to_lowercase(), ["display", "debug", "none"])
                 ),
                 "write `err = display`, `err = debug` or `err = none`",
+            );
+            return None;
+        }
+    })
+}
+
+fn read_checkpoint(written: &Written, diag: &Diag) -> Option<Repeat> {
+    const KNOWN: [&str; 2] = ["at_least_once", "at_most_once"];
+    if let Value::Nothing = written.value {
+        return Some(Repeat::AtLeastOnce);
+    }
+    let repeat: Ident = written.parsed(diag, "checkpoint = at_most_once", "`at_least_once` or `at_most_once`")?;
+    Some(match repeat.to_string().as_str() {
+        "at_least_once" => Repeat::AtLeastOnce,
+        "at_most_once" => Repeat::AtMostOnce,
+        other => {
+            diag.error_with_help(
+                repeat.span(),
+                format_args!("`checkpoint` knows no `{other}`{}", did_you_mean(&other.to_lowercase(), KNOWN)),
+                "write `checkpoint` (it may run again) or `checkpoint = at_most_once` (it never does)",
             );
             return None;
         }

@@ -8,6 +8,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, Pat, PatIdent, ReturnType, Type};
 
+use crate::args::Repeat;
 use crate::args::path_span;
 use crate::model::{
     Claim, ContextFrom, Form, Node, NodeName, Param, Receiver, Recorded, RecordedValue, Ret, Start, Text, is_lint,
@@ -87,6 +88,7 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
     let receiver = whole_receiver(node);
     let (bindings, body) = (bindings(node), as_operand(&node.function.body));
     let future = quote!(async move { #receiver #bindings #edge #body });
+    let future = checkpointed(node, future, &erased);
     let judged = output.filter(|ty| node.judge.asked || !is_infallible(ty)).map(|_| &erased);
     let traced = traced(node, &future, judged);
     let site = site(node);
@@ -109,6 +111,7 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
 fn future(node: &Node, output: &Type) -> TokenStream {
     let (site, run) = (site(node), run(node, &quote!(_)));
     let output = without_impl(output.clone()).to_token_stream();
+    let run = checkpointed(node, run, &output);
     let traced = traced(node, &run, Some(&output));
     with_doc(node, function(node, &signature(node), &quote!(#site #traced)))
 }
@@ -119,10 +122,10 @@ fn boxed_future(node: &Node, output: &Type, returned: &Type, inner: Option<&Toke
     let output = without_impl(output.clone()).to_token_stream();
     let boxed = quote!(#krate::__private::Box::pin);
     if let Some(inner) = inner {
-        let traced = traced(node, inner, Some(&output));
+        let traced = traced(node, &checkpointed(node, inner.clone(), &output), Some(&output));
         return function(node, &node.function.sig.to_token_stream(), &quote!(#site #boxed(#traced)));
     }
-    let run = run(node, &returned.to_token_stream());
+    let run = checkpointed(node, run(node, &returned.to_token_stream()), &output);
     let traced = traced(node, &run, Some(&output));
     with_doc(node, function(node, &signature(node), &quote!(#site #boxed(#traced))))
 }
@@ -267,6 +270,33 @@ fn traced(node: &Node, future: &TokenStream, output: Option<&TokenStream>) -> To
         // A context moves into the future, so what is needed of it has to be read before.
         let arguments = arguments(quote!(#future, #judge));
         quote!(#private::prepare(&__TRACER_SITE, #at, #values).traced #arguments)
+    }
+}
+
+/// The future, kept as a checkpoint of the execution around it if asked.
+fn checkpointed(node: &Node, future: TokenStream, output: &TokenStream) -> TokenStream {
+    let krate = &node.krate;
+    let private = quote!(#krate::__private);
+    let repeat = match node.checkpoint {
+        None => return future,
+        Some(Repeat::AtLeastOnce) => quote!(AtLeastOnce),
+        Some(Repeat::AtMostOnce) => quote!(AtMostOnce),
+    };
+    let at = Span::mixed_site().located_at(output_span(node, 0));
+    let kept = Ident::new("__tracer_kept", at);
+    let codec = quote_spanned!(at=> #kept.codec());
+    quote! {
+        #private::checkpointed(
+            &__TRACER_SITE,
+            #private::Repeat::#repeat,
+            {
+                #[allow(unused_imports)]
+                use #private::AnyOutput as _;
+                let #kept = #private::OutputProbe::<#output>::new().__tracer_kept();
+                #codec
+            },
+            #future,
+        )
     }
 }
 

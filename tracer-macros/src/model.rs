@@ -9,7 +9,7 @@ use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{Attribute, FnArg, Ident, Pat, Path, ReceiverKind, ReturnType, Type};
 
-use crate::args::{Args, ErrText, Name};
+use crate::args::{Args, ErrText, Name, Repeat};
 use crate::diag::{Diag, nearest};
 use crate::item::Function;
 use crate::types::{Returned, has_impl, may_be_context, plain};
@@ -29,6 +29,7 @@ pub(crate) struct Node {
     pub(crate) context: ContextFrom,
     pub(crate) record: Vec<Recorded>,
     pub(crate) ret: Ret,
+    pub(crate) checkpoint: Option<Repeat>,
     pub(crate) judge: Judge,
     pub(crate) form: Form,
 }
@@ -206,6 +207,7 @@ impl Node {
             context,
             record,
             ret,
+            checkpoint: args.checkpoint.map(|(_, repeat)| repeat),
             judge,
             form,
         })

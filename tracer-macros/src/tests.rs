@@ -119,6 +119,105 @@ fn a_method_that_takes_self_captures_all_of_it() {
 }
 
 #[test]
+fn a_checkpoint_is_kept_inside_of_its_frame() {
+    check(
+        "\"charge-card\", checkpoint = at_most_once",
+        r#"async fn charge(&self, amount: u64) -> Result<Receipt, Error> { self.post(amount).await }"#,
+        &expect![[r##"
+            #[cfg(doc)]
+            async fn charge(&self, amount: u64) -> Result<Receipt, Error> {
+                loop {}
+            }
+            #[cfg(not(doc))]
+            fn charge(
+                &self,
+                amount: u64,
+            ) -> impl ::core::future::Future<Output = Result<Receipt, Error>> {
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
+                    "charge-card",
+                    12865004081828895722u64,
+                    ::core::module_path!(),
+                    ::core::file!(),
+                    ::core::line!(),
+                );
+                ::tracer::__private::traced(
+                    &__TRACER_SITE,
+                    ::core::option::Option::None,
+                    ::tracer::__private::Recorded::none(),
+                    ::tracer::__private::checkpointed(
+                        &__TRACER_SITE,
+                        ::tracer::__private::Repeat::AtMostOnce,
+                        {
+                            #[allow(unused_imports)]
+                            use ::tracer::__private::AnyOutput as _;
+                            let __tracer_kept = ::tracer::__private::OutputProbe::<
+                                Result<Receipt, Error>,
+                            >::new()
+                                .__tracer_kept();
+                            __tracer_kept.codec()
+                        },
+                        async move {
+                            let _ = &self;
+                            let amount = amount;
+                            if let ::core::option::Option::Some(__tracer_value) = ::core::option::Option::None::<
+                                Result<Receipt, Error>,
+                            > {
+                                return __tracer_value;
+                            }
+                            match () {
+                                () => self.post(amount).await,
+                            }
+                        },
+                    ),
+                    |__tracer_result: &Result<Receipt, Error>| {
+                        use ::tracer::__private::Judge as _;
+                        (&&&&&&::tracer::__private::Probe(__tracer_result)).__tracer_outcome()
+                    },
+                )
+            }
+        "##]],
+    );
+    check(
+        "checkpoint",
+        r#"fn count() -> Pin<Box<dyn Future<Output = u32> + Send>> { Box::pin(async move { 1 }) }"#,
+        &expect![[r#"
+            fn count() -> Pin<Box<dyn Future<Output = u32> + Send>> {
+                static __TRACER_SITE: ::tracer::__private::Site = ::tracer::__private::Site::hashed(
+                    "count",
+                    12818901015042040436u64,
+                    ::core::module_path!(),
+                    ::core::file!(),
+                    ::core::line!(),
+                );
+                ::tracer::__private::Box::pin(
+                    ::tracer::__private::traced(
+                        &__TRACER_SITE,
+                        ::core::option::Option::None,
+                        ::tracer::__private::Recorded::none(),
+                        ::tracer::__private::checkpointed(
+                            &__TRACER_SITE,
+                            ::tracer::__private::Repeat::AtLeastOnce,
+                            {
+                                #[allow(unused_imports)]
+                                use ::tracer::__private::AnyOutput as _;
+                                let __tracer_kept = ::tracer::__private::OutputProbe::<u32>::new()
+                                    .__tracer_kept();
+                                __tracer_kept.codec()
+                            },
+                            async move { 1 },
+                        ),
+                        |__tracer_result: &u32| {
+                            use ::tracer::__private::Judge as _;
+                            (&&&&&&::tracer::__private::Probe(__tracer_result)).__tracer_outcome()
+                        },
+                    ),
+                )
+            }
+        "#]],
+    );
+}
+
+#[test]
 fn an_async_function_returns_the_future_itself() {
     check(
         "",
@@ -608,14 +707,14 @@ fn a_mistake_leaves_the_function_as_it_is() {
         r#""Parse", recrod"#,
         r#"fn parse() {}"#,
         &expect![[r#"
-        ::core::compile_error! {
-            "node name `Parse` starts with `P`: it must start with a lowercase letter (a-z)\n\nhelp: write `parse`"
-        }
-        ::core::compile_error! {
-            "unknown option `recrod`; did you mean `record`?\n\nhelp: the options are `root`, `source`, `ctx`, `fork`, `off`, `record`, `skip`, `redact`, `entry`, `effect`, `err`, `fail_if`, `crate`, `shared`, `extern`"
-        }
-        fn parse() {}
-    "#]],
+            ::core::compile_error! {
+                "node name `Parse` starts with `P`: it must start with a lowercase letter (a-z)\n\nhelp: write `parse`"
+            }
+            ::core::compile_error! {
+                "unknown option `recrod`; did you mean `record`?\n\nhelp: the options are `root`, `source`, `ctx`, `fork`, `off`, `record`, `skip`, `redact`, `entry`, `effect`, `checkpoint`, `err`, `fail_if`, `crate`, `shared`, `extern`"
+            }
+            fn parse() {}
+        "#]],
     );
 }
 
@@ -737,7 +836,7 @@ fn beside_a_mistake_editors_find_the_words_of_the_attribute() {
         1 }"#,
         &expect![[r#"
             ::core::compile_error! {
-                "unknown option `recrod`; did you mean `record`?\n\nhelp: the options are `root`, `source`, `ctx`, `fork`, `off`, `record`, `skip`, `redact`, `entry`, `effect`, `err`, `fail_if`, `crate`, `shared`, `extern`"
+                "unknown option `recrod`; did you mean `record`?\n\nhelp: the options are `root`, `source`, `ctx`, `fork`, `off`, `record`, `skip`, `redact`, `entry`, `effect`, `checkpoint`, `err`, `fail_if`, `crate`, `shared`, `extern`"
             }
             fn parse(order: Order, ctx: &Context) -> u32 {
                 #![allow(unused)]

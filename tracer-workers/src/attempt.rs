@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::watch;
-use tracer::execution::{Execution, ExecutionError, ExecutionManager, ExecutionStore, InvalidInput, Lease, Progress};
+use tracer::execution::{
+    Execution, ExecutionError, ExecutionManager, ExecutionStore, Failure, InvalidInput, Lease, Progress,
+};
 
 use crate::held::Signal;
 
@@ -24,12 +27,17 @@ pub struct Attempt {
 
 /// The store, whatever it is.
 pub(crate) trait Writes: Send + Sync {
-    fn keep(&self, lease: Lease, key: String, value: serde_json::Value) -> Boxed<Result<(), ExecutionError>>;
+    fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>>;
     fn progress(&self, lease: Lease, progress: Progress) -> Boxed<Result<(), ExecutionError>>;
+    /// Runs the handler in a trace of its own.
+    fn run(&self, execution: Arc<Execution>, work: Work) -> Boxed<Result<Result<Value, Failure>, ExecutionError>>;
 }
 
+/// A handler that is about to be called.
+pub(crate) type Work = Box<dyn FnOnce() -> Boxed<Result<Value, Failure>> + Send>;
+
 impl<S: ExecutionStore + Clone + 'static> Writes for ExecutionManager<S> {
-    fn keep(&self, lease: Lease, key: String, value: serde_json::Value) -> Boxed<Result<(), ExecutionError>> {
+    fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>> {
         let manager = self.clone();
         Box::pin(async move { manager.under(&lease).checkpoint(&lease.id, &key, value).await.map(drop) })
     }
@@ -37,6 +45,11 @@ impl<S: ExecutionStore + Clone + 'static> Writes for ExecutionManager<S> {
     fn progress(&self, lease: Lease, progress: Progress) -> Boxed<Result<(), ExecutionError>> {
         let manager = self.clone();
         Box::pin(async move { manager.under(&lease).update_progress(&lease.id, progress).await.map(drop) })
+    }
+
+    fn run(&self, execution: Arc<Execution>, work: Work) -> Boxed<Result<Result<Value, Failure>, ExecutionError>> {
+        let manager = self.clone();
+        Box::pin(async move { manager.run_attempt(&execution, work).await })
     }
 }
 

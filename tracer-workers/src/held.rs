@@ -24,6 +24,8 @@ pub(crate) enum Signal {
 struct Attempt {
     lease: Lease,
     type_: String,
+    /// What it counts under, if that is limited.
+    key: Option<String>,
     signal: watch::Sender<Signal>,
     /// Until when the lease can be trusted: its length after the moment before it was asked for.
     until: Instant,
@@ -42,9 +44,15 @@ impl Held {
     }
 
     /// Takes a new attempt in, and gives what tells it what to do.
-    pub(crate) fn add(&self, lease: Lease, type_: String, until: Instant) -> watch::Receiver<Signal> {
+    pub(crate) fn add(
+        &self,
+        lease: Lease,
+        type_: String,
+        key: Option<String>,
+        until: Instant,
+    ) -> watch::Receiver<Signal> {
         let (signal, receiver) = watch::channel(Signal::Go);
-        self.lock().insert(lease.id, Attempt { lease, type_, signal, until });
+        self.lock().insert(lease.id, Attempt { lease, type_, key, signal, until });
         receiver
     }
 
@@ -65,6 +73,11 @@ impl Held {
 
     pub(crate) fn len_of(&self, type_: &str) -> usize {
         self.lock().values().filter(|attempt| attempt.type_ == type_).count()
+    }
+
+    pub(crate) fn len_of_key(&self, type_: &str, key: &str) -> usize {
+        let has_key = |attempt: &&Attempt| attempt.type_ == type_ && attempt.key.as_deref() == Some(key);
+        self.lock().values().filter(has_key).count()
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {

@@ -37,8 +37,11 @@
 //! - A panic is a failure with the code `PANIC`, and may be retried. An error that became a [`Failure`] by `?` may be
 //!   retried, too; one that is made by [`Failure::new`] is as it says.
 //! - Cancelling an execution reaches its handler: [`Attempt::cancelled`]. If it does not return soon, it is dropped.
+//! - Every attempt runs in a trace of its own, whose ids follow from the execution ([`Lease::trace_id`]); nodes with
+//!   `checkpoint` in it keep their results for later attempts.
 //! - Time is the store's, but for one thing: how long a worker trusts a lease, which it measures from before it asked.
 //!
+//! [`Lease::trace_id`]: tracer::execution::Lease::trace_id
 //! [`Failure`]: tracer::execution::Failure
 //! [`Failure::new`]: tracer::execution::Failure::new
 
@@ -47,8 +50,10 @@ mod claims;
 mod handler;
 mod held;
 mod run;
+mod schedule;
 mod settle;
 mod worker;
 
 pub use attempt::Attempt;
+pub use schedule::{InvalidSchedule, Schedule};
 pub use worker::{Left, Running, Worker};

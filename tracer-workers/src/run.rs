@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinError;
-use tracer::execution::{Command, Execution, Failure};
+use tracer::execution::{Command, Execution, ExecutionError, Failure};
 use tracer::recorder::panic_text;
 
 use crate::attempt::{Attempt, Writes};
 use crate::handler::Handler;
 use crate::held::Signal;
+
+/// How long an execution is left alone whose store could not be reached in the midst of it.
+const STORE_DELAY: Duration = Duration::from_secs(1);
 
 /// Runs the handler, and says how the attempt is to end; `None` if it is another's by now.
 pub(crate) async fn run(
@@ -20,39 +24,45 @@ pub(crate) async fn run(
     signal: watch::Receiver<Signal>,
     grace: Duration,
 ) -> Option<Command> {
-    let attempt = Attempt::new(execution.clone(), writes, signal.clone());
+    let attempt = Attempt::new(execution.clone(), writes.clone(), signal.clone());
     let handle = handler.clone();
     // A task of its own, so that a panic ends nothing else; what it does before its first await included.
-    let mut task = tokio::spawn(async move { handle(attempt).await });
+    let mut task = tokio::spawn(writes.run(execution.clone(), Box::new(move || handle(attempt))));
     let end = tokio::select! {
         // What is there already counts, however late it is.
         biased;
-        ended = &mut task => return Some(command(ended)),
+        ended = &mut task => return command(ended),
         end = must_stop(signal, grace) => end,
-        () = overtime(execution.timeout) => Some(Command::TimeOut),
+        () = overtime(execution.timeout) => Some(Command::Overtime { random: fastrand::u32(..) }),
     };
     task.abort();
     // Not before it has stopped may another attempt begin. If it returned just now, that is its outcome.
     match task.await {
         Err(error) if error.is_cancelled() => end,
-        ended => end.map(|_| command(ended)),
+        ended => end.and_then(|_| command(ended)),
     }
 }
 
-fn command(ended: Result<Result<serde_json::Value, Failure>, JoinError>) -> Command {
-    let random = fastrand::u32(..);
-    match ended {
-        Ok(Ok(result)) => Command::Complete { result },
-        Ok(Err(failure)) => Command::Fail { failure, random },
-        Err(error) => {
-            let message = match error.try_into_panic() {
-                Ok(panic) => format!("the handler panicked: {}", panic_text(&*panic).unwrap_or("no text")),
-                // The runtime is shutting down.
-                Err(_) => return Command::Release { delay: Duration::ZERO },
-            };
-            Command::Fail { failure: Failure::new(message).code(Failure::PANIC).retryable(true), random }
-        }
-    }
+type Ended = Result<Result<Value, Failure>, ExecutionError>;
+
+fn command(ended: Result<Ended, JoinError>) -> Option<Command> {
+    let failure = match ended {
+        Ok(Ok(Ok(result))) => return Some(Command::Complete { result }),
+        Ok(Ok(Err(failure))) => failure,
+        Ok(Err(error)) if error.code() == Failure::LEASE_LOST => return None,
+        // The store could not be reached for what a node keeps. That is no fault of the execution's.
+        Ok(Err(error)) if error.is_retryable() => return Some(Command::Release { delay: STORE_DELAY }),
+        Ok(Err(error)) => error.failure(),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => {
+                let message = format!("the handler panicked: {}", panic_text(&*panic).unwrap_or("no text"));
+                Failure::new(message).code(Failure::PANIC).retryable(true)
+            }
+            // The runtime is shutting down.
+            Err(_) => return Some(Command::Release { delay: Duration::ZERO }),
+        },
+    };
+    Some(Command::Fail { failure, random: fastrand::u32(..) })
 }
 
 /// Waits until the handler is to be dropped, and says what the attempt comes to.

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
-    Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Refusal, Write,
+    Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Refusal, Write,
 };
 
 use crate::attempt::{Attempt, Writes};
@@ -20,6 +20,7 @@ use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::{Held, Signal};
 use crate::run::run;
+use crate::schedule::Schedule;
 use crate::settle::{Ended, Settler};
 
 pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
@@ -27,11 +28,32 @@ pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
 /// How often lost leases and overtime are looked for: what a dead worker held runs again within its lease and this.
 const SWEEP_EVERY: Duration = Duration::from_millis(900);
 
+/// A type that is handled.
+struct Handled {
+    handler: Handler,
+    /// How many may run here at once.
+    limit: Option<usize>,
+    keyed: Option<Keyed>,
+}
+
+/// Says what an execution counts under.
+type Key = Arc<dyn Fn(&Execution) -> Option<String> + Send + Sync>;
+
+/// How many with one key may run here at once.
+struct Keyed {
+    limit: usize,
+    key: Key,
+}
+
+/// How long an execution is left alone whose key has as many here as it may.
+const KEY_DELAY: Duration = Duration::from_millis(500);
+
 /// A worker that is not running yet.
 #[must_use = "it does nothing before `start`"]
 pub struct Worker<S> {
     manager: ExecutionManager<S>,
-    handlers: BTreeMap<String, (Handler, Option<usize>)>,
+    handlers: BTreeMap<String, Handled>,
+    schedules: Vec<Schedule>,
     name: String,
     concurrency: usize,
     lease: Duration,
@@ -47,6 +69,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         Self {
             manager,
             handlers: BTreeMap::new(),
+            schedules: Vec::new(),
             name: format!("{}-{:08x}", std::process::id(), fastrand::u32(..)),
             concurrency: 16,
             lease: Duration::from_secs(30),
@@ -69,15 +92,36 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         E: Into<Failure> + 'static,
         F: Future<Output = Result<R, E>> + Send + 'static,
     {
-        self.handlers.insert(type_.into(), (handler(handle), None));
+        self.handlers.insert(type_.into(), Handled { handler: handler(handle), limit: None, keyed: None });
         self
     }
 
     /// How many of this type, which has a handler already, may run here at once.
     pub fn limit(mut self, type_: &str, at_once: usize) -> Self {
-        if let Some((_, limit)) = self.handlers.get_mut(type_) {
-            *limit = Some(at_once);
+        if let Some(handled) = self.handlers.get_mut(type_) {
+            handled.limit = Some(at_once);
         }
+        self
+    }
+
+    /// How many of this type, which has a handler already, may run here at once with one key: what `key` gives, of the
+    /// payload for instance; those that it gives none for are not counted. One that is too many is given back for half a
+    /// second, and does not count as an attempt. Workers do not know of each other: the limit is of each.
+    pub fn limit_per_key(
+        mut self,
+        type_: &str,
+        at_once: usize,
+        key: impl Fn(&Execution) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(handled) = self.handlers.get_mut(type_) {
+            handled.keyed = Some(Keyed { limit: at_once, key: Arc::new(key) });
+        }
+        self
+    }
+
+    /// Creates executions by this schedule, too, while it runs.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.push(schedule);
         self
     }
 
@@ -99,7 +143,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// How long to wait when there was nothing to do.
+    /// How long to wait when there was nothing to do, unless the store says sooner that there is something.
     pub fn poll(mut self, poll: Duration) -> Self {
         self.poll = poll;
         self
@@ -127,7 +171,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         let types = self.handlers.keys().cloned().collect();
         let claim = tracer::execution::Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
         let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
-        let Some((handler, _)) = self.handlers.get(&execution.type_) else { return Ok(None) };
+        let Some(Handled { handler, .. }) = self.handlers.get(&execution.type_) else { return Ok(None) };
         let (_signal, signal) = watch::channel(Signal::Go);
         let (token, writes) = (execution.token(), Arc::new(self.manager.clone()));
         let Some(command) = run(Arc::new(execution), handler, writes, signal, self.grace).await else {
@@ -155,9 +199,13 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             held: held.clone(),
             stop: stop.clone(),
         });
+        let schedules = shared.worker.schedules.iter().cloned();
+        let schedules = schedules.map(|one| one.run(shared.worker.manager.clone(), shared.worker.on_error.clone()));
+        let mut background: Vec<_> = schedules.map(tokio::spawn).collect();
+        background.extend([tokio::spawn(beat_all(shared.clone())), tokio::spawn(sweep_all(shared.clone()))]);
         Running {
-            claims: tokio::spawn(claim_all(shared.clone(), ended)),
-            background: vec![tokio::spawn(beat_all(shared.clone())), tokio::spawn(sweep_all(shared))],
+            claims: tokio::spawn(claim_all(shared, ended)),
+            background,
             settler: tokio::spawn(settler.run(receiver)),
             held,
             stop,
@@ -236,6 +284,8 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
     let Shared { worker, held, stop, .. } = &*shared;
     loop {
         let mut there_is_more = false;
+        // From before the claims: what comes while they are made is not missed.
+        let woken = worker.manager.store().wake();
         for claim in wanted(worker, held) {
             let (asked, limit) = (Instant::now(), claim.limit as usize);
             match worker.manager.claim(claim).await {
@@ -259,6 +309,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
             biased;
             () = stop.notified() => return,
             () = held.changed(), if there_is_more || !has_room => {}
+            () = woken, if has_room => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -269,7 +320,10 @@ fn wanted<S>(worker: &Worker<S>, held: &Held) -> Vec<tracer::execution::Claim> {
     let types: Vec<OfType<'_>> = worker
         .handlers
         .iter()
-        .map(|(type_, (_, limit))| OfType { type_, limit: *limit, running: limit.map_or(0, |_| held.len_of(type_)) })
+        .map(|(type_, Handled { limit, .. })| {
+            let running = limit.map_or(0, |_| held.len_of(type_));
+            OfType { type_, limit: *limit, running }
+        })
         .collect();
     claims::next(&worker.name, worker.lease, &types, free)
 }
@@ -281,12 +335,23 @@ fn begin<S: ExecutionStore + Clone + 'static>(
     ended: mpsc::UnboundedSender<Ended>,
 ) {
     let lease = execution.token();
-    let signal = shared.held.add(lease, execution.type_.clone(), until);
+    let keyed = shared.worker.handlers.get(&execution.type_).and_then(|handled| handled.keyed.as_ref());
+    let key = keyed.and_then(|keyed| Some(((keyed.key)(&execution)?, keyed.limit)));
+    let has_room = key.as_ref().is_none_or(|(key, limit)| shared.held.len_of_key(&execution.type_, key) < *limit);
+    let key = key.map(|(key, _)| key).filter(|_| has_room);
+    let signal = shared.held.add(lease, execution.type_.clone(), key, until);
+    if !has_room {
+        let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
+        drop(ended.send(Ended { lease, command: Some(Command::Release { delay }) }));
+        return;
+    }
     let shared = shared.clone();
     tokio::spawn(async move {
         let worker = &shared.worker;
         let command = match worker.handlers.get(&execution.type_) {
-            Some((handler, _)) => run(Arc::new(execution), handler, shared.writes.clone(), signal, worker.grace).await,
+            Some(Handled { handler, .. }) => {
+                run(Arc::new(execution), handler, shared.writes.clone(), signal, worker.grace).await
+            }
             // Only types with handlers are claimed.
             None => None,
         };

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tracer::Clock;
 use tracer::execution::{
-    Beat, Capabilities, Claim, Create, Created, Execution, ExecutionError, ExecutionId, ExecutionManager,
-    ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, NewExecution, Page, Progress,
-    Refusal, RetryPolicy, StoreError, Swept, Trouble, Write, Written,
+    AttemptEnd, AttemptOf, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionError, ExecutionId,
+    ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, NewExecution,
+    Page, Progress, Refusal, RetryPolicy, StoreError, Swept, Trouble, Write, Written,
 };
-use tracer_workers::{Attempt, Left, Worker};
+use tracer::{Clock, traced_node};
+use tracer_workers::{Attempt, Left, Schedule, Worker};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(30);
@@ -515,5 +515,189 @@ fn a_backlog_is_drained_by_several_workers_and_each_runs_once() {
         }
         let runs = runs.lock().unwrap();
         assert!(runs.len() == 2000 && runs.values().all(|times| *times == 1));
+    });
+}
+
+#[test]
+fn attempts_that_take_too_long_are_tried_again_while_any_is_left() {
+    run(async {
+        let manager = manager();
+        let handle = |attempt: Attempt, (): ()| async move {
+            if attempt.execution().attempts < 3 {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Failure>("at last")
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(()).timeout(SECOND * 5).max_attempts(3)).await.unwrap().id;
+        let done = ended(&manager, &id).await;
+        assert_eq!((done.status, done.attempts), (S::Completed, 3));
+        let ends: Vec<_> = done.history.iter().map(|attempt| attempt.end.unwrap()).collect();
+        assert_eq!(ends, [AttemptEnd::TimedOut, AttemptEnd::TimedOut, AttemptEnd::Completed]);
+        let last = manager.create(new(()).timeout(SECOND * 5).max_attempts(2)).await.unwrap().id;
+        assert_eq!(ended(&manager, &last).await.status, S::TimedOut);
+        worker.shutdown(SECOND).await;
+    });
+}
+
+static CHARGES: AtomicU32 = AtomicU32::new(0);
+
+#[traced_node(checkpoint)]
+async fn charge() -> u32 {
+    CHARGES.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+#[traced_node(checkpoint = at_most_once)]
+async fn notify() {
+    panic!("in the midst of it");
+}
+
+#[test]
+fn nodes_keep_their_results_and_each_attempt_has_its_trace() {
+    run(async {
+        let manager = manager();
+        let resumed = |attempt: Attempt, (): ()| async move {
+            let charged = charge().await;
+            if attempt.execution().attempts < 3 {
+                "no number".parse::<u32>()?;
+            }
+            Ok::<_, Failure>(charged)
+        };
+        let once = |_: Attempt, (): ()| async {
+            notify().await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("resumed", resumed).handler("once", once).start();
+        let id = manager.create(NewExecution::new("resumed").max_attempts(3)).await.unwrap().id;
+        let done = ended(&manager, &id).await;
+        assert_eq!((done.attempts, done.result), (3, Some(1.into())));
+        assert_eq!(CHARGES.load(Ordering::Relaxed), 1);
+        for attempt in &done.history {
+            let records = tracer::replay(attempt.trace_id);
+            let env = records[0].as_env().unwrap();
+            assert_eq!((env.env_id, &*env.source), (attempt.env_id, "resumed"));
+            let of = AttemptOf::of(env).unwrap();
+            assert_eq!((of.execution, of.attempt, of.epoch), (id, attempt.attempt, attempt.epoch));
+            let nodes: Vec<_> = records.iter().filter_map(|record| Some(&*record.as_step()?.node)).collect();
+            assert_eq!(nodes, ["charge", "charge"]);
+        }
+        let id = manager.create(NewExecution::new("once").max_attempts(5)).await.unwrap().id;
+        let failed = ended(&manager, &id).await;
+        let codes: Vec<_> =
+            failed.history.iter().map(|one| one.error.as_ref().unwrap().code.as_deref().unwrap()).collect();
+        assert_eq!((failed.status, &codes[..]), (S::Failed, &["PANIC", "AT_MOST_ONCE"][..]));
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[traced_node(checkpoint)]
+async fn kept() -> u32 {
+    7
+}
+
+#[test]
+fn an_attempt_that_cannot_keep_what_it_has_done_is_given_back() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = {
+            let cut = cut.clone();
+            move |attempt: Attempt, (): ()| {
+                let cut = cut.clone();
+                async move {
+                    if attempt.lease().epoch == 1 {
+                        cut.set(Some(Written::Nothing));
+                        tokio::spawn(async move {
+                            sleep(SECOND / 2).await;
+                            cut.set(None);
+                        });
+                    }
+                    Ok::<_, Failure>(kept().await)
+                }
+            }
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(())).await.unwrap().id;
+        let done = ended(&manager, &id).await;
+        assert_eq!((done.status, done.attempts, done.epoch, done.result), (S::Completed, 1, 2, Some(7.into())));
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn no_more_with_one_key_run_at_once_than_may() {
+    run(async {
+        let manager = manager();
+        let gauges: Vec<Gauge> = (0..4).map(|_| Gauge::default()).collect();
+        let handle = {
+            let gauges = gauges.clone();
+            move |_: Attempt, customer: usize| {
+                let counted = gauges[customer].enter();
+                async move {
+                    sleep(SECOND).await;
+                    drop(counted);
+                    Ok::<_, Failure>(())
+                }
+            }
+        };
+        // Customer 3 has no key.
+        let key = |execution: &Execution| Some(execution.payload.to_string()).filter(|key| key != "3");
+        let worker = Worker::new(manager.clone()).handler("work", handle).limit_per_key("work", 2, key).start();
+        let mut ids = Vec::new();
+        for number in 0..40 {
+            ids.push(manager.create(new(number % 4)).await.unwrap().id);
+        }
+        for id in ids {
+            let done = ended(&manager, &id).await;
+            assert_eq!((done.status, done.attempts), (S::Completed, 1));
+            assert!(done.history.len() <= 3, "{:?}", done.history);
+        }
+        assert_eq!(gauges[..3].iter().map(Gauge::most).collect::<Vec<_>>(), [2, 2, 2]);
+        assert!(gauges[3].most() > 2);
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn a_schedule_creates_each_time_once_however_many_workers_have_it() {
+    run(async {
+        let started = Instant::now();
+        let manager = ExecutionManager::new(MemoryStore::with_clock(TokioClock(started)));
+        let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+        let schedule = |within| {
+            let schedule = Schedule::new("minutely", "* * * * *", |_| NewExecution::new("work")).unwrap();
+            schedule.clock(TokioClock(started)).catch_up(within)
+        };
+        let start = |within| Worker::new(manager.clone()).handler("work", handle).schedule(schedule(within)).start();
+        let workers = [start(SECOND * 30), start(SECOND * 30), start(SECOND * 30)];
+        sleep(SECOND * 601).await;
+        for worker in workers {
+            worker.shutdown(SECOND).await;
+        }
+        let count = async || manager.list(ListOptions::new()).await.unwrap().len();
+        let after_ten_minutes = count().await;
+        assert!((10..=11).contains(&after_ten_minutes), "{after_ten_minutes}");
+        // Nobody is there for five minutes; the next worker makes up for what it is told to.
+        sleep(SECOND * 300).await;
+        let worker = start(SECOND * 180);
+        sleep(SECOND).await;
+        assert_eq!(count().await, after_ten_minutes + 3);
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn a_store_that_says_so_wakes_a_worker_at_once() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+        let worker = Worker::new(manager.clone()).poll(SECOND * 3600).handler("work", handle).start();
+        sleep(SECOND).await;
+        for _ in 0..3 {
+            let started = Instant::now();
+            let id = manager.create(new(())).await.unwrap().id;
+            assert_eq!(ended(&manager, &id).await.status, S::Completed);
+            assert!(started.elapsed() <= SECOND / 10, "{:?}", started.elapsed());
+        }
+        worker.shutdown(SECOND).await;
     });
 }

@@ -171,10 +171,22 @@ impl AnyRandom {
 }
 
 impl TraceId {
+    /// The id of any number: its lowest bit is set, for zero is none.
+    pub(crate) const fn odd(number: u128) -> Self {
+        Self(number | 1)
+    }
+
     /// The high and the low half.
     #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
     pub(crate) const fn halves(self) -> (u64, u64) {
         ((self.get() >> 64) as u64, self.get() as u64)
+    }
+}
+
+impl EnvId {
+    /// The id of any number: its lowest bit is set, for zero is none.
+    pub(crate) const fn odd(number: u64) -> Self {
+        Self(number | 1)
     }
 }
 

@@ -58,7 +58,7 @@
 //!
 //! | feature | default | what it does |
 //! |---|---|---|
-//! | `off` | no | For applications only: every annotated function is the function itself, as if the attribute were not there. |
+//! | `off` | no | For applications only: every annotated function is the function itself, as if the attribute were not there. One with `checkpoint` is a mistake then. |
 //!
 //! # What it never does
 //!
@@ -192,9 +192,31 @@ pub use tracer_macros::flow;
 /// | `skip` | inside a traced `impl`, `trait` or `mod`: leaves this function out |
 /// | `entry` | marks the beginning of a rerun: arguments and result must be (de)serialisable |
 /// | `effect` | marks what a rerun does not repeat: its result is recorded, and must be (de)serialisable |
+/// | `checkpoint` · `checkpoint = at_most_once` | in an [execution](crate::execution): keeps the result, and later attempts get it instead of running the function again; see below |
 /// | `crate = path` | where `tracer` is found under another name |
 ///
 /// Fields called `password`, `token`, `authorization` and the like are redacted wherever they stand in a value.
+///
+/// # Checkpoints
+///
+/// An async function with `checkpoint` that runs in an attempt at an [execution](crate::execution) keeps what it returns:
+/// an attempt after it gets that, and goes on behind. Of a `Result` only the success is kept, which has to be (de)serialisable.
+/// Outside of executions it is a traced function like any other. The attempt is found by the trace, so it follows
+/// [`branch`] and [`carry`], and neither a task that was spawned without them nor a node that is `root`.
+///
+/// What is kept lies under the node's name and its structural key: which call it is of its caller, and so on up to the
+/// beginning of the attempt. So calls may be made in loops and side by side, but the way to them has to be the same in
+/// every attempt: what decides it should be a checkpoint, too. A value of another type, from another version of the program,
+/// is as good as none.
+///
+/// | | the process dies in the midst of it | after it, before the result was kept |
+/// |---|---|---|
+/// | `checkpoint` (`at_least_once`) | it runs again | it runs again |
+/// | `checkpoint = at_most_once` | the execution fails with `AT_MOST_ONCE` | likewise |
+///
+/// A function that is to run at most once says so in the store before it begins, and is never run again if it has no result,
+/// be it because it returned an error. An attempt that cannot go on ends there: its future is dropped, whatever is around
+/// the call.
 ///
 /// # Where the context comes from
 ///

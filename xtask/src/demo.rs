@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the main job, as a reader of the README sees it.
 //!
-//! Its second act asks the program `tracer` what a killed service was doing, so that is built, too.
+//! Its second and third act ask the program `tracer` what killed processes were doing, so that is built, too.
 
 use crate::command::{self, cargo};
 use crate::workspace::Workspace;

@@ -85,6 +85,8 @@ cases! { ($)
         every_command_in_every_status_is_as_the_table_says
         a_retried_execution_keeps_what_it_had
         attempts_are_used_up
+        a_dead_letter_can_be_driven_anew
+        attempts_are_remembered
         waits_between_attempts_are_kept
         retry_after_is_obeyed
         progress_makes_sense_and_never_falls

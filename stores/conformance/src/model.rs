@@ -56,7 +56,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Command::Retry),
         1 => (0..5_u64, 0..4_u64).prop_map(|(current, total)| Command::Progress(Progress::new(current, total))),
         1 => ("[a-c]", 0..9_u32).prop_map(|(key, value)| Command::Checkpoint { key, value: value.into() }),
+        1 => Just(Command::Redrive),
         1 => Just(Command::TimeOut),
+        1 => any::<u32>().prop_map(|random| Command::Overtime { random }),
         1 => (0..5000_u64).prop_map(|ms| Command::Release { delay: Duration::from_millis(ms) }),
     ];
     let expected = prop_oneof![

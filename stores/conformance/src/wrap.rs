@@ -70,7 +70,11 @@ impl Call {
         let ends = |command: &Command| {
             matches!(
                 command,
-                Command::Complete { .. } | Command::Fail { .. } | Command::Cancel { .. } | Command::Release { .. }
+                Command::Complete { .. }
+                    | Command::Fail { .. }
+                    | Command::Cancel { .. }
+                    | Command::Overtime { .. }
+                    | Command::Release { .. }
             )
         };
         match writes {

@@ -22,6 +22,12 @@ mod faulty {
     });
 }
 
+/// Of a type that is chosen when the program runs.
+mod dynamic {
+    use tracer::execution::{DynStore, MemoryStore};
+    tracer_store_conformance::store_conformance!(|clock| async move { DynStore::new(MemoryStore::with_clock(clock)) });
+}
+
 /// A store that has no more than six methods.
 mod simple {
     use std::collections::BTreeMap;

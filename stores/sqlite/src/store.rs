@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use tracer::execution::{
@@ -116,11 +116,13 @@ fn connect(path: &Path, survives: Survives) -> rusqlite::Result<Connection> {
 /// Gives the file a write-ahead log. Of several that do so at once SQLite answers all but one that the file is busy,
 /// and does not wait for their turn as it does elsewhere.
 fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
-    let asked = Instant::now();
+    const NAP: Duration = Duration::from_millis(1);
+    let mut waited = Duration::ZERO;
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && asked.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(1));
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < PATIENCE => {
+                std::thread::sleep(NAP);
+                waited += NAP;
             }
             done => return done,
         }

@@ -1,6 +1,9 @@
 //! Recording switched off at run time: for the whole process, so in one of its own.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tracer::__private::{Outcome, Recorded, Site, enter, traced};
+use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
 use tracer::test::record;
 use tracer::{Record, Status, StrictEnv, TraceState};
 
@@ -116,4 +119,25 @@ fn calls_in_progress_end_as_they_began() {
         tracer::create_env((), "manual").step("a", Status::Enter, ()).unwrap();
     });
     assert_eq!(steps(&manual.records()), ["enter a"]);
+
+    // A node that keeps its result has no place to keep it under: it says so, and does not run.
+    runtime.block_on(async {
+        let manager = ExecutionManager::new(MemoryStore::default());
+        let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+        let execution = manager.start(&id).await.unwrap();
+        let off = Off::now();
+        let error = manager.run_attempt(&execution, || async { kept().await }).await.unwrap_err();
+        drop(off);
+        assert_eq!(error.code(), "NOT_TRACED");
+        assert!(error.to_string().contains("node `kept` keeps its result"), "{error}");
+        assert_eq!(manager.run_attempt(&execution, || async { kept().await }).await.unwrap(), 1);
+        assert_eq!(RAN.load(Ordering::Relaxed), 1);
+    });
+}
+
+static RAN: AtomicU32 = AtomicU32::new(0);
+
+#[tracer::traced_node(checkpoint)]
+async fn kept() -> u32 {
+    RAN.fetch_add(1, Ordering::Relaxed) + 1
 }

@@ -117,6 +117,38 @@ pub fn fail_if_path(n: u32) -> Option<u32> {
     Some(n)
 }
 
+#[traced_node(checkpoint)]
+pub async fn checkpoint(numbers: &[u32], Kept(mut kept): Kept) -> Result<Kept, std::num::ParseIntError> {
+    kept.push_str(&numbers.len().to_string());
+    let _: u32 = kept.parse()?;
+    Ok(Kept(kept))
+}
+
+#[traced_node(checkpoint = at_most_once, record)]
+pub async fn checkpoint_generic<T: serde::Serialize + serde::de::DeserializeOwned>(value: T) -> T {
+    value
+}
+
+#[traced_node(checkpoint, fail_if = Option::is_none)]
+pub fn checkpoint_future(n: u32) -> impl std::future::Future<Output = Option<u32>> + Send {
+    async move { Some(n) }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Kept(pub String);
+
+#[async_trait::async_trait]
+pub trait Checkpoints {
+    #[traced_node(checkpoint)]
+    async fn checkpoint_in_a_trait(&self, n: u32) -> Result<u32, String> {
+        Ok(n)
+    }
+}
+
+pub fn checkpoints_are_send(numbers: &[u32]) -> impl Send + '_ {
+    checkpoint(numbers, Kept(String::new()))
+}
+
 #[traced_node]
 pub fn context(ctx: &mut Context, n: u32) -> Result<u32, String> {
     inner_context(ctx);

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub(crate) mod doctor;
+pub(crate) mod exec;
 pub(crate) mod ls;
 pub(crate) mod recover;
 pub(crate) mod show;

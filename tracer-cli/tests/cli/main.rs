@@ -3,6 +3,7 @@
 
 mod blackbox;
 mod doctor;
+mod exec;
 mod input;
 mod list;
 mod program;

@@ -40,6 +40,7 @@ pub(super) fn check(args: &Args, function: &Function, returned: &Returned, diag:
     check_declared(args, diag);
     check_value(args, function, returned, diag);
     check_entry(args, function, diag);
+    check_checkpoint(args, function, returned, diag);
     if let Some(span) = args.leave_out {
         diag.error_with_help(
             span,
@@ -53,7 +54,21 @@ fn check_conflicts(args: &Args, diag: &Diag) {
     let ctx = args.ctx.as_ref().map(Ident::span);
     let conflicts = [
         (args.root, args.fork, "fork", "root", "one goes on in the caller's trace, the other starts a new one"),
+        (
+            args.root,
+            args.checkpoint.map(|(span, _)| span),
+            "checkpoint",
+            "root",
+            "one keeps its result in the execution around it, the other leaves it",
+        ),
         (args.root, ctx, "ctx", "root", "one goes on in a trace that is given, the other starts a new one"),
+        (
+            args.checkpoint.map(|(span, _)| span),
+            args.entry,
+            "entry",
+            "checkpoint",
+            "an entry is where a run begins, not a step of it",
+        ),
         (args.entry, args.effect, "effect", "entry", "an entry is run again, an effect is answered from the record"),
         (args.shared, args.foreign, "extern", "shared", "an `extern` node may have several functions anyway"),
     ];
@@ -109,6 +124,41 @@ fn check_value(args: &Args, function: &Function, returned: &Returned, diag: &Dia
                 format_args!("leave `{word}` out"),
             );
         }
+    }
+}
+
+/// What is kept is awaited by somebody, and lies in a trace of somebody's.
+fn check_checkpoint(args: &Args, function: &Function, returned: &Returned, diag: &Diag) {
+    let Some((span, _)) = args.checkpoint else { return };
+    let name = &function.sig.ident;
+    let is_future =
+        function.sig.asyncness.is_some() || matches!(returned, Returned::Future(_) | Returned::BoxedFuture(_));
+    if !is_future {
+        diag.error_with_help(
+            span,
+            format_args!("`checkpoint` waits for the store of the execution, and `{name}` cannot wait"),
+            format_args!("make it `async fn {name}`, or put `checkpoint` on the async function that calls it"),
+        );
+    } else if matches!(returned, Returned::Never) {
+        diag.error_with_help(
+            span,
+            format_args!("`checkpoint` keeps what the function returns, and `{name}` never returns"),
+            "leave `checkpoint` out",
+        );
+    }
+    if let Some(off) = args.off {
+        diag.error_with_help(
+            off,
+            "`off` cannot go with `checkpoint`: results are kept under their places in the trace",
+            "keep one of them",
+        );
+    }
+    if cfg!(feature = "off") {
+        diag.error_with_help(
+            span,
+            "`checkpoint` keeps results under their places in the trace, and tracing is compiled out",
+            "build without the feature `off` of `tracer`",
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 mod bounds;
 mod call;
 mod carries;
+mod checkpoint;
 mod judge;
 mod node;
 mod record;
@@ -14,10 +15,12 @@ pub use std::boxed::Box;
 pub use bounds::{EffectOutput, EntryArgument, EntryOutput, Returns};
 pub use call::{call0, call1, call2, call3, call4, call5, call6, call7, call8};
 pub use carries::{Carries, ContextProbe, NoContext};
+pub use checkpoint::{AnyOutput, CheckpointOutput, OutputProbe};
 pub use judge::{DebugErr, DisplayErr, Judge, JudgeWithoutText, Probe, fails, judged};
 pub use node::{Claimed, Declared, Node, NodeInfo, OneFunctionPerNode, OpenNode, SharedNode};
 pub use record::{AnyReturn, RecordArgument, RecordReturn, ReturnProbe};
 
+pub use crate::execution::resume::{Codec, Repeat, checkpointed};
 pub use crate::flow::{FlowNode, FlowTable};
 pub use crate::lines::{Join, OpenFrame, Prepared, Traced, enter, prepare, traced};
 pub use crate::outcome::{Failure, Outcome};

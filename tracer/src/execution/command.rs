@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::error::Refusal;
 use super::failure::Failure;
+use super::history::AttemptEnd;
 use super::progress::Progress;
 use super::record::{CANCELLATION_REASON, Execution, Lease, LeaseTerms};
 use super::status::{Event, ExecutionStatus};
@@ -79,8 +80,16 @@ pub enum Command {
         /// The value.
         value: Value,
     },
-    /// Ends the attempt because it takes too long, whether it has a timeout or not.
+    /// Drives an execution that has ended without a result anew: all attempts are there again, due at once. What it has
+    /// kept, its epoch and its history stay.
+    Redrive,
+    /// Ends the attempt because it takes too long, whether it has a timeout or not. No other follows by itself.
     TimeOut,
+    /// Ends the attempt because its time is over; another follows, if any is left.
+    Overtime {
+        /// Any number, for the wait before the next attempt.
+        random: u32,
+    },
     /// Gives the attempt back, unfinished. It does not count.
     Release {
         /// How long nobody else is to claim it.
@@ -120,7 +129,8 @@ impl Command {
             Self::Retry => "retry",
             Self::Progress(_) => "report progress of",
             Self::Checkpoint { .. } => "keep a checkpoint of",
-            Self::TimeOut => "time out",
+            Self::Redrive => "redrive",
+            Self::TimeOut | Self::Overtime { .. } => "time out",
             Self::Release { .. } => "release",
         }
     }
@@ -133,6 +143,7 @@ impl Command {
                 | Self::Fail { .. }
                 | Self::Progress(_)
                 | Self::Checkpoint { .. }
+                | Self::Overtime { .. }
                 | Self::Release { .. }
         )
     }
@@ -150,6 +161,7 @@ impl Command {
             }
             Self::Cancel { .. } => execution.status == S::Cancelled,
             Self::Release { .. } => execution.status == S::Retrying,
+            Self::Overtime { .. } => matches!(execution.status, S::TimedOut | S::Retrying | S::Cancelled),
             _ => false,
         }
     }
@@ -218,17 +230,18 @@ impl Write {
                 execution.begin(status, holder.as_ref(), now);
             }
             Command::Complete { result } => {
-                execution.end(next(Event::Complete)?, now);
+                execution.end(next(Event::Complete)?, AttemptEnd::Completed, now);
                 execution.result = present(result).cloned();
                 execution.error = None;
             }
             Command::Fail { failure, random } => {
                 let again = failure.retryable && execution.check_attempts().is_ok();
                 let event = if execution.cancel_requested { Event::Cancel } else { Event::Fail { again } };
-                execution.end(next(event)?, now);
+                let status = next(event)?;
                 execution.error = Some(failure.clone());
+                execution.end(status, AttemptEnd::Failed, now);
                 if execution.status == ExecutionStatus::Retrying {
-                    execution.wait_for_retry(failure, *random, now);
+                    execution.wait_for_retry(failure.retry_after, *random, now);
                 }
             }
             Command::Cancel { reason } => {
@@ -240,7 +253,7 @@ impl Write {
                 if is_request {
                     execution.cancel_requested = true;
                 } else {
-                    execution.end(status, now);
+                    execution.end(status, AttemptEnd::Cancelled, now);
                 }
                 if let Some(reason) = reason {
                     execution.metadata.insert(CANCELLATION_REASON.to_owned(), reason.as_str().into());
@@ -252,8 +265,16 @@ impl Write {
                     return Ok(Applied::Unchanged);
                 }
                 execution.check_attempts()?;
-                execution.end(status, now);
-                (execution.run_at, execution.retry_delay) = (now, None);
+                execution.wait_anew(status, now);
+            }
+            Command::Redrive => {
+                let status = next(Event::Retry)?;
+                if status == execution.status {
+                    return Ok(Applied::Unchanged);
+                }
+                execution.attempts = 0;
+                execution.redrives += 1;
+                execution.wait_anew(status, now);
             }
             Command::Progress(progress) => {
                 self.must_run(execution)?;
@@ -264,10 +285,11 @@ impl Write {
                 self.must_run(execution)?;
                 execution.checkpoints.insert(key.clone(), value.clone());
             }
-            Command::TimeOut => execution.end(next(Event::TimeOut)?, now),
+            Command::TimeOut => execution.end(next(Event::TimeOut)?, AttemptEnd::TimedOut, now),
+            Command::Overtime { random } => execution.end_overtime(next(execution.overtime())?, *random, now),
             Command::Release { delay } => {
                 let event = if execution.cancel_requested { Event::Cancel } else { Event::Release };
-                execution.end(next(event)?, now);
+                execution.end(next(event)?, AttemptEnd::Released, now);
                 execution.attempts = execution.attempts.saturating_sub(1);
                 execution.run_at = now.after(*delay);
             }
@@ -286,7 +308,8 @@ impl Write {
 impl Execution {
     /// What a sweep does to it at `now`: whether it has changed.
     ///
-    /// An attempt that takes too long is timed out. One whose lease is over has failed, counts as an attempt, and is
+    /// An attempt that takes too long is timed out, and followed by another after the wait that its policy says, if any is
+    /// left. One whose lease is over has failed, counts as an attempt, and is
     /// followed by another at once, if any is left; [`Failure::LEASE_LOST`] says so. What was to be cancelled is.
     pub fn sweep(&mut self, now: Timestamp) -> Applied {
         let deadline = self.deadline().is_some_and(|deadline| deadline <= now);
@@ -294,16 +317,21 @@ impl Execution {
         let event = match &lost {
             None if !deadline => return Applied::Unchanged,
             _ if self.cancel_requested => Event::Cancel,
-            _ if deadline => Event::TimeOut,
+            _ if deadline => self.overtime(),
             _ => Event::Fail { again: self.check_attempts().is_ok() },
         };
         let Some(status) = self.status.next(event) else { return Applied::Unchanged };
-        if let (Event::Fail { again }, Some(lease)) = (event, lost) {
-            let message = format!("worker `{}` was not heard of until {}", lease.worker, lease.until);
-            self.error = Some(Failure::new(message).code(Failure::LEASE_LOST).retryable(again));
-            self.run_at = now;
+        match (event, lost) {
+            (Event::Fail { again }, Some(lease)) => {
+                let message = format!("worker `{}` was not heard of until {}", lease.worker, lease.until);
+                self.error = Some(Failure::new(message).code(Failure::LEASE_LOST).retryable(again));
+                self.run_at = now;
+                self.end(status, AttemptEnd::Failed, now);
+            }
+            (Event::Cancel, _) => self.end(status, AttemptEnd::Cancelled, now),
+            // Whoever sweeps comes to the same wait.
+            _ => self.end_overtime(status, self.token().random(), now),
         }
-        self.end(status, now);
         self.changed(now);
         Applied::Changed
     }
@@ -350,20 +378,53 @@ impl Execution {
         self.epoch += 1;
         self.started_at = Some(now);
         self.progress = None;
+        self.remember_begin(holder.map(|(worker, _)| worker.clone()), now);
         self.lease = holder.map(|(worker, lease)| LeaseTerms { worker: worker.clone(), until: now.after(*lease) });
     }
 
+    /// What it means that the time of the attempt is over.
+    fn overtime(&self) -> Event {
+        match (self.cancel_requested, self.check_attempts()) {
+            (true, _) => Event::Cancel,
+            (false, Ok(())) => Event::Overtime,
+            (false, Err(_)) => Event::TimeOut,
+        }
+    }
+
+    fn end_overtime(&mut self, status: ExecutionStatus, random: u32, now: Timestamp) {
+        if status == ExecutionStatus::Retrying {
+            let took = self.started_at.map(|started| now.since(started)).unwrap_or_default();
+            let message = format!("the attempt was not done after {} ms", took.as_millis());
+            self.error = Some(Failure::new(message).code(Failure::TIMED_OUT).retryable(true));
+        }
+        self.end(status, AttemptEnd::TimedOut, now);
+        if status == ExecutionStatus::Retrying {
+            self.wait_for_retry(None, random, now);
+        }
+    }
+
+    /// Waits for an attempt that is due at once.
+    fn wait_anew(&mut self, status: ExecutionStatus, now: Timestamp) {
+        self.status = status;
+        self.completed_at = None;
+        (self.run_at, self.retry_delay) = (now, None);
+    }
+
     /// The end of an attempt, or of waiting for one.
-    fn end(&mut self, status: ExecutionStatus, now: Timestamp) {
+    fn end(&mut self, status: ExecutionStatus, how: AttemptEnd, now: Timestamp) {
+        if self.status == ExecutionStatus::Running {
+            let is_cancelled = status == ExecutionStatus::Cancelled;
+            self.remember_end(if is_cancelled { AttemptEnd::Cancelled } else { how }, now);
+        }
         self.status = status;
         self.lease = None;
         self.cancel_requested = false;
         self.completed_at = status.is_terminal().then_some(now);
     }
 
-    fn wait_for_retry(&mut self, failure: &Failure, random: u32, now: Timestamp) {
+    fn wait_for_retry(&mut self, retry_after: Option<Duration>, random: u32, now: Timestamp) {
         let delay = self.retry.delay(self.attempts, self.retry_delay, random);
         self.retry_delay = Some(delay);
-        self.run_at = now.after(delay.max(failure.retry_after.unwrap_or_default()));
+        self.run_at = now.after(delay.max(retry_after.unwrap_or_default()));
     }
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use super::failure::Failure;
 use super::new::{NAME_LEN_BYTES_MAX, VALUE_DEPTH_MAX};
 use super::progress::ProgressError;
 use super::status::ExecutionStatus;
@@ -24,8 +25,10 @@ use crate::id::ExecutionId;
 /// | `TOO_LARGE` | the store takes no value of that size | nothing | no |
 /// | `CORRUPT` | what is stored is no execution | nothing | no |
 /// | `SCHEMA` | what is stored was written by another version | nothing | no |
+/// | `AT_MOST_ONCE` | a node that is to run at most once was begun before, and has no result | nothing | no |
+/// | `NOT_TRACED` | a node that keeps its result has no place in the trace: recording is off | nothing | no |
 /// | `STORE` | the store failed | see [`ExecutionError::written`] | see [`ExecutionError::is_retryable`] |
-pub const CODES: [&str; 12] = [
+pub const CODES: [&str; 14] = [
     "NOT_FOUND",
     "INVALID_STATE_TRANSITION",
     "MAX_RETRIES_EXCEEDED",
@@ -37,6 +40,8 @@ pub const CODES: [&str; 12] = [
     "TOO_LARGE",
     "CORRUPT",
     "SCHEMA",
+    "AT_MOST_ONCE",
+    "NOT_TRACED",
     "STORE",
 ];
 
@@ -62,6 +67,30 @@ pub enum ExecutionErrorKind {
         existing: ExecutionId,
         /// What is not the same: `type` or `payload`.
         differs: &'static str,
+    },
+    /// A node was begun by an attempt before, has no result, and is to run at most once.
+    #[error(
+        "node `{node}` is to run at most once: expected its result or no trace of it, found that attempt {epoch} began it"
+    )]
+    NotRepeated {
+        /// The node.
+        node: &'static str,
+        /// The epoch of the attempt that began it.
+        epoch: u64,
+    },
+    /// The kept result of a node that is to run at most once is of another type.
+    #[error("node `{node}` is to run at most once: expected a kept result of its type, found another")]
+    NotReadable {
+        /// The node.
+        node: &'static str,
+    },
+    /// A node that keeps its result is not recorded, so there is nothing to keep it under.
+    #[error(
+        "node `{node}` keeps its result under its place in the trace: expected it to be recorded, found recording off"
+    )]
+    NotTraced {
+        /// The node.
+        node: &'static str,
     },
     /// An argument is not what it has to be.
     #[error(transparent)]
@@ -231,6 +260,8 @@ impl ExecutionError {
             ExecutionErrorKind::Refused(refusal) => refusal.code(),
             ExecutionErrorKind::IdempotencyMismatch { .. } => "IDEMPOTENCY_MISMATCH",
             ExecutionErrorKind::Invalid(_) => "INVALID_INPUT",
+            ExecutionErrorKind::NotRepeated { .. } | ExecutionErrorKind::NotReadable { .. } => "AT_MOST_ONCE",
+            ExecutionErrorKind::NotTraced { .. } => "NOT_TRACED",
             ExecutionErrorKind::Store(error) => error.code(),
         }
     }
@@ -248,6 +279,11 @@ impl ExecutionError {
     /// Whether the same call may succeed later. `VERSION_CONFLICT` is not of that kind: read first.
     pub fn is_retryable(&self) -> bool {
         matches!(&*self.kind, ExecutionErrorKind::Store(error) if error.is_retryable())
+    }
+
+    /// Why an attempt failed that was ended by this error: with its code, to be retried if the same call may succeed later.
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.to_string()).code(self.code()).retryable(self.is_retryable())
     }
 
     /// Whether anything was written. Only a store that fails may leave that open.
@@ -339,7 +375,7 @@ mod tests {
     fn codes_are_these_and_each_is_given_by_an_error() {
         let status = ExecutionStatus::Completed;
         let id = ExecutionId::new(1).unwrap();
-        let kinds: [ExecutionErrorKind; 12] = [
+        let kinds: [ExecutionErrorKind; 14] = [
             Refusal::NotFound.into(),
             Refusal::Transition { command: "start", status }.into(),
             Refusal::MaxRetriesExceeded { attempts: 1, max_attempts: 1 }.into(),
@@ -351,6 +387,8 @@ mod tests {
             store(Trouble::TooLarge),
             store(Trouble::Corrupt),
             store(Trouble::Schema),
+            ExecutionErrorKind::NotRepeated { node: "charge", epoch: 1 },
+            ExecutionErrorKind::NotTraced { node: "charge" },
             store(Trouble::Unavailable),
         ];
         let codes = kinds.map(|kind| ExecutionError::new(None, kind).code());
@@ -358,7 +396,7 @@ mod tests {
         assert_eq!(
             CODES.join(" "),
             "NOT_FOUND INVALID_STATE_TRANSITION MAX_RETRIES_EXCEEDED VERSION_CONFLICT LEASE_LOST \
-             IDEMPOTENCY_MISMATCH INVALID_INPUT INVALID_PROGRESS TOO_LARGE CORRUPT SCHEMA STORE"
+             IDEMPOTENCY_MISMATCH INVALID_INPUT INVALID_PROGRESS TOO_LARGE CORRUPT SCHEMA AT_MOST_ONCE NOT_TRACED STORE"
         );
     }
 

@@ -20,7 +20,7 @@ use super::timestamp::ms;
 pub struct Failure {
     /// For a person.
     pub message: String,
-    /// For a program; the caller's own, or one of [`LEASE_LOST`](Self::LEASE_LOST) and [`PANIC`](Self::PANIC).
+    /// For a program; the caller's own, or one of those that are constants here, or of [`CODES`](super::CODES).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// Whether another attempt may succeed: `false` unless said.
@@ -43,6 +43,8 @@ impl<E: std::error::Error> From<E> for Failure {
 impl Failure {
     /// The code of an attempt whose worker was not heard of until its lease ended.
     pub const LEASE_LOST: &'static str = "LEASE_LOST";
+    /// The code of an attempt that took longer than it may.
+    pub const TIMED_OUT: &'static str = "TIMED_OUT";
     /// The code of an attempt whose handler panicked.
     pub const PANIC: &'static str = "PANIC";
 

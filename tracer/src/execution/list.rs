@@ -63,6 +63,13 @@ impl ListOptions {
         self
     }
 
+    /// Only dead letters: those that have ended without a result, and that nothing tries again by itself, failed or timed
+    /// out. [`ExecutionManager::redrive`](super::ExecutionManager::redrive) gives them another series of attempts.
+    #[must_use]
+    pub fn dead_letters(self) -> Self {
+        self.status(ExecutionStatus::Failed).status(ExecutionStatus::TimedOut)
+    }
+
     /// Only parts of this one.
     #[must_use]
     pub fn parent(mut self, parent: impl Into<ExecutionId>) -> Self {

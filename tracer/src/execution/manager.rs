@@ -181,6 +181,14 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.freely().retry(id).await
     }
 
+    /// Drives an execution anew that has ended without a result, whether attempts are left or not: all of them are there
+    /// again, due at once. What it has kept, its epoch and its history stay. One that is retrying is left as it is.
+    ///
+    /// [`ListOptions::dead_letters`] finds them.
+    pub async fn redrive(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.freely().redrive(id).await
+    }
+
     /// Reports how far the attempt has come.
     ///
     /// # Errors
@@ -267,6 +275,54 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.store.settle(writes).await.map_err(|error| ExecutionError::new(None, error))
     }
 
+    /// Runs `work` as the attempt that `execution` is in, to be called once for each attempt: in a trace of its own, whose
+    /// ids are those of the attempt ([`Lease::trace_id`]). Nodes with `checkpoint` in it keep their results, and give back
+    /// those that attempts before have kept. The attempt is not ended by it: complete it, or fail it.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), tracer::execution::ExecutionError> {
+    /// # use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
+    /// #[tracer::traced_node(checkpoint)]
+    /// async fn charge(amount: u32) -> Result<String, std::io::Error> {
+    ///     Ok(format!("receipt for {amount}"))
+    /// }
+    ///
+    /// let manager = ExecutionManager::new(MemoryStore::default());
+    /// let id = manager.create(NewExecution::new("order").max_attempts(2)).await?.id;
+    /// for attempt in 1..=2 {
+    ///     let execution = manager.start(&id).await?;
+    ///     let receipt = manager.run_attempt(&execution, || charge(attempt)).await?;
+    ///     assert_eq!(receipt.unwrap(), "receipt for 1");
+    ///     # if attempt == 2 { break }
+    ///     manager.fail(&id, tracer::execution::Failure::new("no paper").retryable(true)).await?;
+    /// }
+    /// # Ok(()) }
+    /// # let mut example = Box::pin(example());
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert!(matches!(example.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(()))));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `AT_MOST_ONCE` if a node that is to run at most once was begun before and has no result; `NOT_TRACED` if
+    /// recording is off; `LEASE_LOST`, `TOO_LARGE` and `INVALID_INPUT` as for [`checkpoint`](Self::checkpoint). The work is
+    /// dropped then; what it has spawned elsewhere never returns from the node. [`ExecutionError::failure`] is what to
+    /// fail the attempt with.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped, so is the work.
+    pub async fn run_attempt<F: Future>(
+        &self,
+        execution: &Execution,
+        work: impl FnOnce() -> F,
+    ) -> Result<F::Output, ExecutionError>
+    where
+        S: Clone + 'static,
+    {
+        super::resume::run(self.clone(), execution, work).await
+    }
+
     /// Deals with some leases and times allowed that are over: one bounded piece of work, for a timer or a scheduled
     /// function. [`Swept::next_due`] says when to come again.
     pub async fn tick(&self) -> Result<Swept, ExecutionError> {
@@ -345,6 +401,11 @@ impl<S: ExecutionStore> Expecting<'_, S> {
     /// Asks for another attempt.
     pub async fn retry(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
         self.write(*id, Ok(Command::Retry)).await
+    }
+
+    /// Drives it anew.
+    pub async fn redrive(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Redrive)).await
     }
 
     /// Reports how far the attempt has come.

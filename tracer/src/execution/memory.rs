@@ -3,7 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::command::{Applied, Beat, Command, Write};
@@ -40,8 +43,8 @@ impl MemoryStore {
     }
 
     /// No code of others runs under the lock, and each change is whole before the next: a poisoned lock means nothing.
-    fn lock(&self) -> MutexGuard<'_, Executions> {
-        self.executions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        Locked(Some(self.executions.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn write(&self, writes: &[Write], mut answer: impl FnMut(Result<&Execution, Refusal>)) {
@@ -64,6 +67,31 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
+/// The executions, while nobody else has them. Whoever is to be woken is once that is over.
+struct Locked<'a>(Option<MutexGuard<'a, Executions>>);
+
+impl Deref for Locked<'_> {
+    type Target = Executions;
+
+    fn deref(&self) -> &Executions {
+        self.0.as_ref().expect("it is taken when it is dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Executions {
+        self.0.as_mut().expect("it is taken when it is dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let woken = std::mem::take(&mut self.woken);
+        self.0 = None;
+        woken.into_iter().for_each(Waker::wake);
+    }
+}
+
 /// Those that wait, in the order in which they are claimed.
 type Waiting = BTreeSet<(Reverse<i16>, Timestamp, Cursor)>;
 
@@ -74,6 +102,10 @@ struct Executions {
     in_order: BTreeSet<Cursor>,
     waiting: BTreeMap<String, Waiting>,
     to_sweep: BTreeSet<(Timestamp, ExecutionId)>,
+    /// How often something has come to wait, who is to be told of the next time, and who of the last.
+    arrivals: u64,
+    wakers: Vec<Waker>,
+    woken: Vec<Waker>,
 }
 
 impl Executions {
@@ -94,6 +126,8 @@ impl Executions {
 
     fn index(&mut self, execution: &Execution) {
         if let Some(place) = place(execution) {
+            self.arrivals += 1;
+            self.woken.append(&mut self.wakers);
             match self.waiting.get_mut(&execution.type_) {
                 Some(waiting) => drop(waiting.insert(place)),
                 None => drop(self.waiting.insert(execution.type_.clone(), Waiting::from([place]))),
@@ -272,5 +306,21 @@ impl ExecutionStore for MemoryStore {
         let mut executions = self.lock();
         let now = self.now();
         Ok(executions.sweep(limit, now))
+    }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        let seen = self.lock().arrivals;
+        poll_fn(move |cx| {
+            let mut executions = self.lock();
+            if executions.arrivals != seen {
+                return Poll::Ready(());
+            }
+            let wakers = &mut executions.wakers;
+            if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                // Whoever waits no longer is forgotten at the next arrival.
+                wakers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
     }
 }

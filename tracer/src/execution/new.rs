@@ -177,6 +177,8 @@ impl NewExecution {
             version: 1,
             epoch: 0,
             lease: None,
+            redrives: 0,
+            history: Vec::new(),
         };
         Ok(Create { execution, delay: self.delay })
     }

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::failure::Failure;
+use super::history::AttemptRecord;
 use super::progress::Progress;
 use super::retry::RetryPolicy;
 use super::status::ExecutionStatus;
 use super::timestamp::{Timestamp, ms};
-use crate::id::ExecutionId;
+use crate::id::{EnvId, ExecutionId, TraceId};
+use crate::record::EnvRecord;
 
 /// A unit of work that outlives the process which runs it.
 ///
@@ -38,7 +40,7 @@ pub struct Execution {
     /// Why the last attempt that failed did. Cleared by completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// How many attempts were started and not given back, the one under way included.
+    /// How many attempts were started and not given back, the one under way included; since it was driven anew, if it was.
     pub attempts: u32,
     /// How many attempts there may be. Never changes; at least 1.
     pub max_attempts: u32,
@@ -91,6 +93,13 @@ pub struct Execution {
     /// Who runs it, and until when, if it was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseTerms>,
+    /// How often it was driven anew, after it had ended without a result.
+    #[serde(default)]
+    pub redrives: u32,
+    /// The latest attempts, at most [`HISTORY_LEN_MAX`](super::HISTORY_LEN_MAX) of them, the oldest first; with those that
+    /// were given back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<AttemptRecord>,
 }
 
 /// Who holds a lease, and until when.
@@ -116,7 +125,94 @@ pub struct Lease {
 /// What metadata calls the reason for a cancellation.
 pub(super) const CANCELLATION_REASON: &str = "cancellationReason";
 
+impl Lease {
+    /// The trace of the attempt, if it is run by [`run_attempt`](super::ExecutionManager::run_attempt) or a worker: known
+    /// before it begins, so that the trace of an attempt whose process died is found, too.
+    pub fn trace_id(&self) -> TraceId {
+        TraceId::odd(self.mixed(TRACE))
+    }
+
+    /// The first env of that trace.
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+    pub fn env_id(&self) -> EnvId {
+        EnvId::odd(self.mixed(ENV) as u64)
+    }
+
+    /// Any number, always the same.
+    #[expect(clippy::cast_possible_truncation, reason = "some of the bits are enough")]
+    pub(super) fn random(&self) -> u32 {
+        self.mixed(0) as u32
+    }
+
+    /// A number that no other attempt has, for as much as numbers of its size can.
+    fn mixed(&self, purpose: u64) -> u128 {
+        let high = splitmix((self.id.get() >> 64) as u64 ^ splitmix(self.epoch ^ purpose));
+        #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+        let low = splitmix(self.id.get() as u64 ^ splitmix(high));
+        (u128::from(high) << 64) | u128::from(low)
+    }
+}
+
+const TRACE: u64 = 0x7472_6163_6500_0000;
+const ENV: u64 = 0x656e_7600_0000_0000;
+
+/// The finaliser of `SplitMix64` (Steele, Lea, Flood 2014): each bit of the number goes into each bit of the answer.
+const fn splitmix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// What the trace of an attempt says that it is the trace of: the payload of its first env.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct AttemptOf {
+    /// The execution. In JSON as people see it, `ex_…`.
+    #[serde(with = "shown")]
+    pub execution: ExecutionId,
+    /// Which attempt of it, from 1; of the latest series, if it was driven anew.
+    pub attempt: u32,
+    /// Its epoch.
+    pub epoch: u64,
+}
+
+/// Ids with their prefix.
+mod shown {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::id::ExecutionId;
+
+    pub(super) fn serialize<S: Serializer>(id: &ExecutionId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ExecutionId, D::Error> {
+        ExecutionId::deserialize(deserializer)
+    }
+}
+
+impl AttemptOf {
+    /// What the first env of a trace says of its attempt; `None` if the trace is of something else.
+    pub fn of(env: &EnvRecord) -> Option<Self> {
+        let of: Self = serde_json::from_value(env.payload.clone()).ok()?;
+        let token = Lease { id: of.execution, epoch: of.epoch };
+        (token.trace_id() == env.trace_id && token.env_id() == env.env_id).then_some(of)
+    }
+
+    /// The token of the attempt.
+    pub fn token(&self) -> Lease {
+        Lease { id: self.execution, epoch: self.epoch }
+    }
+}
+
 impl Execution {
+    /// The attempt under way, or the latest.
+    pub fn latest_attempt(&self) -> AttemptOf {
+        AttemptOf { execution: self.id, attempt: self.attempts, epoch: self.epoch }
+    }
+
     /// The token for the attempt under way; useful only while it runs.
     pub fn token(&self) -> Lease {
         Lease { id: self.id, epoch: self.epoch }

@@ -45,6 +45,8 @@ pub enum Event {
     Retry,
     /// The attempt has taken longer than it may.
     TimeOut,
+    /// Likewise, and another attempt is left.
+    Overtime,
 }
 
 impl ExecutionStatus {
@@ -60,8 +62,8 @@ impl ExecutionStatus {
         Some(match (self, event) {
             (Self::Pending | Self::Retrying, E::Start) => Self::Running,
             (Self::Running, E::Complete) => Self::Completed,
-            // Two edges in one write: the attempt has failed, and the execution is to be tried again.
-            (Self::Running, E::Fail { again: true } | E::Release) => Self::Retrying,
+            // Two edges in one write: the attempt has failed or timed out, and the execution is to be tried again.
+            (Self::Running, E::Fail { again: true } | E::Overtime | E::Release) => Self::Retrying,
             (Self::Running, E::Fail { again: false }) => Self::Failed,
             // There is no attempt that could be retried: whoever fails a waiting execution gives it up.
             (Self::Retrying, E::Fail { .. }) => Self::Failed,
@@ -122,7 +124,7 @@ impl FromStr for ExecutionStatus {
 mod tests {
     use super::*;
 
-    const EVENTS: [(&str, Event); 8] = [
+    const EVENTS: [(&str, Event); 9] = [
         ("start", Event::Start),
         ("complete", Event::Complete),
         ("fail, another attempt is left", Event::Fail { again: true }),
@@ -131,6 +133,7 @@ mod tests {
         ("cancel", Event::Cancel),
         ("retry", Event::Retry),
         ("time out", Event::TimeOut),
+        ("time out, another attempt is left", Event::Overtime),
     ];
 
     /// The edges that are promised, and no others.
@@ -156,9 +159,10 @@ mod tests {
         for from in ExecutionStatus::ALL {
             for (name, event) in EVENTS {
                 let Some(to) = from.next(event) else { continue };
-                let through_failed = is_edge(from, ExecutionStatus::Failed) && is_edge(ExecutionStatus::Failed, to);
+                let through = |between| is_edge(from, between) && is_edge(between, to);
+                let through_another = through(ExecutionStatus::Failed) || through(ExecutionStatus::TimedOut);
                 let stays = from == to && event == Event::Retry && from == ExecutionStatus::Retrying;
-                assert!(is_edge(from, to) || through_failed || stays, "{from} → {to} by {name}");
+                assert!(is_edge(from, to) || through_another || stays, "{from} → {to} by {name}");
             }
         }
     }

@@ -117,6 +117,13 @@ pub trait ExecutionStore: Send + Sync {
     /// Deals with up to `limit` leases and times allowed that are over ([`Execution::sweep`]), the earliest first.
     /// Anybody may call it, at any time; two that do so at once do nothing twice.
     fn sweep(&self, limit: u32) -> impl Future<Output = Result<Swept, StoreError>> + Send;
+
+    /// Ready once something may have become due since it was called, of any type: so that a worker need not ask again and
+    /// again. A hint: it may come for nothing, or never, as it does unless a store has something better. What becomes due by
+    /// the passing of time is not announced.
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// A shared store is a store.
@@ -171,6 +178,10 @@ impl<S: ExecutionStore> ExecutionStore for std::sync::Arc<S> {
     fn sweep(&self, limit: u32) -> impl Future<Output = Result<Swept, StoreError>> + Send {
         (**self).sweep(limit)
     }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        (**self).wake()
+    }
 }
 
 /// How a creation went.
@@ -216,11 +227,11 @@ impl Claim {
 /// What a sweep has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Attempts that were lost, and will be followed by another.
+    /// Attempts that were lost or took too long, and will be followed by another.
     pub retried: u32,
     /// Attempts that were lost, and were the last.
     pub failed: u32,
-    /// Attempts that took too long.
+    /// Attempts that took too long, and were the last.
     pub timed_out: u32,
     /// Attempts that were to be cancelled, and whose holder did not do it.
     pub cancelled: u32,

@@ -89,6 +89,12 @@ impl Pinned {
         Position { cell: self.0, frame: None }
     }
 
+    /// Runs `work` there.
+    pub(crate) fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _within = self.within();
+        work()
+    }
+
     fn within(&self) -> Within {
         Within::enter(self.at())
     }
@@ -149,6 +155,13 @@ pin_project! {
             let _within = line.as_ref().map(Pinned::within);
             this.future.set(None);
         }
+    }
+}
+
+impl<F> Branch<F> {
+    /// Runs `future` in `line`.
+    pub(crate) fn along(future: F, line: Pinned) -> Self {
+        Self { future: Some(future), line: Some(line) }
     }
 }
 

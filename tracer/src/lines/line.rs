@@ -439,6 +439,12 @@ impl Line {
         self.blocks.depth().checked_sub(1).map_or(0, |place| self.key(place).0)
     }
 
+    /// The key of an open frame, if that is a run of `site`.
+    pub(crate) fn key_of(&self, frame: FrameId, site: &'static Site) -> Option<u64> {
+        let (place, found) = self.find(frame)?;
+        (found.site().node == site.id().node).then(|| self.key(place).0)
+    }
+
     pub(crate) fn base(&self) -> Base {
         self.base
     }

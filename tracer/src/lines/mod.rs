@@ -1,5 +1,6 @@
 //! The automatic API: frames and envs of traced functions, and where each thread is among them.
 
+pub(crate) mod attempt;
 mod branch;
 mod cell;
 mod frame;

@@ -327,7 +327,8 @@ impl Scope {
             self.output(&trace.tracer, |out| out.over(id, stepped, after));
         }
         let alone = Arc::strong_count(&trace) == 1 && Arc::weak_count(&trace) == 0;
-        if alone && self.free_traces.len() < FREE_MAX {
+        // The trace of an attempt would keep its store.
+        if alone && trace.attempt.is_none() && self.free_traces.len() < FREE_MAX {
             self.free_traces.push(trace);
         }
     }

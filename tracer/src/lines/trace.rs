@@ -7,6 +7,7 @@ use super::hot::Out;
 use super::line::Line;
 use super::run::Run;
 use crate::clock::Ticks;
+use crate::execution::Attempt;
 use crate::flow::FlowNode;
 use crate::id::{EnvId, TraceId};
 use crate::record::Cause;
@@ -22,6 +23,8 @@ pub(crate) struct Trace {
     pub(crate) id: TraceId,
     pub(crate) tracer: Tracer,
     pub(crate) source: Source,
+    /// The attempt at an execution that it is the trace of.
+    pub(crate) attempt: Option<Arc<Attempt>>,
     /// Envs so far. Shared with whoever may make the trace anew.
     envs: Arc<AtomicU32>,
     /// Lines, contexts and branches from which a step may still come.
@@ -43,16 +46,25 @@ impl Trace {
             id: TraceId::random(tracer.random()),
             tracer,
             source,
+            attempt: None,
             envs: Arc::default(),
             holds: AtomicU32::new(0),
             stepped: AtomicBool::new(false),
         }
     }
 
+    /// The trace of an attempt, whose id was known before.
+    pub(crate) fn of_attempt(tracer: Tracer, source: Source, id: TraceId, attempt: Arc<Attempt>) -> Self {
+        let attempt = Some(attempt);
+        let (holds, stepped) = (AtomicU32::new(0), AtomicBool::new(false));
+        Self { id, tracer, source, attempt, envs: Arc::default(), holds, stepped }
+    }
+
     /// The trace again, after nobody was left who held it.
     pub(crate) fn again(id: TraceId, tracer: Tracer, source: Arc<str>, envs: Arc<AtomicU32>) -> Self {
         let stepped = AtomicBool::new(true);
-        Self { id, tracer, source: Source::Text(source), envs, holds: AtomicU32::new(0), stepped }
+        let source = Source::Text(source);
+        Self { id, tracer, source, attempt: None, envs, holds: AtomicU32::new(0), stepped }
     }
 
     /// The count of its envs, to make it anew with.

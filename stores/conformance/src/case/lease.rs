@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tracer::execution::{
-    Beat, Command, ExecutionStatus as S, ExecutionStore, Failure, Lease, Progress, Swept, Timestamp, Write,
+    AttemptEnd, Beat, Command, ExecutionStatus as S, ExecutionStore, Failure, Lease, Progress, Swept, Timestamp, Write,
 };
 
 use super::code;
@@ -132,6 +132,7 @@ pub(crate) async fn the_end_of_an_attempt_can_be_repeated<T: ExecutionStore + 's
         Command::Fail { failure: Failure::new("no").retryable(true), random: 1 },
         Command::Cancel { reason: None },
         Command::Release { delay: SECOND },
+        Command::Overtime { random: 1 },
     ];
     for end in &ends {
         let held = bed.claimed_with(|new| new.max_attempts(2)).await;
@@ -205,14 +206,28 @@ pub(crate) async fn attempts_that_take_too_long_are_timed_out<T: ExecutionStore 
     // Heartbeats do not help.
     bed.clock.advance(SECOND * 20);
     bed.manager.heartbeat(&[held.token()], LEASE).await.unwrap();
-    assert_eq!(sweep(&bed).await, Swept { timed_out: 2, ..Swept::default() });
-    for id in [&held.id, &by_hand] {
-        let timed_out = bed.get(id).await;
-        assert_eq!((timed_out.status, &timed_out.lease), (S::TimedOut, &None));
-        assert_eq!(timed_out.completed_at, Some(Timestamp::now(&bed.clock)));
+    assert_eq!(sweep(&bed).await, Swept { retried: 1, timed_out: 1, ..Swept::default() });
+    let now = Timestamp::now(&bed.clock);
+    let timed_out = bed.get(&by_hand).await;
+    assert_eq!((timed_out.status, timed_out.completed_at), (S::TimedOut, Some(now)));
+    // One that has an attempt left is tried again by itself, after the wait between attempts.
+    let again = bed.get(&held.id).await;
+    assert_eq!((again.status, &again.lease, again.completed_at), (S::Retrying, &None, None));
+    assert_eq!(again.error.as_ref().and_then(|error| error.code.as_deref()), Some(Failure::TIMED_OUT));
+    assert!(again.run_at >= now.after(again.retry.base), "{again:?}");
+    for execution in [&timed_out, &again] {
+        let attempt = execution.history.last().unwrap();
+        assert_eq!((attempt.end, attempt.ended_at), (Some(AttemptEnd::TimedOut), Some(now)));
     }
     assert_eq!(code(bed.manager.under(&held.token()).complete(&held.id, 1).await), "LEASE_LOST");
-    assert_eq!(bed.manager.retry(&held.id).await.unwrap().status, S::Retrying);
+    bed.clock.advance(again.run_at.since(now));
+    let last = bed.claim_this(&held.id).await;
+    // Its holder may see that first.
+    bed.clock.advance(SECOND * 40);
+    let overtime = Write::under(last.token(), Command::Overtime { random: 7 });
+    let timed_out = bed.store().update(vec![overtime]).await.unwrap().remove(0).unwrap();
+    assert_eq!((timed_out.status, timed_out.attempts), (S::TimedOut, 2));
+    assert_eq!(code(bed.manager.retry(&held.id).await), "MAX_RETRIES_EXCEEDED");
     // Somebody who watches may do it, too.
     let watched = bed.claimed_with(|new| new).await;
     assert_eq!(bed.manager.timeout(&watched.id).await.unwrap().status, S::TimedOut);

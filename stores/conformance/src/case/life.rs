@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tracer::execution::{
-    Command, Event, Execution, ExecutionId, ExecutionStatus as S, ExecutionStore, Expected, Failure, Progress,
-    RetryPolicy, Timestamp, Write,
+    AttemptEnd, Command, Event, Execution, ExecutionId, ExecutionStatus as S, ExecutionStore, Expected, Failure,
+    HISTORY_LEN_MAX, Progress, RetryPolicy, Timestamp, Write,
 };
 
 use super::code;
@@ -30,7 +30,7 @@ async fn in_status<T: ExecutionStore + 'static>(bed: &Bed<T>, status: S, last: b
     execution
 }
 
-fn commands() -> [(Event, Command); 8] {
+fn commands() -> [(Event, Command); 10] {
     let fail = |retryable| Command::Fail { failure: Failure::new("no").retryable(retryable), random: 7 };
     [
         (Event::Start, Command::Start { holder: None }),
@@ -40,7 +40,9 @@ fn commands() -> [(Event, Command); 8] {
         (Event::Release, Command::Release { delay: Duration::ZERO }),
         (Event::Cancel, Command::Cancel { reason: None }),
         (Event::Retry, Command::Retry),
+        (Event::Retry, Command::Redrive),
         (Event::TimeOut, Command::TimeOut),
+        (Event::Overtime, Command::Overtime { random: 7 }),
     ]
 }
 
@@ -122,6 +124,63 @@ pub(crate) async fn attempts_are_used_up<T: ExecutionStore + 'static>(bed: Bed<T
         let ended = in_status(&bed, status, true).await;
         assert_eq!(code(bed.manager.retry(&ended.id).await), "MAX_RETRIES_EXCEEDED");
     }
+}
+
+pub(crate) async fn a_dead_letter_can_be_driven_anew<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    let manager = &bed.manager;
+    for status in [S::Failed, S::TimedOut] {
+        for last in [true, false] {
+            let dead = in_status(&bed, status, last).await;
+            let again = manager.redrive(&dead.id).await.unwrap();
+            assert_eq!((again.status, again.attempts, again.redrives), (S::Retrying, 0, 1));
+            assert_eq!((again.epoch, &again.history, again.completed_at), (dead.epoch, &dead.history, None));
+            assert_eq!(bed.get(&dead.id).await, again);
+            assert_eq!(manager.redrive(&dead.id).await.unwrap(), again, "it waits already");
+            let running = bed.claim_this(&dead.id).await;
+            assert_eq!((running.attempts, running.epoch), (1, dead.epoch + 1), "a new series, a higher epoch");
+            // As many attempts as it had at first.
+            let failure = || Failure::new("no").retryable(true);
+            let failed = manager.under(&running.token()).fail(&dead.id, failure()).await.unwrap();
+            assert_eq!(failed.status, if last { S::Failed } else { S::Retrying });
+            manager.cancel(&dead.id, None).await.ok();
+        }
+    }
+    for status in [S::Pending, S::Running, S::Completed, S::Cancelled] {
+        let execution = in_status(&bed, status, false).await;
+        assert_eq!(code(manager.redrive(&execution.id).await), "INVALID_STATE_TRANSITION", "{status}");
+        assert_eq!(bed.get(&execution.id).await, execution);
+    }
+}
+
+pub(crate) async fn attempts_are_remembered<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    let id = bed.create_with(|new| new.max_attempts(40)).await.id;
+    let manager = &bed.manager;
+    let mut begun = Vec::new();
+    for _ in 0..HISTORY_LEN_MAX + 2 {
+        let running = bed.claim_this(&id).await;
+        let token = running.token();
+        let latest = running.history.last().unwrap();
+        assert_eq!((latest.epoch, latest.worker.as_deref(), latest.end), (running.epoch, Some("worker"), None));
+        assert_eq!((latest.trace_id, latest.env_id), (token.trace_id(), token.env_id()));
+        begun.push((latest.epoch, latest.started_at, Timestamp::now(&bed.clock).after(SECOND)));
+        bed.clock.advance(SECOND);
+        let failure = Failure::new("x".repeat(1000)).code("no").retryable(true);
+        manager.under(&token).fail(&id, failure).await.unwrap();
+        manager.retry(&id).await.unwrap();
+        bed.clock.advance(SECOND * 400);
+    }
+    let running = bed.claim_this(&id).await;
+    manager.under(&running.token()).release(&id, Duration::ZERO).await.unwrap();
+    let execution = bed.get(&id).await;
+    let (last, failed) = execution.history.split_last().unwrap();
+    assert_eq!((last.end, &last.error), (Some(AttemptEnd::Released), &None));
+    let remembered: Vec<_> = failed.iter().map(|one| (one.epoch, one.started_at, one.ended_at.unwrap())).collect();
+    assert_eq!(remembered, begun[begun.len() + 1 - HISTORY_LEN_MAX..], "the latest");
+    let error = failed[0].error.as_ref().unwrap();
+    assert_eq!(
+        (failed[0].end, error.code.as_deref(), error.message.len()),
+        (Some(AttemptEnd::Failed), Some("no"), 200)
+    );
 }
 
 pub(crate) async fn waits_between_attempts_are_kept<T: ExecutionStore + 'static>(bed: Bed<T>) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tracer::execution::{
-    Cursor, Execution, ExecutionManager, ExecutionStatus as S, ExecutionStore, ListOptions, NewExecution, Timestamp,
+    Cursor, Execution, ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, ListOptions, NewExecution,
+    Timestamp,
 };
 
 use crate::bed::{Bed, SECOND, skip};
@@ -31,6 +32,8 @@ pub(crate) async fn filters_are_obeyed<T: ExecutionStore + 'static>(bed: Bed<T>)
     manager.start(&ids[2]).await.unwrap();
     manager.complete(&ids[2], 1).await.unwrap();
     manager.cancel(&ids[3], None).await.unwrap();
+    manager.start(&ids[5]).await.unwrap();
+    manager.fail(&ids[5], Failure::new("no")).await.unwrap();
     let start = Timestamp::now(&bed.clock).unix_ms() - 8000;
     let at = |seconds: u64| Timestamp::from_unix_ms(start + seconds * 1000);
     let all = ListOptions::new;
@@ -47,6 +50,7 @@ pub(crate) async fn filters_are_obeyed<T: ExecutionStore + 'static>(bed: Bed<T>)
         (all().status(S::Running), &[1]),
         (all().status(S::Completed).status(S::Cancelled), &[2, 3]),
         (all().status(S::Pending).type_("a"), &[0, 4, 6]),
+        (all().dead_letters(), &[5]),
         (all().parent(ids[0]), &[6, 7]),
         (all().parent(ids[1]), &[]),
         (all().created_from(at(2)).created_before(at(4)), &[2, 3]),

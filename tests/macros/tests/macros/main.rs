@@ -3,6 +3,7 @@
 //! The rules of the steps themselves are tested in `tests/it`, that every shape compiles in `tests/shapes`; here the
 //! two run together.
 
+mod checkpoints;
 mod contexts;
 mod declared;
 mod drive;

@@ -1,0 +1,89 @@
+//! `tracer exec ls`: executions, one a line.
+
+use std::io::Write as _;
+
+use tracer::execution::{Execution, ListOptions, Timestamp};
+use tracer::tree::Escaped;
+
+use super::{Manager, duration, ink, now, progress, time, wait};
+use crate::args::ExecLs;
+use crate::exit::{Exit, Failure};
+use crate::output::{Ink, text};
+use crate::session::Session;
+use crate::verb::exec::ExecError;
+
+/// Enough of an id to tell those of a second apart; more, where that does not do.
+const SHORT_MIN: usize = 13;
+const ERROR_LEN_MAX: usize = 80;
+
+pub(super) fn run(args: &ExecLs, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let mut options = ListOptions::new().newest_first().limit(args.limit);
+    options = args.statuses.iter().fold(options, |options, status| options.status(*status));
+    options = args.types.iter().fold(options, ListOptions::type_);
+    if args.dead {
+        options = options.dead_letters();
+    }
+    let page = wait(manager.list(options)).map_err(ExecError::from)?;
+    if page.is_empty() {
+        session.messages.note("no such executions");
+        return Ok(Exit::Nothing);
+    }
+    let (short, now) = (short_len(&page), now());
+    let widest = page.iter().map(|execution| execution.type_.chars().count()).max().unwrap_or(0).min(32);
+    for execution in &page {
+        if session.json {
+            session.json_line(execution)?;
+        } else {
+            write_line(session, execution, short, widest, now)?;
+        }
+    }
+    if page.next.is_some() {
+        session.messages.note(format!("there are older ones; `-n` shows more than {}", args.limit));
+    }
+    Ok(Exit::Done)
+}
+
+/// How many digits tell all of them apart.
+fn short_len(executions: &[Execution]) -> usize {
+    let mut ids: Vec<String> = executions.iter().map(|execution| format!("{:x}", execution.id)).collect();
+    ids.sort_unstable();
+    let common = |pair: &[String]| pair[0].bytes().zip(pair[1].bytes()).take_while(|(one, other)| one == other).count();
+    ids.windows(2).map(|pair| common(pair) + 1).max().unwrap_or(0).max(SHORT_MIN)
+}
+
+fn write_line(
+    session: &mut Session<'_>,
+    execution: &Execution,
+    short: usize,
+    widest: usize,
+    now: Timestamp,
+) -> std::io::Result<()> {
+    let colours = session.colours;
+    let id = format!("{:x}", execution.id);
+    let status = colours.paint(ink(execution.status), format!("{:<9}", execution.status.as_str()));
+    let type_ = text::cut(&execution.type_, widest);
+    let attempts = format!("{}/{}", execution.attempts, execution.max_attempts);
+    let mut rest = Vec::new();
+    if execution.status.is_waiting() && execution.run_at > now {
+        rest.push(format!("next run in {}", duration(execution.run_at.since(now))));
+    }
+    if execution.cancel_requested {
+        rest.push("asked to stop".to_owned());
+    }
+    if execution.result.is_none() {
+        rest.extend(progress(execution, 10));
+        let error = execution.error.as_ref();
+        rest.extend(error.map(|error| text::cut(&failure(error), ERROR_LEN_MAX)));
+    }
+    let created = colours.paint(Ink::Faint, time(execution.created_at));
+    let line = format!("{type_:<widest$}  {attempts:>5}  {}", rest.join("  "));
+    writeln!(session.out, "{}  {created}  {status}  {}", &id[..short], Escaped(line.trim_end()))
+}
+
+/// `CODE: message`.
+pub(super) fn failure(failure: &tracer::execution::Failure) -> String {
+    match &failure.code {
+        Some(code) => format!("{code}: {}", failure.message),
+        None => failure.message.clone(),
+    }
+}

@@ -1,0 +1,124 @@
+//! `tracer exec`: executions in an SQLite file.
+
+mod change;
+mod ls;
+mod select;
+mod show;
+mod wait;
+
+use std::path::{Path, PathBuf};
+
+use tracer::SystemClock;
+use tracer::execution::{Execution, ExecutionError, ExecutionManager, ExecutionStatus, StoreError, Timestamp};
+use tracer_sqlite::SqliteStore;
+
+use crate::args::{Exec, ExecVerb};
+use crate::exit::{Exit, Failure};
+use crate::output::{Ink, text};
+use crate::session::Session;
+pub(crate) use select::{SelectError, Wanted};
+use wait::wait;
+
+type Manager = ExecutionManager<SqliteStore>;
+
+/// Why nothing was done with executions.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExecError {
+    #[error("expected a file of executions, found none at `{}`", text::path(.0))]
+    NoFile(PathBuf),
+    #[error(transparent)]
+    Open(#[from] StoreError),
+    #[error(transparent)]
+    Refused(#[from] ExecutionError),
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error("expected a yes, found {0}")]
+    NotConfirmed(&'static str),
+}
+
+impl ExecError {
+    /// What to do about it.
+    pub(crate) fn help(&self) -> &'static str {
+        match self {
+            Self::NoFile(_) => "`--store FILE`, or the variable TRACER_EXECUTIONS, says where it is",
+            Self::Open(_) => "is it a file that `tracer-sqlite` has written, by a release that this one knows?",
+            Self::Select(error) => error.help(),
+            Self::NotConfirmed(_) => "`--yes` does it without asking",
+            Self::Refused(error) => match error.code() {
+                "MAX_RETRIES_EXCEEDED" => "`tracer exec redrive` gives it another series of attempts",
+                "INVALID_STATE_TRANSITION" => "`tracer exec show` says how it stands",
+                _ => "",
+            },
+        }
+    }
+
+    /// How the program ends.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::NoFile(_) => Exit::Nothing,
+            Self::Select(error) => error.exit(),
+            Self::NotConfirmed(_) => Exit::Usage,
+            Self::Refused(error) if !matches!(error.code(), "STORE" | "CORRUPT" | "SCHEMA") => Exit::Nothing,
+            Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Exec, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let manager = open(&args.file())?;
+    match &args.verb {
+        ExecVerb::Ls(args) => ls::run(args, &manager, session),
+        ExecVerb::Show(args) => show::run(args, &manager, session),
+        ExecVerb::Cancel(args) => change::cancel(args, &manager, session),
+        ExecVerb::Retry(args) => change::retry(args, &manager, session),
+        ExecVerb::Redrive(args) => change::redrive(args, &manager, session),
+    }
+}
+
+/// Never makes a file: one that is missing is a mistake.
+fn open(file: &Path) -> Result<Manager, ExecError> {
+    if !file.is_file() {
+        return Err(ExecError::NoFile(file.to_owned()));
+    }
+    Ok(ExecutionManager::new(SqliteStore::open(file)?))
+}
+
+fn now() -> Timestamp {
+    Timestamp::now(&SystemClock)
+}
+
+fn ink(status: ExecutionStatus) -> Ink {
+    match status {
+        ExecutionStatus::Completed => Ink::Good,
+        ExecutionStatus::Failed | ExecutionStatus::TimedOut => Ink::Bad,
+        ExecutionStatus::Retrying => Ink::Warn,
+        ExecutionStatus::Running => Ink::Live,
+        ExecutionStatus::Pending | ExecutionStatus::Cancelled => Ink::Plain,
+    }
+}
+
+/// `2026-01-31T12:00:00Z`.
+fn time(at: Timestamp) -> String {
+    text::time(at.unix_ms().saturating_mul(1_000_000))
+}
+
+/// A duration in the two largest units that it has.
+fn duration(duration: std::time::Duration) -> String {
+    let shown = humantime::format_duration(duration).to_string();
+    shown.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// `██████░░░░ 60 % (6 of 10) importing`.
+fn progress(execution: &Execution, wide: usize) -> Option<String> {
+    let progress = execution.progress.as_ref()?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "0 to wide"
+    )]
+    let full = ((progress.percent / 100.0 * wide as f64) as usize).min(wide);
+    let bar = format!("{}{}", "█".repeat(full), "░".repeat(wide - full));
+    let message = progress.message.as_ref().map(|message| format!(" {message}")).unwrap_or_default();
+    Some(format!("{bar} {:.0} % ({} of {}){message}", progress.percent, progress.current, progress.total))
+}

@@ -1,0 +1,114 @@
+//! Which execution is meant: `last`, `last-failed`, or the beginning of an id.
+
+use std::str::FromStr;
+
+use tracer::execution::{Execution, ExecutionId, ListOptions};
+
+use super::{ExecError, Manager, wait};
+use crate::exit::Exit;
+
+/// So many candidates are listed.
+const CANDIDATES_MAX: usize = 10;
+const DIGITS: usize = 32;
+
+/// An execution as the command line names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// The newest.
+    Last,
+    /// The newest dead letter.
+    LastFailed,
+    /// The one whose id begins with these hex digits.
+    Prefix(String),
+}
+
+/// A text that names no execution.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected `last`, `last-failed` or the first hex digits of an id (`ex_` may stand before them)")]
+pub(crate) struct ParseWantedError;
+
+impl FromStr for Wanted {
+    type Err = ParseWantedError;
+
+    fn from_str(text: &str) -> Result<Self, ParseWantedError> {
+        match text {
+            "last" => return Ok(Self::Last),
+            "last-failed" => return Ok(Self::LastFailed),
+            _ => {}
+        }
+        let digits = text.strip_prefix("ex_").unwrap_or(text);
+        let is_prefix = (1..=DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_prefix { Ok(Self::Prefix(digits.to_ascii_lowercase())) } else { Err(ParseWantedError) }
+    }
+}
+
+/// Why no execution was selected.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SelectError {
+    #[error("expected an execution, found none")]
+    None,
+    #[error("expected an execution that failed or timed out, found none")]
+    NoneFailed,
+    #[error("expected an execution whose id begins with `{prefix}`, found none")]
+    NotFound { prefix: String },
+    #[error("expected `{prefix}` to begin one id, found {count}:\n{candidates}")]
+    Ambiguous { prefix: String, count: usize, candidates: String },
+}
+
+impl SelectError {
+    pub(super) fn help(&self) -> &'static str {
+        match self {
+            Self::None => "nothing was created in this file yet; `--store FILE` names another",
+            Self::NoneFailed | Self::NotFound { .. } => "`tracer exec ls` lists them",
+            Self::Ambiguous { .. } => "give more digits",
+        }
+    }
+
+    pub(super) fn exit(&self) -> Exit {
+        if let Self::Ambiguous { .. } = self { Exit::Usage } else { Exit::Nothing }
+    }
+}
+
+/// The execution that is meant.
+pub(super) fn select(manager: &Manager, wanted: &Wanted) -> Result<Execution, ExecError> {
+    let newest =
+        |options: ListOptions| wait(manager.list(options.newest_first().limit(1))).map(|page| page.into_iter().next());
+    let prefix = match wanted {
+        Wanted::Last => return Ok(newest(ListOptions::new())?.ok_or(SelectError::None)?),
+        Wanted::LastFailed => return Ok(newest(ListOptions::new().dead_letters())?.ok_or(SelectError::NoneFailed)?),
+        Wanted::Prefix(prefix) => prefix,
+    };
+    if prefix.len() == DIGITS {
+        let id: Option<ExecutionId> = prefix.parse().ok();
+        let not_found = || SelectError::NotFound { prefix: prefix.clone() };
+        return Ok(wait(manager.get(&id.ok_or_else(not_found)?))?);
+    }
+    let mut found = Vec::new();
+    each(manager, ListOptions::new().newest_first(), |execution| {
+        if format!("{:x}", execution.id).starts_with(prefix) {
+            found.push(execution);
+        }
+    })?;
+    match found.len() {
+        0 => Err(SelectError::NotFound { prefix: prefix.clone() }.into()),
+        1 => Ok(found.remove(0)),
+        count => {
+            let listed = found.iter().take(CANDIDATES_MAX);
+            let candidates: Vec<String> =
+                listed.map(|one| format!("  {}  {}  {}", one.id, one.status, one.type_)).collect();
+            Err(SelectError::Ambiguous { prefix: prefix.clone(), count, candidates: candidates.join("\n") }.into())
+        }
+    }
+}
+
+/// Calls `with` for every execution that matches.
+pub(super) fn each(manager: &Manager, options: ListOptions, mut with: impl FnMut(Execution)) -> Result<(), ExecError> {
+    let mut options = options.limit(ListOptions::LIMIT_MAX);
+    loop {
+        let page = wait(manager.list(options.clone()))?;
+        let next = page.next;
+        page.into_iter().for_each(&mut with);
+        let Some(next) = next else { return Ok(()) };
+        options = options.after(next);
+    }
+}

@@ -1,0 +1,172 @@
+//! `tracer exec` on files that `tracer-sqlite` has written.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracer::ManualClock;
+use tracer::execution::{
+    Execution, ExecutionId, ExecutionManager, ExecutionStatus, Failure, NewExecution, Progress, RetryPolicy,
+};
+use tracer_sqlite::{Options, SqliteStore};
+
+use crate::world::World;
+
+/// A file in which it is 2026-01-02T03:04:05Z.
+struct File {
+    world: World,
+    manager: ExecutionManager<SqliteStore>,
+    clock: ManualClock,
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+impl File {
+    fn new() -> Self {
+        let world = World::new();
+        let clock = ManualClock::new(Duration::from_nanos(crate::world::BEGIN_NS));
+        let store = Options::new().clock(clock.clone()).open(world.path(".tracer/executions.db")).unwrap();
+        Self { world, manager: ExecutionManager::new(store), clock }
+    }
+
+    fn create(&self, new: NewExecution) -> ExecutionId {
+        wait(self.manager.create(new)).unwrap().id
+    }
+
+    fn claim(&self, id: &ExecutionId) -> Execution {
+        wait(self.manager.claim_by_id(id, "worker-1", Duration::from_secs(30))).unwrap().unwrap()
+    }
+
+    fn get(&self, id: &ExecutionId) -> Execution {
+        wait(self.manager.get(id)).unwrap()
+    }
+
+    /// One that has failed twice, and waits.
+    fn retrying(&self) -> ExecutionId {
+        let policy = RetryPolicy::new(Duration::from_secs(90), Duration::from_secs(900)).without_jitter();
+        let new = NewExecution::new("import").payload(json!({ "file": "a.csv" })).max_attempts(3).retry(policy);
+        let id = self.create(new.idempotency_key("a.csv"));
+        for _ in 0..2 {
+            let held = self.claim(&id);
+            let under = self.manager.under(&held.token());
+            wait(under.checkpoint(&id, "row", 60)).unwrap();
+            wait(under.update_progress(&id, Progress::new(6, 10).message("rows"))).unwrap();
+            self.clock.advance(Duration::from_secs(5));
+            wait(under.fail(&id, Failure::new("disk \u{1b}[31mfull").code("ENOSPC").retryable(true))).unwrap();
+            self.clock.advance(Duration::from_secs(100));
+        }
+        id
+    }
+
+    fn dead(&self) -> ExecutionId {
+        let id = self.create(NewExecution::new("charge"));
+        let held = self.claim(&id);
+        wait(self.manager.under(&held.token()).fail(&id, Failure::new("declined"))).unwrap();
+        id
+    }
+}
+
+#[test]
+fn what_there_is_is_listed_and_shown() {
+    let file = File::new();
+    let (retrying, dead) = (file.retrying(), file.dead());
+    let listed = file.world.run("exec ls");
+    assert_eq!(listed.code, 0, "{}", listed.text());
+    let lines: Vec<&str> = listed.out.lines().collect();
+    assert!(lines[0].contains("failed     charge    1/1  declined"), "{lines:?}");
+    assert!(
+        lines[1].contains("retrying   import    2/3  ██████░░░░ 60 % (6 of 10) rows  ENOSPC: disk \\u{1b}[31mfull"),
+        "{lines:?}"
+    );
+    for (options, count) in [("--dead", 1), ("--status retrying", 1), ("--type charge --type import", 2), ("-n 1", 1)] {
+        assert_eq!(file.world.run(&format!("exec ls {options}")).out.lines().count(), count, "{options}");
+    }
+    assert_eq!(file.world.run("exec ls --type other").code, 1);
+    let json: Value = serde_json::from_str(file.world.run("exec ls --json").out.lines().next().unwrap()).unwrap();
+    assert_eq!((&json["id"], &json["status"]), (&json!(format!("{dead:x}")), &json!("failed")));
+
+    let shown = file.world.run(&format!("exec show {retrying}")).out;
+    for expected in [
+        &*format!("{retrying}  import  retrying"),
+        "  key         a.csv",
+        "  attempts    2 of 3",
+        "  next run    2026-01-02T03:08:55Z: it is due",
+        "  progress    ██████████████████░░░░░░░░░░░░ 60 % (6 of 10) rows",
+        r#"  payload     {"file":"a.csv"}"#,
+        "  ✗ attempt 1  2026-01-02T03:04:05Z  5s  failed  by worker-1  ENOSPC: disk \\u{1b}[31mfull",
+        "    ┊ 1m 40s later",
+        "  ✗ attempt 2  2026-01-02T03:05:50Z  5s  failed",
+        "  checkpoints: 1",
+        "    row = 60",
+    ] {
+        assert!(shown.contains(expected), "{expected:?} is not in {shown}");
+    }
+    let trace = file.get(&retrying).history[0].trace_id;
+    assert!(shown.contains(&format!("      trace {trace}")), "{shown}");
+}
+
+#[test]
+fn an_execution_is_named_by_the_beginning_of_its_id() {
+    let file = File::new();
+    let ids = [file.dead(), file.retrying()];
+    let shown = |wanted: &str| file.world.run(&format!("exec show {wanted}"));
+    assert!(shown("last").out.starts_with(&ids[1].to_string()));
+    assert!(shown("last-failed").out.starts_with(&ids[0].to_string()));
+    let digits = format!("{:x}", ids[0]);
+    let unique = (1..=32).find(|len| !format!("{:x}", ids[1]).starts_with(&digits[..*len])).unwrap();
+    assert!(shown(&digits[..unique]).out.starts_with(&ids[0].to_string()));
+    let ambiguous = shown(&digits[..4]);
+    assert_eq!((ambiguous.code, &*ambiguous.out), (2, ""));
+    assert!(ids.iter().all(|id| ambiguous.err.contains(&id.to_string())), "{}", ambiguous.err);
+    assert_eq!(shown("ffffff").code, 1);
+    assert_eq!(shown("nothing").code, 2);
+}
+
+#[test]
+fn what_changes_anything_is_asked_for_first() {
+    let file = File::new();
+    let (dead, waiting) = (file.dead(), file.create(NewExecution::new("other")));
+    let before = file.get(&dead);
+    for verb in ["redrive last-failed", "retry last-failed", "redrive --all", "cancel last"] {
+        let ran = file.world.run(&format!("exec {verb}"));
+        assert_eq!((ran.code, &*ran.out), (2, ""), "{verb}");
+        assert!(ran.err.contains("--yes"), "{verb}: {}", ran.err);
+    }
+    assert_eq!(file.get(&dead), before);
+    assert_eq!(file.world.run("exec cancel").code, 2, "none is named");
+
+    let refused = file.world.run("exec retry last-failed --yes");
+    assert_eq!((refused.code, &*refused.out), (1, ""));
+    assert!(refused.err.contains("MAX_RETRIES_EXCEEDED") && refused.err.contains("redrive"), "{}", refused.err);
+    let driven = file.world.run("exec redrive last-failed --yes");
+    assert_eq!((driven.code, &*driven.out), (0, &*format!("{dead}  charge  retrying\n")));
+    let held = file.claim(&dead);
+    assert_eq!((held.attempts, held.epoch, held.redrives), (1, 2, 1));
+    let asked = file.world.run(&format!("exec cancel {dead} --yes --reason enough"));
+    assert!(asked.out.ends_with("running, its worker is asked to stop\n"), "{}", asked.text());
+    let cancelled = file.world.run("exec cancel last --yes --json").out;
+    assert_eq!(serde_json::from_str::<Execution>(&cancelled).unwrap(), file.get(&waiting));
+    assert_eq!(file.get(&waiting).status, ExecutionStatus::Cancelled);
+    assert_eq!(file.world.run("exec cancel last --yes").code, 1, "it is over");
+    for _ in 0..3 {
+        file.dead();
+    }
+    assert_eq!(file.world.run("exec redrive --all --type charge --yes").out.lines().count(), 3);
+    assert_eq!(file.world.run("exec redrive --all --yes").code, 1, "there are none left");
+}
+
+#[test]
+fn files_that_are_none_are_told_apart_from_empty_ones() {
+    let world = World::new();
+    let missing = world.run("exec ls");
+    assert_eq!((missing.code, world.path(".tracer/executions.db").exists()), (1, false), "{}", missing.text());
+    assert!(missing.err.contains("--store"), "{}", missing.err);
+    world.write("other.db", "no database, and long enough to be looked at as one");
+    assert_eq!(world.run("exec ls --store other.db").code, 3);
+    let file = File::new();
+    assert_eq!(file.world.run("exec ls").code, 1);
+    let named = file.world.command("exec ls").env("TRACER_EXECUTIONS", "elsewhere.db").output().unwrap();
+    assert_eq!(named.status.code(), Some(1));
+    assert!(String::from_utf8(named.stderr).unwrap().contains("elsewhere.db"));
+}

@@ -1,0 +1,49 @@
+//! The trace of an attempt at an execution, and how nodes find the attempt that they are in.
+
+use std::sync::Arc;
+
+use super::branch::Pinned;
+use super::line::Opened;
+use super::scope;
+use super::trace::{Source, Trace};
+use crate::execution::{Attempt, Execution};
+use crate::flow::Standing;
+use crate::record::Cause;
+use crate::recorder::{Detail, EnvEvent};
+use crate::site::Site;
+use crate::values::{Captured, Limits};
+
+/// What is known of the execution is small.
+const LIMITS: Limits = Limits { bytes: 4096, depth: 4 };
+
+/// Begins the trace of the attempt that `execution` is in; `None` from a thread that records nothing any more.
+pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pinned> {
+    super::panics::watch();
+    let meta = Captured::one(&execution.latest_attempt(), LIMITS);
+    let source: Arc<str> = execution.type_.as_str().into();
+    scope::with(|scope| {
+        let id = execution.token().trace_id();
+        let trace = Arc::new(Trace::of_attempt(scope.tracer(), Source::Text(source.clone()), id, attempt.clone()));
+        let (env, ordinal) = (execution.token().env_id(), trace.next_ordinal());
+        let event = EnvEvent { ticks: 0, seq: 0, env, trace: id, cause: Cause::Root, parent: None, site: 0, fork: 0 };
+        let detail = Detail { trace: Some((id, source)), meta, ..Detail::default() };
+        let seq = scope.output(&trace.tracer, |out| out.env_with(event, Some(Box::new(detail))));
+        trace.set_stepped();
+        let opened = Opened { id: env, ordinal, seq, fork: None, flows: Standing::default(), ancestry: None };
+        let cell = scope.begin_opened(&trace, opened);
+        Pinned::of_held(scope, cell)
+    })
+}
+
+/// The attempt that the calling code is in, and the structural key of the call of `site` that it is; no key if that call
+/// is not recorded.
+pub(crate) fn here(site: &'static Site) -> Option<(Arc<Attempt>, Option<u64>)> {
+    scope::with(|scope| {
+        let here = scope.here()?;
+        let attempt = here.cell.trace()?.attempt.clone()?;
+        let key =
+            here.frame.and_then(|frame| scope.with_line(here.cell, |line, _, _| line.key_of(frame, site)).flatten());
+        Some((attempt, key))
+    })
+    .flatten()
+}
