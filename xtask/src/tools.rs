@@ -59,7 +59,8 @@ struct Server {
     what: &'static str,
 }
 
-const SERVERS: [Server; 2] = [
+const SERVERS: [Server; 3] = [
+    Server { programs: &["mariadbd", "mysqld"], package: "mariadb-server", what: "the tests of the MySQL store" },
     Server { programs: &["initdb"], package: "postgresql", what: "the tests of the PostgreSQL store" },
     Server {
         programs: &["redis-server", "valkey-server"],
@@ -73,6 +74,8 @@ pub(crate) fn servers() -> Result<(), String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = Path::new("/usr/lib/postgresql").read_dir().into_iter().flatten().flatten();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    // Servers are where only root looks for them.
+    places.push("/usr/sbin".into());
     places.extend(debian.map(|version| version.path().join("bin")));
     for Server { programs, package, what } in SERVERS {
         let is_there = |program: &&str| places.iter().any(|place| place.join(program).is_file());

@@ -14,16 +14,21 @@ const NOBODY: u32 = 65_534;
 /// that dies. A line there is a signal for the server; then the files stay.
 const WATCH: &str = r#"
 directory=$1
-exec 2>>"$directory/log"
-shift
-"$@" >>"$directory/log" 2>&1 &
-server=$!
+end=$2
+shift 2
+exec >>"$directory/log" 2>&1
+(
+    "$@" &
+    echo $! >"$directory/process"
+    wait $!
+    echo $? >"$directory/ended"
+) &
 if read -r signal; then
-    kill -"$signal" $server
-    wait $server
+    kill -"$signal" "$(cat "$directory/process")"
+    wait
 else
-    kill -INT $server
-    wait $server
+    kill -"$end" "$(cat "$directory/process")"
+    wait
     rm -rf "$directory"
 fi
 "#;
@@ -33,6 +38,7 @@ fi
 pub struct Place {
     directory: PathBuf,
     user: Option<u32>,
+    end: &'static str,
 }
 
 impl Place {
@@ -43,7 +49,7 @@ impl Place {
     /// If there is no place for temporary files.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("there is a place for temporary files").keep();
-        Self { directory, user: None }
+        Self { directory, user: None, end: "TERM" }
     }
 
     /// What runs here does not do so as root.
@@ -58,6 +64,13 @@ impl Place {
             chown(&self.directory, Some(NOBODY), Some(NOBODY)).expect("root may do that");
             self.user = Some(NOBODY);
         }
+        self
+    }
+
+    /// By which signal the server is ended: `TERM` unless given.
+    #[must_use]
+    pub fn ended_by(mut self, signal: &'static str) -> Self {
+        self.end = signal;
         self
     }
 
@@ -92,8 +105,10 @@ impl Place {
     ///
     /// If no process can be started.
     pub fn serve<'a>(self, program: impl AsRef<Path>, arguments: impl IntoIterator<Item = &'a str>) -> Server {
+        // Of the server that ran here before.
+        let _ = std::fs::remove_file(self.directory.join("ended"));
         let mut watch = self.command("/bin/sh");
-        watch.args(["-c", WATCH, "watch"]).arg(&self.directory).arg(program.as_ref()).args(arguments);
+        watch.args(["-c", WATCH, "watch"]).arg(&self.directory).arg(self.end).arg(program.as_ref()).args(arguments);
         let watch = watch.stdin(Stdio::piped()).spawn().expect("a shell can be started");
         Server { place: Some(self), watch }
     }
@@ -120,6 +135,18 @@ impl Server {
     /// Never: it has one until it is killed.
     pub fn path(&self) -> &Path {
         self.place.as_ref().expect("it was not killed").path()
+    }
+
+    /// Looks whether it still runs, while one waits for its answer.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended; with what it said.
+    pub fn must_run(&self) {
+        if self.path().join("ended").exists() {
+            let log = std::fs::read(self.path().join("log")).unwrap_or_default();
+            panic!("the server has ended: {}", String::from_utf8_lossy(&log));
+        }
     }
 
     /// Kills it, and gives its files, on which another one may run.

@@ -33,6 +33,7 @@ pub(crate) async fn ready(server: &Server) -> Client {
         {
             return client;
         }
+        server.must_run();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the server does not answer: see the log in {}", server.path().display());
