@@ -1,0 +1,47 @@
+//! Executions in DynamoDB: no server of one's own.
+//!
+//! ```no_run
+//! # async fn example(config: aws_sdk_dynamodb::Config) -> Result<(), Box<dyn std::error::Error>> {
+//! use tracer::execution::{ExecutionManager, NewExecution};
+//! use tracer_dynamodb::DynamoStore;
+//!
+//! let client = aws_sdk_dynamodb::Client::from_conf(config);
+//! let store = DynamoStore::open(client, "executions").await?;
+//! let manager = ExecutionManager::new(store);
+//! let execution = manager.create(NewExecution::new("import")).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # How it works
+//!
+//! An execution is an item, an idempotency key another one; both are created and deleted in one transaction. A change is read
+//! consistently, made by the rules, and written under the condition that nobody else has written in between; if somebody has,
+//! the answer to the failed condition has the item as it is, to which the change is made again. Each writing has a mark, so
+//! that a request which the client has sent twice is known as one's own. Nothing scans: what waits, what runs and what was
+//! created when are found by indexes, which hold nothing else.
+//!
+//! The table is made if there is none (on demand, with four indexes), by any number of processes at once.
+//!
+//! # What is different here
+//!
+//! - Indexes follow the table after a moment. A claim may miss what was created or became free just now, never takes what
+//!   somebody else has; a list may miss what was written just now
+//!   ([`Capabilities::consistent_list`](tracer::execution::Capabilities::consistent_list) is `false`).
+//! - There is no clock but those of the callers, so **their clocks have to agree**. One that is ahead by *d* begins delayed
+//!   executions and takes over those of others *d* too early, while their holders believe in their leases: then an attempt
+//!   begins beside one that runs. The older one can write nothing any more, but what it does elsewhere may be done twice.
+//!   Let leases be much longer than the clocks differ.
+//! - Items have 400 KB at most: payload, result, checkpoints and metadata of an execution together.
+//! - All that waits of one type, all that runs, and the order of creation are one partition of an index each, which takes
+//!   about 1000 writes a second.
+//!
+//! # What survives what
+//!
+//! What was acknowledged survives the loss of power: DynamoDB has written it in several places.
+
+mod item;
+mod store;
+mod table;
+mod trouble;
+
+pub use store::DynamoStore;

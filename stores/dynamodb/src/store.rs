@@ -1,0 +1,769 @@
+//! The store: calls become requests, each conditional.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::AsyncSleep;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure,
+    TransactWriteItem,
+};
+use futures_util::future::join_all;
+use tracer::execution::{
+    Applied, Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus,
+    ExecutionStore, Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Write, Written,
+};
+use tracer::{Clock, SystemClock};
+
+use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, instant, key_pk, n, pk, place, s, text};
+use crate::table::{self, ALL, DUE, Index, PARTS, SWEEP};
+use crate::trouble::{NAME, Problem, reading, writing};
+
+/// How long a request may take, and each try of it, unless the client's configuration says something.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_OF_A_TRY: Duration = Duration::from_secs(3);
+/// How often a request begins again that was in the way of others.
+const ATTEMPTS: u32 = 24;
+/// How many requests a call makes at once.
+const REQUESTS: usize = 16;
+/// How many items one request reads: DynamoDB's limit.
+const ITEMS_MAX: usize = 100;
+/// Sorts behind every instant.
+const END: &str = "~";
+
+type Done<T> = Result<T, Problem>;
+
+/// Executions in DynamoDB. Clones share the client.
+#[derive(Clone)]
+pub struct DynamoStore {
+    client: Client,
+    table: Arc<str>,
+    clock: Arc<dyn Clock>,
+    /// The types that the table is known to know.
+    types: Arc<Mutex<HashSet<String>>>,
+}
+
+impl DynamoStore {
+    /// Uses a table, and makes it if there is none. A client whose configuration says nothing of timeouts gets some.
+    ///
+    /// # Errors
+    ///
+    /// `STORE` if the service cannot be reached or refuses, `SCHEMA` if the table is none of this version.
+    pub async fn open(client: Client, table: &str) -> Result<Self, StoreError> {
+        let is_bounded = client.config().timeout_config().is_some_and(|config| config.operation_timeout().is_some());
+        let client = if is_bounded {
+            client
+        } else {
+            let timeouts = TimeoutConfig::builder().operation_timeout(PATIENCE);
+            let timeouts = timeouts.operation_attempt_timeout(PATIENCE_OF_A_TRY).build();
+            Client::from_conf(client.config().to_builder().timeout_config(timeouts).build())
+        };
+        table::open(&client, table).await.map_err(|problem| problem.into_store("open the table", Written::Nothing))?;
+        Ok(Self { client, table: table.into(), clock: Arc::new(SystemClock), types: Arc::default() })
+    }
+
+    /// Takes the time from `clock` instead of from the machine. All that use the table need the same.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now(&*self.clock)
+    }
+
+    fn known_types(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        // Nothing can go wrong under the lock.
+        self.types.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a moment, another one for everybody.
+    async fn wait(&self, attempt: u32) {
+        if let Some(sleep) = self.client.config().sleep_impl() {
+            sleep.sleep(Duration::from_millis(fastrand::u64(1..=u64::from(attempt.min(16)) * 4))).await;
+        }
+    }
+
+    /// Writes down that there are executions of a type, before there is one.
+    async fn know(&self, type_: &str) -> Done<()> {
+        if self.known_types().contains(type_) {
+            return Ok(());
+        }
+        let update = self.client.update_item().table_name(&*self.table).key("pk", s("types"));
+        let update = update.update_expression("ADD #names :type").expression_attribute_names("#names", "names");
+        let type_set = AttributeValue::Ss(vec![type_.to_owned()]);
+        update.expression_attribute_values(":type", type_set).send().await.map_err(writing)?;
+        self.known_types().insert(type_.to_owned());
+        Ok(())
+    }
+
+    /// The types of which there are or were executions.
+    async fn types(&self) -> Done<Vec<String>> {
+        let get = self.client.get_item().table_name(&*self.table).key("pk", s("types")).consistent_read(true);
+        let item = get.send().await.map_err(reading)?.item.unwrap_or_default();
+        Ok(item.get("names").and_then(|names| names.as_ss().ok()).cloned().unwrap_or_default())
+    }
+
+    async fn get(&self, pk: AttributeValue) -> Done<Option<Item>> {
+        let get = self.client.get_item().table_name(&*self.table).key("pk", pk).consistent_read(true);
+        Ok(get.send().await.map_err(reading)?.item)
+    }
+
+    async fn find(&self, id: ExecutionId) -> Done<Option<Read>> {
+        self.get(pk(id)).await?.as_ref().map(Read::of).transpose()
+    }
+
+    /// Reads executions consistently, many at once.
+    async fn read(&self, ids: &[ExecutionId]) -> Done<HashMap<ExecutionId, Read>> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut reads = HashMap::with_capacity(ids.len());
+        for ids in ids.chunks(ITEMS_MAX) {
+            let mut left: Vec<Item> = ids.iter().map(|id| Item::from([("pk".to_owned(), pk(*id))])).collect();
+            let mut attempt = 0;
+            while !left.is_empty() {
+                let keys = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build();
+                let keys = keys.expect("it has keys");
+                let answer = self.client.batch_get_item().request_items(&*self.table, keys).send().await;
+                let answer = answer.map_err(reading)?;
+                for item in answer.responses.unwrap_or_default().into_values().flatten() {
+                    let read = Read::of(&item)?;
+                    reads.insert(read.id, read);
+                }
+                // What was too much for one answer, or for the moment.
+                left = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|keys| keys.keys).collect();
+                attempt += 1;
+                if !left.is_empty() {
+                    if attempt == ATTEMPTS {
+                        return Err(Problem::busy("items were not read, again and again"));
+                    }
+                    self.wait(attempt).await;
+                }
+            }
+        }
+        Ok(reads)
+    }
+
+    /// Writes what was changed if nobody else has written since it was read. Else what there is now, if anything.
+    async fn save(&self, read: &Read, execution: &mut Execution) -> Done<Result<(), Option<Read>>> {
+        let values = item::changing(execution);
+        item::check_changed(read, &values)?;
+        let mark = item::mark();
+        let mut update = self.client.update_item().table_name(&*self.table).key("pk", pk(read.id));
+        let (mut sets, mut removes) = (Vec::new(), Vec::new());
+        for (name, value) in values {
+            update = update.expression_attribute_names(format!("#{name}"), name);
+            match value {
+                Some(value) => {
+                    sets.push(format!("#{name} = :{name}"));
+                    update = update.expression_attribute_values(format!(":{name}"), value);
+                }
+                None => removes.push(format!("#{name}")),
+            }
+        }
+        let mut expression = format!("SET mark = :mark, revision = revision + :one, {}", sets.join(", "));
+        if !removes.is_empty() {
+            expression = format!("{expression} REMOVE {}", removes.join(", "));
+        }
+        let update = update
+            .update_expression(expression)
+            .expression_attribute_values(":mark", s(&*mark))
+            .expression_attribute_values(":one", n("1"))
+            .condition_expression("revision = :revision")
+            .expression_attribute_values(":revision", n(&read.revision))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = update.send().await else { return Ok(Ok(())) };
+        match error.as_service_error() {
+            Some(aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(lost)) => {
+                let found = lost.item().filter(|item| !item.is_empty()).map(Read::of).transpose()?;
+                // The client has sent it twice, since no answer to the first came: it was this one.
+                let is_own = found.as_ref().is_some_and(|found| found.mark == mark);
+                Ok(if is_own { Ok(()) } else { Err(found) })
+            }
+            _ => Err(writing(error)),
+        }
+    }
+
+    /// Changes one execution, again for as long as somebody else is faster, who has got on then.
+    async fn change_one<T>(
+        &self,
+        mut read: Option<Read>,
+        change: impl Fn(Option<&mut Execution>, Timestamp) -> (T, Applied),
+    ) -> Done<(T, bool)> {
+        loop {
+            let now = self.now();
+            let Some(found) = read else { return Ok((change(None, now).0, false)) };
+            let mut execution = match &found.execution {
+                Ok(execution) => execution.clone(),
+                Err(error) => return Err(Problem::corrupt(error.to_string())),
+            };
+            let (answer, applied) = change(Some(&mut execution), now);
+            if applied == Applied::Unchanged {
+                return Ok((answer, false));
+            }
+            match self.save(&found, &mut execution).await? {
+                Ok(()) => return Ok((answer, true)),
+                Err(now_there) => read = now_there,
+            }
+        }
+    }
+
+    /// Changes executions, in the order of `elements` for each of them, several at once.
+    async fn change<E: Sync, T: Send>(
+        &self,
+        operation: &'static str,
+        elements: &[E],
+        id: impl Fn(&E) -> ExecutionId + Send + Sync,
+        change: impl Fn(&E, Option<&mut Execution>, Timestamp) -> (T, Applied) + Send + Sync,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut places: BTreeMap<ExecutionId, Vec<usize>> = BTreeMap::new();
+        for (place, element) in elements.iter().enumerate() {
+            places.entry(id(element)).or_default().push(place);
+        }
+        let ids: Vec<ExecutionId> = places.keys().copied().collect();
+        let reads = self.read(&ids).await;
+        let mut reads = reads.map_err(|problem| problem.into_store(operation, Written::Nothing))?;
+        let mut answers: Vec<Option<T>> = elements.iter().map(|_| None).collect();
+        let mut written = Written::Nothing;
+        let change = &change;
+        for ids in ids.chunks(REQUESTS) {
+            let changes = ids.iter().map(|id| {
+                let (places, read) = (&places[id], reads.remove(id));
+                self.change_one(read, move |mut execution, now| {
+                    let mut is_changed = false;
+                    let mut answers = Vec::with_capacity(places.len());
+                    for place in places {
+                        let (answer, applied) = change(&elements[*place], execution.as_deref_mut(), now);
+                        answers.push(answer);
+                        is_changed |= applied == Applied::Changed;
+                    }
+                    (answers, if is_changed { Applied::Changed } else { Applied::Unchanged })
+                })
+            });
+            let mut failed = None;
+            for (id, done) in ids.iter().zip(join_all(changes).await) {
+                match done {
+                    Ok((some, is_written)) => {
+                        if is_written {
+                            written = Written::Unknown;
+                        }
+                        for (place, answer) in places[id].iter().zip(some) {
+                            answers[*place] = Some(answer);
+                        }
+                    }
+                    Err(problem) => failed = Some(problem),
+                }
+            }
+            if let Some(problem) = failed {
+                return Err(problem.into_store(operation, written));
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn create_one(&self, new: &Create, now: Timestamp) -> Done<Created> {
+        let mut execution = new.clone().at(now);
+        self.know(&execution.type_).await?;
+        for attempt in 1..=ATTEMPTS {
+            let mark = item::mark();
+            let item = item::new(&mut execution, &mark)?;
+            let existing = match new.idempotency_key() {
+                None => self.put(item).await?,
+                Some(key) => self.put_with_key(item, key, new.id()).await?,
+            };
+            match existing {
+                Placed::Done => return Ok(Created::New(execution)),
+                Placed::Existing(read) if read.mark == mark => return Ok(Created::New(execution)),
+                Placed::Existing(read) => {
+                    let found = read.execution.map_err(Problem::corrupt)?;
+                    return Ok(Created::Existing(found));
+                }
+                Placed::Again => self.wait(attempt).await,
+            }
+        }
+        Err(Problem::busy("others were in the way of a creation, again and again"))
+    }
+
+    async fn put(&self, item: Item) -> Done<Placed> {
+        let put = self.client.put_item().table_name(&*self.table).set_item(Some(item));
+        let put = put.condition_expression("attribute_not_exists(pk)");
+        let put = put.return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let Err(error) = put.send().await else { return Ok(Placed::Done) };
+        match error.as_service_error() {
+            Some(aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(lost)) => {
+                Ok(Placed::Existing(Box::new(Read::of(lost.item().unwrap_or(&Item::new()))?)))
+            }
+            _ => Err(writing(error)),
+        }
+    }
+
+    async fn put_with_key(&self, item: Item, key: &str, id: ExecutionId) -> Done<Placed> {
+        let put = |item| {
+            let put = Put::builder().table_name(&*self.table).set_item(Some(item));
+            let put = put.condition_expression("attribute_not_exists(pk)").build().expect("it has a table and an item");
+            TransactWriteItem::builder().put(put).build()
+        };
+        let key_item = Item::from([("pk".to_owned(), key_pk(key)), ("id".to_owned(), s(format!("{id:x}")))]);
+        match self.transact([put(key_item), put(item)]).await? {
+            Ok(()) => Ok(Placed::Done),
+            Err(reasons) if reasons.iter().any(is_condition) => {
+                let found = self.find_by_key(key).await?;
+                let found = if found.is_none() { self.find(id).await? } else { found };
+                Ok(found.map_or(Placed::Again, |found| Placed::Existing(Box::new(found))))
+            }
+            Err(_) => Ok(Placed::Again),
+        }
+    }
+
+    /// Writes all of these or nothing. If nothing, why.
+    async fn transact(
+        &self,
+        items: impl IntoIterator<Item = TransactWriteItem>,
+    ) -> Done<Result<(), Vec<CancellationReason>>> {
+        use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as E;
+        let items = items.into_iter().collect();
+        let Err(error) = self.client.transact_write_items().set_transact_items(Some(items)).send().await else {
+            return Ok(Ok(()));
+        };
+        match error.as_service_error() {
+            Some(E::TransactionCanceledException(cancelled)) => {
+                let reasons = cancelled.cancellation_reasons();
+                let is_final = |reason: &CancellationReason| {
+                    matches!(reason.code(), Some("ValidationError" | "ItemCollectionSizeLimitExceeded"))
+                };
+                if reasons.iter().any(is_final) { Err(writing(error)) } else { Ok(Err(reasons.to_vec())) }
+            }
+            _ => Err(writing(error)),
+        }
+    }
+
+    async fn find_by_key(&self, key: &str) -> Done<Option<Read>> {
+        let Some(item) = self.get(key_pk(key)).await? else { return Ok(None) };
+        match text(&item, "id").and_then(|id| id.parse().ok()) {
+            Some(id) => self.find(id).await,
+            None => Err(Problem::corrupt(format!("the item of the key `{key}` names no execution"))),
+        }
+    }
+
+    async fn create_all(&self, new: &[Create], written: &mut Written) -> Done<Vec<Created>> {
+        let now = self.now();
+        let mut created = Vec::with_capacity(new.len());
+        let mut left = new;
+        while !left.is_empty() {
+            // Those before the first that has to see one of them.
+            let (mut ids, mut keys) = (HashSet::new(), HashSet::new());
+            let mut count = 0;
+            for new in left.iter().take(REQUESTS) {
+                let is_first = ids.insert(new.id()) && new.idempotency_key().is_none_or(|key| keys.insert(key));
+                if !is_first {
+                    break;
+                }
+                count += 1;
+            }
+            let (some, rest) = left.split_at(count);
+            left = rest;
+            let mut failed = None;
+            for done in join_all(some.iter().map(|new| self.create_one(new, now))).await {
+                match done {
+                    Ok(done) => {
+                        if matches!(done, Created::New(_)) {
+                            *written = Written::Unknown;
+                        }
+                        created.push(done);
+                    }
+                    Err(problem) => failed = Some(problem),
+                }
+            }
+            if let Some(problem) = failed {
+                return Err(problem);
+            }
+        }
+        Ok(created)
+    }
+
+    /// A page of an index: ids, with what says their order, and where the next page begins.
+    async fn query(&self, query: &Query<'_>, start: Option<Item>) -> Done<(Vec<(ExecutionId, String)>, Option<Item>)> {
+        let Query { index, of, from, to, limit, newest_first } = query;
+        let answer = self.client.query().table_name(&*self.table).index_name(index.name);
+        let answer = answer
+            .key_condition_expression("#of = :of AND #order BETWEEN :from AND :to")
+            .expression_attribute_names("#of", index.of)
+            .expression_attribute_names("#order", index.order)
+            .expression_attribute_values(":of", s(*of))
+            .expression_attribute_values(":from", s(from))
+            .expression_attribute_values(":to", s(to))
+            .scan_index_forward(!newest_first)
+            .limit(i32::try_from(*limit).unwrap_or(i32::MAX).max(1))
+            .set_exclusive_start_key(start);
+        let answer = answer.send().await.map_err(reading)?;
+        let entry = |item: &Item| {
+            let id = text(item, "pk")?.strip_prefix("execution#")?.parse().ok()?;
+            Some((id, text(item, index.order)?.to_owned()))
+        };
+        Ok((answer.items().iter().filter_map(entry).collect(), answer.last_evaluated_key))
+    }
+
+    async fn claim_all(&self, claim: &Claim, claimed: &mut Vec<Execution>) -> Done<()> {
+        let limit = claim.limit as usize;
+        if let Some(id) = claim.only {
+            return if limit > 0 { self.claim_these(claim, &[id], claimed).await } else { Ok(()) };
+        }
+        let mut types = if claim.types.is_empty() { self.types().await? } else { claim.types.clone() };
+        types.sort_unstable();
+        types.dedup();
+        // Of each type, the priority that comes next.
+        let mut levels: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for type_ in types {
+            if let Some(first) = self.next_level(&type_, "").await? {
+                levels.entry(first).or_default().push(type_);
+            }
+        }
+        while claimed.len() < limit {
+            let Some((level, types)) = levels.pop_first() else { break };
+            self.claim_level(claim, &level, &types, claimed).await?;
+            for type_ in types {
+                if let Some(next) = self.next_level(&type_, &level).await? {
+                    levels.entry(next).or_default().push(type_);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The priority behind this one of which something of this type waits.
+    async fn next_level(&self, type_: &str, level: &str) -> Done<Option<String>> {
+        let from = if level.is_empty() { "0".to_owned() } else { format!("{level}{END}") };
+        let query = Query { index: DUE, of: type_, from, to: END.to_owned(), limit: 1, newest_first: false };
+        let (found, _) = self.query(&query, None).await?;
+        Ok(found.first().and_then(|(_, order)| order.get(..5)).map(str::to_owned))
+    }
+
+    /// Claims what is due of one priority, the types beside each other.
+    async fn claim_level(
+        &self,
+        claim: &Claim,
+        level: &str,
+        types: &[String],
+        claimed: &mut Vec<Execution>,
+    ) -> Done<()> {
+        let limit = claim.limit as usize;
+        let now = instant(self.now());
+        let mut left: Vec<(&String, Option<Item>)> = types.iter().map(|type_| (type_, None)).collect();
+        while claimed.len() < limit && !left.is_empty() {
+            let mut found = Vec::new();
+            let mut more = Vec::new();
+            for (type_, start) in left {
+                let query = Query {
+                    index: DUE,
+                    of: type_,
+                    from: level.to_owned(),
+                    to: format!("{level}{now}{END}"),
+                    limit: limit - claimed.len(),
+                    newest_first: false,
+                };
+                let (some, next) = self.query(&query, start).await?;
+                found.extend(some);
+                more.extend(next.map(|next| (type_, Some(next))));
+            }
+            found.sort_by(|a, b| a.1.cmp(&b.1));
+            let ids: Vec<ExecutionId> = found.into_iter().map(|(id, _)| id).collect();
+            self.claim_these(claim, &ids, claimed).await?;
+            left = more;
+        }
+        Ok(())
+    }
+
+    /// Claims those of these that are due, in order, up to the limit. Who was faster has it; there is no second try.
+    async fn claim_these(&self, claim: &Claim, ids: &[ExecutionId], claimed: &mut Vec<Execution>) -> Done<()> {
+        let limit = claim.limit as usize;
+        let mut reads = self.read(ids).await?;
+        let holder = Some((claim.worker.clone(), claim.lease));
+        let mut ids = ids.iter();
+        loop {
+            let mut started = Vec::new();
+            for id in ids.by_ref() {
+                let now = self.now();
+                let Some(read) = reads.remove(id) else { continue };
+                let Some(mut execution) = self.readable(&read).await? else { continue };
+                let start = Write::new(execution.id, Command::Start { holder: holder.clone() });
+                let is_wanted = execution.is_due(now) && claim.wants(&execution.type_);
+                let now = now.max(execution.updated_at);
+                if is_wanted && start.apply(&mut execution, now) == Ok(Applied::Changed) {
+                    started.push((read, execution));
+                }
+                if started.len() == REQUESTS.min(limit - claimed.len()) {
+                    break;
+                }
+            }
+            if started.is_empty() {
+                return Ok(());
+            }
+            let saves = started.iter_mut().map(|(read, execution)| self.save(read, execution));
+            let saves = join_all(saves).await;
+            let mut failed = None;
+            for ((_, execution), saved) in started.into_iter().zip(saves) {
+                match saved {
+                    Ok(Ok(())) => claimed.push(execution),
+                    Ok(Err(_)) => {}
+                    Err(problem) => failed = Some(problem),
+                }
+            }
+            match failed {
+                Some(problem) => return Err(problem),
+                None if claimed.len() >= limit => return Ok(()),
+                None => {}
+            }
+        }
+    }
+
+    /// The execution that was read. One that cannot be is set aside, so that it keeps nobody from the others; it is still
+    /// found, and said to be corrupt, by its id.
+    async fn readable(&self, read: &Read) -> Done<Option<Execution>> {
+        use aws_sdk_dynamodb::operation::update_item::UpdateItemError as E;
+        if let Ok(execution) = &read.execution {
+            return Ok(Some(execution.clone()));
+        }
+        let update = self.client.update_item().table_name(&*self.table).key("pk", pk(read.id));
+        let update = update.update_expression("REMOVE due_type, due_at, running, sweep_at");
+        let update = update.condition_expression("attribute_exists(pk)");
+        match update.send().await {
+            Ok(_) => Ok(None),
+            Err(error) if error.as_service_error().is_some_and(E::is_conditional_check_failed_exception) => Ok(None),
+            Err(error) => Err(writing(error)),
+        }
+    }
+
+    async fn sweep_some(&self, limit: u32, written: &mut Written) -> Done<Swept> {
+        let now = self.now();
+        let mut swept = Swept::default();
+        let mut start = None;
+        while swept.total() < limit {
+            let query = Query {
+                index: SWEEP,
+                of: "running",
+                from: "0".to_owned(),
+                to: format!("{}{END}", instant(now)),
+                limit: ((limit - swept.total()) as usize).min(ITEMS_MAX),
+                newest_first: false,
+            };
+            let (found, next) = self.query(&query, start).await?;
+            let ids: Vec<ExecutionId> = found.into_iter().map(|(id, _)| id).collect();
+            let mut reads = self.read(&ids).await?;
+            let mut changed = Vec::new();
+            for id in &ids {
+                let Some(read) = reads.remove(id) else { continue };
+                let Some(mut execution) = self.readable(&read).await? else { continue };
+                if execution.sweep(now.max(execution.updated_at)) == Applied::Changed {
+                    changed.push((read, execution));
+                }
+            }
+            for some in changed.chunks_mut(REQUESTS) {
+                let saves = some.iter_mut().map(|(read, execution)| self.save(read, execution));
+                let saves = join_all(saves).await;
+                for ((_, execution), saved) in some.iter().zip(saves) {
+                    if saved?.is_ok() {
+                        *written = Written::Unknown;
+                        swept.count(execution);
+                    }
+                }
+            }
+            start = next;
+            if start.is_none() {
+                break;
+            }
+        }
+        let next =
+            Query { index: SWEEP, of: "running", from: "0".into(), to: END.into(), limit: 1, newest_first: false };
+        let (next, _) = self.query(&next, None).await?;
+        let at = next.first().and_then(|(_, order)| u64::from_str_radix(order.get(..16)?, 16).ok());
+        swept.next_due = at.map(|at| Timestamp::from_unix_ms(at).since(now));
+        Ok(swept)
+    }
+
+    async fn list_page(&self, options: &ListOptions) -> Done<Page> {
+        let wanted = options.page_len() + 1;
+        let parent = options.parent.map(|parent| format!("{parent:x}"));
+        let mut query = Query {
+            index: if parent.is_some() { PARTS } else { ALL },
+            of: parent.as_deref().unwrap_or("all"),
+            from: options.created_from.map_or_else(|| "0".to_owned(), instant),
+            to: options.created_before.map_or_else(|| END.to_owned(), instant),
+            limit: wanted.min(ITEMS_MAX),
+            newest_first: options.newest_first,
+        };
+        if let Some(after) = options.after {
+            let after = place(after);
+            if options.newest_first {
+                query.to = query.to.min(after);
+            } else {
+                query.from = query.from.max(after);
+            }
+        }
+        let mut found: Vec<Execution> = Vec::new();
+        let mut start = None;
+        // A range of which the end is before the beginning is an error there.
+        while query.from <= query.to && found.len() < wanted {
+            let (some, next) = self.query(&query, start).await?;
+            let ids: Vec<ExecutionId> = some.into_iter().map(|(id, _)| id).collect();
+            let mut reads = self.read(&ids).await?;
+            for read in ids.iter().filter_map(|id| reads.remove(id)) {
+                let execution = read.execution.map_err(Problem::corrupt)?;
+                if options.matches(&execution) && options.is_behind(&execution) {
+                    found.push(execution);
+                }
+            }
+            start = next;
+            if start.is_none() {
+                break;
+            }
+        }
+        found.truncate(wanted);
+        Ok(options.page_in_order(found))
+    }
+
+    async fn delete_one(&self, id: ExecutionId) -> Done<Result<(), Refusal>> {
+        for attempt in 1..=ATTEMPTS {
+            let Some(read) = self.find(id).await? else { return Ok(Err(Refusal::NotFound)) };
+            if read.status == ExecutionStatus::Running.as_str() {
+                return Ok(Err(Refusal::Transition { command: "delete", status: ExecutionStatus::Running }));
+            }
+            let delete = Delete::builder().table_name(&*self.table).key("pk", pk(id));
+            let delete =
+                delete.condition_expression("mark = :mark").expression_attribute_values(":mark", s(&*read.mark));
+            let key = read.key.as_deref().map(|key| {
+                let delete = Delete::builder().table_name(&*self.table).key("pk", key_pk(key));
+                let delete = delete.condition_expression("id = :id");
+                delete.expression_attribute_values(":id", s(format!("{id:x}")))
+            });
+            let items = [Some(delete), key].into_iter().flatten().map(|delete| {
+                let delete = delete.build().expect("it has a table and a key");
+                TransactWriteItem::builder().delete(delete).build()
+            });
+            if self.transact(items).await?.is_ok() {
+                return Ok(Ok(()));
+            }
+            self.wait(attempt).await;
+        }
+        Err(Problem::busy("others were in the way of a deletion, again and again"))
+    }
+}
+
+/// How putting a new item went.
+enum Placed {
+    Done,
+    Existing(Box<Read>),
+    /// Somebody was in the way who has gone.
+    Again,
+}
+
+/// A part of an index, in its order.
+struct Query<'a> {
+    index: Index,
+    of: &'a str,
+    from: String,
+    to: String,
+    limit: usize,
+    newest_first: bool,
+}
+
+fn is_condition(reason: &CancellationReason) -> bool {
+    reason.code() == Some("ConditionalCheckFailed")
+}
+
+/// Applies a write to what was read; the answer is what `answer` makes of that.
+fn apply<T>(
+    write: &Write,
+    execution: Option<&mut Execution>,
+    now: Timestamp,
+    answer: impl FnOnce(&Execution) -> T,
+) -> (Result<T, Refusal>, Applied) {
+    let Some(execution) = execution else { return (Err(Refusal::NotFound), Applied::Unchanged) };
+    match write.apply(execution, now.max(execution.updated_at)) {
+        Ok(applied) => (Ok(answer(execution)), applied),
+        Err(refusal) => (Err(refusal), Applied::Unchanged),
+    }
+}
+
+impl fmt::Debug for DynamoStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DynamoStore").field("table", &self.table).finish_non_exhaustive()
+    }
+}
+
+impl ExecutionStore for DynamoStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: NAME,
+            consistent_list: false,
+            survives: Survives::PowerLoss,
+            value_len_bytes_max: Some(VALUE_LEN_BYTES_MAX as u64),
+        }
+    }
+
+    async fn create(&self, new: Vec<Create>) -> Result<Vec<Created>, StoreError> {
+        let mut written = Written::Nothing;
+        let created = self.create_all(&new, &mut written).await;
+        created.map_err(|problem| problem.into_store("create executions", written))
+    }
+
+    async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
+        let found = self.find(*id).await;
+        let found = found.and_then(|read| read.map(|read| read.execution.map_err(Problem::corrupt)).transpose());
+        found.map_err(|problem| problem.into_store("read an execution", Written::Nothing))
+    }
+
+    async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
+        let found = self.find_by_key(key).await;
+        let found = found.and_then(|read| read.map(|read| read.execution.map_err(Problem::corrupt)).transpose());
+        found.map_err(|problem| problem.into_store("read an execution", Written::Nothing))
+    }
+
+    async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, Clone::clone);
+        self.change("update executions", &writes, |write| write.id, apply).await
+    }
+
+    async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, |_| ());
+        self.change("end attempts", &writes, |write| write.id, apply).await
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
+        let page = self.list_page(options).await;
+        page.map_err(|problem| problem.into_store("list executions", Written::Nothing))
+    }
+
+    async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
+        let deleted = self.delete_one(*id).await;
+        deleted.map_err(|problem| problem.into_store("delete an execution", Written::Nothing))
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        let mut claimed = Vec::new();
+        match self.claim_all(claim, &mut claimed).await {
+            // What was claimed before is not to wait for the end of its lease.
+            Err(problem) if claimed.is_empty() => Err(problem.into_store("claim executions", Written::Nothing)),
+            _ => Ok(claimed),
+        }
+    }
+
+    async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        let renew = |lease: &Lease, execution: Option<&mut Execution>, now: Timestamp| {
+            let beat = execution.map_or(Beat::Lost, |execution| execution.renew(lease.epoch, extend, now));
+            (beat, if beat == Beat::Lost { Applied::Unchanged } else { Applied::Changed })
+        };
+        self.change("extend leases", leases, |lease| lease.id, renew).await
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        let mut written = Written::Nothing;
+        let swept = self.sweep_some(limit, &mut written).await;
+        swept.map_err(|problem| problem.into_store("look for lost leases", written))
+    }
+}

@@ -1,0 +1,101 @@
+//! The table: made if there is none, and of which version.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::AsyncSleep;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType, TableStatus,
+};
+
+use crate::item::{n, number, s};
+use crate::trouble::{Problem, reading, writing};
+
+const VERSION: &str = "1";
+
+/// An index, the attribute that says what is in it, and the one that says in which order. Items without these are in none.
+pub(crate) struct Index {
+    pub(crate) name: &'static str,
+    pub(crate) of: &'static str,
+    pub(crate) order: &'static str,
+}
+
+/// What waits, by type.
+pub(crate) const DUE: Index = Index { name: "due", of: "due_type", order: "due_at" };
+/// What runs and has to be looked at some time.
+pub(crate) const SWEEP: Index = Index { name: "sweep", of: "running", order: "sweep_at" };
+/// Everything.
+pub(crate) const ALL: Index = Index { name: "all", of: "all", order: "place" };
+/// What has a parent.
+pub(crate) const PARTS: Index = Index { name: "parts", of: "parent", order: "place" };
+
+/// Makes sure that there is a table of this version. Any number of processes may do so at once.
+pub(crate) async fn open(client: &Client, table: &str) -> Result<(), Problem> {
+    loop {
+        match client.describe_table().table_name(table).send().await {
+            Ok(described) => {
+                let status = described.table.and_then(|table| table.table_status);
+                if matches!(status, Some(TableStatus::Active | TableStatus::Updating)) {
+                    break;
+                }
+                // Nothing tells when it is there.
+                if let Some(sleep) = client.config().sleep_impl() {
+                    sleep.sleep(std::time::Duration::from_millis(200)).await;
+                }
+            }
+            Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
+                create(client, table).await?;
+            }
+            Err(error) => return Err(reading(error)),
+        }
+    }
+    let put = client.put_item().table_name(table).item("pk", s("version")).item("version", n(VERSION));
+    match put.condition_expression("attribute_not_exists(pk)").send().await {
+        Ok(_) => return Ok(()),
+        Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {}
+        Err(error) => return Err(writing(error)),
+    }
+    let get = client.get_item().table_name(table).key("pk", s("version")).consistent_read(true);
+    let item = get.send().await.map_err(reading)?.item.unwrap_or_default();
+    match number(&item, "version") {
+        Some(VERSION) => Ok(()),
+        found => {
+            let found = found.unwrap_or("none");
+            Err(Problem::schema(format!("expected version {VERSION}, found {found}: update this program")))
+        }
+    }
+}
+
+async fn create(client: &Client, table: &str) -> Result<(), Problem> {
+    let mut create = client.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
+    let mut names = vec!["pk"];
+    for index in [DUE, SWEEP, ALL, PARTS] {
+        names.extend([index.of, index.order]);
+        let keys = Projection::builder().projection_type(ProjectionType::KeysOnly).build();
+        let built = GlobalSecondaryIndex::builder()
+            .index_name(index.name)
+            .key_schema(key(index.of, KeyType::Hash))
+            .key_schema(key(index.order, KeyType::Range))
+            .projection(keys)
+            .build();
+        create = create.global_secondary_indexes(built.expect("it has a name and a schema"));
+    }
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let built = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
+        create = create.attribute_definitions(built.expect("it has a name and a type"));
+    }
+    match create.key_schema(key("pk", KeyType::Hash)).send().await {
+        Ok(_) => Ok(()),
+        // Somebody else makes it.
+        Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => Ok(()),
+        Err(error) => Err(writing(error)),
+    }
+}
+
+fn key(name: &str, type_: KeyType) -> KeySchemaElement {
+    KeySchemaElement::builder().attribute_name(name).key_type(type_).build().expect("it has a name and a type")
+}

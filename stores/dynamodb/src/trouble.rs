@@ -1,0 +1,88 @@
+//! What DynamoDB's errors mean.
+
+use std::error::Error;
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use tracer::execution::{StoreError, Trouble, Written};
+
+use crate::item::ITEM_LEN_BYTES_MAX;
+
+pub(crate) const NAME: &str = "dynamodb";
+
+/// Trouble with one request.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    trouble: Trouble,
+    /// Whether this request may have written something.
+    written: Written,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl Problem {
+    pub(crate) fn corrupt(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { trouble: Trouble::Corrupt, written: Written::Nothing, source: source.into() }
+    }
+
+    pub(crate) fn schema(message: String) -> Self {
+        Self { trouble: Trouble::Schema, written: Written::Nothing, source: message.into() }
+    }
+
+    pub(crate) fn busy(message: &'static str) -> Self {
+        Self { trouble: Trouble::Unavailable, written: Written::Nothing, source: message.into() }
+    }
+
+    pub(crate) fn too_large(found: usize) -> Self {
+        let message = format!("expected an execution of at most {ITEM_LEN_BYTES_MAX} bytes (400 KB), found {found}");
+        Self { trouble: Trouble::TooLarge, written: Written::Nothing, source: message.into() }
+    }
+
+    /// `written`: what the same operation has written by requests before this one.
+    pub(crate) fn into_store(self, operation: &'static str, written: Written) -> StoreError {
+        let Self { trouble, written: by_this, source } = self;
+        let written = if by_this == Written::Unknown { by_this } else { written };
+        StoreError { store: NAME, operation, trouble, written, source }
+    }
+}
+
+/// A request that only reads.
+pub(crate) fn reading<E>(error: SdkError<E>) -> Problem
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let (trouble, _) = classified(&error);
+    Problem { trouble, written: Written::Nothing, source: error.into() }
+}
+
+/// A request that writes.
+pub(crate) fn writing<E>(error: SdkError<E>) -> Problem
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let (trouble, written) = classified(&error);
+    Problem { trouble, written, source: error.into() }
+}
+
+/// Codes: "DynamoDB Developer Guide", error handling.
+fn classified<E: ProvideErrorMetadata>(error: &SdkError<E>) -> (Trouble, Written) {
+    match error {
+        SdkError::ConstructionFailure(_) => (Trouble::Refused, Written::Nothing),
+        // Nobody was there to be asked; but the client may have tried before, and been heard.
+        SdkError::DispatchFailure(failure) if failure.is_user() => (Trouble::Refused, Written::Nothing),
+        SdkError::ServiceError(answer) => match answer.err().code().unwrap_or_default() {
+            "InternalServerError" | "InternalFailure" => (Trouble::Unavailable, Written::Unknown),
+            "ProvisionedThroughputExceededException"
+            | "ThrottlingException"
+            | "RequestLimitExceeded"
+            | "LimitExceededException"
+            | "ServiceUnavailable"
+            | "TransactionConflictException"
+            | "TransactionInProgressException" => (Trouble::Unavailable, Written::Nothing),
+            "ValidationException" if answer.err().message().is_some_and(|message| message.contains("size")) => {
+                (Trouble::TooLarge, Written::Nothing)
+            }
+            _ if answer.raw().status().is_server_error() => (Trouble::Unavailable, Written::Unknown),
+            _ => (Trouble::Refused, Written::Nothing),
+        },
+        _ => (Trouble::Unavailable, Written::Unknown),
+    }
+}

@@ -1,0 +1,262 @@
+//! What is particular to DynamoDB: its table, its limits, requests that fail, requests that are sent twice.
+
+mod server;
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::types::AttributeValue;
+use tracer::ManualClock;
+use tracer::execution::{
+    Claim, Cursor, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions,
+    NewExecution, Survives, Written,
+};
+use tracer_dynamodb::DynamoStore;
+use tracer_store_conformance::server::{Place, free_port};
+use tracer_store_conformance::{Proxy, Target, Weather};
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
+}
+
+fn claim(limit: u32) -> Claim {
+    let worker = "worker".to_owned();
+    Claim { types: Vec::new(), only: None, limit, worker, lease: Duration::from_secs(30) }
+}
+
+/// A client that does not try again, and does not wait long.
+fn impatient(port: u16) -> Client {
+    let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_millis(300)).build();
+    Client::from_conf(server::config(port).retry_config(RetryConfig::disabled()).timeout_config(timeouts).build())
+}
+
+async fn manager(table: &str) -> ExecutionManager<DynamoStore> {
+    let client = server::client(server::port().await);
+    ExecutionManager::new(DynamoStore::open(client, table).await.unwrap())
+}
+
+/// What an error says to who has to decide what to do next.
+fn told(error: &ExecutionError) -> (&'static str, bool, Written) {
+    (error.code(), error.is_retryable(), error.written())
+}
+
+#[test]
+fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
+    run(async {
+        let client = server::client(server::port().await);
+        let open = |_| {
+            let client = client.clone();
+            tokio::spawn(async move { DynamoStore::open(client, "versions").await.map(drop) })
+        };
+        let opening: Vec<_> = (0..8).map(open).collect();
+        for opened in opening {
+            opened.await.unwrap().unwrap();
+        }
+        let put = client.put_item().table_name("versions").item("pk", AttributeValue::S("version".into()));
+        put.item("version", AttributeValue::N("99".into())).send().await.unwrap();
+        let error = DynamoStore::open(client, "versions").await.unwrap_err();
+        assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
+        assert_eq!(error.source.to_string(), "expected version 1, found 99: update this program");
+    });
+}
+
+#[test]
+fn items_that_are_no_executions_keep_nobody_from_the_others() {
+    run(async {
+        let client = server::client(server::port().await);
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = DynamoStore::open(client.clone(), "corrupt").await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            let new =
+                NewExecution::new("work").payload(number).priority(9 - number).idempotency_key(number.to_string());
+            ids.push(manager.create(new).await.unwrap().id);
+        }
+        let spoil = async |id: &ExecutionId, name: &str, value: AttributeValue| {
+            let pk = AttributeValue::S(format!("execution#{id:x}"));
+            let update = client.update_item().table_name("corrupt").key("pk", pk).update_expression("SET #n = :v");
+            let update = update.expression_attribute_names("#n", name).expression_attribute_values(":v", value);
+            update.send().await.unwrap();
+        };
+        spoil(&ids[0], "body", AttributeValue::S("{".into())).await;
+        spoil(&ids[1], "body", AttributeValue::N("7".into())).await;
+        spoil(&ids[2], "payload", AttributeValue::S("[".into())).await;
+        spoil(&ids[3], "revision", AttributeValue::S("one".into())).await;
+        let claimed = manager.claim(claim(5)).await.unwrap();
+        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), [ids[4]]);
+        for id in &ids[..4] {
+            assert_eq!(told(&manager.get(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
+            assert_eq!(told(&manager.start(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
+        }
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap_err().code(), "CORRUPT");
+        // What runs, too, while others run.
+        spoil(&ids[4], "body", AttributeValue::S("{".into())).await;
+        let good = manager.create(NewExecution::new("work")).await.unwrap().id;
+        manager.claim(claim(1)).await.unwrap();
+        clock.advance(Duration::from_secs(31));
+        assert_eq!(manager.tick().await.unwrap().failed, 1);
+        for id in &ids[..4] {
+            manager.delete(id).await.unwrap();
+        }
+        assert_eq!(manager.get(&good).await.unwrap().status, ExecutionStatus::Failed);
+        // Its key is free again.
+        manager.create(NewExecution::new("other").idempotency_key("0")).await.unwrap();
+    });
+}
+
+#[test]
+fn executions_that_are_too_large_are_refused_and_the_limit_is_named() {
+    run(async {
+        let manager = manager("large").await;
+        let limit = usize::try_from(manager.store().capabilities().value_len_bytes_max.unwrap()).unwrap();
+        let fits = "x".repeat(limit - 2);
+        let id = manager.create(NewExecution::new("work").payload(&fits)).await.unwrap().id;
+        let error = manager.create(NewExecution::new("work").payload("x".repeat(410_000))).await.unwrap_err();
+        assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.starts_with("expected an execution of at most 409600 bytes (400 KB), found 41"), "{source}");
+        manager.start(&id).await.unwrap();
+        // All together count, what does not change included.
+        let error = manager.complete(&id, "x".repeat(5000)).await.unwrap_err();
+        assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
+        assert_eq!(manager.get(&id).await.unwrap().status, ExecutionStatus::Running);
+        manager.complete(&id, "done").await.unwrap();
+        assert_eq!(manager.store().capabilities().survives, Survives::PowerLoss);
+    });
+}
+
+/// Lists may be behind; those of the server of these tests are not.
+#[test]
+fn lists_go_by_creation_and_show_everything_once() {
+    run(async {
+        let client = server::client(server::port().await);
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = DynamoStore::open(client, "lists").await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let parent = manager.create(NewExecution::new("parent")).await.unwrap().id;
+        for number in 0..30 {
+            let mut new = NewExecution::new(["a", "b"][number % 2]).payload(number);
+            if number >= 20 {
+                new = new.parent(parent);
+            }
+            manager.create(new).await.unwrap();
+            if number % 4 == 3 {
+                clock.advance(Duration::from_secs(1));
+            }
+        }
+        let all = manager.list(ListOptions::new()).await.unwrap();
+        assert_eq!((all.len(), all.next), (31, None));
+        assert!(all.windows(2).all(|pair| Cursor::of(&pair[0]) < Cursor::of(&pair[1])));
+        for newest_first in [false, true] {
+            let mut options = ListOptions::new().limit(7);
+            options.newest_first = newest_first;
+            let mut seen = Vec::new();
+            loop {
+                let page = manager.list(options.clone()).await.unwrap();
+                seen.extend(page.iter().map(|execution| execution.id));
+                let _ = manager.start(&seen[seen.len() / 2]).await;
+                let Some(next) = page.next else { break };
+                options = options.after(next);
+            }
+            if newest_first {
+                seen.reverse();
+            }
+            assert_eq!(seen, all.iter().map(|execution| execution.id).collect::<Vec<_>>());
+        }
+        let count = async |options| manager.list(options).await.unwrap().len();
+        let middle = all[13].created_at;
+        assert_eq!(count(ListOptions::new().parent(parent)).await, 10);
+        assert_eq!(count(ListOptions::new().type_("b").parent(parent)).await, 5);
+        assert_eq!(count(ListOptions::new().type_("b").limit(4)).await, 4);
+        let (before, from) = (ListOptions::new().created_before(middle), ListOptions::new().created_from(middle));
+        assert_eq!(count(before.clone()).await, 13);
+        assert_eq!(count(from.clone().newest_first()).await, 18);
+        assert_eq!(count(before.created_from(middle)).await, 0);
+        assert_ne!(count(ListOptions::new().status(ExecutionStatus::Running)).await, 0);
+    });
+}
+
+#[test]
+fn a_service_that_is_not_there_is_an_error_that_may_be_repeated() {
+    run(async {
+        let error = DynamoStore::open(impatient(free_port().unwrap()), "nowhere").await.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Nothing));
+    });
+}
+
+#[test]
+fn lost_answers_leave_open_what_was_written_and_calls_can_be_repeated() {
+    run(async {
+        let proxy = Proxy::to(Target::Port(server::port().await)).await.unwrap();
+        let store = DynamoStore::open(impatient(proxy.port()), "lost").await.unwrap();
+        let manager = ExecutionManager::new(store);
+        manager.create(NewExecution::new("work").delay(Duration::from_secs(3600))).await.unwrap();
+        let create = manager.prepare(NewExecution::new("work").payload(1).idempotency_key("once")).unwrap();
+        for weather in [Weather::Silent, Weather::AnswersLost] {
+            proxy.weather(weather);
+            let error = manager.store().create(vec![create.clone()]).await.unwrap_err();
+            assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Unknown));
+            assert_eq!(told(&manager.get(&create.id()).await.unwrap_err()), ("STORE", true, Written::Nothing));
+            proxy.weather(Weather::Fine);
+        }
+        assert!(proxy.cut() >= 2, "{}", proxy.cut());
+        // The second one has arrived.
+        assert_eq!(manager.get(&create.id()).await.unwrap().payload, 1);
+        let again = manager.store().create(vec![create.clone()]).await.unwrap().remove(0).into_execution();
+        assert_eq!(again, manager.get(&create.id()).await.unwrap());
+    });
+}
+
+/// The client sends a request again if no answer has come. A condition that its first sending has made false must not be
+/// taken for a lost race.
+#[test]
+fn what_the_client_sends_twice_is_done_once() {
+    run(async {
+        let proxy = Proxy::to(Target::Port(server::port().await)).await.unwrap();
+        let often = RetryConfig::standard().with_max_attempts(12).with_initial_backoff(Duration::from_millis(5));
+        let client = Client::from_conf(server::config(proxy.port()).retry_config(often).build());
+        let store = DynamoStore::open(client, "twice").await.unwrap();
+        let manager = ExecutionManager::new(store);
+        let proxy = std::sync::Arc::new(proxy);
+        let weather = tokio::spawn({
+            let proxy = proxy.clone();
+            async move {
+                loop {
+                    for (weather, ms) in [(Weather::AnswersLost, 10), (Weather::Fine, 25)] {
+                        proxy.weather(weather);
+                        tokio::time::sleep(Duration::from_millis(ms)).await;
+                    }
+                }
+            }
+        });
+        let mut done = 0;
+        while done < 40 || proxy.cut() < 20 {
+            // Whatever is cut meanwhile: the second sending is answered as the first would have been.
+            let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+            assert_eq!(manager.start(&id).await.unwrap().attempts, 1);
+            let checkpoint = manager.checkpoint(&id, "key", done).await.unwrap();
+            assert_eq!(manager.complete(&id, done).await.unwrap().version, checkpoint.version + 1);
+            done += 1;
+        }
+        weather.abort();
+    });
+}
+
+#[test]
+fn a_service_that_comes_back_has_what_was_acknowledged() {
+    run(async {
+        let mut server = server::start(Place::new(), &["tables.db"]);
+        let port = server::ready(&server).await;
+        let manager = ExecutionManager::new(DynamoStore::open(server::client(port), "back").await.unwrap());
+        let id = manager.create(NewExecution::new("work").idempotency_key("once")).await.unwrap().id;
+        manager.start(&id).await.unwrap();
+        server = server::start(server.kill(), &["tables.db"]);
+        let port = server::ready(&server).await;
+        let manager = ExecutionManager::new(DynamoStore::open(server::client(port), "back").await.unwrap());
+        assert_eq!(manager.get(&id).await.unwrap().status, ExecutionStatus::Running);
+        assert_eq!(manager.find_by_idempotency_key("once").await.unwrap().unwrap().id, id);
+    });
+}
