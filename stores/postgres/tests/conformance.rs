@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracer::ManualClock;
 use tracer_postgres::PostgresStore;
+use tracer_store_conformance::{Faulty, Repeating, Slow};
 
 /// A schema of its own for each: that is quicker than a database.
 async fn new(clock: ManualClock) -> PostgresStore {
@@ -18,4 +19,16 @@ async fn new(clock: ManualClock) -> PostgresStore {
 
 mod postgres {
     tracer_store_conformance::store_conformance!(super::new);
+}
+
+/// Failing, and tried again as the contract allows.
+mod faulty {
+    use super::{Faulty, Repeating};
+    tracer_store_conformance::store_conformance!(|clock| async { Repeating(Faulty::new(super::new(clock).await)) });
+}
+
+/// Slowly.
+mod slow {
+    use super::Slow;
+    tracer_store_conformance::store_conformance!(|clock| async { Slow::new(super::new(clock).await) });
 }

@@ -106,7 +106,9 @@ fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
 fn what_was_acknowledged_survives_connections_that_are_cut() {
     run(async {
         const JOBS: usize = 300;
-        let config = server::config("cut").await;
+        let mut config = server::config("cut").await;
+        // So that only these are cut, not those of other tests.
+        config.application_name("cut");
         let store = PostgresStore::connect(config.clone(), NoTls).await.unwrap();
         let manager = ExecutionManager::new(store);
         let new = (0..JOBS).map(|number| NewExecution::new("work").payload(number).max_attempts(50));
@@ -115,7 +117,7 @@ fn what_was_acknowledged_survives_connections_that_are_cut() {
             let client = client(&config).await;
             tokio::spawn(async move {
                 let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                            WHERE pid <> pg_backend_pid() AND query LIKE '%tracer_executions%'
+                            WHERE pid <> pg_backend_pid() AND application_name = 'cut' AND query LIKE '%tracer_executions%'
                             ORDER BY random() LIMIT 2";
                 loop {
                     client.query(kill, &[]).await.unwrap();
@@ -170,6 +172,52 @@ fn what_was_acknowledged_survives_connections_that_are_cut() {
         let all = manager.list(ListOptions::new().limit(1000)).await.unwrap();
         assert_eq!(all.len(), JOBS);
         assert!(all.iter().all(|execution| execution.attempts <= 50));
+    });
+}
+
+/// Whatever order a claim or a sweep takes, it comes from an index that holds only what waits or runs: the cost does not
+/// grow with what has ended.
+#[test]
+fn claims_and_sweeps_go_by_their_indexes() {
+    run(async {
+        let config = server::config("plans").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap());
+        for _ in 0..20 {
+            manager
+                .create_all((0..100).map(|number| NewExecution::new("work").payload(number)).collect::<Vec<_>>())
+                .await
+                .unwrap();
+        }
+        manager.claim(claim(50)).await.unwrap();
+        let client = client(&config).await;
+        // What has ended is most of it.
+        let ended = "UPDATE tracer_executions SET due_at = NULL WHERE get_byte(id, 15) % 10 <> 0";
+        client.batch_execute(ended).await.unwrap();
+        client.batch_execute("ANALYZE tracer_executions").await.unwrap();
+        for (query, index) in [
+            (
+                "SELECT * FROM tracer_executions e WHERE e.type = 'work' AND e.priority = 0 AND e.due_at <= 1
+                 ORDER BY e.due_at, e.created_at, e.id LIMIT 9 FOR UPDATE SKIP LOCKED",
+                "tracer_executions_due",
+            ),
+            ("SELECT min(type) FROM tracer_executions WHERE due_at IS NOT NULL", "tracer_executions_due"),
+            (
+                "SELECT max(priority) FROM tracer_executions e WHERE e.type = 'work' AND due_at IS NOT NULL",
+                "tracer_executions_due",
+            ),
+            (
+                "SELECT * FROM tracer_executions WHERE sweep_at <= 1 ORDER BY sweep_at, id LIMIT 9
+                 FOR UPDATE SKIP LOCKED",
+                "tracer_executions_sweep",
+            ),
+            ("SELECT min(sweep_at) FROM tracer_executions WHERE sweep_at IS NOT NULL", "tracer_executions_sweep"),
+        ] {
+            let rows = client.query(&format!("EXPLAIN (COSTS OFF) {query}"), &[]).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let plan = plan.join("\n");
+            let sorts = plan.lines().any(|line| line.trim_start_matches([' ', '-', '>']).starts_with("Sort"));
+            assert!(plan.contains(index) && !plan.contains("Seq Scan") && !sorts, "{query}:\n{plan}");
+        }
     });
 }
 
