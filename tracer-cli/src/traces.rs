@@ -167,11 +167,11 @@ impl<'a> Lines<'a> {
     /// Of one; its records are read if no index has it.
     pub(crate) fn of(&self, trace: &Trace) -> (Summary, Outline) {
         let summary = trace.summary(self.sources);
-        if let [(nth, _)] = &trace.parts[..] {
-            if let Some(outline) = &self.outlines[*nth] {
-                let outline = outline(&summary);
-                return (summary, outline);
-            }
+        if let [(nth, _)] = &trace.parts[..]
+            && let Some(outline) = &self.outlines[*nth]
+        {
+            let outline = outline(&summary);
+            return (summary, outline);
         }
         let tree = trace.tree(self.sources);
         let telling = telling(&tree).map(|span| Telling {

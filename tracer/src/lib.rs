@@ -192,14 +192,14 @@ pub use tracer_macros::flow;
 /// | `skip` | inside a traced `impl`, `trait` or `mod`: leaves this function out |
 /// | `entry` | marks the beginning of a rerun: arguments and result must be (de)serialisable |
 /// | `effect` | marks what a rerun does not repeat: its result is recorded, and must be (de)serialisable |
-/// | `checkpoint` · `checkpoint = at_most_once` | in an [execution](crate::execution): keeps the result, and later attempts get it instead of running the function again; see below |
+/// | `checkpoint` · `checkpoint = at_most_once` | in an [`execution`]: keeps the result, and later attempts get it instead of running the function again; see below |
 /// | `crate = path` | where `tracer` is found under another name |
 ///
 /// Fields called `password`, `token`, `authorization` and the like are redacted wherever they stand in a value.
 ///
 /// # Checkpoints
 ///
-/// An async function with `checkpoint` that runs in an attempt at an [execution](crate::execution) keeps what it returns:
+/// An async function with `checkpoint` that runs in an attempt at an [`execution`] keeps what it returns:
 /// an attempt after it gets that, and goes on behind. Of a `Result` only the success is kept, which has to be (de)serialisable.
 /// Outside of executions it is a traced function like any other. The attempt is found by the trace, so it follows
 /// [`branch`] and [`carry`], and neither a task that was spawned without them nor a node that is `root`.
