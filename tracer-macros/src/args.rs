@@ -158,8 +158,7 @@ impl Args {
         let Some(written) = Written::read(input, diag) else { return };
         let word = written.word.to_string();
         if seen.contains(&word) {
-            let message = format_args!("`{word}` is written twice");
-            diag.error_with_help(written.word.span(), message, "keep one of them");
+            diag.error_with_help(written.word.span(), format_args!("`{word}` is written twice"), "keep one of them");
         } else {
             self.set(&written, diag);
             seen.push(word);

@@ -286,7 +286,7 @@ impl Context {
     fn let_go(&mut self) {
         if !std::mem::replace(&mut self.loose, true) {
             let (trace, seq) = (self.trace.clone(), self.env.seq);
-            scope::with(|scope| scope.release(trace, seq));
+            scope::with_at_last(|scope| scope.release(trace, seq));
         }
     }
 }

@@ -102,7 +102,7 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        scope::with(|scope| scope.unpin(self.0));
+        scope::with_at_last(|scope| scope.unpin(self.0));
     }
 }
 
@@ -135,7 +135,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        scope::with(|scope| scope.release(self.trace.clone(), self.departure.seq));
+        scope::with_at_last(|scope| scope.release(self.trace.clone(), self.departure.seq));
     }
 }
 

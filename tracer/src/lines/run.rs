@@ -68,3 +68,42 @@ impl Run {
         self.seq += steps;
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::recorder::block::Opened;
+    use crate::site::SiteId;
+
+    /// Each of these alone makes a reader who followed the events take what comes next for something else.
+    #[test]
+    fn a_run_goes_on_only_from_where_it_stands() {
+        let (page, block): (&'static Page, _) = (Box::leak(Box::default()), Block::default());
+        page.open(1, 0);
+        let stand = |env, last, depth, innermost| {
+            for (word, value) in [(block::ENV, env), (block::LAST, last), (block::DEPTH, depth)] {
+                block.set(word, value);
+            }
+            for (at, id) in [(0, 1), (1, innermost)] {
+                let site = SiteId { site: 1, node: 1 };
+                block.frame(at).unwrap().open(Opened { id, site, occurrence: 0, ticks: 0, nodes_below: 0 });
+            }
+        };
+        stand(7, 2, 2, 2);
+        let mut run = Run::begin(&block, page, 0, 10, 0).unwrap();
+        assert!(run.goes_on(&block, 10));
+        assert!(!run.goes_on(&block, 11), "another number");
+        run.pass(2);
+        stand(7, 4, 2, 2);
+        assert!(run.goes_on(&block, 12));
+        for (env, last, depth, innermost, what) in [
+            (8, 4, 2, 2, "another env"),
+            (7, 5, 2, 2, "another step"),
+            (7, 4, 1, 2, "the frame that it began in has ended"),
+            (7, 4, 2, 3, "and another is in its place"),
+        ] {
+            stand(env, last, depth, innermost);
+            assert!(!run.goes_on(&block, 12), "{what}");
+        }
+    }
+}

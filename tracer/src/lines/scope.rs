@@ -91,6 +91,16 @@ pub(crate) fn with<R>(work: impl FnOnce(&mut Scope) -> R) -> Option<R> {
     with_run(false, work)
 }
 
+/// Likewise, for ends, without which a trace would never be over: they come also while the thread is taken down and has
+/// no scope any more.
+pub(crate) fn with_at_last(work: impl FnOnce(&mut Scope)) {
+    if SCOPE.try_with(|_| ()).is_ok() {
+        with(work);
+    } else {
+        work(&mut Scope::new());
+    }
+}
+
 /// Makes the next common calls possible, which only want for a run.
 #[cold]
 #[inline(never)]

@@ -265,7 +265,7 @@ fn drop_recorded<F>(mut future: Pin<&mut Option<F>>, state: &mut State) {
         future.set(None);
     } else {
         // The call will not begin.
-        scope::with(|scope| scope.unpin(at.cell));
+        scope::with_at_last(|scope| scope.unpin(at.cell));
     }
 }
 
@@ -345,7 +345,7 @@ struct EndLast {
 impl Drop for EndLast {
     fn drop(&mut self) {
         let end = End::dropped(Some(self.at), self.panicking, Some(ErrorKind::Cancelled));
-        scope::with(|scope| {
+        scope::with_at_last(|scope| {
             let holds = scope.hold(self.at.cell) == Some(true);
             scope.end(self.at, end);
             if holds {

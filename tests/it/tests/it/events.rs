@@ -1,8 +1,8 @@
 //! Steps of common calls are written as single words, and the rest is derived when they are read. A recorder that takes
 //! entries one by one gets every step in full: both have to say the same of the same program.
 
-use std::future::Future;
-use std::task::{Context, Waker};
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 use tracer::__private::{Failure, Outcome, Recorded, Site, enter, traced, values};
@@ -30,13 +30,15 @@ enum Op {
         end: End,
         inner: Vec<Op>,
     },
-    /// Futures that are made, of which some are polled, the last made first if `backwards`.
+    /// Futures that are made, of which some are polled, the last made first if `backwards`. They wait once, so that all
+    /// of them are open at a time. `meanwhile` runs before each round of polls.
     Futures {
         node: usize,
         count: usize,
         polled: usize,
         backwards: bool,
         inner: Vec<Op>,
+        meanwhile: Vec<Op>,
     },
 }
 
@@ -51,19 +53,32 @@ fn run(ops: &[Op]) {
     for op in ops {
         match op {
             Op::Call { node, times, end, inner } => (0..*times).for_each(|_| call(*node, *end, inner)),
-            Op::Futures { node, count, polled, backwards, inner } => {
-                let future =
-                    |_| traced(&SITES[*node], None, Recorded::none(), async { run(inner) }, |()| Outcome::ok());
+            Op::Futures { node, count, polled, backwards, inner, meanwhile } => {
+                let body = || async {
+                    run(inner);
+                    wait_once().await;
+                    run(inner);
+                };
+                let future = |_| traced(&SITES[*node], None, Recorded::none(), body(), |()| Outcome::ok());
                 let mut futures: Vec<_> = (0..*count).map(future).map(Box::pin).collect();
                 if *backwards {
                     futures.reverse();
                 }
-                for future in futures.iter_mut().take(*polled) {
-                    assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+                for is_ready in [false, true] {
+                    run(meanwhile);
+                    for future in futures.iter_mut().take(*polled) {
+                        let poll = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                        assert_eq!(poll.is_ready(), is_ready);
+                    }
                 }
             }
         }
     }
+}
+
+fn wait_once() -> impl Future<Output = ()> {
+    let mut waited = false;
+    poll_fn(move |_| if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending })
 }
 
 fn call(node: usize, end: End, inner: &[Op]) {
@@ -141,8 +156,16 @@ fn op() -> impl Strategy<Value = Op> {
             inner,
         });
         let count = prop_oneof![6 => 1..4_usize, 1 => 90..260_usize];
-        let futures = (0..SITES.len(), count, 0..260_usize, any::<bool>(), inner())
-            .prop_map(|(node, count, polled, backwards, inner)| Op::Futures { node, count, polled, backwards, inner });
+        let futures = (0..SITES.len(), count, 0..260_usize, any::<bool>(), inner(), inner()).prop_map(
+            |(node, count, polled, backwards, inner, meanwhile)| Op::Futures {
+                node,
+                count,
+                polled,
+                backwards,
+                inner,
+                meanwhile,
+            },
+        );
         prop_oneof![3 => call, 1 => futures]
     })
 }
@@ -177,9 +200,34 @@ fn same(inner: Vec<Op>) {
 fn calls_that_never_begin_are_counted() {
     for count in [1, 99, 100, 101, 128, 129, 300] {
         for backwards in [false, true] {
-            let futures = |polled| Op::Futures { node: 1, count, polled, backwards, inner: vec![leaf(2, 1)] };
+            let (inner, meanwhile) = (vec![leaf(2, 1)], Vec::new());
+            let futures = |polled| Op::Futures {
+                node: 1,
+                count,
+                polled,
+                backwards,
+                inner: inner.clone(),
+                meanwhile: meanwhile.clone(),
+            };
             same(vec![leaf(1, 3), futures(0), leaf(1, 2), futures(1), leaf(1, 1), futures(count), leaf(1, 300)]);
         }
+    }
+}
+
+/// A call may begin after so many later ones that the low bits of an event would mean one of those.
+#[test]
+fn calls_that_begin_late_are_told_apart() {
+    for times in [1, 99, 100, 101, 127, 128, 129, 300] {
+        let meanwhile = vec![leaf(1, times)];
+        let late = |count| Op::Futures {
+            node: 1,
+            count,
+            polled: count,
+            backwards: false,
+            inner: vec![leaf(2, 1)],
+            meanwhile: meanwhile.clone(),
+        };
+        same(vec![leaf(1, 3), late(1), leaf(1, 2), late(3), leaf(1, 300)]);
     }
 }
 

@@ -1,20 +1,22 @@
 //! Bad input, and traced code where one would not look for any: a clear error or a counted drop, never a panic, a
 //! deadlock or a lost record of others.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use proptest::prelude::*;
 use serde::{Serialize, Serializer, ser::Error as _};
 use tracer::__private::{Outcome, Recorded, enter};
 use tracer::test::{record, record_with};
 use tracer::{
-    Clock, Context, ContextToken, Detail, Entry, JsonLines, Lane, Record, Recorder, Status, Times, TraceId, Tracer,
+    Clock, ContextToken, Detail, Entry, JsonLines, Lane, Record, Recorder, Status, Times, TraceId, Tracer, branch,
+    carry_fn,
 };
 
 use crate::check::{self, Finished};
@@ -215,26 +217,43 @@ fn destructors_of_a_thread_may_trace() {
     assert_eq!(nodes(&records), [("a", Status::Enter), ("a", Status::Exit)]);
 }
 
-/// Whether its trace is over is not known then: that is counted.
+/// What a destructor of a thread drops after the runtime's own is gone ends all the same: no trace is active for ever.
 #[test]
-fn a_context_dropped_by_a_destructor_of_a_thread_is_counted() {
+fn destructors_of_a_thread_may_end_traces() {
     thread_local! {
-        static KEPT: RefCell<Option<Context>> = const { RefCell::new(None) };
+        static KEPT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
     }
-    let tracer = Tracer::builder().build();
-    let ctx = tracer.create_env((), "test").step("a", Status::Enter, ()).unwrap();
-    let before = tracer.stats().dropped;
+    let [tracer, by_hand] = [(); 2].map(|()| Tracer::builder().build());
+    let given = [tracer.clone(), by_hand.clone()];
     std::thread::spawn(move || {
+        let [tracer, by_hand] = given;
+        // Before the runtime's, so it is destroyed after it.
         KEPT.with(|_| ());
-        let token = ctx.token();
-        drop(ctx.fork());
-        KEPT.with(|slot| slot.replace(Some(ctx)));
-        token
+        record_with(tracer, || {
+            let ctx = by_hand.create_env((), "kept").step("a", Status::Enter, ()).unwrap();
+            let mut kept: Vec<Box<dyn Any>> = vec![Box::new(ctx)];
+            let mut started = Box::pin(call_async(&SITES[0], call_async(&SITES[1], std::future::pending())));
+            assert!(started.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_pending());
+            kept.push(Box::new(started));
+            call(&SITES[2], || {
+                kept.push(Box::new(call_async(&SITES[3], std::future::ready(Ok(())))));
+                kept.push(Box::new(branch(std::future::ready(()))));
+                kept.push(Box::new(carry_fn(|(): ()| ())));
+                Ok(())
+            })
+            .unwrap();
+            KEPT.set(kept);
+        });
     })
     .join()
     .expect("no destructor panics");
-    assert!(tracer.stats().dropped > before);
-    assert_eq!(tracer.all_traces().len(), 3);
+    assert_eq!((by_hand.active_traces(), by_hand.all_traces().len()), (vec![], 2));
+    assert_eq!(tracer.active_traces(), []);
+    let records = tracer.all_traces();
+    check::check(&records, Finished::Yes);
+    let cancelled = |record: &&Record| record.as_step().is_some_and(|step| step.status == Status::Error);
+    let cancelled: Vec<_> = records.iter().filter(cancelled).map(|record| &*record.as_step().unwrap().node).collect();
+    assert_eq!(cancelled, ["b"], "and the frame around it is unwound");
 }
 
 struct Fails;
