@@ -12,6 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::place::Place;
+
 /// What the name of a file ends with.
 pub(crate) const EXTENSION: &str = "tbx";
 
@@ -20,10 +22,20 @@ pub(crate) const EXTENSION: &str = "tbx";
 pub(crate) struct Created {
     pub(crate) file: File,
     pub(crate) path: PathBuf,
+    /// Why it may not have them for ever.
+    pub(crate) doubt: Option<String>,
 }
 
-/// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`.
-pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64, len: usize) -> io::Result<Created> {
+/// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`. `anywhere`: also
+/// where the bytes are not on this machine.
+pub(crate) fn create(
+    directory: &Path,
+    app: &str,
+    boot_id: [u8; 16],
+    start: u64,
+    len: usize,
+    anywhere: bool,
+) -> io::Result<Created> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     is_directory(&fs::symlink_metadata(directory)?, directory)?;
@@ -43,8 +55,8 @@ pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64,
             .open(&path);
         match options {
             Ok(file) => {
-                return match allocate(&file, len) {
-                    Ok(()) => Ok(Created { file, path }),
+                return match judge(&file, anywhere).and_then(|doubt| allocate(&file, len).map(|()| doubt)) {
+                    Ok(doubt) => Ok(Created { file, path, doubt }),
                     Err(error) => {
                         // What is not whole is nobody's.
                         let _gone_or_not = fs::remove_file(&path);
@@ -81,6 +93,20 @@ fn make_own_directory(directory: &Path) -> io::Result<()> {
 /// Not a link to one: where others can write, they could lead us anywhere.
 fn is_directory(found: &fs::Metadata, directory: &Path) -> io::Result<()> {
     if found.is_dir() { Ok(()) } else { Err(io::Error::other(format!("{} is not a directory", directory.display()))) }
+}
+
+/// Refuses a file whose bytes are not on this machine, or gives what there is to say about it.
+fn judge(file: &File, anywhere: bool) -> io::Result<Option<String>> {
+    match Place::of(file)? {
+        Place::Good => Ok(None),
+        Place::CopiesOnWrite(name) => {
+            Ok(Some(format!("{name} copies what is written, and may run out of room for it")))
+        }
+        Place::Elsewhere(name) if anywhere => Ok(Some(format!("{name} may lose what is mapped"))),
+        Place::Elsewhere(name) => {
+            Err(io::Error::other(format!("{name} may lose what is mapped (see Options::anywhere)")))
+        }
+    }
 }
 
 fn allocate(file: &File, len: usize) -> io::Result<()> {
