@@ -41,6 +41,7 @@ pub(crate) fn create(
     is_directory(&fs::symlink_metadata(directory)?, directory)?;
     let directory = directory.join(plain(app));
     make_own_directory(&directory)?;
+    let doubt = judge(&File::open(&directory)?, anywhere)?;
     let boot = u32::from_le_bytes([boot_id[3], boot_id[2], boot_id[1], boot_id[0]]);
     // A process before this one may have had its number and its second, if the machine has no boot id or no `/proc`.
     for _ in 0..100 {
@@ -55,8 +56,8 @@ pub(crate) fn create(
             .open(&path);
         match options {
             Ok(file) => {
-                return match judge(&file, anywhere).and_then(|doubt| allocate(&file, len).map(|()| doubt)) {
-                    Ok(doubt) => Ok(Created { file, path, doubt }),
+                return match allocate(&file, len) {
+                    Ok(()) => Ok(Created { file, path, doubt }),
                     Err(error) => {
                         // What is not whole is nobody's.
                         let _gone_or_not = fs::remove_file(&path);
@@ -95,9 +96,9 @@ fn is_directory(found: &fs::Metadata, directory: &Path) -> io::Result<()> {
     if found.is_dir() { Ok(()) } else { Err(io::Error::other(format!("{} is not a directory", directory.display()))) }
 }
 
-/// Refuses a file whose bytes are not on this machine, or gives what there is to say about it.
-fn judge(file: &File, anywhere: bool) -> io::Result<Option<String>> {
-    match Place::of(file)? {
+/// Refuses a directory of which the bytes are not on this machine, or gives what there is to say about it.
+fn judge(directory: &File, anywhere: bool) -> io::Result<Option<String>> {
+    match Place::of(directory)? {
         Place::Good => Ok(None),
         Place::CopiesOnWrite(name) => {
             Ok(Some(format!("{name} copies what is written, and may run out of room for it")))

@@ -137,4 +137,4 @@ fn what_is_open_is_what_the_steps_say_whenever_it_is_killed() {
 /// Without optimisation, a call takes ten times as many instructions, at 25 µs each.
 const SEEDS: u64 = if cfg!(debug_assertions) { 2 } else { 8 };
 /// Files that are looked at.
-const STATES: usize = if cfg!(debug_assertions) { 200 } else { usize::MAX };
+const STATES: usize = if cfg!(debug_assertions) { 400 } else { usize::MAX };
