@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracer::recorder::block::Block;
@@ -68,9 +69,9 @@ pub enum OpenError {
 impl BlackBox {
     /// A black box with a file of its own below `directory`, which is made if it is not there.
     ///
-    /// Where there can be no file (the disk is full or read-only, a right is missing, …), the same box is in memory: it
-    /// can be read while the process lives, and dies with it. That is said once on standard error, and by
-    /// [`degraded`](Self::degraded). The program goes on as if nothing had been.
+    /// Where there can be no file (the disk is full, read-only or [elsewhere](Options::anywhere), a right is missing, …),
+    /// the same box is in memory: it can be read while the process lives, and dies with it. That is said once on standard
+    /// error, and by [`degraded`](Self::degraded). The program goes on as if nothing had been.
     ///
     /// # Errors
     ///
@@ -106,6 +107,9 @@ impl BlackBox {
         if let Some(why) = black_box.degraded().filter(|_| !shared.options.quiet) {
             eprintln!("tracer: no black box on disk, what is recorded dies with this process: {why}");
         }
+        if let Some(doubt) = shared.doubt.as_ref().filter(|_| !shared.options.quiet) {
+            eprintln!("tracer: this may be no place for a black box: {doubt}");
+        }
         Ok(black_box)
     }
 
@@ -117,10 +121,15 @@ impl BlackBox {
         }
     }
 
-    /// Why there is no file.
+    /// Why there is no file, or no whole one: something truncated it, and with [`signals`](Options::signals) the program
+    /// goes on in memory.
     pub fn degraded(&self) -> Option<String> {
-        match &self.0.shared.state().backing {
+        let shared = self.0.shared;
+        match &shared.state().backing {
             Backing::Nothing(why) => Some(why.clone()),
+            Backing::File(path) if shared.is_truncated.load(Ordering::Relaxed) => {
+                Some(format!("{} was truncated", path.display()))
+            }
             Backing::File(_) | Backing::Forked { .. } => None,
         }
     }

@@ -12,6 +12,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::place::Place;
+
 /// What the name of a file ends with.
 pub(crate) const EXTENSION: &str = "tbx";
 
@@ -20,15 +22,26 @@ pub(crate) const EXTENSION: &str = "tbx";
 pub(crate) struct Created {
     pub(crate) file: File,
     pub(crate) path: PathBuf,
+    /// Why it may not have them for ever.
+    pub(crate) doubt: Option<String>,
 }
 
-/// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`.
-pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64, len: usize) -> io::Result<Created> {
+/// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`. `anywhere`: also
+/// where the bytes are not on this machine.
+pub(crate) fn create(
+    directory: &Path,
+    app: &str,
+    boot_id: [u8; 16],
+    start: u64,
+    len: usize,
+    anywhere: bool,
+) -> io::Result<Created> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     is_directory(&fs::symlink_metadata(directory)?, directory)?;
     let directory = directory.join(plain(app));
     make_own_directory(&directory)?;
+    let doubt = judge(&File::open(&directory)?, anywhere)?;
     let boot = u32::from_le_bytes([boot_id[3], boot_id[2], boot_id[1], boot_id[0]]);
     // A process before this one may have had its number and its second, if the machine has no boot id or no `/proc`.
     for _ in 0..100 {
@@ -44,7 +57,7 @@ pub(crate) fn create(directory: &Path, app: &str, boot_id: [u8; 16], start: u64,
         match options {
             Ok(file) => {
                 return match allocate(&file, len) {
-                    Ok(()) => Ok(Created { file, path }),
+                    Ok(()) => Ok(Created { file, path, doubt }),
                     Err(error) => {
                         // What is not whole is nobody's.
                         let _gone_or_not = fs::remove_file(&path);
@@ -81,6 +94,20 @@ fn make_own_directory(directory: &Path) -> io::Result<()> {
 /// Not a link to one: where others can write, they could lead us anywhere.
 fn is_directory(found: &fs::Metadata, directory: &Path) -> io::Result<()> {
     if found.is_dir() { Ok(()) } else { Err(io::Error::other(format!("{} is not a directory", directory.display()))) }
+}
+
+/// Refuses a directory of which the bytes are not on this machine, or gives what there is to say about it.
+fn judge(directory: &File, anywhere: bool) -> io::Result<Option<String>> {
+    match Place::of(directory)? {
+        Place::Good => Ok(None),
+        Place::CopiesOnWrite(name) => {
+            Ok(Some(format!("{name} copies what is written, and may run out of room for it")))
+        }
+        Place::Elsewhere(name) if anywhere => Ok(Some(format!("{name} may lose what is mapped"))),
+        Place::Elsewhere(name) => {
+            Err(io::Error::other(format!("{name} may lose what is mapped (see Options::anywhere)")))
+        }
+    }
 }
 
 fn allocate(file: &File, len: usize) -> io::Result<()> {

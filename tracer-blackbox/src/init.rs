@@ -77,6 +77,8 @@ impl Init {
     /// Does it.
     pub fn init(self) -> Option<BlackBox> {
         let directory = self.directory.unwrap_or_else(default_directory);
+        // As the box names its own file, which is not to be read as one that others left.
+        let place = std::path::absolute(&directory).unwrap_or_else(|_| directory.clone());
         let options = if self.quiet { self.options.quiet(true) } else { self.options };
         let black_box = match options.open(&directory) {
             Ok(black_box) => black_box,
@@ -88,7 +90,7 @@ impl Init {
             }
         };
         Tracer::builder().recorder(black_box.clone()).install();
-        look_back(&directory, black_box.path().as_deref(), self.quiet);
+        look_back(&place, &directory, black_box.path().as_deref(), self.quiet);
         // Room is a wish. What cannot be deleted now can be the next time.
         let _deleted = delete_read(&directory, self.bytes_max);
         Some(black_box)
@@ -105,9 +107,9 @@ pub fn default_directory() -> PathBuf {
     }
 }
 
-/// Tells what earlier processes left, each once.
-fn look_back(directory: &Path, own: Option<&Path>, quiet: bool) {
-    let files = files_in(directory).unwrap_or_default();
+/// Tells what earlier processes left, each once. `directory`: the place as it was given.
+fn look_back(place: &Path, directory: &Path, own: Option<&Path>, quiet: bool) {
+    let files = files_in(place).unwrap_or_default();
     let others = files.iter().filter(|path| Some(&***path) != own && !is_marked(path));
     let mut is_told = false;
     for path in others {

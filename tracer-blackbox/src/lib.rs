@@ -59,6 +59,7 @@ mod machine;
 mod map;
 mod options;
 mod panics;
+mod place;
 mod pool;
 mod power;
 mod reader;

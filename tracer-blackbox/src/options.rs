@@ -20,6 +20,7 @@ pub struct Options {
     pub(crate) signals: bool,
     pub(crate) sync: Sync,
     pub(crate) quiet: bool,
+    pub(crate) anywhere: bool,
 }
 
 /// What is to survive a loss of power. A process that is killed loses nothing with any of them.
@@ -50,6 +51,7 @@ impl Default for Options {
             signals: false,
             sync: Sync::default(),
             quiet: false,
+            anywhere: false,
         }
     }
 }
@@ -83,6 +85,10 @@ impl Options {
     }
 
     /// Notes `SIGSEGV`, `SIGBUS`, `SIGABRT`, `SIGILL` and `SIGFPE`, then leaves them to whoever handled them before.
+    /// Off unless given; [`init`](crate::init()) does it.
+    ///
+    /// It is also what keeps the program alive when something truncates the file while it is written: what was mapped
+    /// is then memory of this process alone, and [`BlackBox::degraded`] says so. Without it, that is a `SIGBUS`.
     pub fn signals(mut self, note: bool) -> Self {
         self.signals = note;
         self
@@ -94,9 +100,18 @@ impl Options {
         self
     }
 
-    /// Says nothing on standard error where there can be no file.
+    /// Says nothing on standard error where there can be no file, or only one that may not last.
     pub fn quiet(mut self, quiet: bool) -> Self {
         self.quiet = quiet;
+        self
+    }
+
+    /// Makes a file also where its bytes are not on this machine or another process has them: NFS, SMB, Ceph, AFS, 9p,
+    /// FUSE. There, storing into a mapped file may fail long after, with a `SIGBUS`; unless this is set, the box is in
+    /// memory instead. On btrfs, ZFS and bcachefs, which may need room again for what is written again, there is a
+    /// file, and a warning.
+    pub fn anywhere(mut self, anywhere: bool) -> Self {
+        self.anywhere = anywhere;
         self
     }
 

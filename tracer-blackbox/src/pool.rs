@@ -202,3 +202,105 @@ mod tests {
         assert_eq!((blocks.take(A), blocks.take(A)), (Some(1), None));
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom {
+    use ::loom::sync::atomic::{AtomicUsize, Ordering};
+    use ::loom::sync::{Arc, Mutex};
+    use ::loom::thread;
+
+    use super::*;
+
+    /// A pool behind its lock, and what its pages and blocks are used for outside of it.
+    struct Shared {
+        pages: Mutex<Pages>,
+        blocks: Mutex<Blocks>,
+        /// By page: who writes to it, and how much was written in this life of it.
+        writers: Vec<AtomicUsize>,
+        written: Vec<AtomicUsize>,
+        /// By block: whose it is.
+        owners: Vec<AtomicUsize>,
+    }
+
+    impl Shared {
+        fn new(pages: usize, blocks: usize) -> Arc<Self> {
+            let zeroes = |count| (0..count).map(|_| AtomicUsize::new(0)).collect();
+            Arc::new(Self {
+                pages: Mutex::new(Pages::new(pages)),
+                blocks: Mutex::new(Blocks::new(blocks)),
+                writers: zeroes(pages),
+                written: zeroes(pages),
+                owners: zeroes(blocks),
+            })
+        }
+
+        /// Takes a page, writes to it, and leaves it or has filled it.
+        fn write(&self, me: usize, fills: bool) {
+            let given = self.pages.lock().unwrap().take(Holder(me));
+            let Some(Given { page, goes_on }) = given else { return };
+            assert_eq!(self.writers[page].swap(me, Ordering::Relaxed), 0, "somebody else writes to it");
+            let before = self.written[page].load(Ordering::Relaxed);
+            assert!(!goes_on || before > 0, "what was written before it was left is not there");
+            self.written[page].store(if goes_on { before + 1 } else { 1 }, Ordering::Relaxed);
+            assert_eq!(self.writers[page].swap(0, Ordering::Relaxed), me);
+            let mut pages = self.pages.lock().unwrap();
+            if fills { pages.seal(page) } else { pages.leave(page) }
+        }
+
+        /// Takes a block and gives it back.
+        fn run(&self, me: usize) {
+            let Some(block) = self.blocks.lock().unwrap().take(Holder(me)) else { return };
+            assert_eq!(self.owners[block].swap(me, Ordering::Relaxed), 0, "somebody else has it");
+            assert_eq!(self.owners[block].swap(0, Ordering::Relaxed), me);
+            self.blocks.lock().unwrap().give_back(block);
+        }
+    }
+
+    /// Runs two threads beside this one.
+    fn check(shared: fn() -> Arc<Shared>, work: fn(&Shared, usize), after: fn(&Shared)) {
+        let mut model = ::loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let shared = shared();
+            let others: Vec<_> = [2, 3]
+                .map(|me| {
+                    let shared = shared.clone();
+                    thread::spawn(move || work(&shared, me))
+                })
+                .into();
+            work(&shared, 1);
+            others.into_iter().for_each(|other| other.join().unwrap());
+            after(&shared);
+        });
+    }
+
+    #[test]
+    fn a_page_has_one_writer_at_a_time_and_goes_on_where_it_was_left() {
+        check(
+            || Shared::new(4, 0),
+            |shared, me| {
+                shared.write(me, me == 2);
+                shared.write(me, me == 1);
+            },
+            |shared| {
+                let mut pages = shared.pages.lock().unwrap();
+                assert_eq!(pages.held, 0, "all were given back");
+                let all: std::collections::BTreeSet<_> = (0..4).filter_map(|_| pages.take_reserved()).collect();
+                assert_eq!(all.len(), 4, "none is lost, none is there twice");
+            },
+        );
+    }
+
+    #[test]
+    fn a_block_has_one_owner_at_a_time() {
+        check(
+            || Shared::new(4, 2),
+            |shared, me| shared.run(me),
+            |shared| {
+                let mut blocks = shared.blocks.lock().unwrap();
+                let all: std::collections::BTreeSet<_> = (0..3).filter_map(|_| blocks.take(Holder(1))).collect();
+                assert_eq!(all.len(), 2, "none is lost, none is there twice");
+            },
+        );
+    }
+}

@@ -4,7 +4,7 @@
 //! are taken in this order: the table of sites (of `tracer`), the dictionary, the state.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracer::TraceId;
@@ -40,6 +40,12 @@ pub(crate) struct Shared {
     dictionary: Mutex<dictionary::Writer>,
     /// Nobody has it any more.
     closed: AtomicBool,
+    /// Pages from here on were never given to anybody: touching them would cost memory and time.
+    pages_used: AtomicUsize,
+    /// Why the file may not have its bytes for ever.
+    pub(crate) doubt: Option<String>,
+    /// Somebody has taken bytes of the file away; what was there is memory now.
+    pub(crate) is_truncated: AtomicBool,
 }
 
 /// What changes.
@@ -98,9 +104,14 @@ impl Shared {
             machine::boot_id(),
             machine::start_time(pid).unwrap_or(0),
             layout.file_len(),
+            options.anywhere,
         );
+        let mut doubt = None;
         let made = created.and_then(|created| match Map::file(&created.file, layout) {
-            Ok(map) => Ok((map, Backing::File(created.path))),
+            Ok(map) => {
+                doubt = created.doubt;
+                Ok((map, Backing::File(created.path)))
+            }
             Err(error) => {
                 let _gone_or_not = std::fs::remove_file(&created.path);
                 Err(error)
@@ -120,6 +131,9 @@ impl Shared {
             state: Mutex::new(State::new(map, salt, backing)),
             dictionary: Mutex::new(dictionary_of(map, salt)),
             closed: AtomicBool::new(false),
+            pages_used: AtomicUsize::new(0),
+            doubt,
+            is_truncated: AtomicBool::new(false),
         };
         shared.begin(0, 0);
         Ok(shared)
@@ -268,7 +282,8 @@ impl Shared {
 
     /// Likewise, by a handler, which must not wait: of all pages that are not full.
     pub(crate) fn seal_now(&self) {
-        for page in self.map.pages().iter().filter(|page| page.birth() != 0 && !page.is_full()) {
+        let used = &self.map.pages()[..self.pages_used.load(Ordering::Relaxed)];
+        for page in used.iter().filter(|page| page.birth() != 0 && !page.is_full()) {
             page.seal(self.salt());
         }
     }
@@ -278,6 +293,7 @@ impl Shared {
         state.writers += 1;
         self.status.set(Word::PagesGiven, state.births);
         state.index.look_at(self.map, number);
+        self.pages_used.fetch_max(number + 1, Ordering::Relaxed);
         let page = &self.map.pages()[number];
         page.open(state.births, state.writers);
         state.unsealed[number] = true;
@@ -395,6 +411,7 @@ impl Shared {
             machine::boot_id(),
             machine::start_time(pid).unwrap_or(0),
             layout.file_len(),
+            self.options.anywhere,
         )?;
         let bytes = self.map.copy_until(layout.pages_at());
         let copied = created

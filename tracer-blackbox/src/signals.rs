@@ -1,7 +1,8 @@
-//! Which signal killed the process: five of them are noted, if asked for, and then left to whoever had them before.
+//! Which signal killed the process: five of them are noted, if asked for, and then left to whoever had them before. One
+//! is not: where somebody has truncated the file of a box, what was mapped is made memory, and the program goes on.
 //!
-//! What runs in a handler only loads and stores words, reads the time and hands the signal on: all of it may run
-//! wherever the program was.
+//! What runs in a handler only loads and stores words, reads the time, maps a page and hands the signal on: all of it
+//! may run wherever the program was.
 
 #![expect(unsafe_code, reason = "handles signals")]
 
@@ -81,6 +82,9 @@ fn default_action() -> libc::sigaction {
 }
 
 extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    if signal == libc::SIGBUS && is_mended(info) {
+        return;
+    }
     note(signal, info);
     let place = SIGNALS.iter().position(|known| *known == signal);
     let before = place.map_or(ptr::null_mut(), |place| BEFORE[place].load(Ordering::Acquire));
@@ -102,6 +106,25 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
             function(signal);
         }
     }
+}
+
+/// Whether the memory is that of a box without the bytes of its file, and is there again.
+fn is_mended(info: *mut libc::siginfo_t) -> bool {
+    // SAFETY: with SA_SIGINFO the kernel gives a valid one, and nobody changes it meanwhile.
+    let Some(info) = (unsafe { info.as_ref() }).filter(|info| info.si_code == libc::BUS_ADRERR) else { return false };
+    // SAFETY: SIGBUS has the field.
+    let address = unsafe { info.si_addr() }.addr();
+    BOXES.iter().any(|shared| {
+        // SAFETY: as in `note`.
+        let shared = unsafe { shared.load(Ordering::Acquire).as_ref() };
+        shared.is_some_and(|shared| {
+            let is_mended = shared.map.replace_page(address);
+            if is_mended {
+                shared.is_truncated.store(true, Ordering::Relaxed);
+            }
+            is_mended
+        })
+    })
 }
 
 fn note(signal: libc::c_int, info: *mut libc::siginfo_t) {

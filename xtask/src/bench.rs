@@ -15,6 +15,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "allocations", about: "allocations of a traced call", run: allocations },
     Step { name: "futures", about: "size of a traced future", run: futures },
     Step { name: "losses", about: "calls lost when the process is killed", run: losses },
+    Step { name: "startup", about: "what a black box adds to a program that does nothing", run: startup },
     Step { name: "compile", about: "compile time and size of a traced function", run: compile },
 ];
 
@@ -40,6 +41,13 @@ fn futures(workspace: &Workspace) -> Result<Done, String> {
 
 fn losses(workspace: &Workspace) -> Result<Done, String> {
     run(workspace, "losses", |bench| bench)
+}
+
+fn startup(workspace: &Workspace) -> Result<Done, String> {
+    for program in ["startup-empty", "startup-traced"] {
+        build(workspace, &workspace.kept("bench"), &["--bin", program])?;
+    }
+    run(workspace, "startup", |bench| bench)
 }
 
 fn compile(workspace: &Workspace) -> Result<Done, String> {

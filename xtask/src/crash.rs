@@ -44,6 +44,7 @@ pub(crate) fn root(workspace: &Workspace) -> Result<Done, String> {
     if !apt::is_root() {
         return Ok(Done::Absent("not root: no right to mount disks and limit memory"));
     }
+    apt::install(&["bindfs"], "a directory that another process stands before")?;
     let mut tests = cargo();
     tests.args(["test", "--package", "tracer-crash", "--test", "crash", "--", "as_root", "--ignored"]);
     run_tests(workspace, &mut tests)

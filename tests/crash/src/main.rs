@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
 
 use tracer::{JsonLines, Tracer};
-use tracer_blackbox::{BlackBox, Options, Sync};
+use tracer_blackbox::{BlackBox, Init, Options, Sync};
 
 #[expect(clippy::too_many_lines, reason = "a table of scenarios")]
 fn main() {
@@ -63,6 +63,14 @@ fn main() {
         "panic" => {
             install(options(), directory);
             work::outer(17, &|| panic!("no such luck"));
+        }
+        "count-and-panic" => {
+            install(options(), directory);
+            std::thread::spawn(|| {
+                std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+                panic!("no such luck");
+            });
+            work::count(directory, number(rest[0]), false);
         }
         "panic-caught" => {
             install(options(), directory);
@@ -116,7 +124,6 @@ fn main() {
         "steps" => {
             let options = || options().bytes(128 << 10).lines(2).dictionary_bytes(4096).signals(false);
             let before: u64 = number(rest[1]);
-            println!("ready");
             if rest[0] == "open" {
                 os::stop_when_traced();
                 let _opened = install(options(), directory);
@@ -130,6 +137,35 @@ fn main() {
                     os::stop();
                 }
             });
+        }
+        "truncated" => {
+            let black_box = install(options().bytes(8 << 20).signals(rest[0] == "guarded"), directory);
+            work::outer(17, &wait);
+            // Every page is written to, and read.
+            work::threads(8, 4);
+            work::items_until(100_000);
+            black_box.sync().unwrap();
+            println!("{}", black_box.degraded().unwrap());
+        }
+        "syncs" => {
+            let sync = match rest[0] {
+                "power" => Sync::Power { every: Duration::from_millis(number(rest[1])) },
+                "error" => Sync::SyncOnError,
+                _ => Sync::Kill,
+            };
+            install(options().bytes(128 << 10).sync(sync), directory);
+            work::items_until(10_000);
+            println!("{}", os::syncs().len());
+            work::fail();
+            println!("{}", os::syncs().len());
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            for sync in os::syncs() {
+                println!("{} {} {}", sync.begun.as_millis(), sync.ended.as_millis(), sync.bytes);
+            }
+        }
+        "init" => {
+            let init = Init::default().directory(directory).options(options()).bytes_max(number(rest[0]));
+            init.quiet(rest[1] == "quiet").init().unwrap();
         }
         "wrap" => {
             install(options().bytes(256 << 10), directory);
@@ -165,10 +201,6 @@ fn main() {
                 wait();
             });
         }
-        "power" => {
-            install(options().sync(Sync::Power { every: Duration::from_millis(20) }), directory);
-            work::outer(17, &wait);
-        }
         "calls-alone" => {
             // Opened where nothing limits its memory, so that it does not look at it now and then.
             install(options().bytes(128 << 10), directory);
@@ -189,7 +221,7 @@ fn main() {
             install(options().bytes(128 << 10).lines(8).dictionary_bytes(16 << 10), directory);
             let mut random = fastrand::Rng::with_seed(number(rest[0]));
             random::within(number(rest[1]), &mut || {
-                os::wait_for_the_one_who_looks();
+                os::stop_when_traced();
                 random::deep();
                 random::run(&mut random, 12, 3);
             });

@@ -2,19 +2,13 @@
 
 #![expect(unsafe_code, reason = "forks, and dies in unusual ways")]
 
+use std::sync::Mutex;
+use std::time::Duration;
+
 /// Ends with the thread of the test that started it, also where that is killed.
 pub(crate) fn end_with_the_test() {
     // SAFETY: asks for a signal, and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-}
-
-/// Stops until the process that started this one looks at it, and may let it go on one instruction at a time.
-pub(crate) fn wait_for_the_one_who_looks() {
-    // SAFETY: takes numbers, and touches no memory.
-    let asked = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
-    assert_eq!(asked, 0);
-    // SAFETY: a signal to this thread, which stops it.
-    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// Forks; `child` runs in the child alone, and ends it.
@@ -54,6 +48,39 @@ pub(crate) fn stop_when_traced() {
 pub(crate) fn stop() {
     // SAFETY: a signal that no handler can be for.
     unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// Something was written out to the disk. Times are since some moment in the past.
+#[derive(Clone, Copy)]
+pub(crate) struct Synced {
+    pub(crate) begun: Duration,
+    pub(crate) ended: Duration,
+    pub(crate) bytes: usize,
+}
+
+static SYNCS: Mutex<Vec<Synced>> = Mutex::new(Vec::new());
+
+/// All so far, in their order.
+pub(crate) fn syncs() -> Vec<Synced> {
+    SYNCS.lock().unwrap().clone()
+}
+
+/// Whoever asks for it calls this one, as the linker finds it before that of the C library.
+#[unsafe(no_mangle)]
+extern "C" fn msync(address: *mut libc::c_void, len: usize, flags: libc::c_int) -> libc::c_int {
+    let begun = since_boot();
+    // SAFETY: the arguments are those that the C library's own would give to the system.
+    let result = unsafe { libc::syscall(libc::SYS_msync, address, len, flags) };
+    assert_eq!(flags, libc::MS_SYNC, "it waits for the disk");
+    SYNCS.lock().unwrap().push(Synced { begun, ended: since_boot(), bytes: len });
+    -libc::c_int::from(result != 0)
+}
+
+fn since_boot() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is that of `time`.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
 }
 
 /// Takes memory until there is none, and uses all of it.

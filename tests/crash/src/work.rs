@@ -243,10 +243,15 @@ fn in_child_open(n: u64, then: &dyn Fn()) {
 /// Something of everything: values, errors, recursion, a declared flow, another env, and open nodes.
 pub(crate) fn golden(then: &dyn Fn()) {
     outer(1, &|| ());
-    assert!(fails(3).is_err());
+    fail();
     again(3);
     std::thread::spawn(tracer::carry(|| item(1, 2))).join().unwrap();
     outer(2, then);
+}
+
+/// An error that has a text.
+pub(crate) fn fail() {
+    assert!(fails(3).is_err());
 }
 
 #[traced_node(record)]

@@ -278,7 +278,8 @@ impl Hot {
 
     /// The number of the event at a place.
     fn next_seq(&self, at: u64) -> u64 {
-        self.seq.get() + (at - self.from.get())
+        // The page may be in a file, which others can truncate: then it is empty all at once, and numbers go on.
+        self.seq.get() + at.saturating_sub(self.from.get())
     }
 
     /// Goes on with events in the next slot, the first with the number `seq`.

@@ -136,6 +136,39 @@ fn a_disk_that_cannot_be_written_is_survived() {
     runs_without_a_file(command("return", disk.path(), &[]));
 }
 
+/// A directory that another process stands before.
+struct Fuse(Directory);
+
+impl Fuse {
+    fn new(of: &Path) -> Self {
+        let directory = Directory::new();
+        let output = Command::new("bindfs").arg(of).arg(directory.path()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Self(directory)
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        let _gone_or_not = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn bytes_that_another_process_has_are_refused_unless_asked_for() {
+    let below = Directory::new();
+    let fuse = Fuse::new(below.path());
+    let options = || BlackBox::options().app("app", "").quiet(true);
+    let why = options().open(fuse.0.path()).unwrap().degraded().unwrap();
+    assert!(why.ends_with("FUSE may lose what is mapped (see Options::anywhere)"), "{why}");
+    assert_eq!(fs::read_dir(below.path().join("app")).unwrap().count(), 0, "nothing is left");
+    runs_without_a_file(command("return", fuse.0.path(), &[]));
+    // The controls: asked for, and where the same bytes are.
+    assert_eq!(options().anywhere(true).open(fuse.0.path()).unwrap().degraded(), None);
+    assert_eq!(options().open(below.path()).unwrap().degraded(), None);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn no_right_to_the_directory_is_survived() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracer::{Record, TraceId};
@@ -121,6 +122,23 @@ pub(crate) fn command(scenario: &str, directory: &Path, arguments: &[&str]) -> C
     command
 }
 
+/// A program of this package, built so that a panic ends the process.
+pub(crate) fn aborting(scenario: &str, directory: &Path, arguments: &[&str]) -> Command {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let options = ["build", "--quiet", "--profile", "aborting", "--bin", "crash-child", "--target-dir"];
+        // Beside the test's own: `target/debug/crash-child`.
+        let target = Path::new(env!("CARGO_BIN_EXE_crash-child")).ancestors().nth(2).unwrap();
+        let status = cargo.args(options).arg(target).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+        assert!(status.success());
+        target.join("aborting/crash-child")
+    });
+    let mut command = Command::new(built);
+    command.arg(scenario).arg(directory).args(arguments);
+    command
+}
+
 pub(crate) fn start_command(mut command: Command) -> Running {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -163,6 +181,11 @@ impl Running {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
+    /// Tells it to go on, by the end of its input.
+    pub(crate) fn go_on(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
     pub(crate) fn send(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success());
@@ -176,7 +199,7 @@ impl Running {
 
     /// Lets it end by itself; what it wrote to standard error, too.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
-        drop(self.child.stdin.take());
+        self.go_on();
         let output = self.child.wait_with_output().unwrap();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }

@@ -5,9 +5,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use tracer::{Record, Status};
 use tracer_blackbox::{Death, Observed};
 
-use crate::child::{Directory, Recovered, start};
+use crate::child::{Directory, Recovered, aborting, start, start_command};
+use crate::kills::{acknowledged, lost, wait_for_calls};
 
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
 fn is_open(recovered: &Recovered) {
@@ -149,6 +151,48 @@ fn a_panic_in_a_panic_is_a_panic() {
     assert_eq!(status.signal(), Some(6));
     let recovered = directory.recovered();
     assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+}
+
+#[test]
+fn a_panic_that_ends_the_process_at_once_loses_nothing() {
+    let directory = Directory::new();
+    let running = start_command(aborting("count-and-panic", directory.path(), &["2"])).ready();
+    wait_for_calls(directory.path(), 1000);
+    let (status, error) = running.end();
+    assert_eq!(status.signal(), Some(6), "{error}");
+    assert_eq!(error.matches("no such luck").count(), 1, "{error}");
+    let recovered = directory.recovered();
+    let Death::Panic { text } = &recovered.death else { panic!("{}", recovered.death) };
+    assert!(text.ends_with("no such luck") && text.contains("main.rs:"), "{text}");
+    assert_eq!(lost(&recovered.records, &acknowledged(directory.path())), Ok(0), "{}", recovered.confidence);
+    // Nothing has unwound.
+    let open: Vec<_> = recovered.open.iter().map(|node| &*node.node).filter(|node| *node == "items").collect();
+    assert_eq!(open, ["items", "items"]);
+}
+
+/// Nothing unwinds that would end the frames of the thread, so that is done before.
+#[test]
+fn a_panic_that_ends_the_process_at_once_is_the_error_of_what_was_running() {
+    let directory = Directory::new();
+    let (status, _) = start_command(aborting("panic", directory.path(), &[])).end();
+    assert_eq!(status.signal(), Some(6));
+    let recovered = directory.recovered();
+    assert_eq!(recovered.open, []);
+    let failed = recovered.records.iter().filter_map(Record::as_step).filter(|step| step.status == Status::Error);
+    let failed: Vec<_> = failed.map(|step| (&*step.node, step.error.as_ref().unwrap().message.as_deref())).collect();
+    assert_eq!(failed, [("inner", Some("no such luck"))], "the other was left by it");
+    assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+}
+
+/// The control: where it unwinds, the others go on, and it is not why the process ended.
+#[test]
+fn control_a_panic_of_a_thread_alone_is_no_death() {
+    let directory = Directory::new();
+    let mut running = start("count-and-panic", directory.path(), &["2"]).ready();
+    running.go_on();
+    wait_for_calls(directory.path(), 1000);
+    running.kill();
+    assert_eq!(directory.recovered().death, Death::Killed);
 }
 
 pub(crate) fn unix_ms() -> u64 {

@@ -20,6 +20,13 @@ pub(crate) fn acknowledged(directory: &Path) -> Vec<u64> {
     bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
+/// Waits until so many calls of the first thread have returned.
+pub(crate) fn wait_for_calls(directory: &Path, count: u64) {
+    while acknowledged(directory).first().is_none_or(|calls| *calls < count) {
+        std::thread::yield_now();
+    }
+}
+
 /// What one thread recorded: its calls of `item`, by number.
 #[derive(Default)]
 struct Seen {

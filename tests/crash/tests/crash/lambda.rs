@@ -14,6 +14,7 @@ use tracer_blackbox::{Death, recover_file};
 
 use crate::child::{Directory, Running, command, start, start_command};
 use crate::deaths::{now, unix_ms};
+use crate::kills::{acknowledged, wait_for_calls};
 
 /// The Runtime API, of which a function asks for work.
 struct Lambda {
@@ -173,15 +174,11 @@ fn a_freeze_between_invocations_makes_none_of_them_slow() {
 fn a_freeze_in_the_midst_of_calls_makes_one_of_them_slow_at_most() {
     let directory = Directory::new();
     let running = start("count", directory.path(), &["1", "sync"]).ready();
-    let calls = || crate::kills::acknowledged(directory.path()).first().copied().unwrap_or(0);
-    let wait_for = |count: u64| {
-        while calls() < count {
-            thread::yield_now();
-        }
-    };
-    wait_for(1000);
+    wait_for_calls(directory.path(), 1000);
+    let began = now();
     freeze(&running);
-    wait_for(calls() + 1000);
+    wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 1000);
+    let frozen = now().checked_sub(began).unwrap();
     running.kill();
     let records = directory.recovered().records;
     let slow: usize = ["item", "plain"]
@@ -189,4 +186,9 @@ fn a_freeze_in_the_midst_of_calls_makes_one_of_them_slow_at_most() {
         .iter()
         .sum();
     assert!(slow <= 1, "{slow} slow calls");
+    // Wherever it was, in a call or between two: the time is there, once.
+    let times: Vec<u64> = records.iter().filter_map(Record::as_step).map(|step| step.ts).collect();
+    let gaps = times.windows(2).map(|pair| Duration::from_nanos(pair[1] - pair[0]));
+    let long: Vec<_> = gaps.filter(|gap| *gap >= FROZEN / 3).collect();
+    assert!(matches!(long[..], [gap] if (FROZEN * 99 / 100..=frozen).contains(&gap)), "{long:?}, of {frozen:?}");
 }

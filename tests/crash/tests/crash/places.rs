@@ -1,14 +1,17 @@
 //! Where there can be no file, the program goes on, says so once, and records in memory.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
-use tracer::{Status, Tracer};
-use tracer_blackbox::{BlackBox, OpenError};
+use tracer::{Record, Status, Tracer};
+use tracer_blackbox::{BlackBox, Death, OpenError};
 
-use crate::child::{Directory, recover_file, start_command};
+use crate::child::{Directory, Running, recover_file, start, start_command};
+use crate::kills::{acknowledged, wait_for_calls};
 
 /// Opens a box there, records, and gives why there is no file.
 fn degraded(directory: &Path) -> Option<String> {
@@ -89,4 +92,68 @@ fn a_file_that_is_deleted_while_it_is_written_is_no_matter() {
     let tracer = Tracer::builder().recorder(black_box).build();
     let ctx = tracer.create_env((), "test").step("node", Status::Enter, ()).unwrap();
     assert_eq!(tracer.replay(ctx.trace_id()).len(), 2);
+}
+
+/// Lets a program go on whose file was cut to so many bytes while it was open.
+fn truncated(options: &str, len: u64) -> (ExitStatus, String, Directory) {
+    let directory = Directory::new();
+    let mut running = start("truncated", directory.path(), &[options]).ready();
+    fs::OpenOptions::new().write(true).open(&directory.files()[0]).unwrap().set_len(len).unwrap();
+    running.go_on();
+    let said = running.line();
+    let (status, error) = running.end();
+    assert_eq!(error, "");
+    (status, said, directory)
+}
+
+#[test]
+fn a_file_that_is_truncated_while_it_is_written_is_survived() {
+    for len in [0, 100_000, 4 << 20] {
+        let (status, said, directory) = truncated("guarded", len);
+        assert!(status.success(), "{status}, {len} bytes");
+        assert!(said.ends_with(".tbx was truncated"), "{said}");
+        assert_eq!(fs::metadata(&directory.files()[0]).unwrap().len(), len, "nobody made it longer again");
+        let read = recover_file(&directory.files()[0]);
+        // What is left says what it is, or that it is nothing.
+        assert_eq!(read.is_ok(), len > 0, "{read:?}");
+    }
+}
+
+/// The control, and what is documented: without a handler, the system ends the program.
+#[test]
+fn control_a_file_that_is_truncated_is_the_end_without_a_handler() {
+    let (status, ..) = truncated("unguarded", 0);
+    assert_eq!(status.signal(), Some(libc::SIGBUS));
+}
+
+/// Threads that are in the midst of writing do not notice.
+#[test]
+fn a_file_that_is_truncated_under_many_threads_is_survived() {
+    let directory = Directory::new();
+    let running = start("count", directory.path(), &["8", "sync"]).ready();
+    wait_for_calls(directory.path(), 1000);
+    fs::OpenOptions::new().write(true).open(&directory.files()[0]).unwrap().set_len(0).unwrap();
+    wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 5000);
+    assert_eq!(running.kill().signal(), Some(libc::SIGKILL));
+}
+
+#[test]
+fn fifty_processes_at_once_have_a_file_each() {
+    let directory = Directory::new();
+    let all: Vec<_> = (0..50).map(|_| start("wrap", directory.path(), &["10"])).collect();
+    let all: Vec<_> = all.into_iter().map(Running::ready).collect();
+    let pids: BTreeSet<u32> = all.iter().map(Running::id).collect();
+    for running in all {
+        running.kill();
+    }
+    let files = directory.files();
+    assert_eq!(files.len(), 50);
+    let recovered: Vec<_> = files.iter().map(|file| recover_file(file).unwrap()).collect();
+    assert_eq!(recovered.iter().map(|recovered| recovered.process.pid).collect::<BTreeSet<_>>(), pids);
+    for recovered in recovered {
+        assert_eq!((recovered.death, recovered.gaps), (Death::Killed, vec![]));
+        let open: Vec<_> = recovered.open.iter().map(|node| &*node.node).collect();
+        let items = recovered.records.iter().filter_map(Record::as_step).filter(|step| step.node == "item");
+        assert_eq!((open, items.count()), (vec!["long", "middle"], 20), "{}", recovered.confidence);
+    }
 }

@@ -1,68 +1,27 @@
 //! The process stops behind each single instruction of what writes, and the file is read as it is then: as if it had
 //! been killed there. No place in the code has to be named for it, so none is forgotten, and the code has no hooks.
 
-#![expect(unsafe_code, reason = "drives another process")]
-
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use tracer::{EnvId, Record, Status};
 use tracer_blackbox::{Death, Gap, Observed, RecoverError};
 
-use crate::child::{Directory, Recovered, Running, recover_with, start};
+use crate::child::{Directory, Recovered, recover_with};
 use crate::kills::{acknowledged, lost};
+use crate::stepped::{Halt, Stepped};
 
-/// A process that stops where its tracer says.
-struct Stepped {
-    running: Running,
+/// A program that makes calls, or opens or closes a box, behind so many calls before.
+fn stepped(what: &str, directory: &Directory, before: u64) -> Stepped {
+    Stepped::start("steps", directory.path(), &[what, &before.to_string()])
 }
 
-impl Stepped {
-    /// Starts it, and waits for the first place where it stops by itself.
-    fn start(what: &str, directory: &Path, before: u64) -> Self {
-        let running = start("steps", directory, &[what, &before.to_string()]).ready();
-        let stepped = Self { running };
-        assert_eq!(stepped.wait(), libc::SIGSTOP);
-        stepped
-    }
-
-    fn id(&self) -> libc::pid_t {
-        libc::pid_t::try_from(self.running.id()).unwrap()
-    }
-
-    /// The signal that has stopped it.
-    fn wait(&self) -> libc::c_int {
-        let mut status = 0;
-        // SAFETY: the second argument is a place for the status.
-        let waited = unsafe { libc::waitpid(self.id(), &raw mut status, libc::__WALL) };
-        assert_eq!(waited, self.id());
-        assert!(libc::WIFSTOPPED(status), "it has ended: {status:#x}");
-        libc::WSTOPSIG(status)
-    }
-
-    /// Lets it execute one instruction; `false`: it stops by itself, where what is looked at ends.
-    fn step(&self) -> bool {
-        match self.go_on(libc::PTRACE_SINGLESTEP) {
-            libc::SIGTRAP => true,
-            libc::SIGSTOP => false,
-            other => panic!("signal {other}"),
-        }
-    }
-
-    /// Lets it run to the next place where it stops by itself.
-    fn run(&self) {
-        assert_eq!(self.go_on(libc::PTRACE_CONT), libc::SIGSTOP);
-    }
-
-    fn go_on(&self, how: libc::c_uint) -> libc::c_int {
-        let nothing = std::ptr::null_mut::<libc::c_void>();
-        // SAFETY: asks the system to let another process go on; no memory of this one is touched.
-        let done = unsafe { libc::ptrace(how, self.id(), nothing, nothing) };
-        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-        self.wait()
-    }
+/// `false`: what is looked at ends here.
+fn executes_one(stepped: &mut Stepped) -> bool {
+    let halt = stepped.step();
+    assert_ne!(halt, Halt::Ended);
+    halt == Halt::Done
 }
 
 /// What a reader says when the process is gone.
@@ -85,7 +44,7 @@ const SLOTS_OF_A_CALL: u64 = 8;
 /// of a page, and two more.
 fn each_state(before: u64, look: impl Fn(&Recovered, u64)) {
     let directory = Directory::new();
-    let stepped = Stepped::start("calls", directory.path(), before);
+    let mut stepped = stepped("calls", &directory, before);
     let file = File::open(&directory.files()[0]).unwrap();
     let (mut last, mut now) = (directory.bytes(), directory.bytes());
     let observed = dead();
@@ -98,7 +57,7 @@ fn each_state(before: u64, look: impl Fn(&Recovered, u64)) {
             stepped.run();
             continue;
         }
-        while stepped.step() {
+        while executes_one(&mut stepped) {
             file.read_exact_at(&mut now, 0).unwrap();
             if now != last {
                 last.copy_from_slice(&now);
@@ -108,7 +67,6 @@ fn each_state(before: u64, look: impl Fn(&Recovered, u64)) {
         }
         calls += u64::from(calls < 2 || newest_page(&now).0 > first_page);
     }
-    stepped.running.kill();
     eprintln!("{states} states of the file");
     assert!(states > 400, "{states} states: the checks of a page are stored one by one");
 }
@@ -174,13 +132,13 @@ fn pages_begin_anew_behind_each_instruction() {
 #[cfg_attr(debug_assertions, ignore = "takes minutes unless optimised: `cargo xtask crash damage`")]
 fn an_end_in_order_is_one_only_when_all_is_there() {
     let directory = Directory::new();
-    let stepped = Stepped::start("close", directory.path(), 60);
+    let mut stepped = stepped("close", &directory, 60);
     let observed = dead();
     let mut deaths = Vec::new();
     let mut last = Vec::new();
     let file = File::open(&directory.files()[0]).unwrap();
     let mut now = directory.bytes();
-    while stepped.step() {
+    while executes_one(&mut stepped) {
         file.read_exact_at(&mut now, 0).unwrap();
         if now != last {
             last.clone_from(&now);
@@ -190,7 +148,6 @@ fn an_end_in_order_is_one_only_when_all_is_there() {
             deaths.push(recovered.death);
         }
     }
-    stepped.running.kill();
     deaths.dedup();
     assert_eq!(deaths, [Death::Killed, Death::Clean { status: None }]);
 }
@@ -198,13 +155,13 @@ fn an_end_in_order_is_one_only_when_all_is_there() {
 #[test]
 fn a_file_is_none_or_whole_behind_each_instruction() {
     let directory = Directory::new();
-    let stepped = Stepped::start("open", directory.path(), 0);
+    let mut stepped = stepped("open", &directory, 0);
     let observed = dead();
     let mut file: Option<File> = None;
     let (mut last, mut now) = (vec![0; 64 << 10], vec![0; 64 << 10]);
     let (mut refused, mut read) = (0, 0);
     for instruction in 0_u64.. {
-        if !stepped.step() {
+        if !executes_one(&mut stepped) {
             break;
         }
         // Looking for the file takes longer than all the rest.
@@ -220,7 +177,7 @@ fn a_file_is_none_or_whole_behind_each_instruction() {
         match recover_with(&std::fs::read(&directory.files()[0]).unwrap(), &observed) {
             Ok(recovered) => {
                 assert_eq!((recovered.records.len(), recovered.open.len()), (0, 0));
-                assert_eq!((&*recovered.process.app, recovered.process.pid), ("child", stepped.running.id()));
+                assert_eq!((&*recovered.process.app, recovered.process.pid), ("child", stepped.id()));
                 assert_eq!(recovered.death, Death::Killed);
                 read += 1;
             }
@@ -228,7 +185,6 @@ fn a_file_is_none_or_whole_behind_each_instruction() {
             Err(error) => panic!("{error}, {read} states after it was one"),
         }
     }
-    stepped.running.kill();
     eprintln!("{refused} states refused, {read} read");
     assert!(refused > 10 && read > 10, "{refused} refused, {read} read");
 }

@@ -1,0 +1,3 @@
+//! Does nothing: what `startup` compares with.
+
+fn main() {}

@@ -1,0 +1,85 @@
+//! What a black box adds to the start and the end of a program that does nothing.
+//!
+//! `startup --out DIRECTORY`. Two programs beside this one, `startup-empty` and `startup-traced`, take turns.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use tracer_benches::table::{Column, Row, Table};
+
+/// Turns of each.
+const TURNS: usize = 400;
+/// Turns before, which are not counted.
+const WARM_UP: usize = 20;
+
+const PROGRAMS: [(&str, &str); 2] =
+    [("startup-empty", "an empty main"), ("startup-traced", "tracer_blackbox::init(), one traced call")];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["--out", out] => tracer_benches::exit(run(Path::new(out))),
+        _ => {
+            eprintln!("usage: startup --out DIRECTORY");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(out: &Path) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let own = std::env::current_exe().map_err(text)?;
+    let boxes = out.join(format!("startup-{}", std::process::id()));
+    let (mut wall, mut cpu) = ([vec![], vec![]], [vec![], vec![]]);
+    for turn in 0..WARM_UP + TURNS {
+        for (nth, (program, _)) in PROGRAMS.iter().enumerate() {
+            let mut command = Command::new(own.with_file_name(program));
+            command.env("TRACER_DIR", &boxes).stdin(Stdio::null()).stdout(Stdio::null());
+            let (before, begun) = (cpu_ms()?, Instant::now());
+            let status = command.status().map_err(text)?;
+            let (took, after) = (begun.elapsed(), cpu_ms()?);
+            if !status.success() {
+                return Err(format!("{program} ended with {status}"));
+            }
+            if turn >= WARM_UP {
+                wall[nth].push(took.as_secs_f64() * 1e3);
+                cpu[nth].push(after - before);
+            }
+        }
+        // What is left is read, which is not what is measured. The directory is there from the second time on.
+        for file in fs::read_dir(boxes.join("startup-traced")).map_err(text)? {
+            fs::remove_file(file.map_err(text)?.path()).map_err(text)?;
+        }
+    }
+    fs::remove_dir_all(&boxes).map_err(text)?;
+    let (wall, cpu) = (wall.map(median), cpu.map(median));
+    let mut rows: Vec<Row> = (0..2).map(|nth| row(PROGRAMS[nth].1, wall[nth], cpu[nth])).collect();
+    rows.push(row("more", wall[1] - wall[0], cpu[1] - cpu[0]));
+    Table {
+        title: "From start to end of a program that does nothing".to_owned(),
+        columns: vec![Column { heading: "ms", digits: 3 }, Column { heading: "CPU ms", digits: 3 }],
+        rows,
+        notes: vec![format!("Medians of {TURNS} runs each, which took turns; with fork, exec and wait.")],
+    }
+    .publish(out, "startup")
+}
+
+fn row(name: &str, wall: f64, cpu: f64) -> Row {
+    Row { group: String::new(), name: name.to_owned(), figures: vec![Some(wall), Some(cpu)] }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Of all children that have ended.
+fn cpu_ms() -> Result<f64, String> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).map_err(|error| error.to_string())?;
+    let ms = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 * 1e3 + time.tv_usec() as f64 / 1e3;
+    Ok(ms(usage.user_time()) + ms(usage.system_time()))
+}

@@ -1,0 +1,63 @@
+//! A program that starts tells what those before it left, and makes room.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::child::{Directory, Running, command, start, start_command};
+
+/// Starts a program; gives what it told of others.
+fn told(directory: &Path, bytes_max: u64, loudness: &str) -> String {
+    let mut command = command("init", directory, &[&bytes_max.to_string(), loudness]);
+    command.env_remove("TRACER_QUIET");
+    let (status, error) = start_command(command).end();
+    assert!(status.success(), "{status}: {error}");
+    error
+}
+
+fn killed(directory: &Path) -> PathBuf {
+    let running = start("open", directory, &[]).ready();
+    let path = file_of(&running, directory);
+    running.kill();
+    path
+}
+
+fn file_of(running: &Running, directory: &Path) -> PathBuf {
+    let id = format!("-{}-", running.id());
+    let files = fs::read_dir(directory.join("child")).unwrap().map(|file| file.unwrap().path());
+    let mut its = files.filter(|path| path.file_name().unwrap().to_string_lossy().contains(&id));
+    its.next().unwrap()
+}
+
+const NO_LIMIT: u64 = u64::MAX;
+
+#[test]
+fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
+    let directory = Directory::new();
+    let (one, other) = (killed(directory.path()), killed(directory.path()));
+    let lives = start("open", directory.path(), &[]).ready();
+    let its = file_of(&lives, directory.path());
+
+    assert_eq!(told(directory.path(), 0, "quiet"), "");
+    assert!(one.exists() && other.exists() && its.exists(), "nobody was told of them");
+
+    let text = told(directory.path(), NO_LIMIT, "loud");
+    assert_eq!(text.matches(") killed\n").count(), 2, "{text}");
+    assert_eq!(text.matches("inner was running").count(), 2, "{text}");
+    assert!(one.exists() && other.exists(), "there is room");
+
+    let len = fs::metadata(&one).unwrap().len();
+    // Those of the two programs that have ended in order, the two, that of the one that lives and that of this one.
+    assert_eq!(told(directory.path(), 5 * len, "loud"), "", "nothing is told twice");
+    assert_eq!([&one, &other].map(|path| path.exists()), [false, true], "the oldest, and no more than has to");
+    assert!(!one.with_extension("read").exists());
+
+    assert_eq!(told(directory.path(), 0, "loud"), "");
+    assert!(!other.exists() && its.exists(), "who lives keeps its own");
+    // That of the last program stays: it wrote it. The others are gone.
+    assert_eq!(directory.files().len(), 2, "{:?}", directory.files());
+
+    lives.kill();
+    let text = told(directory.path(), 0, "loud");
+    assert_eq!(text.matches(") killed\n").count(), 1, "{text}");
+    assert!(!its.exists(), "told, and gone");
+}
