@@ -19,7 +19,7 @@ pub(crate) const STEPS: &[Step] = &[
 ];
 
 fn workspace(workspace: &Workspace) -> Result<Done, String> {
-    tools::postgres()?;
+    tools::servers()?;
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     off::exclude(workspace, &mut tests);

@@ -1,6 +1,6 @@
 //! Programs that cargo does not bring: found, or installed below `target`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::apt;
@@ -52,15 +52,38 @@ pub(crate) fn valgrind() -> Result<(), String> {
     apt::install(&["valgrind"], "counting instructions")
 }
 
-/// Makes sure that there is a PostgreSQL server, which the tests of its store start themselves.
-pub(crate) fn postgres() -> Result<(), String> {
+/// A server that the tests of a store start themselves: any of these programs, or the package that has one.
+struct Server {
+    programs: &'static [&'static str],
+    package: &'static str,
+    what: &'static str,
+}
+
+const SERVERS: [Server; 3] = [
+    Server { programs: &["mariadbd", "mysqld"], package: "mariadb-server", what: "the tests of the MySQL store" },
+    Server { programs: &["initdb"], package: "postgresql", what: "the tests of the PostgreSQL store" },
+    Server {
+        programs: &["redis-server", "valkey-server"],
+        package: "redis-server",
+        what: "the tests of the Redis store",
+    },
+];
+
+/// Makes sure that there are the servers that the tests of stores need.
+pub(crate) fn servers() -> Result<(), String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = Path::new("/usr/lib/postgresql").read_dir().into_iter().flatten().flatten();
-    let places = std::env::split_paths(&path).chain(debian.map(|version| version.path().join("bin")));
-    if places.into_iter().any(|place| place.join("initdb").is_file()) {
-        return Ok(());
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    // Servers are where only root looks for them.
+    places.push("/usr/sbin".into());
+    places.extend(debian.map(|version| version.path().join("bin")));
+    for Server { programs, package, what } in SERVERS {
+        let is_there = |program: &&str| places.iter().any(|place| place.join(program).is_file());
+        if !programs.iter().any(is_there) {
+            apt::install(&[package], what)?;
+        }
     }
-    apt::install(&["postgresql"], "the tests of the PostgreSQL store")
+    Ok(())
 }
 
 /// The ready-made program, from the wheel that Astral builds.

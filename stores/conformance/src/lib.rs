@@ -16,7 +16,8 @@
 //! that makes.
 //!
 //! [`Kept`] keeps something beside a store, a directory for instance, for as long as it lives. [`Slow`] and [`Faulty`]
-//! wrap a store, and pass too, if it does.
+//! wrap a store, and pass too, if it does. For stores whose data are in a server, [`server`] starts one that ends with the
+//! tests, and [`Proxy`] is a network that fails.
 
 #![expect(clippy::unchecked_time_subtraction, reason = "a test that goes wrong has to panic")]
 
@@ -25,12 +26,15 @@ mod case;
 mod faulty;
 mod kept;
 mod model;
+mod proxy;
+pub mod server;
 mod slow;
 mod wrap;
 
 pub use bed::skipped;
 pub use faulty::{Faulty, Repeating};
 pub use kept::Kept;
+pub use proxy::{Proxy, Target, Weather};
 pub use slow::Slow;
 
 /// Names every case once: here it becomes a function, and in the store's crate a test. One that is forgotten here is

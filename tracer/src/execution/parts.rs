@@ -73,24 +73,26 @@ fn text(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("executions hold strings, numbers and JSON, with strings for keys")
 }
 
-impl Parts<&str> {
-    /// The execution with these texts.
+impl<T: AsRef<[u8]>> Parts<T> {
+    /// The execution with these texts, which others may have written.
     ///
     /// # Errors
     ///
     /// [`PartsError`] if they are none, or another's than `id`.
     pub fn join(self, id: ExecutionId) -> Result<Execution, PartsError> {
         let no_json = |part| move |source| PartsError::NoJson { id, part, source };
-        let value =
-            |part, text: Option<&str>| text.map(serde_json::from_str::<Value>).transpose().map_err(no_json(part));
-        let mut execution: Execution = serde_json::from_str(self.body).map_err(no_json("body"))?;
+        let value = |part, text: Option<T>| {
+            let value = text.map(|text| serde_json::from_slice::<Value>(text.as_ref()));
+            value.transpose().map_err(no_json(part))
+        };
+        let mut execution: Execution = serde_json::from_slice(self.body.as_ref()).map_err(no_json("body"))?;
         if execution.id != id {
             return Err(PartsError::OtherId { expected: id, found: execution.id });
         }
         execution.payload = value("payload", self.payload)?.unwrap_or_default();
         execution.result = value("result", self.result)?;
-        let checkpoints = self.checkpoints.map(serde_json::from_str::<BTreeMap<String, Value>>).transpose();
-        execution.checkpoints = checkpoints.map_err(no_json("checkpoints"))?.unwrap_or_default();
+        let checkpoints = self.checkpoints.map(|text| serde_json::from_slice::<BTreeMap<_, _>>(text.as_ref()));
+        execution.checkpoints = checkpoints.transpose().map_err(no_json("checkpoints"))?.unwrap_or_default();
         Ok(execution)
     }
 }

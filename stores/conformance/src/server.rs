@@ -1,0 +1,187 @@
+//! Servers for the tests of stores: one process each, on files of its own, gone when the test process is.
+
+use std::io::{self, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// `nobody`: for servers that refuse to run as root.
+const NOBODY: u32 = 65_534;
+
+/// Ends the server and removes its files as soon as its standard input ends, which it does with the test process, however
+/// that dies. A line there is a signal for the server; then the files stay.
+const WATCH: &str = r#"
+directory=$1
+end=$2
+shift 2
+exec >>"$directory/log" 2>&1
+(
+    "$@" &
+    echo $! >"$directory/process"
+    wait $!
+    echo $? >"$directory/ended"
+) &
+if read -r signal; then
+    kill -"$signal" "$(cat "$directory/process")"
+    wait
+else
+    kill -"$end" "$(cat "$directory/process")"
+    wait
+    rm -rf "$directory"
+fi
+"#;
+
+/// A directory for the files of a server.
+#[derive(Debug)]
+pub struct Place {
+    directory: PathBuf,
+    user: Option<u32>,
+    end: &'static str,
+}
+
+impl Place {
+    /// An empty one.
+    ///
+    /// # Panics
+    ///
+    /// If there is no place for temporary files.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("there is a place for temporary files").keep();
+        Self { directory, user: None, end: "TERM" }
+    }
+
+    /// What runs here does not do so as root.
+    ///
+    /// # Panics
+    ///
+    /// If root cannot give a directory to somebody.
+    #[must_use]
+    pub fn not_as_root(mut self) -> Self {
+        let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+        if is_root {
+            chown(&self.directory, Some(NOBODY), Some(NOBODY)).expect("root may do that");
+            self.user = Some(NOBODY);
+        }
+        self
+    }
+
+    /// By which signal the server is ended: `TERM` unless given.
+    #[must_use]
+    pub fn ended_by(mut self, signal: &'static str) -> Self {
+        self.end = signal;
+        self
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// A program that runs here.
+    pub fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.current_dir(&self.directory);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
+    /// Runs a program that prepares the files of a server.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be run or fails; with what it said.
+    pub fn prepare(&self, command: &mut Command) {
+        let made = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    /// Starts a server that runs here.
+    ///
+    /// # Panics
+    ///
+    /// If no process can be started.
+    pub fn serve<'a>(self, program: impl AsRef<Path>, arguments: impl IntoIterator<Item = &'a str>) -> Server {
+        // Of the server that ran here before.
+        let _ = std::fs::remove_file(self.directory.join("ended"));
+        let mut watch = self.command("/bin/sh");
+        watch.args(["-c", WATCH, "watch"]).arg(&self.directory).arg(self.end).arg(program.as_ref()).args(arguments);
+        let watch = watch.stdin(Stdio::piped()).spawn().expect("a shell can be started");
+        Server { place: Some(self), watch }
+    }
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A server. Dropped, it ends, and its files are removed.
+#[derive(Debug)]
+pub struct Server {
+    place: Option<Place>,
+    watch: Child,
+}
+
+impl Server {
+    /// Where its files are. What it says is in `log` there.
+    ///
+    /// # Panics
+    ///
+    /// Never: it has one until it is killed.
+    pub fn path(&self) -> &Path {
+        self.place.as_ref().expect("it was not killed").path()
+    }
+
+    /// Looks whether it still runs, while one waits for its answer.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended; with what it said.
+    pub fn must_run(&self) {
+        if self.path().join("ended").exists() {
+            let log = std::fs::read(self.path().join("log")).unwrap_or_default();
+            panic!("the server has ended: {}", String::from_utf8_lossy(&log));
+        }
+    }
+
+    /// Kills it, and gives its files, on which another one may run.
+    ///
+    /// # Panics
+    ///
+    /// If it was not there any more.
+    pub fn kill(mut self) -> Place {
+        let told = self.watch.stdin.take().map(|mut stdin| stdin.write_all(b"KILL\n"));
+        told.expect("it is open as long as this").expect("somebody watches");
+        self.watch.wait().expect("it is a child of this process");
+        self.place.take().expect("it was not killed")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.watch.stdin.take());
+        // Whether it ended well is for nobody to know any more.
+        let _ = self.watch.wait();
+    }
+}
+
+/// A port that nobody listens to at the moment.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The first of these programs that is in the path, or in one of these directories.
+pub fn program(names: &[&str], directories: &[PathBuf]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = std::env::split_paths(&path).chain(directories.iter().cloned()).collect();
+    names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|program| program.is_file())
+}

@@ -1,0 +1,391 @@
+//! What is particular to MySQL: its clock, its tables, transactions of others, connections that fail, a server that dies.
+
+mod server;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, IsolationLevel, Opts, OptsBuilder, TxOpts};
+use tracer::execution::{
+    Claim, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions, NewExecution,
+    Survives, Timestamp, Written,
+};
+use tracer_mysql::MysqlStore;
+use tracer_store_conformance::server::{Place, free_port};
+use tracer_store_conformance::{Proxy, Target, Weather};
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
+}
+
+fn claim(limit: u32) -> Claim {
+    let worker = "worker".to_owned();
+    Claim { types: Vec::new(), only: None, limit, worker, lease: Duration::from_secs(30) }
+}
+
+async fn manager(opts: &Opts) -> ExecutionManager<MysqlStore> {
+    ExecutionManager::new(MysqlStore::connect(opts.clone()).await.unwrap())
+}
+
+/// What an error says to who has to decide what to do next.
+fn told(error: &ExecutionError) -> (&'static str, bool, Written) {
+    (error.code(), error.is_retryable(), error.written())
+}
+
+#[test]
+fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
+    run(async {
+        let opts = server::opts("migrations").await;
+        let connecting: Vec<_> = (0..8).map(|_| tokio::spawn(MysqlStore::connect(opts.clone()))).collect();
+        for connected in connecting {
+            connected.await.unwrap().unwrap();
+        }
+        let mut other = Conn::new(opts.clone()).await.unwrap();
+        for version in [99, -1] {
+            other.query_drop(format!("UPDATE tracer_schema SET version = {version}")).await.unwrap();
+            let error = MysqlStore::connect(opts.clone()).await.unwrap_err();
+            assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
+            let text = format!("expected version 1 or older, found {version}: update this program");
+            assert_eq!(error.source.to_string(), text);
+        }
+        // A process that died between making a table and counting that.
+        other.query_drop("DELETE FROM tracer_schema").await.unwrap();
+        MysqlStore::connect(opts).await.unwrap();
+    });
+}
+
+#[test]
+fn time_is_the_servers_whatever_the_zone() {
+    run(async {
+        let opts = server::opts("clock").await;
+        let zone = OptsBuilder::from_opts(opts.clone()).setup(vec!["SET time_zone = '-09:30'"]).into();
+        let manager = manager(&zone).await;
+        let mut other = Conn::new(opts).await.unwrap();
+        let mut now = async || {
+            let ms: u64 = other.query_first("SELECT FLOOR(UNIX_TIMESTAMP(NOW(3)) * 1000)").await.unwrap().unwrap();
+            Timestamp::from_unix_ms(ms)
+        };
+        let before = now().await;
+        let created = manager.create(NewExecution::new("work").delay(Duration::from_secs(3600))).await.unwrap();
+        assert!((before..=now().await).contains(&created.created_at));
+        assert_eq!(created.run_at, created.created_at.after(Duration::from_secs(3600)));
+        assert!(manager.claim(claim(1)).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn rows_that_are_no_executions_keep_nobody_from_the_others() {
+    run(async {
+        let opts = server::opts("corrupt").await;
+        let manager = manager(&opts).await;
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            let new = NewExecution::new("work").payload(number).priority(9 - number);
+            ids.push(manager.create(new).await.unwrap().id);
+        }
+        let mut other = Conn::new(opts).await.unwrap();
+        let mut spoil = async |id: &ExecutionId, set: &str| {
+            let hex = format!("{id:x}");
+            other.query_drop(format!("UPDATE tracer_executions SET {set} WHERE id = x'{hex}'")).await.unwrap();
+            assert_eq!(other.affected_rows(), 1);
+        };
+        spoil(&ids[0], "body = '{'").await;
+        spoil(&ids[1], "body = x'ff'").await;
+        spoil(&ids[2], "payload = '['").await;
+        spoil(&ids[3], "body = REPLACE(body, 'pending', 'paused')").await;
+        let claimed = manager.claim(claim(5)).await.unwrap();
+        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), [ids[4]]);
+        for id in &ids[..4] {
+            assert_eq!(told(&manager.get(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
+            assert_eq!(told(&manager.start(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
+        }
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap_err().code(), "CORRUPT");
+        for id in &ids[..4] {
+            manager.delete(id).await.unwrap();
+        }
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
+    run(async {
+        let opts = server::opts("outbox").await;
+        let manager = manager(&opts).await;
+        // As others have their connections: rows that were found count as changed, and nothing is as this crate sets it.
+        let theirs = OptsBuilder::from_opts(opts).client_found_rows(true);
+        let mut other = Conn::new(theirs).await.unwrap();
+        other.query_drop("CREATE TABLE orders (number INT)").await.unwrap();
+        for (number, commit) in [(1, false), (2, true)] {
+            let mut repeatable = TxOpts::default();
+            repeatable.with_isolation_level(IsolationLevel::RepeatableRead);
+            let mut transaction = other.start_transaction(repeatable).await.unwrap();
+            transaction.query_drop(format!("INSERT INTO orders VALUES ({number})")).await.unwrap();
+            let seen: Vec<u32> = transaction.query("SELECT 1 FROM tracer_executions").await.unwrap();
+            assert!(seen.is_empty());
+            // Somebody else takes a key after this transaction has begun to see.
+            let key = format!("key-{number}");
+            let taken = manager.create(NewExecution::new("invoice").payload(9).idempotency_key(&key)).await.unwrap();
+            let new = [
+                NewExecution::new("invoice").payload(number),
+                NewExecution::new("invoice").payload(9).idempotency_key(&key),
+            ];
+            let create: Vec<_> = new.into_iter().map(|new| manager.prepare(new).unwrap()).collect();
+            let created = manager.store().create_in(&mut transaction, &create).await.unwrap();
+            assert_eq!(created[1].clone().into_execution(), taken);
+            if commit {
+                transaction.commit().await.unwrap();
+            } else {
+                transaction.rollback().await.unwrap();
+            }
+            manager.delete(&taken.id).await.unwrap();
+        }
+        let claimed = manager.claim(claim(9)).await.unwrap();
+        assert_eq!(claimed.iter().map(|it| it.payload.as_i64()).collect::<Vec<_>>(), [Some(2)]);
+    });
+}
+
+/// Whatever order a claim or a sweep takes, it comes from a part of an index that holds only what waits or runs: the cost
+/// does not grow with what has ended.
+#[test]
+fn claims_and_sweeps_go_by_their_indexes() {
+    run(async {
+        let opts = server::opts("plans").await;
+        let manager = manager(&opts).await;
+        let mut other = Conn::new(opts).await.unwrap();
+        let new = |number: u32| NewExecution::new("work").payload(number).timeout(Duration::from_secs(9));
+        for hundred in 0..20 {
+            manager.create_all((0..100).map(|number| new(hundred * 100 + number)).collect::<Vec<_>>()).await.unwrap();
+        }
+        manager.claim(claim(50)).await.unwrap();
+        // What has ended is most of it.
+        let ended = "UPDATE tracer_executions SET due_type = NULL, due_at = NULL WHERE ORD(RIGHT(id, 1)) % 10 <> 0";
+        other.query_drop(ended).await.unwrap();
+        other.query_drop("ANALYZE TABLE tracer_executions").await.unwrap();
+        for (query, index) in [
+            (
+                "SELECT id, body FROM tracer_executions WHERE due_type = 'work' AND urgency = 0 AND due_at <= 1
+                 ORDER BY due_at, created_at, id LIMIT 9 FOR UPDATE SKIP LOCKED",
+                "tracer_executions_due",
+            ),
+            (
+                "SELECT due_type FROM tracer_executions WHERE due_type > 'a' ORDER BY due_type LIMIT 1",
+                "tracer_executions_due",
+            ),
+            (
+                "SELECT urgency FROM tracer_executions WHERE due_type = 'work' AND urgency > 0 ORDER BY urgency LIMIT 1",
+                "tracer_executions_due",
+            ),
+            (
+                "SELECT id, body FROM tracer_executions WHERE sweep_at <= 1 ORDER BY sweep_at, id LIMIT 9
+                 FOR UPDATE SKIP LOCKED",
+                "tracer_executions_sweep",
+            ),
+            (
+                "SELECT sweep_at FROM tracer_executions WHERE sweep_at IS NOT NULL ORDER BY sweep_at LIMIT 1",
+                "tracer_executions_sweep",
+            ),
+            (
+                "SELECT id, body FROM tracer_executions WHERE TRUE AND created_at >= 5 AND (created_at > 5 OR id > 'x')
+                 ORDER BY created_at, id LIMIT 9",
+                "tracer_executions_created",
+            ),
+        ] {
+            let plan: Vec<mysql_async::Row> = other.query(format!("EXPLAIN {query}")).await.unwrap();
+            let [row] = &plan[..] else { panic!("{query}: {plan:?}") };
+            let key: Option<String> = row.get("key").unwrap();
+            let extra: String = row.get("Extra").unwrap();
+            assert_eq!(key.as_deref(), Some(index), "{query}: {plan:?}");
+            assert!(!extra.contains("filesort") && !extra.contains("temporary"), "{query}: {plan:?}");
+        }
+    });
+}
+
+#[test]
+fn values_that_are_too_large_are_refused_and_the_limit_is_named() {
+    run(async {
+        let manager = manager(&server::opts("large").await).await;
+        let limit = usize::try_from(manager.store().capabilities().value_len_bytes_max.unwrap()).unwrap();
+        assert_eq!(limit, ((16 << 20) - (1 << 16)) / 4, "the server's setting is the usual one");
+        let fits = "x".repeat(limit - 2);
+        let id = manager.create(NewExecution::new("work").payload(&fits)).await.unwrap().id;
+        let error = manager.create(NewExecution::new("work").payload(format!("{fits}x"))).await.unwrap_err();
+        assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
+        assert_eq!(
+            std::error::Error::source(&error).unwrap().to_string(),
+            format!(
+                "expected a value of at most {limit} bytes of JSON, a quarter of max_allowed_packet, found {}",
+                limit + 1
+            )
+        );
+        manager.start(&id).await.unwrap();
+        assert_eq!(told(&manager.complete(&id, format!("{fits}x")).await.unwrap_err()).0, "TOO_LARGE");
+        // All that one execution may have can be read, and many of them written at once.
+        manager.checkpoint(&id, "k", &fits[..limit - 8]).await.unwrap();
+        assert_eq!(manager.complete(&id, &fits).await.unwrap(), manager.get(&id).await.unwrap());
+        let many = (0..8).map(|_| NewExecution::new("work").payload(&fits));
+        for created in manager.create_all(many.collect::<Vec<_>>()).await.unwrap() {
+            created.unwrap();
+        }
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 9);
+    });
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error_that_may_be_repeated() {
+    run(async {
+        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(free_port().unwrap());
+        let error = MysqlStore::connect(opts).await.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Nothing));
+    });
+}
+
+/// A store behind a network that fails. It waits shortly, so that the tests do not wait long.
+async fn behind(opts: &Opts) -> (Proxy, ExecutionManager<MysqlStore>) {
+    let proxy = Proxy::to(Target::Socket(opts.socket().unwrap().into())).await.unwrap();
+    let through = OptsBuilder::from_opts(opts.clone()).socket::<String>(None).prefer_socket(false);
+    let through = through.ip_or_hostname("127.0.0.1").tcp_port(proxy.port());
+    let store = MysqlStore::connect(through).await.unwrap().with_patience(Duration::from_millis(500));
+    (proxy, ExecutionManager::new(store))
+}
+
+#[test]
+fn connections_that_fail_are_errors_that_say_what_was_written() {
+    run(async {
+        let opts = server::opts("lost").await;
+        let (proxy, manager) = behind(&opts).await;
+        let create = manager.prepare(NewExecution::new("work").payload(1)).unwrap();
+        for weather in [Weather::AnswersLost, Weather::Silent] {
+            proxy.weather(weather);
+            let error = manager.store().create(vec![create.clone()]).await.unwrap_err();
+            assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Nothing));
+            assert_eq!(told(&manager.get(&create.id()).await.unwrap_err()), ("STORE", true, Written::Nothing));
+            proxy.weather(Weather::Fine);
+            assert_eq!(manager.get(&create.id()).await.unwrap_err().code(), "NOT_FOUND");
+        }
+        assert!(proxy.cut() >= 4, "{}", proxy.cut());
+        // Cut while they are free, as by a restart: the next call has others, and nobody notices.
+        manager.store().create(vec![create.clone()]).await.unwrap();
+        let mut other = Conn::new(opts).await.unwrap();
+        let threads: Vec<u64> = other
+            .query("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+            .await
+            .unwrap();
+        assert!(!threads.is_empty());
+        for thread in threads {
+            other.query_drop(format!("KILL {thread}")).await.unwrap();
+        }
+        assert_eq!(manager.get(&create.id()).await.unwrap().status, ExecutionStatus::Pending);
+    });
+}
+
+/// Workers on connections that are cut all the time: nothing is lost, nothing is done twice in the store. Some commits
+/// arrive of which nobody learns.
+#[test]
+fn what_was_acknowledged_survives_connections_that_are_cut() {
+    run(async {
+        const JOBS: usize = 300;
+        let opts = server::opts("cut").await;
+        let (proxy, manager) = behind(&opts).await;
+        let new = (0..JOBS).map(|number| NewExecution::new("work").payload(number).max_attempts(50));
+        manager.create_all(new.collect::<Vec<_>>()).await.unwrap();
+        let weather = tokio::spawn(async move {
+            loop {
+                for (weather, ms) in [(Weather::AnswersLost, 2), (Weather::Fine, 20)] {
+                    proxy.weather(weather);
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                }
+            }
+        });
+        let work = |_| {
+            let manager = manager.clone();
+            tokio::spawn(async move {
+                let mut acknowledged = Vec::new();
+                let mut unknown = 0;
+                let mut errors = 0;
+                for _ in 0..60 {
+                    let short = Claim { lease: Duration::from_millis(200), ..claim(10) };
+                    let Ok(claimed) = manager.claim(short).await else {
+                        errors += 1;
+                        continue;
+                    };
+                    for execution in claimed {
+                        let lease = execution.token();
+                        match manager.under(&lease).complete(&lease.id, lease.epoch).await {
+                            Ok(_) => acknowledged.push((lease.id, lease.epoch)),
+                            Err(error) => {
+                                assert!(matches!(error.code(), "STORE" | "LEASE_LOST"), "{error}");
+                                errors += 1;
+                                unknown += u32::from(error.written() == Written::Unknown);
+                            }
+                        }
+                    }
+                    let _ = manager.tick().await;
+                }
+                (acknowledged, errors, unknown)
+            })
+        };
+        let workers: Vec<_> = (0..4).map(work).collect();
+        let mut acknowledged = BTreeMap::new();
+        let (mut errors, mut unknown) = (0, 0);
+        for worker in workers {
+            let (done, failed, left_open) = worker.await.unwrap();
+            errors += failed;
+            unknown += left_open;
+            for (id, epoch) in done {
+                assert_eq!(acknowledged.insert(id, epoch), None, "{id} was completed twice");
+            }
+        }
+        weather.abort();
+        assert!(errors > 0, "no connection was cut in the midst of anything");
+        assert!(unknown > 0, "of {errors} errors, none was of a commit");
+        let manager = self::manager(&opts).await;
+        for (id, epoch) in &acknowledged {
+            let execution = manager.get(id).await.unwrap();
+            assert_eq!((execution.status, execution.result), (ExecutionStatus::Completed, Some((*epoch).into())));
+        }
+        let all = manager.list(ListOptions::new().limit(1000)).await.unwrap();
+        assert_eq!(all.len(), JOBS);
+        assert!(all.iter().all(|execution| execution.attempts <= 50));
+    });
+}
+
+#[test]
+fn what_was_acknowledged_survives_the_servers_death() {
+    run(async {
+        let place = Place::new();
+        server::install(&place);
+        let mut server = server::start(place, &[]);
+        let opts = server::new_database(&server, "death").await;
+        let manager = manager(&opts).await;
+        assert_eq!(manager.store().capabilities().survives, Survives::PowerLoss);
+        let mut acknowledged = Vec::new();
+        for round in 0..3 {
+            let working = manager.clone();
+            let (said, mut hears) = tokio::sync::mpsc::unbounded_channel();
+            let work = tokio::spawn(async move {
+                loop {
+                    let Ok(created) = working.create(NewExecution::new("work").payload(round)).await else { break };
+                    let _ = said.send((created.id, created.version));
+                    let Ok(started) = working.start(&created.id).await else { break };
+                    let _ = said.send((started.id, started.version));
+                }
+            });
+            for _ in 0..30 {
+                acknowledged.push(hears.recv().await.unwrap());
+            }
+            let place = server.kill();
+            work.await.unwrap();
+            while let Ok(more) = hears.try_recv() {
+                acknowledged.push(more);
+            }
+            server = server::start(place, &[]);
+            server::ready(&server, &OptsBuilder::from_opts(opts.clone())).await;
+            // The same store goes on, though its connections are gone.
+            for (id, version) in &acknowledged {
+                assert!(manager.get(id).await.unwrap().version >= *version);
+            }
+        }
+    });
+}

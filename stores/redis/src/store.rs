@@ -1,0 +1,504 @@
+//! The store: calls become scripts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::ConnectionLike;
+use redis::{Client, RedisResult, Script, Value};
+use tracer::Clock;
+use tracer::execution::{
+    Applied, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
+    Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write, Written,
+};
+
+use crate::line::{PATIENCE, Reconnecting};
+use crate::row::{self, Arguments, Read, hex, value, values};
+use crate::script;
+use crate::trouble::{NAME, Problem, foreign};
+
+/// The largest payload, result or checkpoints of an execution, in bytes of JSON. Redis itself takes eight times as much, but
+/// does nothing else meanwhile.
+pub const VALUE_LEN_BYTES_MAX: usize = 64 << 20;
+
+/// Of the forms of what is stored. Written by the first that opens a namespace.
+const VERSION: &str = "1";
+/// How many executions one script may be about, and about how many bytes of them.
+const CALL_LEN_MAX: usize = 500;
+const CALL_LEN_BYTES_MAX: usize = 8 << 20;
+/// How many executions one script looks at for a list.
+const LOOKS_MAX: usize = 2000;
+/// The end of the year 9999, in milliseconds: no lease is longer.
+const LEASE_MS_MAX: u128 = 253_402_300_799_999;
+
+type Done<T> = Result<T, Problem>;
+
+/// Executions in Redis. Clones share the connection.
+#[derive(Clone)]
+pub struct RedisStore<C = Reconnecting> {
+    connection: C,
+    prefix: Arc<str>,
+    clock: Option<Arc<dyn Clock>>,
+    survives: Survives,
+}
+
+impl RedisStore {
+    /// Connects, and makes the namespace if there is none of that name: all executions of a store have one namespace.
+    ///
+    /// # Errors
+    ///
+    /// `STORE` if the server cannot be reached or refuses, `SCHEMA` if a newer version has been here.
+    pub async fn connect(client: Client, namespace: &str) -> Result<Self, StoreError> {
+        Self::with_connection(Reconnecting::new(client, PATIENCE), namespace).await
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
+    /// Uses a connection that is there already: to a cluster, or with other settings. It has to time out, and to go to those
+    /// that can be written to.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn with_connection(connection: C, namespace: &str) -> Result<Self, StoreError> {
+        if namespace.is_empty() || namespace.contains(['{', '}']) {
+            let message = format!("expected a namespace with neither `{{` nor `}}`, found `{namespace}`");
+            return Err(refused(message));
+        }
+        let prefix = format!("tracer:{{{namespace}}}").into();
+        let mut store = Self { connection, prefix, clock: None, survives: Survives::Kill };
+        store.look_at_settings().await?;
+        let failed = |problem: Problem| problem.into_store("open the namespace", Written::Nothing);
+        let answer = store.call(&script::OPEN, [VERSION]).await.map_err(Problem::Write).map_err(failed)?;
+        let version: String = value(answer).map_err(failed)?;
+        if version != VERSION {
+            return Err(foreign(format!("expected version {VERSION}, found {version}: update this program")));
+        }
+        Ok(store)
+    }
+
+    /// Takes the time from `clock` instead of from the server: for tests.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// What the server keeps, if it tells: many that are run by others do not.
+    async fn look_at_settings(&mut self) -> Result<(), StoreError> {
+        let mut ask = redis::cmd("CONFIG");
+        ask.arg("GET").arg("appendonly").arg("appendfsync").arg("maxmemory-policy");
+        let answer: RedisResult<HashMap<String, String>> = ask.query_async(&mut self.connection.clone()).await;
+        let settings = match answer {
+            Ok(settings) => settings,
+            Err(error) if error.is_io_error() => {
+                return Err(Problem::Read(error).into_store("open the namespace", Written::Nothing));
+            }
+            Err(_) => return Ok(()),
+        };
+        let is = |name: &str, expected: &str| settings.get(name).is_some_and(|found| found == expected);
+        if is("appendonly", "yes") && is("appendfsync", "always") {
+            self.survives = Survives::PowerLoss;
+        }
+        match settings.get("maxmemory-policy") {
+            Some(policy) if policy.starts_with("allkeys") => Err(refused(format!(
+                "expected maxmemory-policy noeviction, found {policy}: the server would throw executions away"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn call<T: AsRef<[u8]>>(
+        &self,
+        script: &Script,
+        arguments: impl IntoIterator<Item = T>,
+    ) -> RedisResult<Value> {
+        let mut invocation = script.prepare_invoke();
+        invocation.key(&*self.prefix);
+        for argument in arguments {
+            invocation.arg(argument.as_ref());
+        }
+        invocation.invoke_async(&mut self.connection.clone()).await
+    }
+
+    /// The time for a script; nothing, so that it asks the server, unless a test says it.
+    fn now(&self) -> String {
+        self.clock.as_ref().map(|clock| row::ms(Timestamp::now(&**clock))).unwrap_or_default()
+    }
+
+    /// The server's time, for what is not decided there.
+    async fn time(&self) -> Done<Timestamp> {
+        let answer = self.call(&script::READ, [self.now(), String::new()]).await.map_err(Problem::Read)?;
+        time(&mut values(answer, 1)?.into_iter())
+    }
+
+    /// Reads some of these, at least the first: as many as are no load for the server.
+    async fn read(&self, ids: &[ExecutionId]) -> Done<(Timestamp, Vec<Option<Read>>)> {
+        let head = [self.now(), CALL_LEN_BYTES_MAX.to_string()];
+        let arguments = head.into_iter().chain(ids.iter().copied().map(hex));
+        let answer = self.call(&script::READ, arguments).await.map_err(Problem::Read)?;
+        let mut answers = values(answer, 2)?.into_iter();
+        let now = time(&mut answers)?;
+        let reads = ids.iter().zip(answers).map(|(id, texts)| row::read(*id, texts));
+        Ok((now, reads.collect::<Done<_>>()?))
+    }
+
+    /// Writes what was changed, and says for each whether nobody else was faster.
+    async fn save(&self, changes: Vec<Arguments>, writes: &mut Written) -> Done<Vec<bool>> {
+        let mut saved = Vec::with_capacity(changes.len());
+        for chunk in chunks(changes) {
+            let answer = self.call(&script::SAVE, chunk.into_iter().flatten()).await.map_err(Problem::Write)?;
+            *writes = Written::Unknown;
+            for answer in values(answer, 0)? {
+                saved.push(value::<i64>(answer)? == 1);
+            }
+        }
+        Ok(saved)
+    }
+
+    /// Changes executions, in the order of `elements` for each of them: reads, lets `change` change, and writes, again where
+    /// somebody else has written in between. Whoever comes in the way has got on, so that this ends.
+    async fn change<E, T>(
+        &self,
+        operation: &'static str,
+        elements: &[E],
+        id: impl Fn(&E) -> ExecutionId + Send + Sync,
+        change: impl Fn(&E, Option<&mut Execution>, Timestamp) -> (T, Applied) + Send + Sync,
+    ) -> Result<Vec<T>, StoreError>
+    where
+        E: Sync,
+        T: Send,
+    {
+        let mut written = Written::Nothing;
+        let mut answers: Vec<Option<T>> = elements.iter().map(|_| None).collect();
+        let mut places: BTreeMap<ExecutionId, Vec<usize>> = BTreeMap::new();
+        for (place, element) in elements.iter().enumerate() {
+            places.entry(id(element)).or_default().push(place);
+        }
+        let mut left: Vec<ExecutionId> = places.keys().copied().collect();
+        while !left.is_empty() {
+            let some = &left[..left.len().min(CALL_LEN_MAX)];
+            let round = async {
+                let (now, reads) = self.read(some).await?;
+                let read = reads.len();
+                let mut changes = Vec::new();
+                let mut changed = Vec::new();
+                for (id, read) in some.iter().zip(reads) {
+                    let (revision, mut execution) = match read {
+                        Some(read) => (read.revision.clone(), Some(read.execution()?)),
+                        None => (Vec::new(), None),
+                    };
+                    let mut is_changed = false;
+                    for &place in &places[id] {
+                        let (answer, applied) = change(&elements[place], execution.as_mut(), now);
+                        answers[place] = Some(answer);
+                        is_changed |= applied == Applied::Changed;
+                    }
+                    if let Some(execution) = execution.as_mut().filter(|_| is_changed) {
+                        changes.push(row::change(execution, &revision)?);
+                        changed.push(*id);
+                    }
+                }
+                let saved = self.save(changes, &mut written).await?;
+                let lost = changed.into_iter().zip(saved).filter(|(_, saved)| !saved).map(|(id, _)| id);
+                Ok((read, lost.collect::<Vec<_>>()))
+            };
+            let done: Done<_> = round.await;
+            let (read, lost) = done.map_err(|problem| problem.into_store(operation, written))?;
+            left.splice(..read, lost);
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn create_all(&self, new: &[Create], written: &mut Written) -> Done<Vec<Created>> {
+        let now = self.time().await?;
+        let mut executions = Vec::with_capacity(new.len());
+        let mut arguments = Vec::with_capacity(new.len());
+        for new in new {
+            let (execution, argument) = row::creation(new, now)?;
+            executions.push(execution);
+            arguments.push(argument);
+        }
+        let mut executions = executions.into_iter();
+        let mut created = Vec::with_capacity(new.len());
+        for chunk in chunks(arguments) {
+            let answer = self.call(&script::CREATE, chunk.into_iter().flatten()).await.map_err(Problem::Write)?;
+            for (answer, execution) in values(answer, 0)?.into_iter().zip(&mut executions) {
+                created.push(match answer {
+                    Value::Array(nothing) if nothing.is_empty() => {
+                        *written = Written::Unknown;
+                        Created::New(execution)
+                    }
+                    existing => Created::Existing(found(row::pair(existing)?.1)?),
+                });
+            }
+        }
+        Ok(created)
+    }
+
+    async fn claim_all(&self, claim: &Claim, written: &mut Written, claimed: &mut Vec<Execution>) -> Done<()> {
+        let mut types = claim.types.clone();
+        types.sort_unstable();
+        types.dedup();
+        let lease = claim.lease.as_millis().min(LEASE_MS_MAX).to_string();
+        let only = claim.only.map(hex).unwrap_or_default();
+        let mut left = claim.limit as usize;
+        while left > 0 {
+            let limit = left.min(CALL_LEN_MAX).to_string();
+            let bytes = CALL_LEN_BYTES_MAX.to_string();
+            let head = [self.now(), bytes, limit, lease.clone(), claim.worker.clone(), only.clone()];
+            let arguments = head.into_iter().chain(types.iter().cloned());
+            let answer = self.call(&script::CLAIM, arguments).await.map_err(Problem::Write)?;
+            *written = Written::Unknown;
+            let mut answers = values(answer, 1)?.into_iter();
+            let has_more: i64 = value(answers.next().unwrap_or(Value::Nil))?;
+            let pairs = answers.map(row::pair).collect::<Done<Vec<_>>>()?;
+            let started = self.readable(pairs).await?;
+            left -= started.len().min(left);
+            claimed.extend(started.into_iter().map(|(_, execution)| execution));
+            if has_more == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The executions among these. Those that cannot be read are set aside, so that they keep nobody from the others; they
+    /// are still found, and said to be corrupt, by their ids.
+    async fn readable(&self, pairs: Vec<(ExecutionId, Option<Read>)>) -> Done<Vec<(Vec<u8>, Execution)>> {
+        let mut executions = Vec::with_capacity(pairs.len());
+        let mut aside: Vec<Vec<u8>> = Vec::new();
+        for (id, read) in pairs {
+            match read {
+                Some(Read { revision, execution: Ok(execution) }) => executions.push((revision, execution)),
+                Some(Read { revision, execution: Err(_) }) => aside.extend([hex(id).into_bytes(), revision]),
+                None => aside.extend([hex(id).into_bytes(), Vec::new()]),
+            }
+        }
+        self.set_aside(aside).await?;
+        Ok(executions)
+    }
+
+    /// Takes executions out of all that is looked through for work. `aside` is their ids and revisions.
+    async fn set_aside(&self, aside: Vec<Vec<u8>>) -> Done<()> {
+        if !aside.is_empty() {
+            self.call(&script::ASIDE, aside).await.map_err(Problem::Write)?;
+        }
+        Ok(())
+    }
+
+    async fn sweep_some(&self, limit: u32, written: &mut Written) -> Done<Swept> {
+        let mut swept = Swept::default();
+        loop {
+            let left = limit.saturating_sub(swept.total()).min(100);
+            let arguments = [self.now(), CALL_LEN_BYTES_MAX.to_string(), left.to_string()];
+            let answer = self.call(&script::SWEEP, arguments).await.map_err(Problem::Read)?;
+            let mut answers = values(answer, 2)?.into_iter();
+            let now = time(&mut answers)?;
+            let next: String = value(answers.next().unwrap_or(Value::Nil))?;
+            let due = next.parse().ok().map(|next| Timestamp::from_unix_ms(next).since(now));
+            let pairs = answers.map(row::pair).collect::<Done<Vec<_>>>()?;
+            if pairs.is_empty() {
+                swept.next_due = due;
+                return Ok(swept);
+            }
+            let mut changes = Vec::new();
+            let mut executions = Vec::new();
+            let mut aside: Vec<Vec<u8>> = Vec::new();
+            for (revision, mut execution) in self.readable(pairs).await? {
+                let applied = execution.sweep(now.max(execution.updated_at));
+                if applied == Applied::Unchanged && execution.sweep_at().is_some_and(|at| at <= now) {
+                    // The rules have no end for it.
+                    aside.extend([hex(execution.id).into_bytes(), revision]);
+                    continue;
+                }
+                // What has not changed is in the wrong place there; writing it puts that right.
+                changes.push(row::change(&mut execution, &revision)?);
+                executions.push((applied, execution));
+            }
+            self.set_aside(aside).await?;
+            for ((applied, execution), saved) in executions.iter().zip(self.save(changes, written).await?) {
+                if saved && *applied == Applied::Changed {
+                    swept.count(execution);
+                }
+            }
+        }
+    }
+
+    async fn list_page(&self, options: &ListOptions) -> Done<Page> {
+        let wanted = options.page_len() + 1;
+        let mut found = Vec::new();
+        let (mut from, mut to) = row::range(options);
+        loop {
+            let statuses = options.statuses.iter().map(|status| status.as_str().to_owned());
+            let head = [
+                options.parent.map(hex).unwrap_or_default(),
+                from.clone(),
+                to.clone(),
+                if options.newest_first { "REV" } else { "" }.to_owned(),
+                (wanted - found.len()).to_string(),
+                LOOKS_MAX.to_string(),
+                CALL_LEN_BYTES_MAX.to_string(),
+                options.statuses.len().to_string(),
+            ];
+            let arguments = head.into_iter().chain(statuses).chain(options.types.iter().cloned());
+            let answer = self.call(&script::LIST, arguments).await.map_err(Problem::Read)?;
+            let mut answers = values(answer, 1)?.into_iter();
+            let come_to: String = value(answers.next().unwrap_or(Value::Nil))?;
+            for answer in answers {
+                found.push(self::found(row::pair(answer)?.1)?);
+            }
+            if come_to.is_empty() {
+                return Ok(options.page_in_order(found));
+            }
+            *(if options.newest_first { &mut to } else { &mut from }) = format!("({come_to}");
+        }
+    }
+}
+
+/// Applies a write to what was read; the answer is what `answer` makes of that.
+fn apply<T>(
+    write: &Write,
+    execution: Option<&mut Execution>,
+    now: Timestamp,
+    answer: impl FnOnce(&Execution) -> T,
+) -> (Result<T, Refusal>, Applied) {
+    let Some(execution) = execution else { return (Err(Refusal::NotFound), Applied::Unchanged) };
+    match write.apply(execution, now.max(execution.updated_at)) {
+        Ok(applied) => (Ok(answer(execution)), applied),
+        Err(refusal) => (Err(refusal), Applied::Unchanged),
+    }
+}
+
+fn refused(message: String) -> StoreError {
+    let (trouble, written) = (Trouble::Refused, Written::Nothing);
+    StoreError { store: NAME, operation: "open the namespace", trouble, written, source: message.into() }
+}
+
+/// The first answer of a script that tells the time.
+fn time(answers: &mut impl Iterator<Item = Value>) -> Done<Timestamp> {
+    let now: String = value(answers.next().unwrap_or(Value::Nil))?;
+    now.parse().map(Timestamp::from_unix_ms).map_err(|_| Problem::Corrupt(format!("`{now}` is no time").into()))
+}
+
+/// What has to be there, since the script has seen it.
+fn found(read: Option<Read>) -> Done<Execution> {
+    read.ok_or_else(|| Problem::Corrupt("an execution has no text".into()))?.execution()
+}
+
+/// The elements of a batch, as many together as one script may be about.
+fn chunks(elements: Vec<Arguments>) -> Vec<Vec<Arguments>> {
+    let mut chunks = vec![Vec::new()];
+    let (mut len, mut bytes) = (0, 0);
+    for element in elements {
+        let size: usize = element.iter().map(Vec::len).sum();
+        if len == CALL_LEN_MAX || (len > 0 && bytes + size > CALL_LEN_BYTES_MAX) {
+            chunks.push(Vec::new());
+            (len, bytes) = (0, 0);
+        }
+        (len, bytes) = (len + 1, bytes + size);
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(element);
+        }
+    }
+    chunks
+}
+
+impl<C> fmt::Debug for RedisStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore")
+            .field("prefix", &self.prefix)
+            .field("survives", &self.survives)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: NAME,
+            consistent_list: true,
+            survives: self.survives,
+            value_len_bytes_max: Some(VALUE_LEN_BYTES_MAX as u64),
+        }
+    }
+
+    async fn create(&self, new: Vec<Create>) -> Result<Vec<Created>, StoreError> {
+        if new.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut written = Written::Nothing;
+        let created = self.create_all(&new, &mut written).await;
+        created.map_err(|problem| problem.into_store("create executions", written))
+    }
+
+    async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
+        let find = async {
+            let read = self.read(&[*id]).await?.1.pop().flatten();
+            read.map(Read::execution).transpose()
+        };
+        find.await.map_err(|problem: Problem| problem.into_store("read an execution", Written::Nothing))
+    }
+
+    async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
+        let find = async {
+            let answer = self.call(&script::FIND, [key]).await.map_err(Problem::Read)?;
+            match values(answer, 0)? {
+                nothing if nothing.is_empty() => Ok(None),
+                found => row::pair(Value::Array(found))?.1.map(Read::execution).transpose(),
+            }
+        };
+        find.await.map_err(|problem: Problem| problem.into_store("read an execution", Written::Nothing))
+    }
+
+    async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, Clone::clone);
+        self.change("update executions", &writes, |write| write.id, apply).await
+    }
+
+    async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, |_| ());
+        self.change("end attempts", &writes, |write| write.id, apply).await
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
+        let page = self.list_page(options).await;
+        page.map_err(|problem| problem.into_store("list executions", Written::Nothing))
+    }
+
+    async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
+        let delete = async {
+            let answer = self.call(&script::DELETE, [hex(*id)]).await.map_err(Problem::Write)?;
+            Ok(match value::<i64>(answer)? {
+                0 => Err(Refusal::NotFound),
+                1 => Ok(()),
+                _ => Err(Refusal::Transition { command: "delete", status: ExecutionStatus::Running }),
+            })
+        };
+        delete.await.map_err(|problem: Problem| problem.into_store("delete an execution", Written::Nothing))
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        let (mut written, mut claimed) = (Written::Nothing, Vec::new());
+        match self.claim_all(claim, &mut written, &mut claimed).await {
+            // What was claimed before is not to wait for the end of its lease.
+            Err(problem) if claimed.is_empty() => Err(problem.into_store("claim executions", written)),
+            _ => Ok(claimed),
+        }
+    }
+
+    async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        let renew = |lease: &Lease, execution: Option<&mut Execution>, now: Timestamp| {
+            let beat = execution.map_or(Beat::Lost, |execution| execution.renew(lease.epoch, extend, now));
+            (beat, if beat == Beat::Lost { Applied::Unchanged } else { Applied::Changed })
+        };
+        self.change("extend leases", leases, |lease| lease.id, renew).await
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        let mut written = Written::Nothing;
+        let swept = self.sweep_some(limit, &mut written).await;
+        swept.map_err(|problem| problem.into_store("look for lost leases", written))
+    }
+}
