@@ -30,7 +30,7 @@ pub(crate) fn id(row: &Row) -> Option<ExecutionId> {
 pub(crate) fn read(row: &Row) -> Result<Execution, Problem> {
     let id = id(row);
     let corrupt = |problem| Problem::Corrupt(Corrupt { id, problem });
-    let parts = Parts {
+    let parts = Parts::<&str> {
         body: row.try_get(1)?,
         payload: row.try_get(2)?,
         result: row.try_get(3)?,
