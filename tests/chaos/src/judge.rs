@@ -95,7 +95,7 @@ struct Known<'a> {
     claims: Vec<(&'a Entry, u64, u32, u64)>,
     releasing: BTreeSet<u64>,
     accepted: Vec<Accepted<'a>>,
-    effects: Vec<(&'a Entry, &'a str, bool)>,
+    effects: Vec<(&'a Entry, u64, &'a str, bool)>,
     seen: Vec<(&'a Entry, ExecutionStatus, u64)>,
 }
 
@@ -167,8 +167,8 @@ fn known(history: &[Entry]) -> BTreeMap<ExecutionId, Known<'_>> {
                 let accepted = Accepted { entry, epoch: *epoch, command, version, kept };
                 all.entry(*id).or_default().accepted.push(accepted);
             }
-            Fact::Effect { id, effect, at_most_once, .. } => {
-                all.entry(*id).or_default().effects.push((entry, effect, *at_most_once));
+            Fact::Effect { id, epoch, effect, at_most_once } => {
+                all.entry(*id).or_default().effects.push((entry, *epoch, effect, *at_most_once));
             }
             Fact::Seen { id, status, version, .. } => {
                 all.entry(*id).or_default().seen.push((entry, *status, *version));
@@ -225,13 +225,15 @@ impl Known<'_> {
 
     fn check_effects(&self, violate: &mut impl FnMut(Rule, String)) {
         let mut once: BTreeMap<&str, u32> = BTreeMap::new();
-        for (entry, effect, at_most_once) in &self.effects {
+        for (entry, epoch, effect, at_most_once) in &self.effects {
             if *at_most_once {
                 *once.entry(effect).or_default() += 1;
             }
-            let kept = self.accepted.iter().find(|write| write.kept == Some(effect) && write.entry.to < entry.from);
+            // A stale attempt may still be at it: it has not been told yet.
+            let kept = self.accepted.iter().find(|write| write.kept == Some(effect) && write.epoch < *epoch);
             if let Some(kept) = kept {
-                let text = format!("{effect} in {}, though attempt {} has kept it", entry.by, kept.epoch);
+                let text =
+                    format!("{effect} by attempt {epoch} in {}, though attempt {} has kept it", entry.by, kept.epoch);
                 violate(Rule::KeptIsNotRepeated, text);
             }
         }
@@ -280,7 +282,7 @@ impl Known<'_> {
         self.check_attempts(last, violate);
         if last.status == ExecutionStatus::Completed && last.kind == "effects" {
             for effect in EFFECTS {
-                if !self.effects.iter().any(|(_, had, _)| *had == effect) {
+                if !self.effects.iter().any(|(_, _, had, _)| *had == effect) {
                     violate(Rule::EffectsHappened, format!("it has completed without {effect}"));
                 }
             }

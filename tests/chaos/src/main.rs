@@ -1,5 +1,5 @@
 //! `chaos STORE… [--minutes M] [--seconds S] [--executions N] [--seed N] [--broken FAULT]`: see the library. It calls
-//! itself as `chaos worker TARGET NAME DIRECTORY [FAULT]`.
+//! itself as `chaos worker TARGET NAME DIRECTORY [FAULT | defaults]`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracer::{Clock, SystemClock};
 use tracer_chaos::history::{Fact, Log, now};
+use tracer_chaos::recorded::Recorded;
 use tracer_chaos::run::{Plan, run};
 use tracer_chaos::target::{Kind, Target};
 use tracer_chaos::work::{asked_to_end, worker};
@@ -58,7 +59,8 @@ fn chaos(arguments: &[&str]) -> Result<ExitCode, Error> {
 
 fn work(target: &str, name: &str, directory: &Path, fault: Option<&&str>) -> Result<ExitCode, Error> {
     let (target, log): (Target, Log) = (target.parse()?, Log::new(directory, name)?);
-    let fault = fault.map(|fault| fault.parse()).transpose()?;
+    let defaults = fault == Some(&"defaults");
+    let fault = fault.filter(|_| !defaults).map(|fault| fault.parse()).transpose()?;
     // Some panic as they are to.
     std::panic::set_hook(Box::new(|_| {}));
     let wall = (SystemClock.unix_ns(SystemClock.ticks()) / 1_000_000_000).cast_signed();
@@ -74,7 +76,7 @@ fn work(target: &str, name: &str, directory: &Path, fault: Option<&&str>) -> Res
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
-        let running = worker(store, &log, name, fault).start();
+        let running = worker(Recorded::new(store, log.clone(), fault), &log, name, defaults).start();
         end.await;
         running.shutdown(Duration::from_millis(300)).await;
         Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracer::execution::{DynStore, ExecutionManager, Failure, NewExecution, RetryPolicy};
+use tracer::execution::{ExecutionManager, Failure, NewExecution, RetryPolicy};
 use tracer::traced_node;
 use tracer_workers::{Attempt, Worker};
 
@@ -93,11 +93,12 @@ async fn handle(attempt: Attempt, log: Log) -> Result<Value, Failure> {
     Ok(json!({ "epoch": epoch }))
 }
 
-/// A worker with all handlers.
-pub fn worker(store: DynStore, log: &Log, name: &str, fault: Option<crate::recorded::Fault>) -> Worker<Recorded> {
-    let store = Recorded::new(store, log.clone(), fault);
-    let mut worker = Worker::new(ExecutionManager::new(store)).name(name).lease(LEASE);
-    worker = worker.poll(Duration::from_millis(50));
+/// A worker with all handlers; with settings for runs, unless those are wanted that a worker has of itself.
+pub fn worker(store: Recorded, log: &Log, name: &str, defaults: bool) -> Worker<Recorded> {
+    let mut worker = Worker::new(ExecutionManager::new(store)).name(name);
+    if !defaults {
+        worker = worker.lease(LEASE).poll(Duration::from_millis(50));
+    }
     for kind in KINDS.map(|(kind, _)| kind).into_iter().chain([POISON]) {
         let log = log.clone();
         worker = worker.handler(kind, move |attempt, _: Value| handle(attempt, log.clone()));
