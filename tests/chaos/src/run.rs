@@ -307,7 +307,18 @@ async fn trouble(stage: &Stage, world: &mut World) -> Vec<Slot> {
             }
         }
     }
+    // One that was stopped in the midst of a transaction keeps others from theirs.
+    go_on(stage, &mut slots, &mut rng);
     slots
+}
+
+/// Nobody is stopped any more, and nobody is missing.
+fn go_on(stage: &Stage, slots: &mut [Slot], rng: &mut Rng) {
+    for slot in slots {
+        slot.stopped_until = slot.stopped_until.map(|(from, _)| (from, 0));
+        slot.starts_at = 0;
+        tend(stage, slot, rng);
+    }
 }
 
 fn kill(stage: &Stage, slot: &mut Slot, rng: &mut Rng) {
@@ -345,10 +356,7 @@ async fn calm(stage: &Stage, manager: &ExecutionManager<DynStore>, mut slots: Ve
     let mut rng = Rng::with_seed(stage.plan.seed + 3);
     let (mut oldest, mut since) = (Vec::new(), now());
     loop {
-        for slot in &mut slots {
-            slot.stopped_until = slot.stopped_until.map(|(from, _)| (from, 0));
-            tend(stage, slot, &mut rng);
-        }
+        go_on(stage, &mut slots, &mut rng);
         let open =
             [S::Pending, S::Running, S::Retrying].into_iter().fold(ListOptions::new().limit(50), ListOptions::status);
         let page = until_answered(async || manager.list(open.clone()).await).await;
