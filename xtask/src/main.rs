@@ -5,6 +5,7 @@
 
 mod apt;
 mod bench;
+mod chaos;
 mod check;
 mod command;
 mod crash;
@@ -29,6 +30,8 @@ usage: cargo xtask COMMAND [STEP...]
   test    all tests, the ones that need another build included
   crash   programs are killed and files damaged, thousands of times
   bench   what a traced call costs, beside other libraries
+  chaos   workers and stores are killed in the midst of 100,000 executions, and an independent judge looks at the end:
+          cargo xtask chaos [STORE...] [--minutes M] [--executions N] [--seed N]
   help    print this text
 
 `check`, `test`, `crash` and `bench` run all their steps, or only those that are named:
@@ -58,10 +61,11 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         ["test", steps @ ..] => step::run_all(test::STEPS, steps, &Workspace::read()?),
         ["crash", steps @ ..] => step::run_all(crash::STEPS, steps, &Workspace::read()?),
         ["bench", steps @ ..] => step::run_all(bench::STEPS, steps, &Workspace::read()?),
+        ["chaos", options @ ..] => chaos::run(options, &Workspace::read()?),
         [command @ ("demo" | "help"), ..] => Err(format!("`{command}` takes no arguments")),
-        [command, ..] => {
-            Err(format!("no command `{command}`; there are `demo`, `check`, `test`, `crash`, `bench` and `help`"))
-        }
+        [command, ..] => Err(format!(
+            "no command `{command}`; there are `demo`, `check`, `test`, `crash`, `bench`, `chaos` and `help`"
+        )),
     }
 }
 
@@ -84,7 +88,10 @@ mod tests {
     #[test]
     fn unknown_command_names_the_known_ones() {
         let message = run(&["tset"]).unwrap_err();
-        assert_eq!(message, "no command `tset`; there are `demo`, `check`, `test`, `crash`, `bench` and `help`");
+        assert_eq!(
+            message,
+            "no command `tset`; there are `demo`, `check`, `test`, `crash`, `bench`, `chaos` and `help`"
+        );
     }
 
     #[test]

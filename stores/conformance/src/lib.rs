@@ -109,6 +109,7 @@ cases! { ($)
         heartbeats_keep_a_lease
         the_end_of_an_attempt_can_be_repeated
         a_release_does_not_count
+        an_attempt_that_was_swept_cannot_be_given_back
         cancelling_reaches_the_holder
         a_lost_holder_cannot_prevent_cancelling
         attempts_that_take_too_long_are_timed_out

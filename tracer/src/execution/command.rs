@@ -160,8 +160,9 @@ impl Command {
                     && execution.error.as_ref() == Some(failure)
             }
             Self::Cancel { .. } => execution.status == S::Cancelled,
-            Self::Release { .. } => execution.status == S::Retrying,
-            Self::Overtime { .. } => matches!(execution.status, S::TimedOut | S::Retrying | S::Cancelled),
+            // A sweep may have been first, and have counted the attempt: it leaves the same status.
+            Self::Release { .. } => execution.has_ended_by(AttemptEnd::Released),
+            Self::Overtime { .. } => execution.status == S::Cancelled || execution.has_ended_by(AttemptEnd::TimedOut),
             _ => false,
         }
     }

@@ -108,6 +108,11 @@ impl Execution {
             attempt.error = self.error.as_ref().map(cut);
         }
     }
+
+    /// Whether the latest attempt is over, and has ended so.
+    pub(super) fn has_ended_by(&self, how: AttemptEnd) -> bool {
+        self.history.last().is_some_and(|attempt| attempt.epoch == self.epoch && attempt.end == Some(how))
+    }
 }
 
 fn cut(failure: &Failure) -> Failure {

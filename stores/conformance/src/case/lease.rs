@@ -163,6 +163,19 @@ pub(crate) async fn a_release_does_not_count<T: ExecutionStore + 'static>(bed: B
     assert_eq!(code(bed.manager.under(&held.token()).complete(id, 1).await), "LEASE_LOST");
 }
 
+pub(crate) async fn an_attempt_that_was_swept_cannot_be_given_back<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    for late in [Command::Release { delay: SECOND }, Command::Overtime { random: 1 }] {
+        let held = bed.claimed_with(|new| new.max_attempts(2)).await;
+        bed.clock.advance(LEASE);
+        assert_eq!(sweep(&bed).await.retried, 1);
+        let swept = bed.get(&held.id).await;
+        assert_eq!((swept.status, swept.attempts), (S::Retrying, 1));
+        let answer = bed.store().update(vec![Write::under(held.token(), late.clone())]).await.unwrap().remove(0);
+        assert_eq!(answer.unwrap_err().code(), "LEASE_LOST", "{late:?}");
+        assert_eq!(bed.get(&held.id).await, swept);
+    }
+}
+
 pub(crate) async fn cancelling_reaches_the_holder<T: ExecutionStore + 'static>(bed: Bed<T>) {
     let held = bed.claimed_with(|new| new.max_attempts(3)).await;
     let (id, lease) = (&held.id, held.token());

@@ -1,0 +1,203 @@
+//! A store that writes down what it answers; broken in a way that is wanted, if one is.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::Value;
+use tracer::execution::{
+    Beat, Capabilities, Claim, Command, Create, Created, DynStore, Execution, ExecutionId, ExecutionStore, Expected,
+    Lease, ListOptions, Page, Refusal, StoreError, Swept, Write,
+};
+
+use crate::history::{Fact, Log, now};
+
+/// How a store can be broken, to see that it is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Who has lost the lease may write all the same.
+    Fence,
+    /// Nobody looks for lost leases.
+    Sweep,
+    /// That a node is about to run is not kept before it does.
+    Started,
+    /// What the end of an attempt is answered is not true: some were not written.
+    Acknowledged,
+    /// Results of nodes are not kept.
+    Kept,
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "fence" => Self::Fence,
+            "sweep" => Self::Sweep,
+            "started" => Self::Started,
+            "acknowledged" => Self::Acknowledged,
+            "kept" => Self::Kept,
+            other => return Err(format!("no fault `{other}`")),
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    inner: DynStore,
+    log: Log,
+    fault: Option<Fault>,
+}
+
+impl Recorded {
+    /// Around this one.
+    pub fn new(inner: DynStore, log: Log, fault: Option<Fault>) -> Self {
+        Self { inner, log, fault }
+    }
+
+    /// What is about to be written that matters even if no answer comes.
+    fn announce(&self, writes: &[Write]) {
+        let releases = writes.iter().filter(|write| matches!(write.command, Command::Release { .. }));
+        let facts: Vec<Fact> =
+            releases.filter_map(|write| Some(Fact::Releasing { id: write.id, epoch: write.expected.epoch? })).collect();
+        if !facts.is_empty() {
+            self.log.write(now(), facts);
+        }
+    }
+
+    /// A broken store writes something else, and answers by itself: `None`.
+    async fn broken(&self, write: &Write) -> Option<Write> {
+        match (self.fault, &write.command) {
+            (Some(Fault::Fence), command) if write.expected.epoch.is_some() => {
+                let found = self.inner.find_by_id(&write.id).await.ok().flatten()?;
+                let epoch = found.lease.is_some().then_some(found.epoch).or(write.expected.epoch);
+                Some(Write { id: write.id, expected: Expected { version: None, epoch }, command: command.clone() })
+            }
+            (Some(Fault::Started), Command::Checkpoint { value, .. }) if is_started(value) => None,
+            (Some(Fault::Kept), Command::Checkpoint { value, .. }) if !is_started(value) => None,
+            (Some(Fault::Acknowledged), Command::Complete { .. }) if fastrand::u8(..) < 16 => None,
+            _ => Some(write.clone()),
+        }
+    }
+
+    fn tell<'a>(&self, from: u64, writes: &[Write], outcomes: impl Iterator<Item = Result<Option<u64>, &'a Refusal>>) {
+        let facts = writes.iter().zip(outcomes).map(|(write, outcome)| {
+            let (id, epoch, command) = (write.id, write.expected.epoch, write.command.name().to_owned());
+            match outcome {
+                Ok(version) => Fact::Accepted { id, epoch, command, version, kept: kept(&write.command) },
+                Err(refusal) => Fact::Refused { id, epoch, command, why: refusal.to_string() },
+            }
+        });
+        self.log.write(from, facts);
+    }
+}
+
+/// What a node that is about to run keeps.
+fn is_started(value: &Value) -> bool {
+    value.get("started").is_some()
+}
+
+/// The node whose result this keeps.
+fn kept(command: &Command) -> Option<String> {
+    let Command::Checkpoint { key, value } = command else { return None };
+    let node = key.split_once('@')?.0;
+    value.get("value").is_some().then(|| node.to_owned())
+}
+
+impl ExecutionStore for Recorded {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn create(&self, new: Vec<Create>) -> impl Future<Output = Result<Vec<Created>, StoreError>> + Send {
+        self.inner.create(new)
+    }
+
+    fn find_by_id(&self, id: &ExecutionId) -> impl Future<Output = Result<Option<Execution>, StoreError>> + Send {
+        self.inner.find_by_id(id)
+    }
+
+    fn find_by_idempotency_key(&self, key: &str) -> impl Future<Output = Result<Option<Execution>, StoreError>> + Send {
+        self.inner.find_by_idempotency_key(key)
+    }
+
+    async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        self.announce(&writes);
+        let mut outcomes = Vec::new();
+        // Workers update one at a time.
+        for write in writes {
+            let from = now();
+            let outcome = match self.broken(&write).await {
+                Some(other) => self.inner.update(vec![other]).await?.swap_remove(0),
+                None => self.inner.find_by_id(&write.id).await?.ok_or(Refusal::NotFound),
+            };
+            // What was not written has no version of its own.
+            let version = |done: &Execution| self.fault.is_none().then_some(done.version);
+            self.tell(from, &[write], [outcome.as_ref().map(version)].into_iter());
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        self.announce(&writes);
+        let from = now();
+        let outcomes = if self.fault.is_none() {
+            self.inner.settle(writes.clone()).await?
+        } else {
+            let mut outcomes = Vec::new();
+            for write in &writes {
+                outcomes.push(match self.broken(write).await {
+                    Some(other) => self.inner.settle(vec![other]).await?.swap_remove(0),
+                    None => Ok(()),
+                });
+            }
+            outcomes
+        };
+        self.tell(from, &writes, outcomes.iter().map(|outcome| outcome.as_ref().map(|()| None)));
+        Ok(outcomes)
+    }
+
+    fn list(&self, options: &ListOptions) -> impl Future<Output = Result<Page, StoreError>> + Send {
+        self.inner.list(options)
+    }
+
+    fn delete(&self, id: &ExecutionId) -> impl Future<Output = Result<Result<(), Refusal>, StoreError>> + Send {
+        self.inner.delete(id)
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        let from = now();
+        let claimed = self.inner.claim(claim).await?;
+        if !claimed.is_empty() {
+            let fact = |claimed: &Execution| Fact::Claimed {
+                id: claimed.id,
+                epoch: claimed.epoch,
+                attempts: claimed.attempts,
+                version: claimed.version,
+            };
+            self.log.write(from, claimed.iter().map(fact));
+        }
+        Ok(claimed)
+    }
+
+    fn heartbeat(
+        &self,
+        leases: &[Lease],
+        extend: Duration,
+    ) -> impl Future<Output = Result<Vec<Beat>, StoreError>> + Send {
+        self.inner.heartbeat(leases, extend)
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        if self.fault == Some(Fault::Sweep) {
+            return Ok(Swept::default());
+        }
+        self.inner.sweep(limit).await
+    }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        self.inner.wake()
+    }
+}
