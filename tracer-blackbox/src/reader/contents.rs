@@ -3,7 +3,7 @@
 //!
 //! Steps of an env are numbered without a gap, so a header of a run of events and their count say which they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use tracer::TraceId;
@@ -50,13 +50,15 @@ impl Hasher for Mixer {
     }
 }
 
-pub(super) type EnvMap<T> = HashMap<u64, T, BuildHasherDefault<Mixer>>;
+type EnvMap<T> = HashMap<u64, T, BuildHasherDefault<Mixer>>;
+pub(super) type EnvSet = HashSet<u64, BuildHasherDefault<Mixer>>;
 pub(super) type TraceMap<T> = HashMap<TraceId, T, BuildHasherDefault<Mixer>>;
 
 /// Records of one env that stand in one page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stretch {
-    pub(super) env: u64,
+    /// By its place among the envs.
+    pub(super) env: u32,
     /// Its first step and the one behind its last, without a gap between. 0 is the env's own record.
     pub(super) from: u64,
     pub(super) to: u64,
@@ -64,7 +66,7 @@ pub(super) struct Stretch {
     pub(super) page: u32,
 }
 
-/// What there is of an env.
+/// What there is of an env, or of a trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     /// Its records: itself, its steps and its notes.
@@ -94,15 +96,34 @@ pub(super) struct Departure {
     pub(super) is_recovery: bool,
 }
 
+/// An entry that was written in full.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Full {
+    pub(super) seq: u64,
+    pub(super) slot: Slot,
+    /// What it says of which env, by its place.
+    pub(super) env: u32,
+}
+
+/// Numbers envs in the order in which they are met, so that all that is known of one is found without its id.
+#[derive(Debug, Default)]
+pub(super) struct EnvPlaces {
+    places: EnvMap<u32>,
+    /// The env that was asked for before, and its place: entries of one lie together.
+    last: Option<(u64, u32)>,
+}
+
 /// What stands in the pages of a file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// What was written in full, by number: all but the steps of common calls.
-    pub(super) full: Vec<(u64, Slot)>,
+    pub(super) full: Vec<Full>,
     /// When anything was last written.
     pub(super) last_ticks: u64,
     pub(super) stretches: Vec<Stretch>,
-    pub(super) envs: EnvMap<Seen>,
+    pub(super) places: EnvPlaces,
+    /// The envs with their ids, by place.
+    pub(super) envs: Vec<(u64, Seen)>,
     /// Where envs left others.
     pub(super) departures: Vec<Departure>,
     /// Of the page that is looked at.
@@ -121,6 +142,26 @@ struct Run {
     ticks: u64,
 }
 
+impl EnvPlaces {
+    pub(super) fn get(&self, env: u64) -> Option<u32> {
+        self.places.get(&env).copied()
+    }
+
+    /// The place of an env. If it had none, that is `next`.
+    pub(super) fn get_or(&mut self, env: u64, next: usize) -> u32 {
+        match self.last {
+            Some((last, place)) if last == env => place,
+            _ => {
+                // No file has as many slots.
+                let next = u32::try_from(next).unwrap_or(u32::MAX);
+                let place = *self.places.entry(env).or_insert(next);
+                self.last = Some((env, place));
+                place
+            }
+        }
+    }
+}
+
 impl Contents {
     /// Takes what stands in a page; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, page: &ValidPage) -> u64 {
@@ -136,16 +177,25 @@ impl Contents {
         for (stretch, seen) in self.growing.drain(..) {
             self.last_ticks = self.last_ticks.max(seen.last_ticks);
             self.stretches.push(stretch);
-            self.envs.entry(stretch.env).and_modify(|all| all.add(&seen)).or_insert(seen);
+            self.envs[place_of(stretch.env)].1.add(&seen);
         }
         first_seq
     }
 
     /// Puts in order what was taken.
     pub(super) fn finish(&mut self) {
-        self.full.sort_unstable_by_key(|(seq, _)| *seq);
-        self.full.dedup_by_key(|(seq, _)| *seq);
-        self.stretches.sort_unstable_by_key(|stretch| (stretch.env, stretch.from, stretch.to, stretch.page));
+        // Both are nearly in order, which a stable sort makes use of.
+        self.full.sort_by_key(|full| full.seq);
+        self.full.dedup_by_key(|full| full.seq);
+        self.stretches.sort_by_key(|stretch| (stretch.env, stretch.from, stretch.to, stretch.page));
+    }
+
+    fn env(&mut self, env: u64) -> u32 {
+        let place = self.places.get_or(env, self.envs.len());
+        if place_of(place) == self.envs.len() {
+            self.envs.push((env, Seen::NOTHING));
+        }
+        place
     }
 
     /// Counts events by the headers before them. `None`: they are not as a thread writes them, so that they have to be
@@ -159,8 +209,8 @@ impl Contents {
             match words[0] & KIND_MASK {
                 KIND_STEP..=5 => {
                     first_seq = first_seq.min(seq);
-                    self.full.push((seq, slot));
-                    self.see(place, seq, &words);
+                    let env = self.see(place, seq, &words);
+                    self.full.push(Full { seq, slot, env });
                     let is_step = words[0] & KIND_MASK == KIND_STEP;
                     if let Some(run) = run.as_mut() {
                         run.seq = seq + 1;
@@ -177,7 +227,8 @@ impl Contents {
                 }
                 KIND_ENTER | KIND_EXIT => {
                     let run = run.as_mut().filter(|run| run.env != 0 && !is_cut)?;
-                    let (stretch, seen) = run.events(scan, &words, place)?;
+                    let env = self.env(run.env);
+                    let (stretch, seen) = run.events(scan, &words, env, place)?;
                     is_cut = words[SLOT_WORDS - 1] == 0;
                     self.grow(stretch, seen);
                     continue;
@@ -197,26 +248,29 @@ impl Contents {
     fn decode(&mut self, scan: &Scan<'_>, page: &ValidPage, place: u32) -> u64 {
         let entries = scan.entries(page);
         for Found { seq, words, slot } in &entries {
-            self.full.extend(slot.map(|slot| (*seq, slot)));
-            self.see(place, *seq, words);
+            let (seq, env) = (*seq, self.see(place, *seq, words));
+            self.full.extend(slot.map(|slot| Full { seq, slot, env }));
         }
         entries.first().map_or(u64::MAX, |found| found.seq)
     }
 
-    fn see(&mut self, page: u32, seq: u64, words: &[u64; 8]) {
+    /// Gives the place of the env that an entry is of.
+    fn see(&mut self, page: u32, seq: u64, words: &[u64; 8]) -> u32 {
         let [tag, ticks, env, step, ..] = *words;
+        let id = env;
+        let env = self.env(id);
         let number = step >> STEP_SHIFT;
         let (from, to) = match tag & KIND_MASK {
             KIND_STEP => (number, number + 1),
             KIND_ENV => (0, 1),
             KIND_NOTE => (number + 1, number + 1),
-            _ => return,
+            _ => return env,
         };
         let is_step = tag & KIND_MASK == KIND_STEP;
         let is_enter = is_step && tag & (STATUS | RESUMED) == 0;
         if tag & KIND_MASK == KIND_ENV && words[6] != 0 {
             let is_recovery = tag >> 4 & 7 == CAUSE_RECOVERY;
-            self.departures.push(Departure { trace: trace_in(words), env, left: words[6], is_recovery });
+            self.departures.push(Departure { trace: trace_in(words), env: id, left: words[6], is_recovery });
         }
         let stretch = Stretch { env, from, to, page };
         self.grow(
@@ -233,6 +287,7 @@ impl Contents {
                 newest: page,
             },
         );
+        env
     }
 
     fn grow(&mut self, stretch: Stretch, seen: Seen) {
@@ -248,7 +303,7 @@ impl Contents {
 
 impl Run {
     /// The steps that the events of a slot are.
-    fn events(&mut self, scan: &Scan<'_>, words: &[u64; 8], page: u32) -> Option<(Stretch, Seen)> {
+    fn events(&mut self, scan: &Scan<'_>, words: &[u64; 8], env: u32, page: u32) -> Option<(Stretch, Seen)> {
         let (mut steps, mut spans, mut first_ticks) = (0, 0, 0);
         for word in words.iter().take_while(|word| **word != 0) {
             match word & KIND_MASK {
@@ -270,7 +325,7 @@ impl Run {
         }
         let (from, seq) = (self.step, self.seq);
         (self.step, self.seq) = (from.checked_add(steps)?, seq + steps);
-        let stretch = Stretch { env: self.env, from, to: self.step, page };
+        let stretch = Stretch { env, from, to: self.step, page };
         let seen = Seen {
             records: steps,
             steps,
@@ -286,7 +341,25 @@ impl Run {
     }
 }
 
+/// A place of an env as an index.
+pub(super) fn place_of(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
 impl Seen {
+    /// No record.
+    pub(super) const NOTHING: Self = Self {
+        records: 0,
+        steps: 0,
+        envs: 0,
+        spans: 0,
+        first_seq: u64::MAX,
+        first_ticks: u64::MAX,
+        last_ticks: 0,
+        end: 0,
+        newest: 0,
+    };
+
     pub(super) fn add(&mut self, other: &Self) {
         self.records += other.records;
         self.steps += other.steps;

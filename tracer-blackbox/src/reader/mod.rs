@@ -139,9 +139,9 @@ pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) ->
         clock.take_rate(observed.pair(&superblock));
     }
     let times = Times::new(clock);
-    let scan::Looked { valid, contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed);
+    let scan::Looked { valid, mut contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed);
     let scan = Scan { bytes: &bytes, dictionary, valid: &valid };
-    let running = Running::of(&scan, &contents);
+    let running = Running::of(&scan, &mut contents);
     let recorded = if contents.last_ticks == 0 { 0 } else { times.unix_ns(contents.last_ticks) };
     let last_sign = recorded.max(status.get(Word::AliveNs));
     let death = death::classify(&scan, observed, last_sign);

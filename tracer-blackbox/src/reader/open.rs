@@ -5,14 +5,15 @@
 //! of an env counts whatever the block says, and it is looked for among the events of common calls too.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::BuildHasherDefault;
+use std::mem;
 
 use serde_json::Value;
 use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
 use tracer::{EnvId, FrameId, TraceId};
 
 use super::contents::{
-    CAUSE_RECOVERY, Contents, EnvMap, KIND_ENV, KIND_NOTE, KIND_STEP, Mixer, RESUMED, STEP_SHIFT, TraceMap,
+    CAUSE_RECOVERY, Contents, Departure, EnvPlaces, Full, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT, Seen,
+    TraceMap, place_of,
 };
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
@@ -53,39 +54,45 @@ pub(super) struct Open {
 /// What runs.
 #[derive(Debug, Default)]
 pub(super) struct Running {
-    places: EnvMap<usize>,
+    places: EnvPlaces,
     pub(super) envs: Vec<Env>,
-    /// The env of the entry before, and its place.
-    last: (u64, usize),
-    /// By trace: the entry that says that it is over.
-    over: TraceMap<Slot>,
+    trace_places: TraceMap<u32>,
+    pub(super) traces: Vec<Followed>,
+    /// The trace that was asked for before: entries of one lie together.
+    last_trace: u32,
     /// Of traces that went on after they were over: the entries that say one or the other.
     pub(super) turns: Vec<(TraceId, Slot)>,
     blocks_have_all: bool,
-    /// The frames that blocks show.
-    shown: HashMap<(TraceId, u64), Shown>,
-    /// Traces that have some.
-    shown_traces: HashSet<TraceId, BuildHasherDefault<Mixer>>,
+    /// The frames that blocks show, by the place of their trace.
+    shown: HashMap<(u32, u64), Shown>,
+}
+
+/// A trace, by its entries.
+#[derive(Debug)]
+pub(super) struct Followed {
+    pub(super) id: TraceId,
+    /// The entry that says that it is over.
+    pub(super) over: Option<Slot>,
+    /// A block shows frames of it.
+    is_shown: bool,
 }
 
 /// An env, by its entries.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Env {
     pub(super) id: u64,
-    pub(super) trace: Option<TraceId>,
+    /// By its place.
+    pub(super) trace: Option<u32>,
+    pub(super) seen: Seen,
     pub(super) is_root: bool,
     /// Its own record, if that is there.
     pub(super) record: Option<Slot>,
     /// When an error ended it, and by which step.
     pub(super) failed: Option<(u64, Option<Slot>)>,
-    /// The env that recovered from that.
-    pub(super) successor: Option<u64>,
+    /// The env that recovered from that, by its place.
+    pub(super) successor: Option<u32>,
     /// In the order in which they were entered. Not those that blocks show.
     open: Vec<Entered>,
-    /// Behind its last step.
-    end: u64,
-    /// A block shows frames of its trace.
-    is_shown: bool,
     /// Of a line with more frames than a block has: the innermost in the block.
     deepest: Option<u64>,
 }
@@ -121,31 +128,35 @@ const UNWOUND: u64 = 0;
 
 impl Running {
     /// Goes through the entries, in their order.
-    pub(super) fn of(scan: &Scan<'_>, contents: &Contents) -> Self {
-        let mut running = Self { blocks_have_all: blocks_have_all(scan), ..Self::default() };
-        running.places.reserve(contents.envs.len());
-        running.envs.reserve(contents.envs.len());
-        running.look_at_blocks(scan, contents);
-        running.look_at_departures(contents);
+    pub(super) fn of(scan: &Scan<'_>, contents: &mut Contents) -> Self {
+        let envs = contents.envs.iter().map(|(id, seen)| Env::new(*id, *seen));
+        let mut running = Self {
+            blocks_have_all: blocks_have_all(scan),
+            envs: envs.collect(),
+            places: mem::take(&mut contents.places),
+            ..Self::default()
+        };
+        running.look_at_blocks(scan);
+        running.look_at_departures(&contents.departures);
         if running.blocks_have_all {
             // What a block shows need not be looked for among the steps of common calls, but for the last of them.
-            let mut events = running.last_events(scan, contents).into_iter().peekable();
-            for (seq, slot) in &contents.full {
+            let mut events = running.last_events(scan).into_iter().peekable();
+            for Full { seq, slot, env } in &contents.full {
                 while let Some(event) = events.next_if(|event| event.seq < *seq) {
-                    running.take(&event, scan, contents);
+                    running.take_any(&event, scan);
                 }
                 if let Some(found) = scan.found(*slot) {
-                    running.take(&found, scan, contents);
+                    running.take(&found, *env, scan);
                 }
             }
-            events.for_each(|event| running.take(&event, scan, contents));
+            events.for_each(|event| running.take_any(&event, scan));
         } else {
-            Merged::all(scan.clone()).for_each(|found| running.take(&found, scan, contents));
+            Merged::all(scan.clone()).for_each(|found| running.take_any(&found, scan));
         }
         running
     }
 
-    fn look_at_blocks(&mut self, scan: &Scan<'_>, contents: &Contents) {
+    fn look_at_blocks(&mut self, scan: &Scan<'_>) {
         const FRAME_BYTES: usize = 128;
         let has_all_names = scan.status().get(Word::SitesMissing) == 0;
         for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
@@ -155,48 +166,51 @@ impl Running {
             let Some(trace) = TraceId::new((u128::from(word(1)) << 64) | u128::from(word(2))) else { continue };
             let depth = usize::try_from(word(6) & 0xffff_ffff).unwrap_or(usize::MAX);
             // A depth that no writer makes; or, as a block has no check, an env that no entry is of.
-            if depth > FRAMES || (scan.valid.is_torn && !contents.envs.contains_key(&env.get())) {
+            let is_known = || self.get(env.get()).is_some_and(|env| env.seen.records > 0);
+            if depth > FRAMES || (scan.valid.is_torn && !is_known()) {
                 continue;
             }
+            let of = self.trace(trace);
             let is_deep = word(6) & (1 << 33) != 0;
             let mut deepest = None;
             for frame in block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).take(depth) {
                 let (id, site, ticks) = (u64_at(frame, 0), u32_at(frame, 8), u64_at(frame, 24));
                 if id != 0 && (!has_all_names || scan.dictionary.has(site)) {
                     // While one is taken out, those in it are twice there for a moment: the last is whole.
-                    self.shown.insert((trace, id), Shown { env, site, ticks, enter: None, has_ended: false });
-                    self.shown_traces.insert(trace);
+                    self.shown.insert((of, id), Shown { env, site, ticks, enter: None, has_ended: false });
+                    self.traces[place_of(of)].is_shown = true;
                     deepest = Some(id);
                 }
             }
-            let at = self.env(env.get(), contents);
-            self.envs[at].deepest = deepest.filter(|_| is_deep);
+            let at = self.env(env.get());
+            self.at(at).deepest = deepest.filter(|_| is_deep);
             if deepest.is_some() {
-                self.belongs(at, Some(trace));
+                self.at(at).trace = Some(of);
             }
         }
     }
 
     /// Learns of envs from those that left them: whose trace they are of, where their own records are gone; and that a
     /// line with more frames than its block has may have entered some of them there.
-    fn look_at_departures(&mut self, contents: &Contents) {
-        for departure in contents.departures.iter().rev() {
-            let left = self.env(departure.left, contents);
+    fn look_at_departures(&mut self, departures: &[Departure]) {
+        for departure in departures.iter().rev() {
+            let left = self.env(departure.left);
             self.belongs(left, departure.trace);
             if departure.is_recovery {
-                let env = self.env(departure.env, contents);
+                let env = self.env(departure.env);
                 // The block shows the one or, if the process died on the way, the other.
-                let deepest = self.envs[env].deepest.or(self.envs[left].deepest);
-                (self.envs[left].deepest, self.envs[env].deepest) = (deepest, deepest);
+                let deepest = self.at(env).deepest.or(self.at(left).deepest);
+                self.at(left).deepest = deepest;
+                self.at(env).deepest = deepest;
             }
         }
     }
 
     /// The events of the pages that have the last steps of the envs of blocks.
-    fn last_events(&self, scan: &Scan<'_>, contents: &Contents) -> Vec<Found> {
+    fn last_events(&self, scan: &Scan<'_>) -> Vec<Found> {
         let envs: HashSet<u64> = self.shown.values().map(|shown| shown.env.get()).collect();
-        let seen = envs.iter().filter_map(|env| contents.envs.get(env));
-        let pages: HashSet<u32> = seen.map(|seen| seen.newest).collect();
+        let seen = envs.iter().filter_map(|env| self.get(*env)).map(|env| env.seen);
+        let pages: HashSet<u32> = seen.filter(|seen| seen.records > 0).map(|seen| seen.newest).collect();
         let pages = pages.into_iter().filter_map(|page| scan.valid.pages.get(usize::try_from(page).ok()?));
         let entries = pages.flat_map(|page| scan.entries(page));
         let mut events: Vec<_> =
@@ -205,72 +219,84 @@ impl Running {
         events
     }
 
-    fn env(&mut self, env: u64, contents: &Contents) -> usize {
-        if self.last.0 == env && env != 0 {
-            return self.last.1;
+    /// The place of an env.
+    fn env(&mut self, env: u64) -> u32 {
+        let place = self.places.get_or(env, self.envs.len());
+        if place_of(place) == self.envs.len() {
+            self.envs.push(Env::new(env, Seen::NOTHING));
         }
-        let (places, envs) = (&mut self.places, &mut self.envs);
-        let at = *places.entry(env).or_insert_with(|| {
-            let end = contents.envs.get(&env).map_or(0, |seen| seen.end);
-            envs.push(Env { id: env, end, ..Env::default() });
-            envs.len() - 1
-        });
-        self.last = (env, at);
-        at
+        place
     }
 
-    fn belongs(&mut self, at: usize, trace: Option<TraceId>) {
-        self.envs[at].trace = trace;
-        self.envs[at].is_shown = trace.is_some_and(|trace| self.shown_traces.contains(&trace));
+    fn at(&mut self, env: u32) -> &mut Env {
+        &mut self.envs[place_of(env)]
     }
 
-    fn take(&mut self, found: &Found, scan: &Scan<'_>, contents: &Contents) {
-        let [tag, _, env, _, frame, _, six, _] = found.words;
+    /// The place of a trace.
+    fn trace(&mut self, id: TraceId) -> u32 {
+        if self.traces.get(place_of(self.last_trace)).is_some_and(|last| last.id == id) {
+            return self.last_trace;
+        }
+        let next = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
+        self.last_trace = *self.trace_places.entry(id).or_insert(next);
+        if self.last_trace == next {
+            self.traces.push(Followed { id, over: None, is_shown: false });
+        }
+        self.last_trace
+    }
+
+    fn belongs(&mut self, env: u32, trace: Option<TraceId>) {
+        self.at(env).trace = trace.map(|trace| self.trace(trace));
+    }
+
+    fn take_any(&mut self, found: &Found, scan: &Scan<'_>) {
+        let env = self.env(found.words[2]);
+        self.take(found, env, scan);
+    }
+
+    /// Takes an entry, of the env at this place.
+    fn take(&mut self, found: &Found, at: u32, scan: &Scan<'_>) {
+        let [tag, _, _, _, frame, _, six, _] = found.words;
         let (kind, what) = (tag & KIND_MASK, (tag >> 4) & 7);
         match kind {
             KIND_STEP => {
-                let at = self.env(env, contents);
-                if self.envs[at].trace.is_none() {
+                if self.at(at).trace.is_none() {
                     // Steps by hand name their trace.
                     self.belongs(at, scan.detail(found).and_then(|detail| detail.trace()));
                 }
                 match what {
                     ENTERED => self.enter(at, found),
-                    _ if frame == 0 => self.envs[at].end(six, false),
+                    _ if frame == 0 => self.at(at).end(six, false),
                     _ => self.end(at, frame),
                 }
                 if what == FAILED {
-                    self.envs[at].failed = Some((found.words[1], found.slot));
+                    self.at(at).failed = Some((found.words[1], found.slot));
                 }
             }
             KIND_ENV => {
-                let at = self.env(env, contents);
-                self.envs[at].is_root = what == CAUSE_ROOT;
-                self.envs[at].record = found.slot;
+                self.at(at).is_root = what == CAUSE_ROOT;
+                self.at(at).record = found.slot;
                 self.belongs(at, trace_in(&found.words));
                 if what == CAUSE_RECOVERY {
                     // What is open goes on in this one.
-                    let left = self.env(six, contents);
-                    self.envs[left].successor = Some(env);
-                    let open = std::mem::take(&mut self.envs[left].open);
-                    self.envs[at].open = open;
+                    let left = self.env(six);
+                    self.at(left).successor = Some(at);
+                    self.at(at).open = mem::take(&mut self.at(left).open);
                 }
             }
-            KIND_NOTE if what == UNWOUND => {
-                let at = self.env(env, contents);
-                self.end(at, frame);
-            }
+            KIND_NOTE if what == UNWOUND => self.end(at, frame),
             KIND_OVER => {
                 if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
-                    self.over.insert(trace, slot);
+                    let of = self.trace(trace);
+                    self.traces[place_of(of)].over = Some(slot);
                 }
             }
             KIND_RESUMED => {
                 if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
-                    let before = self.over.remove(&trace);
+                    let of = self.trace(trace);
+                    let before = self.traces[place_of(of)].over.take();
                     self.turns.extend(before.into_iter().chain([slot]).map(|slot| (trace, slot)));
-                    let at = self.env(env, contents);
-                    self.belongs(at, Some(trace));
+                    self.at(at).trace = Some(of);
                 }
             }
             // Of a later version, or a note that ends nothing.
@@ -278,7 +304,7 @@ impl Running {
         }
     }
 
-    fn enter(&mut self, at: usize, found: &Found) {
+    fn enter(&mut self, at: u32, found: &Found) {
         let [tag, ticks, _, step, frame, ..] = found.words;
         let is_frame = frame != 0;
         if let Some(shown) = self.shown(at, frame) {
@@ -286,10 +312,11 @@ impl Running {
             shown.enter = shown.enter.or(found.slot);
             return;
         }
-        let env = &mut self.envs[at];
-        let is_last = (step >> STEP_SHIFT) + 1 >= env.end;
+        let blocks_have_all = self.blocks_have_all;
+        let env = self.at(at);
+        let is_last = (step >> STEP_SHIFT) + 1 >= env.seen.end;
         let is_deep = env.deepest.is_some_and(|deepest| frame > deepest);
-        if is_frame && self.blocks_have_all && !is_last && !is_deep {
+        if is_frame && blocks_have_all && !is_last && !is_deep {
             // It has ended by an event, or its block would show it.
             return;
         }
@@ -301,51 +328,54 @@ impl Running {
         env.open.push(Entered { run, is_frame, site, ticks, slot: found.slot });
     }
 
-    fn end(&mut self, at: usize, frame: u64) {
+    fn end(&mut self, at: u32, frame: u64) {
         match self.shown(at, frame) {
             Some(shown) => shown.has_ended = true,
-            None => self.envs[at].end(frame, true),
+            None => self.at(at).end(frame, true),
         }
     }
 
     /// The frame of the trace of an env, if a block shows it.
-    fn shown(&mut self, at: usize, frame: u64) -> Option<&mut Shown> {
-        let env = &self.envs[at];
-        let trace = env.trace.filter(|_| env.is_shown && frame != 0)?;
+    fn shown(&mut self, at: u32, frame: u64) -> Option<&mut Shown> {
+        let trace = self.at(at).trace.filter(|_| frame != 0)?;
+        if !self.traces[place_of(trace)].is_shown {
+            return None;
+        }
         self.shown.get_mut(&(trace, frame))
     }
 
-    /// Whether nothing is to come of a trace.
-    pub(super) fn is_over(&self, trace: TraceId) -> bool {
-        self.over.contains_key(&trace)
+    /// The trace at a place, unless nothing is to come of it.
+    fn goes_on(&self, trace: u32) -> Option<TraceId> {
+        let trace = &self.traces[place_of(trace)];
+        trace.over.is_none().then_some(trace.id)
     }
 
     /// The envs of which others say what trace they are of.
     pub(super) fn known(&self) -> impl Iterator<Item = (TraceId, EnvId)> + '_ {
         let known = self.envs.iter().filter(|env| env.record.is_none());
-        known.filter_map(|env| Some((env.trace?, EnvId::new(env.id)?)))
+        known.filter_map(|env| Some((self.traces[place_of(env.trace?)].id, EnvId::new(env.id)?)))
     }
 
     /// An env that some entry or block is of.
-    pub(super) fn get(&self, env: u64) -> Option<&Env> {
-        self.envs.get(*self.places.get(&env)?)
+    fn get(&self, env: u64) -> Option<&Env> {
+        self.envs.get(place_of(self.places.get(env)?))
     }
 
     /// What is open, in the order in which it was entered.
     pub(super) fn open(&self) -> Vec<Open> {
         let mut open = Vec::new();
         for env in &self.envs {
-            let Some(trace) = env.trace.filter(|trace| !self.is_over(*trace)) else { continue };
+            let Some(trace) = env.trace.and_then(|trace| self.goes_on(trace)) else { continue };
             let Some(id) = EnvId::new(env.id) else { continue };
             open.extend(env.open.iter().map(|entered| {
                 let Entered { run, is_frame, site, ticks, slot } = *entered;
                 Open { trace, env: id, frame: if is_frame { run } else { 0 }, site, ticks, enter: slot }
             }));
         }
-        let shown = self.shown.iter().filter(|((trace, _), shown)| !shown.has_ended && !self.is_over(*trace));
-        open.extend(shown.map(|((trace, frame), shown)| {
+        let shown = self.shown.iter().filter(|(_, shown)| !shown.has_ended);
+        open.extend(shown.filter_map(|((trace, frame), shown)| {
             let Shown { env, site, ticks, enter, .. } = *shown;
-            Open { trace: *trace, env, frame: *frame, site, ticks, enter }
+            Some(Open { trace: self.goes_on(*trace)?, env, frame: *frame, site, ticks, enter })
         }));
         open.sort_by_key(|open| (open.ticks, open.trace, open.frame));
         open
@@ -360,6 +390,20 @@ fn blocks_have_all(scan: &Scan<'_>) -> bool {
 }
 
 impl Env {
+    fn new(id: u64, seen: Seen) -> Self {
+        Self {
+            id,
+            trace: None,
+            seen,
+            is_root: false,
+            record: None,
+            failed: None,
+            successor: None,
+            open: Vec::new(),
+            deepest: None,
+        }
+    }
+
     fn end(&mut self, run: u64, is_frame: bool) {
         // Nearly always the last.
         if let Some(place) = self.open.iter().rposition(|open| open.run == run && open.is_frame == is_frame) {

@@ -1,14 +1,14 @@
 //! The traces of a file: how each stands, and where its records are.
 
-use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use tracer::recorder::Times;
 use tracer::{EnvId, TraceId, TraceState};
 
 use super::Death;
-use super::contents::{Contents, Seen, Stretch, TraceMap};
+use super::contents::{Contents, EnvSet, Seen, Stretch, place_of};
 use super::gaps::Gap;
-use super::open::{Env, Open, Running};
+use super::open::{Env, Followed, Open, Running};
 use super::scan::{Scan, Slot};
 
 /// A trace, without its records.
@@ -40,8 +40,11 @@ pub struct TraceSummary {
 /// Where the records of each trace are.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// By trace.
-    envs: Vec<(TraceId, u64)>,
+    /// With the traces that they are of, by place.
+    envs: Vec<(u64, Option<u32>)>,
+    traces: Vec<TraceId>,
+    /// Traces with the places of their envs, in order; put so when it is first asked for.
+    by_trace: OnceLock<Vec<(TraceId, u32)>>,
     /// By env.
     stretches: Vec<Stretch>,
     /// Envs whose own records are not there.
@@ -74,10 +77,12 @@ const STEP_GAPS_MAX: usize = 10_000;
 /// What is there of a trace.
 struct Gathered {
     id: TraceId,
-    seen: Option<Seen>,
+    is_over: bool,
+    seen: Seen,
     envs: u64,
     lost_steps: u64,
-    root: Option<u64>,
+    /// By its place.
+    root: Option<u32>,
     /// The first error.
     failed: Option<(u64, Option<Slot>)>,
 }
@@ -86,72 +91,48 @@ impl Traces {
     pub(super) fn new(contents: Contents, running: Running, open: &[Open], times: &Times, death: &Death) -> Self {
         let mut traces =
             Self { all: Vec::new(), places: Places::default(), gaps: Vec::new(), records: 0, tells: Vec::new() };
-        let mut gathered: Vec<Gathered> = Vec::new();
-        let mut by_id: TraceMap<usize> = TraceMap::default();
-        by_id.reserve(running.envs.len());
-        let missing = missing(&contents.stretches);
+        let mut gathered: Vec<Gathered> = running.traces.iter().map(Gathered::new).collect();
         let mut orphans = 0;
-        for env in &running.envs {
-            let seen = contents.envs.get(&env.id);
-            let Some(trace) = env.trace else {
-                orphans += seen.map_or(0, |seen| seen.records);
-                continue;
-            };
-            let at = *by_id.entry(trace).or_insert_with(|| {
-                gathered.push(Gathered { id: trace, seen: None, envs: 0, lost_steps: 0, root: None, failed: None });
-                gathered.len() - 1
-            });
-            let of = &mut gathered[at];
-            of.envs += 1;
-            of.root = of.root.or(env.is_root.then_some(env.id));
-            let first = |one: (u64, Option<Slot>), other: Option<(u64, Option<Slot>)>| {
-                other.filter(|other| other.0 < one.0).unwrap_or(one)
-            };
-            of.failed = env.failed.map(|failed| first(failed, of.failed)).or(of.failed);
-            if let Some(seen) = seen {
-                of.lost_steps += seen.end.saturating_sub(1).saturating_sub(seen.steps);
-                of.seen = Some(of.seen.map_or(*seen, |mut all| {
-                    all.add(seen);
-                    all
-                }));
+        for (place, env) in (0..).zip(&running.envs) {
+            match env.trace {
+                Some(trace) => gathered[place_of(trace)].add(place, env),
+                None => orphans += env.seen.records,
             }
-            traces.places.envs.push((trace, env.id));
         }
-        // Of those no entry is of that is written in full.
-        orphans += contents
-            .envs
-            .iter()
-            .filter(|(env, _)| running.get(**env).is_none())
-            .map(|(_, seen)| seen.records)
-            .sum::<u64>();
-        for (env, from, to) in missing {
-            let Some(trace_id) = running.get(env).and_then(|env| env.trace) else { continue };
-            let Some(env_id) = EnvId::new(env) else { continue };
+        // Of some, no more was said than that they are over.
+        gathered.retain(|of| of.envs > 0);
+        for (place, from, to) in missing(&contents.stretches) {
+            let env = &running.envs[place_of(place)];
+            let (Some(trace), Some(env_id)) = (env.trace, EnvId::new(env.id)) else { continue };
             if traces.gaps.len() < STEP_GAPS_MAX {
-                traces.gaps.push(Gap::Steps { trace_id, env_id, from, to });
+                traces.gaps.push(Gap::Steps { trace_id: running.traces[place_of(trace)].id, env_id, from, to });
             }
         }
         if orphans > 0 {
             traces.gaps.push(Gap::Orphans { records: orphans });
         }
         // Those of which only blocks know have lost their records: they are the oldest.
-        gathered.sort_unstable_by_key(|of| (of.seen.map_or(0, |seen| seen.first_seq), of.id));
-        let open_envs: HashSet<EnvId> = open.iter().map(|open| open.env).collect();
-        traces.records = gathered.iter().filter_map(|of| of.seen).map(|seen| seen.records).sum();
+        gathered.sort_by_key(|of| (if of.seen.records > 0 { of.seen.first_seq } else { 0 }, of.id));
+        let open_envs: EnvSet = open.iter().map(|open| open.env.get()).collect();
+        traces.records = gathered.iter().map(|of| of.seen.records).sum();
         traces.all = gathered.iter().map(|of| of.summary(&running, &open_envs, times, death)).collect();
         traces.tells = gathered.iter().map(|of| of.tells(&running)).collect();
-        traces.places.envs.sort_unstable();
-        traces.places.stretches = contents.stretches;
-        traces.places.known = running.known().collect();
-        traces.places.turns = running.turns;
+        traces.places = Places {
+            envs: running.envs.iter().map(|env| (env.id, env.trace)).collect(),
+            traces: running.traces.iter().map(|trace| trace.id).collect(),
+            by_trace: OnceLock::new(),
+            stretches: contents.stretches,
+            known: running.known().collect(),
+            turns: running.turns,
+        };
         traces
     }
 }
 
-/// Steps that are missing between others, or before the first: of each env from the one to the other.
-fn missing(stretches: &[Stretch]) -> Vec<(u64, u64, u64)> {
+/// Steps that are missing between others, or before the first: of each env, by its place, from the one to the other.
+fn missing(stretches: &[Stretch]) -> Vec<(u32, u64, u64)> {
     let mut missing = Vec::new();
-    let mut before = (0, 0);
+    let mut before = (u32::MAX, 0);
     for Stretch { env, from, to, .. } in stretches {
         let (env_before, end) = before;
         let end = if env_before == *env { end } else { 1 };
@@ -164,30 +145,45 @@ fn missing(stretches: &[Stretch]) -> Vec<(u64, u64, u64)> {
 }
 
 impl Gathered {
-    fn summary(&self, running: &Running, open: &HashSet<EnvId>, times: &Times, death: &Death) -> TraceSummary {
-        let is_active = !running.is_over(self.id);
-        let count = |of: fn(&Seen) -> u64| self.seen.as_ref().map_or(0, of);
-        let time = |of: fn(&Seen) -> u64| self.seen.as_ref().map_or(0, |seen| times.unix_ns(of(seen)));
+    fn new(of: &Followed) -> Self {
+        let (id, is_over) = (of.id, of.over.is_some());
+        Self { id, is_over, seen: Seen::NOTHING, envs: 0, lost_steps: 0, root: None, failed: None }
+    }
+
+    /// Takes one of its envs.
+    fn add(&mut self, place: u32, env: &Env) {
+        self.envs += 1;
+        self.root = self.root.or(env.is_root.then_some(place));
+        let failed = [env.failed, self.failed].into_iter().flatten();
+        self.failed = failed.min_by_key(|(ticks, _)| *ticks);
+        self.lost_steps += env.seen.end.saturating_sub(1).saturating_sub(env.seen.steps);
+        self.seen.add(&env.seen);
+    }
+
+    fn summary(&self, running: &Running, open: &EnvSet, times: &Times, death: &Death) -> TraceSummary {
+        let (seen, is_active) = (&self.seen, !self.is_over);
+        let time = |ticks| if seen.records > 0 { times.unix_ns(ticks) } else { 0 };
         TraceSummary {
             trace_id: self.id,
             state: self.state(running, open, is_active, death),
             is_active,
-            records: count(|seen| seen.records),
-            steps: count(|seen| seen.steps),
-            envs: count(|seen| seen.envs),
-            spans: count(|seen| seen.spans),
+            records: seen.records,
+            steps: seen.steps,
+            envs: seen.envs,
+            spans: seen.spans,
             lost_steps: self.lost_steps,
-            first_unix_ns: time(|seen| seen.first_ticks),
-            last_unix_ns: time(|seen| seen.last_ticks),
+            first_unix_ns: time(seen.first_ticks),
+            last_unix_ns: time(seen.last_ticks),
         }
     }
 
     /// The root env, followed through its recoveries to the last one; and how many these are.
     fn last<'r>(&self, running: &'r Running) -> (Option<&'r Env>, u64) {
-        let mut last = self.root.and_then(|root| running.get(root));
+        let at = |place| running.envs.get(place_of(place));
+        let mut last = self.root.and_then(at);
         let mut recoveries = 0;
         // As many as there are envs: what is no trace of ours may lead in a circle.
-        while let Some(next) = last.and_then(|env| running.get(env.successor?)).filter(|_| recoveries < self.envs) {
+        while let Some(next) = last.and_then(|env| at(env.successor?)).filter(|_| recoveries < self.envs) {
             recoveries += 1;
             last = Some(next);
         }
@@ -196,19 +192,19 @@ impl Gathered {
 
     /// Its own record, and the step that says most about how it failed: the one that ended it, or the first.
     fn tells(&self, running: &Running) -> Tells {
-        let root = self.root.and_then(|root| running.get(root)?.record);
+        let root = self.root.and_then(|root| running.envs[place_of(root)].record);
         let failed = self.last(running).0.and_then(|last| last.failed).or(self.failed);
         Tells { root, failed: failed.and_then(|(_, slot)| slot) }
     }
 
-    fn state(&self, running: &Running, open: &HashSet<EnvId>, is_active: bool, death: &Death) -> TraceState {
+    fn state(&self, running: &Running, open: &EnvSet, is_active: bool, death: &Death) -> TraceState {
         let is_running = is_active && *death == Death::StillRunning;
         let (last, recoveries) = self.last(running);
         match last {
             Some(env) if env.failed.is_some() => TraceState::Failed,
             _ if is_running => TraceState::Running,
             None => TraceState::Lost,
-            Some(env) if EnvId::new(env.id).is_some_and(|env| open.contains(&env)) => TraceState::Lost,
+            Some(env) if open.contains(&env.id) => TraceState::Lost,
             // Between two nodes nothing is open, and it is not over.
             Some(_) if is_active && !matches!(death, Death::Clean { .. }) => TraceState::Lost,
             Some(_) if recoveries > 0 => TraceState::Recovered,
@@ -218,10 +214,22 @@ impl Gathered {
 }
 
 impl Places {
+    /// The envs of a trace, by their places.
+    fn of(&self, trace: TraceId) -> impl Iterator<Item = u32> + '_ {
+        let by_trace = self.by_trace.get_or_init(|| {
+            let envs = (0..).zip(&self.envs);
+            let mut all: Vec<_> =
+                envs.filter_map(|(place, (_, trace))| Some((self.traces[place_of((*trace)?)], place))).collect();
+            all.sort_unstable();
+            all
+        });
+        let from = by_trace.partition_point(|(other, _)| *other < trace);
+        by_trace[from..].iter().take_while(move |(other, _)| *other == trace).map(|(_, place)| *place)
+    }
+
     /// The envs of a trace.
     pub(super) fn envs(&self, trace: TraceId) -> impl Iterator<Item = u64> + '_ {
-        let from = self.envs.partition_point(|(other, _)| *other < trace);
-        self.envs[from..].iter().take_while(move |(other, _)| *other == trace).map(|(_, env)| *env)
+        self.of(trace).map(|place| self.envs[place_of(place)].0)
     }
 
     /// The envs whose own records are not there, and whose traces are known all the same.
@@ -231,12 +239,12 @@ impl Places {
 
     /// The pages that have records of a trace.
     pub(super) fn pages(&self, trace: TraceId, scan: &Scan<'_>) -> Vec<u32> {
-        let of_env = |env: u64| {
+        let of_env = |env: u32| {
             let from = self.stretches.partition_point(|stretch| stretch.env < env);
             self.stretches[from..].iter().take_while(move |stretch| stretch.env == env).map(|stretch| stretch.page)
         };
         let turns = self.turns.iter().filter(|(other, _)| *other == trace).filter_map(|(_, slot)| scan.place_of(*slot));
-        let mut pages: Vec<u32> = self.envs(trace).flat_map(of_env).chain(turns).collect();
+        let mut pages: Vec<u32> = self.of(trace).flat_map(of_env).chain(turns).collect();
         pages.sort_unstable();
         pages.dedup();
         pages
