@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn chaos(arguments: &[&str]) -> Result<ExitCode, Error> {
     let mut kinds = Vec::new();
-    let (mut executions, mut faults, mut seed, mut broken) = (100_000, Duration::from_secs(120), None, None);
+    let (mut executions, mut faults, mut seed, mut broken) = (100_000, Duration::from_mins(2), None, None);
     let mut arguments = arguments.iter();
     while let Some(&argument) = arguments.next() {
         let mut value = || arguments.next().copied().ok_or(format!("{argument} wants a value"));

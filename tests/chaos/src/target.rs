@@ -82,6 +82,10 @@ impl Target {
     /// # Errors
     ///
     /// As the store's.
+    ///
+    /// # Panics
+    ///
+    /// If it is the place of a server that is no port.
     pub async fn open(&self) -> Result<DynStore, StoreError> {
         Ok(match self.kind {
             Kind::Sqlite => DynStore::new(SqliteStore::open(&self.place)?),
