@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::command::{self, cargo};
+use crate::msrv;
 use crate::off;
 use crate::step::{Done, Step};
 use crate::tools;
@@ -12,6 +13,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "fmt", about: "the code is formatted", run: fmt },
     Step { name: "clippy", about: "no lint fires, in any target", run: clippy },
     Step { name: "doc", about: "the documentation builds without a warning", run: doc },
+    Step { name: "msrv", about: "what claims to compile with an old compiler does", run: msrv::check },
     Step { name: "deny", about: "licences, bans and sources of dependencies", run: deny },
 ];
 

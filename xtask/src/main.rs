@@ -11,6 +11,7 @@ mod command;
 mod crash;
 mod demo;
 mod models;
+mod msrv;
 mod off;
 mod step;
 mod test;

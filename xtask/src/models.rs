@@ -56,6 +56,7 @@ mod tests {
     fn packages_are_found_by_a_dependency_under_a_cfg() {
         let package = |name: &str, cfg: Option<&str>| Package {
             name: name.to_owned(),
+            rust_version: None,
             directory: name.into(),
             dependencies: vec![Dependency { name: "loom".to_owned(), cfg: cfg.map(str::to_owned) }],
         };

@@ -16,6 +16,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Relative to the root.
     pub(crate) directory: PathBuf,
+    /// The oldest compiler that it claims to compile with.
+    pub(crate) rust_version: Option<String>,
     pub(crate) dependencies: Vec<Dependency>,
 }
 
@@ -60,6 +62,7 @@ impl Package {
         Some(Self {
             name: package["name"].as_str()?.to_owned(),
             directory: directory.strip_prefix(root).ok()?.to_owned(),
+            rust_version: package["rust_version"].as_str().map(str::to_owned),
             dependencies: dependencies.filter_map(Dependency::parse).collect(),
         })
     }
