@@ -17,9 +17,9 @@ pub struct Stats {
     pub total_records: usize,
     /// Traces of which a step may still come.
     pub active_traces: usize,
-    /// Records lost since the tracer was made: evicted, refused by a full queue, failed to be written. And, of the whole
-    /// process, calls made where nothing can be recorded: inside of a recorder or a clock, or by a thread whose
-    /// thread-locals are gone.
+    /// Records lost since the tracer was made: evicted, refused by a full queue, failed to be written. And, of the
+    /// whole process since then, calls made where no tracer can be asked for: inside of a recorder or a clock, or by a
+    /// thread whose thread-locals are gone.
     pub dropped: u64,
     /// Missing edges of declared flows, since the tracer was made.
     pub violations: u64,

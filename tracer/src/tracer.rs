@@ -11,6 +11,7 @@ use crate::context::{Context, ContextToken, Registry};
 use crate::guard::GuardError;
 use crate::id::{AnyRandom, Random, TraceId};
 use crate::lines::SeqCounter;
+use crate::lines::scope::unreachable_calls;
 use crate::record::Record;
 use crate::recorder::block::Block;
 use crate::recorder::{Detail, Entry, Lane, Memory, Recorder, Times};
@@ -30,6 +31,8 @@ struct Inner {
     random: AnyRandom,
     seq: SeqCounter,
     violations: AtomicU64,
+    /// [`unreachable_calls`] of the process before this tracer was made.
+    unreachable_before: u64,
     on_violation: Violation,
     registry: Mutex<Registry>,
 }
@@ -118,7 +121,7 @@ impl Tracer {
         Stats::of(
             &self.all_traces(),
             &active,
-            dropped + crate::lines::scope::unreachable_calls(),
+            dropped + (unreachable_calls() - self.0.unreachable_before),
             self.0.violations.load(Ordering::Relaxed),
         )
     }
@@ -296,6 +299,7 @@ impl TracerBuilder {
             random: self.random,
             seq: SeqCounter::default(),
             violations: AtomicU64::new(0),
+            unreachable_before: unreachable_calls(),
             on_violation: self.on_violation,
             registry: Mutex::default(),
         }))
