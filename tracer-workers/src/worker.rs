@@ -96,27 +96,41 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// How many of this type, which has a handler already, may run here at once.
+    /// How many of this type may run here at once.
+    ///
+    /// # Panics
+    ///
+    /// If the type has no [`handler`](Self::handler) yet.
+    #[track_caller]
     pub fn limit(mut self, type_: &str, at_once: usize) -> Self {
-        if let Some(handled) = self.handlers.get_mut(type_) {
-            handled.limit = Some(at_once);
-        }
+        self.handled(type_).limit = Some(at_once);
         self
     }
 
-    /// How many of this type, which has a handler already, may run here at once with one key: what `key` gives, of the
-    /// payload for instance; those that it gives none for are not counted. One that is too many is given back for half a
-    /// second, and does not count as an attempt. Workers do not know of each other: the limit is of each.
+    /// How many of this type may run here at once with one key: what `key` gives, of the payload for instance; those that
+    /// it gives none for are not counted. One that is too many is given back for half a second, and does not count as an
+    /// attempt. Workers do not know of each other: the limit is of each.
+    ///
+    /// # Panics
+    ///
+    /// If the type has no [`handler`](Self::handler) yet.
+    #[track_caller]
     pub fn limit_per_key(
         mut self,
         type_: &str,
         at_once: usize,
         key: impl Fn(&Execution) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        if let Some(handled) = self.handlers.get_mut(type_) {
-            handled.keyed = Some(Keyed { limit: at_once, key: Arc::new(key) });
-        }
+        self.handled(type_).keyed = Some(Keyed { limit: at_once, key: Arc::new(key) });
         self
+    }
+
+    #[track_caller]
+    fn handled(&mut self, type_: &str) -> &mut Handled {
+        let Some(handled) = self.handlers.get_mut(type_) else {
+            panic!("a limit of {type_:?}, which has no handler yet: give the handler first");
+        };
+        handled
     }
 
     /// Creates executions by this schedule, too, while it runs.

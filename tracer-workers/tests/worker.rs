@@ -55,6 +55,15 @@ async fn ended<M: ExecutionStore>(manager: &ExecutionManager<M>, id: &ExecutionI
     }
 }
 
+#[test]
+#[should_panic(expected = "a limit of \"wrok\", which has no handler yet: give the handler first")]
+fn a_limit_of_nothing_is_a_mistake() {
+    run(async {
+        let handler = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+        drop(Worker::new(manager()).handler("work", handler).limit("wrok", 2));
+    });
+}
+
 #[derive(Deserialize)]
 struct Order {
     number: u32,
