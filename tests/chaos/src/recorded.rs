@@ -2,20 +2,23 @@
 
 use std::future::Future;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::RwLock;
 use tracer::execution::{
     Beat, Capabilities, Claim, Command, Create, Created, DynStore, Execution, ExecutionId, ExecutionStore, Expected,
     Lease, ListOptions, Page, Refusal, StoreError, Swept, Write,
 };
 
 use crate::history::{Fact, Log, now};
+use crate::work::LEASE;
 
 /// How a store can be broken, to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Who has lost the lease may write all the same.
+    /// Who has lost the lease may write all the same. So that somebody does, calls stall until leases are lost.
     Fence,
     /// Nobody looks for lost leases.
     Sweep,
@@ -48,12 +51,20 @@ pub struct Recorded {
     inner: DynStore,
     log: Log,
     fault: Option<Fault>,
+    stall: Arc<RwLock<()>>,
 }
 
 impl Recorded {
     /// Around this one.
     pub fn new(inner: DynStore, log: Log, fault: Option<Fault>) -> Self {
-        Self { inner, log, fault }
+        Self { inner, log, fault, stall: Arc::default() }
+    }
+
+    async fn stall(&self) {
+        if self.fault == Some(Fault::Fence) && fastrand::u8(..) < 4 {
+            let _stalled = self.stall.write().await;
+            tokio::time::sleep(2 * LEASE).await;
+        }
     }
 
     /// What is about to be written that matters even if no answer comes.
@@ -142,6 +153,7 @@ impl ExecutionStore for Recorded {
 
     async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
         self.announce(&writes);
+        self.stall().await;
         let from = now();
         let outcomes = if self.fault.is_none() {
             self.inner.settle(writes.clone()).await?
@@ -182,12 +194,9 @@ impl ExecutionStore for Recorded {
         Ok(claimed)
     }
 
-    fn heartbeat(
-        &self,
-        leases: &[Lease],
-        extend: Duration,
-    ) -> impl Future<Output = Result<Vec<Beat>, StoreError>> + Send {
-        self.inner.heartbeat(leases, extend)
+    async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        drop(self.stall.read().await);
+        self.inner.heartbeat(leases, extend).await
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {

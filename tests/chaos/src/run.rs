@@ -274,6 +274,7 @@ async fn trouble(stage: &Stage, world: &mut World) -> Vec<Slot> {
     let until = now() + nanos(stage.plan.faults);
     let every = Duration::from_secs(4);
     let mut next_of_server = now() + nanos(every);
+    let mut first = [(5, 1.2), (0, 0.0), (9, 0.0)].into_iter();
     while now() < until {
         for slot in &mut slots {
             tend(stage, slot, &mut rng);
@@ -294,11 +295,13 @@ async fn trouble(stage: &Stage, world: &mut World) -> Vec<Slot> {
         if slot.child.is_none() || slot.stopped_until.is_some() {
             continue;
         }
-        match rng.u8(..10) {
-            0..5 => kill(stage, slot, &mut rng),
-            5..8 => {
+        // One of each in any run, however short.
+        let drawn = first.next().unwrap_or_else(|| (rng.u8(..10), 0.3 + 1.7 * rng.f64()));
+        match drawn {
+            (0..5, _) => kill(stage, slot, &mut rng),
+            (5..8, leases) => {
                 slot.signal(Signal::STOP);
-                slot.stopped_until = Some((now(), now() + nanos(LEASE.mul_f64(0.3 + 1.7 * rng.f64()))));
+                slot.stopped_until = Some((now(), now() + nanos(LEASE.mul_f64(leases))));
             }
             _ => {
                 let (from, worker) = (now(), slot.name());
