@@ -27,6 +27,8 @@ pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
 
 /// How often lost leases and overtime are looked for: what a dead worker held runs again within its lease and this.
 const SWEEP_EVERY: Duration = Duration::from_millis(900);
+/// How far apart workers sweep that know of the same lease, and how often one does at most.
+const SWEEP_APART: Duration = Duration::from_millis(100);
 
 /// A type that is handled.
 struct Handled {
@@ -212,6 +214,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             worker: self,
             held: held.clone(),
             stop: stop.clone(),
+            retried: Notify::new(),
         });
         let schedules = shared.worker.schedules.iter().cloned();
         let schedules = schedules.map(|one| one.run(shared.worker.manager.clone(), shared.worker.on_error.clone()));
@@ -291,11 +294,13 @@ struct Shared<S> {
     writes: Arc<dyn Writes>,
     held: Arc<Held>,
     stop: Arc<Notify>,
+    /// A sweep here has found work to do again.
+    retried: Notify,
 }
 
 /// Claims whenever there is room and, as far as is known, work.
 async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
-    let Shared { worker, held, stop, .. } = &*shared;
+    let Shared { worker, held, stop, retried, .. } = &*shared;
     loop {
         let mut there_is_more = false;
         // From before the claims: what comes while they are made is not missed.
@@ -324,6 +329,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
             () = stop.notified() => return,
             () = held.changed(), if there_is_more || !has_room => {}
             () = woken, if has_room => {}
+            () = retried.notified(), if has_room => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -396,13 +402,25 @@ async fn beat_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
     }
 }
 
+/// Sweeps as soon as a lease that it knows of is over, and at intervals for those that it does not.
 async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
-    let worker = &shared.worker;
+    let Shared { worker, retried, .. } = &*shared;
+    let mut next_due = None;
     loop {
         // Workers that began together are not to sweep together.
-        tokio::time::sleep(SWEEP_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        if let Err(error) = worker.manager.tick().await {
-            (worker.on_error)(&error);
-        }
+        let due = next_due.map_or(SWEEP_EVERY, |due| due + SWEEP_APART.mul_f64(0.5 + fastrand::f64() / 2.0));
+        tokio::time::sleep(due.min(SWEEP_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0))).await;
+        next_due = match worker.manager.tick().await {
+            Ok(swept) => {
+                if swept.retried > 0 {
+                    retried.notify_one();
+                }
+                swept.next_due
+            }
+            Err(error) => {
+                (worker.on_error)(&error);
+                None
+            }
+        };
     }
 }

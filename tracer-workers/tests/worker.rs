@@ -438,6 +438,26 @@ fn cut_off() -> (ExecutionManager<Cut>, Cut) {
     (ExecutionManager::new(cut.clone()), cut)
 }
 
+/// Whenever the other one begins, and though it seldom asks for work.
+#[test]
+fn a_lost_lease_is_seen_when_it_is_over() {
+    for offset in 0..40 {
+        run(async {
+            let (manager, _) = cut_off();
+            let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+            let claim = Claim { types: vec![], only: Some(id), limit: 1, worker: "dead".to_owned(), lease: LEASE };
+            assert_eq!(manager.claim(claim).await.unwrap().len(), 1);
+            let claimed = Instant::now();
+            sleep(SECOND / 40 * offset).await;
+            let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+            let worker = Worker::new(manager.clone()).poll(LEASE).handler("work", handle).start();
+            ended(&manager, &id).await;
+            assert!(claimed.elapsed() <= LEASE + SECOND / 2, "{:?}", claimed.elapsed());
+            worker.shutdown(SECOND).await;
+        });
+    }
+}
+
 #[test]
 fn a_worker_that_is_cut_off_stops_before_others_may_begin() {
     run(async {
