@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracer::TraceId;
-use tracer::recorder::page::{PAGE_BYTES, Page};
+use tracer::recorder::page::Page;
 use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
 use crate::clock::Pairs;
@@ -19,6 +19,7 @@ use crate::format::{
     Superblock,
 };
 use crate::index::Index;
+use crate::live;
 use crate::machine::{self, MemoryFiles, MemoryUse};
 use crate::map::Map;
 use crate::options::{Options, Sync};
@@ -433,15 +434,14 @@ impl Shared {
         }
     }
 
-    /// All bytes as they are now.
+    /// All bytes as they are now; nothing if there is no beginning.
     pub(crate) fn copy(&self) -> Vec<u8> {
-        let layout = self.map.layout();
-        let mut bytes = self.map.copy_until(layout.file_len());
-        let page_at = |at: u64| usize::try_from(at).ok()?.checked_sub(layout.pages_at())?.checked_div(PAGE_BYTES);
-        // Once more what lies before the pages, now that they are there: it explains them.
-        bytes[..layout.pages_at()].copy_from_slice(&self.map.copy_until(layout.pages_at()));
-        reader::drop_changed(&mut bytes, |at| Some(self.map.pages().get(page_at(at)?)?.birth()));
-        bytes
+        let beginning = self.map.copy_until(COPY_AT + SUPERBLOCK_LEN);
+        let copied = reader::superblock(&beginning).ok().map(|block| {
+            let len = self.map.layout().file_len();
+            live::copy(&self.map, len, &block, &mut |_| ())
+        });
+        copied.and_then(Result::ok).unwrap_or_default()
     }
 }
 

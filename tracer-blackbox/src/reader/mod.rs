@@ -27,7 +27,7 @@ use merge::Merged;
 pub use open::OpenNode;
 use open::{Open, Running};
 use scan::{Found, KIND_MASK, Scan, Slot, Valid, trace_in};
-pub(crate) use scan::{Numbers, drop_changed};
+pub(crate) use scan::{Numbers, superblock};
 pub use traces::TraceSummary;
 use traces::{Places, Tells, Traces};
 

@@ -320,21 +320,7 @@ pub(super) fn trace_in(words: &[u64; 8]) -> Option<TraceId> {
     TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5]))
 }
 
-/// Takes out of a copy the pages that began anew while it was made: what comes from two lives of a page would be read
-/// as one. `birth_now` gives the present birth of the page whose head is at a place.
-pub(crate) fn drop_changed(bytes: &mut [u8], birth_now: impl Fn(u64) -> Option<u64>) {
-    let Ok(superblock) = superblock(bytes) else { return };
-    let from = usize::try_from(superblock.pages.at).unwrap_or(usize::MAX);
-    let Some(pages) = bytes.get_mut(from..) else { return };
-    for (nth, page) in (0..).zip(pages.chunks_mut(PAGE_BYTES)) {
-        // Births only rise, so one that is the same now was the same all the while.
-        if birth_now(superblock.pages.at + nth * PAGE_BYTES as u64) != Some(u64_at(page, 8)) {
-            page.fill(0);
-        }
-    }
-}
-
-pub(super) fn superblock(bytes: &[u8]) -> Result<Superblock, RecoverError> {
+pub(crate) fn superblock(bytes: &[u8]) -> Result<Superblock, RecoverError> {
     let copy = || Superblock::read(bytes.get(COPY_AT..).unwrap_or(&[]));
     Superblock::read(bytes).or_else(|first| copy().map_err(|_| first)).map_err(|why| match why {
         NoSuperblock::Magic if bytes.is_empty() => RecoverError::Empty,

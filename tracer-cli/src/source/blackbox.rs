@@ -4,19 +4,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
-    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, recover_with,
-    settle,
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, read_open,
+    recover_with,
 };
 
 use super::{
-    Contents, Counted, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Skipped, Source, Summary, Telling,
-    open,
+    Contents, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Skipped, Source, Summary, Telling, open,
 };
 
 /// The format.
@@ -62,18 +60,11 @@ impl Format for BlackBoxes {
 }
 
 fn bytes(path: &Path, file: &File, seen: &dyn Fn(u64)) -> Result<Vec<u8>, ReadError> {
-    // As long as it is: growing to that would take up to three times as much memory.
-    let said = file.metadata().map_or(0, |metadata| metadata.len().min(LEN_MAX));
-    let mut bytes = Vec::with_capacity(usize::try_from(said + 1).unwrap_or(0));
-    let len = Counted { reader: file, seen }
-        .take(LEN_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| ReadError::io(path, error))?;
-    if len as u64 > LEN_MAX {
+    let len = file.metadata().map_err(|error| ReadError::io(path, error))?.len();
+    if len > LEN_MAX {
         return Err(no_black_box(path, format!("more than {} MiB", LEN_MAX >> 20)));
     }
-    settle(file, &mut bytes).map_err(|error| ReadError::io(path, error))?;
-    Ok(bytes)
+    read_open(file, seen).map_err(|error| ReadError::io(path, error))
 }
 
 fn no_black_box(path: &Path, found: String) -> ReadError {
