@@ -113,6 +113,15 @@ fn source(format: &'static str, path: &Path, size_bytes: u64, read: Recovered<'s
 /// A box, of which records are read when they are asked for.
 struct Indexed(Recovered<'static>);
 
+impl Indexed {
+    fn with_open(&self, id: TraceId, mut records: Vec<Record>) -> Vec<Record> {
+        let open: Vec<_> = self.0.open.iter().filter(|open| open.trace_id == id).collect();
+        let forgotten = forgotten_enters(&records, &open);
+        records.extend(forgotten);
+        records
+    }
+}
+
 impl Contents for Indexed {
     fn traces(&self) -> Vec<Summary> {
         let mut since: HashMap<TraceId, u64> = HashMap::new();
@@ -142,11 +151,11 @@ impl Contents for Indexed {
     }
 
     fn trace(&self, id: TraceId) -> Vec<Record> {
-        let mut records: Vec<_> = self.0.trace(id).collect();
-        let open: Vec<_> = self.0.open.iter().filter(|open| open.trace_id == id).collect();
-        let forgotten = forgotten_enters(&records, &open);
-        records.extend(forgotten);
-        records
+        self.with_open(id, self.0.trace(id).collect())
+    }
+
+    fn newest(&self, id: TraceId, at_least: u64) -> Vec<Record> {
+        self.with_open(id, self.0.newest(id, at_least).collect())
     }
 
     fn records(&self) -> Box<dyn Iterator<Item = Record> + '_> {
