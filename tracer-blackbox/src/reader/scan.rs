@@ -135,11 +135,16 @@ impl Looked {
         // In the order of their births, entries are nearly in the order of their numbers.
         pages.sort_unstable();
         let (mut births, mut unreadable, mut unsealed, mut before) = (0, 0, 0, 0);
+        let mut is_one_begun = false;
         for (birth, number) in pages.iter().copied() {
             if birth == 0 || birth == before {
-                let slots = page_of(region, number).get(64..);
-                let is_used = slots.is_some_and(|slots| slots.iter().any(|byte| *byte != 0));
-                unreadable += u64::from(birth == 0 && is_used);
+                let page = page_of(region, number);
+                let is_used = page.get(64..).is_some_and(|slots| slots.iter().any(|byte| *byte != 0));
+                // The process may have died while one began anew: then its head was emptied first. Under a lock, so there
+                // is one at most.
+                let begins = !is_one_begun && !self.valid.is_torn && u64_at(page, 0) == 0;
+                is_one_begun |= birth == 0 && is_used && begins;
+                unreadable += u64::from(birth == 0 && is_used && !begins);
                 continue;
             }
             before = birth;

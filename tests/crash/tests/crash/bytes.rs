@@ -6,8 +6,9 @@ use std::fs;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use tracer::recorder::page::PAGE_BYTES;
 use tracer::{Record, Status, Tracer};
-use tracer_blackbox::{BlackBox, Observed, RecoverError, read_file};
+use tracer_blackbox::{BlackBox, Gap, Observed, RecoverError, read_file};
 
 use crate::child::{Directory, Recovered, recover, recover_with, start};
 
@@ -155,6 +156,34 @@ fn entries_unchecked(image: &[u8]) -> usize {
     // In each page a head, 240 slots and their checks.
     let slots = pages.chunks_exact(64).enumerate().filter(|(at, _)| (1..=240).contains(&(at % 256)));
     slots.filter(|(_, slot)| matches!(word(slot, 0) & 15, 1..=3) && word(slot, 2) != 0).count()
+}
+
+/// Whoever is killed while a page begins anew leaves it with an empty head and what is left of its life before.
+#[test]
+fn a_page_that_was_about_to_begin_anew_is_written_over_and_no_damage() {
+    let mut sample = Sample::new();
+    let mut bytes = (0..12).map(|_| sample.record(40)).last().unwrap();
+    let pages = bytes.len() - (256 << 10);
+    let over = |read: &Recovered| {
+        let over = read.gaps.iter().find_map(|gap| match gap {
+            Gap::WrittenOver { pages } => Some(*pages),
+            _ => None,
+        });
+        (over.unwrap_or(0), read.confidence.is_damaged)
+    };
+    let (before, _) = over(&recover(&bytes).unwrap());
+    // As `Page::open` does it: the birth, the count, then the slots.
+    for zeroes in [16, 16 + 4096, PAGE_BYTES - 1024] {
+        bytes[pages..pages + 16].fill(0);
+        bytes[pages + 64..pages + 64 + zeroes - 16].fill(0);
+        let read = recover(&bytes).unwrap();
+        sample.is_true(&read, &format!("{zeroes} zeroes"));
+        assert_eq!(over(&read), (before + 1, false), "{zeroes} zeroes: {:?}", read.gaps);
+    }
+    // The control: two at a time are not possible, nor is one after a loss of power.
+    assert!(recover_with(&bytes, &after_a_restart()).unwrap().confidence.is_damaged);
+    bytes[pages + PAGE_BYTES..][..16].fill(0);
+    assert!(recover(&bytes).unwrap().confidence.is_damaged);
 }
 
 #[test]
