@@ -67,6 +67,7 @@ mod reader;
 mod shared;
 mod signals;
 mod status;
+mod vigil;
 
 pub use blackbox::{BlackBox, OpenError};
 pub use directory::{

@@ -26,6 +26,7 @@ use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
 use crate::reader;
 use crate::status::{ENDED, RUNNING, Status, Word};
+use crate::vigil::Vigil;
 
 /// Lives as long as the process: threads may write to its memory until then.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     directory: PathBuf,
     times: OnceLock<Times>,
+    pub(crate) vigil: Vigil,
     state: Mutex<State>,
     dictionary: Mutex<dictionary::Writer>,
     /// Nobody has it any more.
@@ -129,6 +131,7 @@ impl Shared {
             options,
             directory,
             times: OnceLock::new(),
+            vigil: Vigil::default(),
             state: Mutex::new(State::new(map, salt, backing)),
             dictionary: Mutex::new(dictionary_of(map, salt)),
             closed: AtomicBool::new(false),
@@ -191,6 +194,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.end(None);
         self.closed.store(true, Ordering::Relaxed);
+        self.vigil.wake();
     }
 
     pub(crate) fn describe(&self, number: u32, site: &SiteInfo<'_>) {

@@ -84,7 +84,8 @@ pub struct Process {
     pub boot_id: [u8; 16],
     /// When the file was made, in Unix nanoseconds.
     pub opened_unix_ns: u64,
-    /// When it last gave a sign of life, in Unix nanoseconds: when it recorded something, or filled a page.
+    /// When it last gave a sign of life, in Unix nanoseconds: when it recorded something, filled a page, or came near a
+    /// deadline.
     pub last_sign_unix_ns: u64,
 }
 
