@@ -39,7 +39,14 @@ fn blackbox() {
         told.contains(" killed\n") && told.contains(r#"charge was running with {"cents":1904,"order":4}"#),
         "{told}"
     );
-    assert!(told.contains("`tracer show last` shows what led there"), "{told}");
+    let (_, id) = told.split_once("`tracer show ").expect("it says how to see more");
+    let id = id.split_once("` shows what led there").expect("it says what that shows").0;
+    assert!(told.contains(&format!(" in tr_{id}")), "{told}");
+    // By then the second process has left its trace, too.
+    let shown = Command::new(tracer()).args(["show", id]).env_remove("TRACER_DIR").current_dir(&directory).output();
+    let shown = shown.expect("the program was built");
+    let shown = (shown.status.code(), String::from_utf8_lossy(&shown.stdout).into_owned());
+    assert!(shown.0 == Some(0) && shown.1.starts_with(&format!("tr_{id}")), "{shown:?}");
 }
 
 /// Runs an example to its end, and compares what it prints.

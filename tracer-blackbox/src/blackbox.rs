@@ -135,10 +135,14 @@ impl BlackBox {
     }
 
     /// Says when the host will end what runs now, and `None` when it has ended in time. A process that is found dead
-    /// after that was ended by the host.
+    /// after that, and was alive shortly before, was ended by the host. A thread sees to that: it sleeps until then.
     pub fn set_deadline(&self, deadline: Option<SystemTime>) {
         let since = deadline.map_or(Duration::ZERO, |time| time.duration_since(UNIX_EPOCH).unwrap_or_default());
         self.0.shared.status.set(Word::DeadlineMs, u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        match deadline {
+            Some(_) => self.0.shared.vigil.keep(self.0.shared),
+            None => self.0.shared.vigil.wake(),
+        }
     }
 
     /// Says that the process ends in order. What is recorded afterwards is still there.

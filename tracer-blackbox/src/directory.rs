@@ -5,13 +5,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::file::EXTENSION;
 use crate::format::{COPY_AT, SUPERBLOCK_LEN, Superblock};
+use crate::live;
 use crate::machine;
-use crate::reader::{Observed, RecoverError, Recovered, drop_changed, recover_with};
+use crate::reader::{Observed, RecoverError, Recovered, recover_with, superblock};
 use crate::status::{self, StatusRead};
 
 /// A file of a directory, read.
@@ -103,23 +104,18 @@ pub fn recover_dir(
 ///
 /// If it cannot be read, or is no black box.
 pub fn recover_file(path: impl AsRef<Path>) -> Result<Recovered<'static>, ReadError> {
-    let bytes = read_file(&path)?;
-    let observed = observed_for(&bytes);
-    // A process that is over may have ended in order since the file was read; by now it says so.
-    let bytes = if observed.living.is_empty() { read_file(path)? } else { bytes };
-    Ok(recover_with(bytes, &observed)?)
+    let file = opened(path.as_ref())?;
+    // Before the bytes: a process that is dead by now writes no more, so they say how it ended. The other way round, one
+    // that ends in order in between would seem to be killed.
+    let observed = observed_for(&beginning(&file)?);
+    Ok(recover_with(read_open(&file, |_| ())?, &observed)?)
 }
 
 /// What is known of this machine, as far as it matters for one file: whether its process lives.
 fn observed_for(bytes: &[u8]) -> Observed {
-    let pid = superblock(bytes).map(|block| block.pid);
+    let pid = superblock(bytes).ok().map(|block| block.pid);
     let living = pid.and_then(|pid| Some((pid, machine::start_time(pid)?))).into_iter().collect();
     Observed { living, ..Observed::without_processes() }
-}
-
-fn superblock(bytes: &[u8]) -> Option<Superblock> {
-    let copy = || Superblock::read(bytes.get(COPY_AT..)?).ok();
-    Superblock::read(bytes).ok().or_else(copy)
 }
 
 /// The bytes of a file, also while its process writes to it.
@@ -128,66 +124,65 @@ fn superblock(bytes: &[u8]) -> Option<Superblock> {
 ///
 /// If the system gives none, or it is no file; a link is none.
 pub fn read_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-    // A pipe would never end, and opening it would wait for somebody to write.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a file"));
-    }
-    let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut &file, &mut bytes)?;
-    settle(&file, &mut bytes)?;
-    Ok(bytes)
+    read_open(&opened(path.as_ref())?, |_| ())
 }
 
-/// Makes of a plain copy of a file what can be read: if its process lives, pages may have begun a new life while they
-/// were copied. Such pages are taken out of `bytes`. If it is dead, looks whether the system has killed anything in its
-/// cgroup for want of memory since it looked last.
+fn opened(path: &Path) -> io::Result<File> {
+    // A pipe would never end, and opening it would wait for somebody to write.
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+}
+
+/// The bytes of an open file, also while its process writes to it. `seen` is told how many more there are, each time that
+/// some have been read.
+///
+/// If its process lives, entries that it writes meanwhile are left out, and so are pages that begin anew. If it is dead,
+/// the bytes also say whether the system has killed anything in its cgroup for want of memory since it looked last.
 ///
 /// # Errors
 ///
-/// If the file cannot be read any more.
-pub fn settle(file: &File, bytes: &mut [u8]) -> io::Result<()> {
-    let birth_at = |page: u64| {
-        let mut birth = [0; 8];
-        file.read_exact_at(&mut birth, page + 8).ok()?;
-        Some(u64::from_le_bytes(birth))
-    };
-    if !is_dead(bytes) {
-        // Once more what lies before the pages, now that they are there: it explains them.
-        let before = superblock(bytes).and_then(|block| usize::try_from(block.pages.at).ok());
-        if let Some(before) = before.and_then(|before| bytes.get_mut(..before)) {
-            file.read_exact_at(before, 0)?;
-        }
-        drop_changed(bytes, birth_at);
-    } else if let Some(kills) = kills_since(bytes) {
-        status::set_kills(bytes, kills);
+/// If the system gives none, or it is no file.
+pub fn read_open(file: &File, mut seen: impl FnMut(u64)) -> io::Result<Vec<u8>> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a file"));
     }
-    Ok(())
+    let len = usize::try_from(metadata.len()).map_err(io::Error::other)?;
+    // Before the others: who is dead by now writes no more.
+    match superblock(&beginning(file)?) {
+        Ok(block) if !is_dead(&block) => live::copy(file, len, &block, &mut seen),
+        block => {
+            let mut bytes = live::plain(file, len, &mut seen)?;
+            if let Some(kills) = block.ok().and_then(|block| kills_since(&bytes, &block)) {
+                status::set_kills(&mut bytes, kills);
+            }
+            Ok(bytes)
+        }
+    }
+}
+
+/// The beginning of a file and its copy: enough to know whose it is.
+fn beginning(file: &File) -> io::Result<Vec<u8>> {
+    live::plain(file, COPY_AT + SUPERBLOCK_LEN, &mut |_| ())
 }
 
 /// How often the system has killed for want of memory where a dead process was: it could not see its own end.
-fn kills_since(bytes: &[u8]) -> Option<u64> {
+fn kills_since(bytes: &[u8], superblock: &Superblock) -> Option<u64> {
     let status = StatusRead(bytes);
     let (events, inode) = status.memory_events()?;
     // Groups are numbered anew when the machine starts.
-    let is_same_boot = superblock(bytes)?.boot_id == machine::boot_id();
+    let is_same_boot = superblock.boot_id == machine::boot_id();
     if is_same_boot { machine::kills_at(events, inode) } else { None }
 }
 
-/// The beginning of a file: enough to know whose it is.
 fn is_of_the_living(path: &Path) -> bool {
-    let mut beginning = [0; SUPERBLOCK_LEN];
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-    let Ok(()) = opened.and_then(|mut file| io::Read::read_exact(&mut file, &mut beginning)) else { return false };
-    !is_dead(&beginning)
+    let beginning = opened(path).and_then(|file| beginning(&file));
+    beginning.is_ok_and(|bytes| !superblock(&bytes).is_ok_and(|block| is_dead(&block)))
 }
 
 /// Whether the process that wrote this is gone for sure.
-fn is_dead(bytes: &[u8]) -> bool {
-    superblock(bytes).is_some_and(|block| {
-        let is_seen = machine::shares_pids_with(block.pid_namespace);
-        block.boot_id != machine::boot_id() || (is_seen && machine::start_time(block.pid) != Some(block.start_time))
-    })
+fn is_dead(block: &Superblock) -> bool {
+    let is_seen = machine::shares_pids_with(block.pid_namespace);
+    block.boot_id != machine::boot_id() || (is_seen && machine::start_time(block.pid) != Some(block.start_time))
 }
 
 fn mark_of(path: &Path) -> PathBuf {

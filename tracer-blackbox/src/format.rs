@@ -26,6 +26,9 @@ pub(crate) const PAIRS: usize = 1024;
 pub(crate) const PAIR_WORDS: usize = 4;
 pub(crate) const DICTIONARY_AT: usize = PAIRS_AT + PAIRS * PAIR_WORDS * 8;
 
+/// A frame in a block, and the head before the first.
+pub(crate) const FRAME_BYTES: usize = 128;
+
 const ALIGNMENT: usize = 4096;
 const SUPERBLOCK_SEED: u64 = 0x5442_5831_5355_5052;
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use tracer::Tracer;
+use tracer::{TraceId, Tracer};
 
 use crate::blackbox::BlackBox;
 use crate::directory::{delete_read, files_in, is_marked, mark, recover_file};
@@ -25,6 +25,9 @@ const BYTES_MAX: u64 = 256 << 20;
 
 /// Open nodes that are told of a process.
 const NODES_TOLD: usize = 4;
+
+/// Digits of an id: no two traces of a directory begin with the same so many.
+const ID_LEN: usize = 12;
 
 impl Default for Init {
     fn default() -> Self {
@@ -111,27 +114,37 @@ pub fn default_directory() -> PathBuf {
 fn look_back(place: &Path, directory: &Path, own: Option<&Path>, quiet: bool) {
     let files = files_in(place).unwrap_or_default();
     let others = files.iter().filter(|path| Some(&***path) != own && !is_marked(path));
-    let mut is_told = false;
+    let mut told_of = None;
     for path in others {
         let Ok(recovered) = recover_file(path) else { continue };
         let is_over = !matches!(recovered.death, Death::StillRunning | Death::Unknown | Death::OtherNamespace);
         // Quiet: nobody is told, so it stays as it is.
         if is_over && (!quiet || is_in_order(&recovered)) && mark(path) && !is_in_order(&recovered) {
             eprint!("{}", told(&recovered));
-            is_told = true;
+            told_of = Some(telling_trace(&recovered));
         }
     }
-    if is_told {
-        eprintln!("tracer: {}", how_to_see_more(directory));
+    if let Some(trace) = told_of {
+        eprintln!("tracer: {}", how_to_see_more(directory, trace));
     }
 }
 
-/// The command that shows it all.
-fn how_to_see_more(directory: &Path) -> String {
+/// What a process was at in the end: the trace of the first node that is told of, or its newest.
+fn telling_trace(recovered: &Recovered<'_>) -> Option<TraceId> {
+    let open = recovered.open.first().map(|open| open.trace_id);
+    open.or_else(|| recovered.traces.last().map(|trace| trace.trace_id))
+}
+
+/// The commands that show it all. By its id: soon `last` is a trace of this process.
+fn how_to_see_more(directory: &Path, trace: Option<TraceId>) -> String {
     // Where the program that reads looks by itself, if it is run in the same place.
     let is_found = env::var_os("TRACER_DIR").is_some_and(|set| set == directory) || directory == Path::new(".tracer");
     let place = if is_found { String::new() } else { printable(&format!(" --dir {}", directory.display())) };
-    format!("  `tracer show last{place}` shows what led there, `tracer ls{place}` lists all")
+    let show = trace.map(|trace| format!("{trace:x}")).map(|mut digits| {
+        digits.truncate(ID_LEN);
+        format!("`tracer show {digits}{place}` shows what led there, ")
+    });
+    format!("  {}`tracer ls{place}` lists all", show.unwrap_or_default())
 }
 
 fn is_in_order(recovered: &Recovered<'_>) -> bool {

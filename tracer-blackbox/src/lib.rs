@@ -55,6 +55,7 @@ mod format;
 mod index;
 mod init;
 mod lane;
+mod live;
 mod machine;
 mod map;
 mod options;
@@ -66,10 +67,11 @@ mod reader;
 mod shared;
 mod signals;
 mod status;
+mod vigil;
 
 pub use blackbox::{BlackBox, OpenError};
 pub use directory::{
-    FoundFile, Progress, ReadError, acknowledge, delete_read, files_in, read_file, recover_dir, recover_file, settle,
+    FoundFile, Progress, ReadError, acknowledge, delete_read, files_in, read_file, read_open, recover_dir, recover_file,
 };
 pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};

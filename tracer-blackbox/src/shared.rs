@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tracer::TraceId;
-use tracer::recorder::page::{PAGE_BYTES, Page};
+use tracer::recorder::page::Page;
 use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
 use crate::clock::Pairs;
@@ -19,12 +19,14 @@ use crate::format::{
     Superblock,
 };
 use crate::index::Index;
+use crate::live;
 use crate::machine::{self, MemoryFiles, MemoryUse};
 use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
 use crate::reader;
 use crate::status::{ENDED, RUNNING, Status, Word};
+use crate::vigil::Vigil;
 
 /// Lives as long as the process: threads may write to its memory until then.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     directory: PathBuf,
     times: OnceLock<Times>,
+    pub(crate) vigil: Vigil,
     state: Mutex<State>,
     dictionary: Mutex<dictionary::Writer>,
     /// Nobody has it any more.
@@ -128,6 +131,7 @@ impl Shared {
             options,
             directory,
             times: OnceLock::new(),
+            vigil: Vigil::default(),
             state: Mutex::new(State::new(map, salt, backing)),
             dictionary: Mutex::new(dictionary_of(map, salt)),
             closed: AtomicBool::new(false),
@@ -190,6 +194,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         self.end(None);
         self.closed.store(true, Ordering::Relaxed);
+        self.vigil.wake();
     }
 
     pub(crate) fn describe(&self, number: u32, site: &SiteInfo<'_>) {
@@ -433,15 +438,14 @@ impl Shared {
         }
     }
 
-    /// All bytes as they are now.
+    /// All bytes as they are now; nothing if there is no beginning.
     pub(crate) fn copy(&self) -> Vec<u8> {
-        let layout = self.map.layout();
-        let mut bytes = self.map.copy_until(layout.file_len());
-        let page_at = |at: u64| usize::try_from(at).ok()?.checked_sub(layout.pages_at())?.checked_div(PAGE_BYTES);
-        // Once more what lies before the pages, now that they are there: it explains them.
-        bytes[..layout.pages_at()].copy_from_slice(&self.map.copy_until(layout.pages_at()));
-        reader::drop_changed(&mut bytes, |at| Some(self.map.pages().get(page_at(at)?)?.birth()));
-        bytes
+        let beginning = self.map.copy_until(COPY_AT + SUPERBLOCK_LEN);
+        let copied = reader::superblock(&beginning).ok().map(|block| {
+            let len = self.map.layout().file_len();
+            live::copy(&self.map, len, &block, &mut |_| ())
+        });
+        copied.and_then(Result::ok).unwrap_or_default()
     }
 }
 

@@ -301,6 +301,13 @@ pub(crate) struct Show {
     /// The first digits of an id, `last`, or `last-failed` (the newest that failed or was lost)
     #[arg(value_name = "TRACE", default_value = "last")]
     pub(crate) wanted: Wanted,
+
+    /// Draws all of it, however long
+    ///
+    /// Without it, of many calls side by side the first, the last, and those that are open are drawn, and of a trace of
+    /// more than 10,000 records the newest.
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, ClapArgs)]

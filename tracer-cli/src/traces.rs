@@ -11,6 +11,11 @@ use crate::source::{OpenNode, Outline, Outlines, Source, Summary, Telling};
 /// Short ids have at least so many digits, and more where fewer are not unique.
 const SHORT_LEN_MIN: usize = 6;
 
+/// Of a trace with more records, no more than the newest are drawn.
+const DRAWN_MAX: u64 = 10_000;
+/// So many.
+const NEWEST: u64 = 1_000;
+
 /// All traces.
 pub(crate) struct Traces {
     /// Newest first: by the time of their first records.
@@ -115,6 +120,26 @@ impl Trace {
         let mut tree = Tree::of(&records, self.active()).pop().expect("a trace has a record");
         tree.state = self.standing(tree.state);
         tree
+    }
+
+    /// The tree of its newest records, and how many older ones are not in it; of a short trace, all of it.
+    pub(crate) fn newest_tree(&self, sources: &[Source]) -> (Tree, u64) {
+        let [(nth, summary)] = &self.parts[..] else { return (self.tree(sources), 0) };
+        if summary.records <= DRAWN_MAX {
+            return (self.tree(sources), 0);
+        }
+        let contents = &sources[*nth].contents;
+        let mut records = contents.newest(self.id, NEWEST);
+        in_order(&mut records);
+        // What was inferred has no number.
+        let read = records.iter().filter(|record| record.seq() > 0).count() as u64;
+        let mut tree = Tree::of(&records, self.active()).pop().expect("a trace has a record");
+        // These may have no root.
+        let outline = contents.outlines().map(|outline| outline(summary));
+        tree.source = outline.map_or(tree.source, |outline| outline.source);
+        tree.state = self.standing(summary.state);
+        tree.duration_ns = self.end_ns - self.start_ns;
+        (tree, summary.records.saturating_sub(read))
     }
 
     /// What is known of it without its records, if it is in one file.

@@ -139,6 +139,8 @@ impl Observed {
 
 /// A panic this long before the last thing that was recorded is not why the process ended.
 const UNWINDING_MAX_NS: u64 = 1_000_000_000;
+/// Who was alive this long before its deadline, or later, and is dead after it, was ended for it.
+const BEFORE_DEADLINE_NS: u64 = 250_000_000;
 /// A cgroup this full has no room, in 1/1000.
 const FULL: u64 = 950;
 
@@ -188,7 +190,10 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         return Death::Memory { used, limit };
     }
     let deadline_ms = status.get(Word::DeadlineMs);
-    if deadline_ms > 0 && observed.now_unix_ns.max(last_ns) / 1_000_000 >= deadline_ms {
+    let is_over = observed.now_unix_ns.max(last_ns) / 1_000_000 >= deadline_ms;
+    // It may as well have died long before. Nearly until its deadline it gave signs of life.
+    let was_alive = last_ns.saturating_add(BEFORE_DEADLINE_NS) / 1_000_000 >= deadline_ms;
+    if deadline_ms > 0 && is_over && was_alive {
         return Death::DeadlineExceeded { deadline_ms };
     }
     Death::Killed

@@ -27,7 +27,7 @@ use merge::Merged;
 pub use open::OpenNode;
 use open::{Open, Running};
 use scan::{Found, KIND_MASK, Scan, Slot, Valid, trace_in};
-pub(crate) use scan::{Numbers, drop_changed};
+pub(crate) use scan::{Numbers, superblock};
 pub use traces::TraceSummary;
 use traces::{Places, Tells, Traces};
 
@@ -84,7 +84,8 @@ pub struct Process {
     pub boot_id: [u8; 16],
     /// When the file was made, in Unix nanoseconds.
     pub opened_unix_ns: u64,
-    /// When it last gave a sign of life, in Unix nanoseconds: when it recorded something, or filled a page.
+    /// When it last gave a sign of life, in Unix nanoseconds: when it recorded something, filled a page, or came near a
+    /// deadline.
     pub last_sign_unix_ns: u64,
 }
 
@@ -185,6 +186,18 @@ impl<'a> Recovered<'a> {
         self.trace_by(trace, self.times.clone())
     }
 
+    /// The newest records of one trace, at least so many if it has them: those of its last pages, so that a long trace
+    /// can be looked at without reading all of it. What they say has ended may have begun before.
+    pub fn newest(&self, trace: TraceId, at_least: u64) -> Records<'_> {
+        let scan = self.scan();
+        let pages = self.places.newest_pages(trace, at_least, &scan);
+        let mut records = Records::new(self, self.times.clone(), Some((trace, pages)));
+        for env in self.places.envs(trace).filter_map(EnvId::new) {
+            records.assembler.know(trace, env);
+        }
+        records
+    }
+
     /// What a line on a trace says, without the other records.
     pub fn outlines(&self) -> Outlines<'_> {
         Outlines { read: self, scan: self.scan() }
@@ -200,7 +213,8 @@ impl<'a> Recovered<'a> {
     }
 
     fn trace_by(&self, trace: TraceId, times: Times) -> Records<'_> {
-        Records::new(self, times, Some(trace))
+        let pages = self.places.pages(trace, &self.scan());
+        Records::new(self, times, Some((trace, pages)))
     }
 
     /// The bytes of the file.
@@ -279,17 +293,18 @@ impl Sites for Names<'_> {
 }
 
 impl<'a> Records<'a> {
-    fn new(read: &'a Recovered<'_>, times: Times, of: Option<TraceId>) -> Self {
+    /// All, or those of a trace that stand in some pages.
+    fn new(read: &'a Recovered<'_>, times: Times, of: Option<(TraceId, Vec<u32>)>) -> Self {
         let scan = read.scan();
-        let entries = match of {
-            Some(trace) => Merged::of(scan.clone(), read.places.pages(trace, &scan)),
-            None => Merged::all(scan.clone()),
+        let (trace, entries) = match of {
+            Some((trace, pages)) => (Some(trace), Merged::of(scan.clone(), pages)),
+            None => (None, Merged::all(scan.clone())),
         };
         let mut assembler = Assembler::new(Names(scan.dictionary.clone()));
         for (trace, env) in read.places.known() {
             assembler.know(trace, env);
         }
-        let of = of.map(|trace| (trace, read.places.envs(trace).collect()));
+        let of = trace.map(|trace| (trace, read.places.envs(trace).collect()));
         Self { scan, entries, assembler, times, of }
     }
 

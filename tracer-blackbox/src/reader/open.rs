@@ -17,7 +17,7 @@ use super::contents::{
 };
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
-use crate::format::{u32_at, u64_at};
+use crate::format::{FRAME_BYTES, u32_at, u64_at};
 use crate::status::Word;
 
 /// A node that was running.
@@ -157,7 +157,6 @@ impl Running {
     }
 
     fn look_at_blocks(&mut self, scan: &Scan<'_>) {
-        const FRAME_BYTES: usize = 128;
         let has_all_names = scan.status().get(Word::SitesMissing) == 0;
         for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
             let word = |word: usize| u64_at(block, word * 8);

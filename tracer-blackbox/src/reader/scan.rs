@@ -135,11 +135,16 @@ impl Looked {
         // In the order of their births, entries are nearly in the order of their numbers.
         pages.sort_unstable();
         let (mut births, mut unreadable, mut unsealed, mut before) = (0, 0, 0, 0);
+        let mut is_one_begun = false;
         for (birth, number) in pages.iter().copied() {
             if birth == 0 || birth == before {
-                let slots = page_of(region, number).get(64..);
-                let is_used = slots.is_some_and(|slots| slots.iter().any(|byte| *byte != 0));
-                unreadable += u64::from(birth == 0 && is_used);
+                let page = page_of(region, number);
+                let is_used = page.get(64..).is_some_and(|slots| slots.iter().any(|byte| *byte != 0));
+                // The process may have died while one began anew: then its head was emptied first. Under a lock, so there
+                // is one at most.
+                let begins = !is_one_begun && !self.valid.is_torn && u64_at(page, 0) == 0;
+                is_one_begun |= birth == 0 && is_used && begins;
+                unreadable += u64::from(birth == 0 && is_used && !begins);
                 continue;
             }
             before = birth;
@@ -320,21 +325,7 @@ pub(super) fn trace_in(words: &[u64; 8]) -> Option<TraceId> {
     TraceId::new((u128::from(words[4]) << 64) | u128::from(words[5]))
 }
 
-/// Takes out of a copy the pages that began anew while it was made: what comes from two lives of a page would be read
-/// as one. `birth_now` gives the present birth of the page whose head is at a place.
-pub(crate) fn drop_changed(bytes: &mut [u8], birth_now: impl Fn(u64) -> Option<u64>) {
-    let Ok(superblock) = superblock(bytes) else { return };
-    let from = usize::try_from(superblock.pages.at).unwrap_or(usize::MAX);
-    let Some(pages) = bytes.get_mut(from..) else { return };
-    for (nth, page) in (0..).zip(pages.chunks_mut(PAGE_BYTES)) {
-        // Births only rise, so one that is the same now was the same all the while.
-        if birth_now(superblock.pages.at + nth * PAGE_BYTES as u64) != Some(u64_at(page, 8)) {
-            page.fill(0);
-        }
-    }
-}
-
-pub(super) fn superblock(bytes: &[u8]) -> Result<Superblock, RecoverError> {
+pub(crate) fn superblock(bytes: &[u8]) -> Result<Superblock, RecoverError> {
     let copy = || Superblock::read(bytes.get(COPY_AT..).unwrap_or(&[]));
     Superblock::read(bytes).or_else(|first| copy().map_err(|_| first)).map_err(|why| match why {
         NoSuperblock::Magic if bytes.is_empty() => RecoverError::Empty,

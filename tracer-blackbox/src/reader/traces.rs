@@ -1,5 +1,6 @@
 //! The traces of a file: how each stands, and where its records are.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use tracer::recorder::Times;
@@ -237,12 +238,30 @@ impl Places {
         self.known.iter().copied()
     }
 
+    /// The last of the pages that have records of a trace, until they have so many.
+    pub(super) fn newest_pages(&self, trace: TraceId, at_least: u64, scan: &Scan<'_>) -> Vec<u32> {
+        let mut records: HashMap<u32, u64> = HashMap::new();
+        for env in self.of(trace) {
+            let stretches = self.stretches_of(env);
+            stretches.for_each(|of| *records.entry(of.page).or_default() += (of.to - of.from).max(1));
+        }
+        let mut pages = self.pages(trace, scan);
+        let (mut count, mut from) = (0, pages.len());
+        while from > 0 && count < at_least {
+            from -= 1;
+            count += records.get(&pages[from]).copied().unwrap_or(0);
+        }
+        pages.split_off(from)
+    }
+
+    fn stretches_of(&self, env: u32) -> impl Iterator<Item = &Stretch> + '_ {
+        let from = self.stretches.partition_point(|stretch| stretch.env < env);
+        self.stretches[from..].iter().take_while(move |stretch| stretch.env == env)
+    }
+
     /// The pages that have records of a trace.
     pub(super) fn pages(&self, trace: TraceId, scan: &Scan<'_>) -> Vec<u32> {
-        let of_env = |env: u32| {
-            let from = self.stretches.partition_point(|stretch| stretch.env < env);
-            self.stretches[from..].iter().take_while(move |stretch| stretch.env == env).map(|stretch| stretch.page)
-        };
+        let of_env = |env| self.stretches_of(env).map(|stretch| stretch.page);
         let turns = self.turns.iter().filter(|(other, _)| *other == trace).filter_map(|(_, slot)| scan.place_of(*slot));
         let mut pages: Vec<u32> = self.of(trace).flat_map(of_env).chain(turns).collect();
         pages.sort_unstable();

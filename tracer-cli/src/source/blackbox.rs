@@ -4,19 +4,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
-    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, recover_with,
-    settle,
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, read_open,
+    recover_with,
 };
 
 use super::{
-    Contents, Counted, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Skipped, Source, Summary, Telling,
-    open,
+    Contents, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Skipped, Source, Summary, Telling, open,
 };
 
 /// The format.
@@ -62,18 +60,11 @@ impl Format for BlackBoxes {
 }
 
 fn bytes(path: &Path, file: &File, seen: &dyn Fn(u64)) -> Result<Vec<u8>, ReadError> {
-    // As long as it is: growing to that would take up to three times as much memory.
-    let said = file.metadata().map_or(0, |metadata| metadata.len().min(LEN_MAX));
-    let mut bytes = Vec::with_capacity(usize::try_from(said + 1).unwrap_or(0));
-    let len = Counted { reader: file, seen }
-        .take(LEN_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| ReadError::io(path, error))?;
-    if len as u64 > LEN_MAX {
+    let len = file.metadata().map_err(|error| ReadError::io(path, error))?.len();
+    if len > LEN_MAX {
         return Err(no_black_box(path, format!("more than {} MiB", LEN_MAX >> 20)));
     }
-    settle(file, &mut bytes).map_err(|error| ReadError::io(path, error))?;
-    Ok(bytes)
+    read_open(file, seen).map_err(|error| ReadError::io(path, error))
 }
 
 fn no_black_box(path: &Path, found: String) -> ReadError {
@@ -122,6 +113,15 @@ fn source(format: &'static str, path: &Path, size_bytes: u64, read: Recovered<'s
 /// A box, of which records are read when they are asked for.
 struct Indexed(Recovered<'static>);
 
+impl Indexed {
+    fn with_open(&self, id: TraceId, mut records: Vec<Record>) -> Vec<Record> {
+        let open: Vec<_> = self.0.open.iter().filter(|open| open.trace_id == id).collect();
+        let forgotten = forgotten_enters(&records, &open);
+        records.extend(forgotten);
+        records
+    }
+}
+
 impl Contents for Indexed {
     fn traces(&self) -> Vec<Summary> {
         let mut since: HashMap<TraceId, u64> = HashMap::new();
@@ -151,11 +151,11 @@ impl Contents for Indexed {
     }
 
     fn trace(&self, id: TraceId) -> Vec<Record> {
-        let mut records: Vec<_> = self.0.trace(id).collect();
-        let open: Vec<_> = self.0.open.iter().filter(|open| open.trace_id == id).collect();
-        let forgotten = forgotten_enters(&records, &open);
-        records.extend(forgotten);
-        records
+        self.with_open(id, self.0.trace(id).collect())
+    }
+
+    fn newest(&self, id: TraceId, at_least: u64) -> Vec<Record> {
+        self.with_open(id, self.0.newest(id, at_least).collect())
     }
 
     fn records(&self) -> Box<dyn Iterator<Item = Record> + '_> {

@@ -69,6 +69,9 @@ pub(crate) trait Contents {
     /// The records of one trace.
     fn trace(&self, id: TraceId) -> Vec<Record>;
 
+    /// The newest records of one trace, at least so many, with what is open in it; more if the others are in memory.
+    fn newest(&self, id: TraceId, at_least: u64) -> Vec<Record>;
+
     /// All records, in the order of the file or of their numbers.
     fn records(&self) -> Box<dyn Iterator<Item = Record> + '_>;
 

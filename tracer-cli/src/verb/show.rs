@@ -20,6 +20,9 @@ use crate::traces::{Trace, Traces, state_word};
 /// So many open nodes, other traces and gaps are listed; JSON has all.
 const LISTED_MAX: usize = 20;
 
+/// Of more calls side by side, no more than so many that ended well are drawn.
+const SIDE_BY_SIDE_MAX: usize = 40;
+
 pub(crate) fn run(args: &Show, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let (sources, exit) = session.read();
     let traces = Traces::of(&sources);
@@ -28,7 +31,7 @@ pub(crate) fn run(args: &Show, session: &mut Session<'_>) -> Result<Exit, Failur
         return Ok(exit);
     }
     let trace = select(&traces, &sources, &args.wanted)?;
-    let shown = Shown::of(trace, &traces, &sources);
+    let shown = Shown::of(trace, &traces, &sources, args.all || session.json);
     if session.json {
         session.json_line(&TraceJson::of(&shown))?;
     } else {
@@ -42,6 +45,8 @@ pub(crate) fn run(args: &Show, session: &mut Session<'_>) -> Result<Exit, Failur
 struct Shown<'a> {
     trace: &'a Trace,
     tree: Tree,
+    /// Older records that are not in the tree, and calls that were taken out of it.
+    left_out: (u64, usize),
     lost_steps: u64,
     open: Vec<OpenNode>,
     sources: Vec<&'a Source>,
@@ -59,20 +64,23 @@ struct Beside<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn of(trace: &'a Trace, traces: &'a Traces, sources: &'a [Source]) -> Self {
-        let tree = trace.tree(sources);
+    fn of(trace: &'a Trace, traces: &'a Traces, sources: &'a [Source], all: bool) -> Self {
+        let (mut tree, older) = if all { (trace.tree(sources), 0) } else { trace.newest_tree(sources) };
+        let open = trace.open(&tree, sources);
+        let folded = if all { 0 } else { fold(&mut tree.spans) };
         let own: Vec<_> = trace.sources().map(|nth| &sources[nth]).collect();
         let open_there: HashSet<_> = own.iter().flat_map(|source| &source.open).map(|open| open.trace_id).collect();
         let others = traces.all.iter().filter(|other| other.id != trace.id && open_there.contains(&other.id));
         let beside = others.map(|other| {
-            let tree = other.tree(sources);
+            let (tree, _) = other.newest_tree(sources);
             let open = other.open(&tree, sources);
             Beside { trace: other, short: traces.short(other), tree, open, end_ns: other.last_sign_ns(sources) }
         });
         Self {
             trace,
             lost_steps: trace.summary(sources).lost_steps,
-            open: trace.open(&tree, sources),
+            left_out: (older, folded),
+            open,
             beside: beside.collect(),
             sources: own,
             tree,
@@ -86,6 +94,44 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// Takes out of a tree what is like the rest: of many calls side by side, those in the middle that ended well. Gives how
+/// many calls are gone.
+fn fold(spans: &mut Vec<Span>) -> usize {
+    let (mut folded, mut place) = (0, 0);
+    let (first, last) = (SIDE_BY_SIDE_MAX / 2, spans.len().saturating_sub(SIDE_BY_SIDE_MAX / 2));
+    let mut failed = 0;
+    spans.retain(|span| {
+        let is_at_an_end = place < first || place >= last;
+        place += 1;
+        let is_kept = is_at_an_end
+            || match span.outcome {
+                SpanOutcome::Open => true,
+                SpanOutcome::Ok => false,
+                _ => {
+                    failed += 1;
+                    failed <= SIDE_BY_SIDE_MAX
+                }
+            };
+        if !is_kept {
+            folded += span.walk().iter().map(|span| 1 + span.omitted).sum::<usize>();
+        }
+        is_kept
+    });
+    for span in spans {
+        let below = fold(&mut span.children);
+        span.omitted += below;
+        folded += below;
+    }
+    folded
+}
+
+fn left_out_text((older, folded): (u64, usize)) -> Option<String> {
+    let older = Some(older).filter(|older| *older > 0).map(|older| text::count(older, "older record"));
+    let folded = Some(folded).filter(|folded| *folded > 0).map(|folded| text::count(folded, "call"));
+    let parts: Vec<_> = older.into_iter().chain(folded).collect();
+    (!parts.is_empty()).then(|| format!("{} not drawn; `--all` draws them", parts.join(" and ")))
+}
+
 /// What is beside the tree, the most telling last: that is what a terminal shows above the next prompt.
 fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source]) -> io::Result<()> {
     writeln!(session.out)?;
@@ -97,6 +143,9 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
     for source in &shown.sources {
         line(Ink::Faint, "file", &format!("{} ({})", source.path.display(), source.format))?;
         line(Ink::Faint, "read", &source.confidence)?;
+    }
+    if let Some(text) = left_out_text(shown.left_out) {
+        line(Ink::Warn, "cut", &text)?;
     }
     let gaps = shown.gaps();
     for gap in gaps.iter().take(LISTED_MAX) {

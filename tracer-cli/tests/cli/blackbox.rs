@@ -114,6 +114,12 @@ fn child() {
             }
             wait();
         }),
+        "giant" => order(17, &|| {
+            for id in 0..15_000 {
+                validate(id);
+            }
+            wait();
+        }),
         "panic" => {
             let panicked = std::panic::catch_unwind(|| order(17, &|| panic!("no card \u{1b}[2J")));
             assert!(panicked.is_err());
@@ -373,11 +379,41 @@ fn what_is_open_for_long_is_shown_though_its_enter_was_written_over() {
         …          handle
         …          └─ charge
         …             └─ send
+        … and 584 calls below
         open    handle, entered after _, open for at least _
         open    charge, entered after _, open for at least _
         open    send, entered after _, open for at least _"#]]
     .assert_eq(&open.join("\n"));
     assert!(shown.contains("written over"), "{shown}");
+}
+
+#[test]
+fn of_a_giant_trace_the_newest_is_drawn_and_what_is_open() {
+    let world = killed("giant");
+    let shown = text(&world.run("show last"));
+    let drawn = shown.lines().filter(|line| line.contains("validate(id=")).count();
+    assert!((20..=40).contains(&drawn), "{shown}");
+    assert!(shown.contains("validate(id=14999)") && !shown.contains("validate(id=5)"), "{shown}");
+    assert!(shown.starts_with("(id) POST /orders · lost · _\n"), "{shown}");
+    let cut: Vec<_> = shown.lines().filter(|line| line.starts_with("cut")).collect();
+    assert!(matches!(cut[..], [cut] if cut.ends_with("not drawn; `--all` draws them")), "{shown}");
+    let numbers: Vec<usize> = cut[0].split(' ').filter_map(|word| word.replace(',', "").parse().ok()).collect();
+    // Older records, and calls of the newest 1,000 records.
+    assert!(matches!(numbers[..], [28_000..=29_100, 400..=900]), "{cut:?}");
+    let open: Vec<_> = shown.lines().filter(|line| line.starts_with("…  ") || line.starts_with("open")).collect();
+    expect![[r#"
+        …          handle
+        …          └─ charge(order={"id":17,"password":•••})
+        …             └─ send(attempt=7)
+        open    handle, entered after _, open for at least _
+        open    charge(order={"id":17,"password":•••}), entered after _, open for at least _
+        open    send(attempt=7), entered after _, open for at least _"#]]
+    .assert_eq(&open.join("\n"));
+    let all = world.run("show last --all").out;
+    assert_eq!(all.lines().filter(|line| line.contains("validate(id=")).count(), 15_001);
+    assert!(!all.contains("not drawn"), "{all}");
+    let json = &world.run("show last --json").json()[0];
+    assert_eq!(json["spans"].as_array().unwrap().len(), 15_004);
 }
 
 #[test]
@@ -430,7 +466,7 @@ fn a_panic_is_told_with_its_text() {
         began   (time)
         file    .tracer/orders/(name).tbx (black box)
         read    recovered 12 records, nothing is missing
-        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:118: no card \u{1b}[2J
+        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:124: no card \u{1b}[2J
         alive   until (time), if not for longer
         --- 0
     "#]]

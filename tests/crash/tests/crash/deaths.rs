@@ -224,6 +224,16 @@ fn control_a_deadline_ahead_is_no_reason() {
     assert_eq!(directory.recovered().death, Death::Killed);
 }
 
+/// Nor if somebody looks only once it has passed.
+#[test]
+fn who_was_killed_long_before_its_deadline_did_not_die_of_it() {
+    let directory = Directory::new();
+    let deadline_ms = unix_ms() + 600_000;
+    start("deadline", directory.path(), &[&deadline_ms.to_string()]).ready().kill();
+    let later = Observed { now_unix_ns: (deadline_ms + 600_000) * 1_000_000, ..Observed::here() };
+    assert_eq!(directory.recovered_by(&later).death, Death::Killed);
+}
+
 #[test]
 fn a_process_of_another_pid_namespace_is_not_said_to_be_killed() {
     let directory = Directory::new();
