@@ -14,13 +14,14 @@ const RATIO: f64 = 0.618_033_988_749_895;
 
 /// From before `creates` is called to the first line of the handler, of a worker with its settings as they come.
 pub(crate) async fn measure(
+    group: &str,
     name: &str,
     creates: &Manager,
     works: Manager,
     samples: u32,
     rows: &mut Vec<Row>,
 ) -> Result<(), String> {
-    eprintln!("   latency: {name}");
+    eprintln!("   latency: {group}, {name}");
     let (started, mut starts) = mpsc::unbounded_channel::<Instant>();
     let handle = move |_: Attempt, _: usize| {
         started.send(now()).expect("somebody waits");
@@ -42,7 +43,7 @@ pub(crate) async fn measure(
     running.shutdown(Duration::from_secs(10)).await;
     ms.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| ms.get(((ms.len() as f64 * share) as usize).min(ms.len() - 1)).copied();
-    rows.push(Row { group: String::new(), name: name.to_owned(), figures: vec![at(0.5), at(0.99)] });
+    rows.push(Row { group: group.to_owned(), name: name.to_owned(), figures: vec![at(0.5), at(0.99)] });
     Ok(())
 }
 

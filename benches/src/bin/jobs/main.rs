@@ -1,7 +1,8 @@
 //! What an execution costs that does nothing: from its creation to its acknowledged end, the full record kept.
 //!
-//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [PART…]`, the parts being `drain`, `rows` and `latency`. Stores and
-//! peers take turns. The peers are programs of the package `peers`, in that directory.
+//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [PART…]`, the parts being `drain`, `rows` and
+//! `latency`. Stores and peers take turns; with `--only` there is one store, for a profiler. The peers are programs of the
+//! package `peers`, in that directory.
 
 mod drain;
 mod latency;
@@ -24,7 +25,8 @@ use peer::Peer;
 use rows::There;
 use server::Server;
 
-const USAGE: &str = "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [drain | rows | latency]...";
+const USAGE: &str =
+    "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [drain | rows | latency]...";
 
 /// How much is done.
 struct Length {
@@ -41,7 +43,19 @@ struct Options {
     out: PathBuf,
     peers: Option<PathBuf>,
     length: Length,
+    only: Option<String>,
     parts: Vec<String>,
+}
+
+impl Options {
+    fn has_part(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|wanted| wanted == part)
+    }
+
+    fn has_store(&self, group: &str) -> bool {
+        let begins = |wanted: &String| group.to_lowercase().starts_with(&wanted.to_lowercase());
+        self.only.as_ref().is_none_or(begins)
+    }
 }
 
 fn main() -> ExitCode {
@@ -55,11 +69,12 @@ fn main() -> ExitCode {
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
-    let mut options = Options { out: PathBuf::new(), peers: None, length: FULL, parts: Vec::new() };
+    let mut options = Options { out: PathBuf::new(), peers: None, length: FULL, only: None, parts: Vec::new() };
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--out" => options.out = arguments.next()?.into(),
             "--peers" => options.peers = Some(arguments.next()?.into()),
+            "--only" => options.only = Some(arguments.next()?),
             "--quick" => options.length = QUICK,
             "drain" | "rows" | "latency" => options.parts.push(argument),
             _ => return None,
@@ -69,17 +84,16 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
 }
 
 async fn run(options: &Options) -> Result<(), String> {
-    let is_wanted = |part: &str| options.parts.is_empty() || options.parts.iter().any(|wanted| wanted == part);
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let (out, length) = (&*options.out, &options.length);
-    if is_wanted("drain") {
-        drains(length, options.peers.as_deref(), directory.path()).await?.publish(out, "jobs")?;
+    let (out, files) = (&*options.out, directory.path());
+    if options.has_part("drain") {
+        drains(options, files).await?.publish(out, "jobs")?;
     }
-    if is_wanted("rows") {
-        sizes(length, directory.path()).await?.publish(out, "jobs-rows")?;
+    if options.has_part("rows") {
+        sizes(options, files).await?.publish(out, "jobs-rows")?;
     }
-    if is_wanted("latency") {
-        latencies(length, directory.path()).await?.publish(out, "jobs-latency")?;
+    if options.has_part("latency") {
+        latencies(options, files).await?.publish(out, "jobs-latency")?;
     }
     Ok(())
 }
@@ -112,35 +126,41 @@ async fn redis(server: &Server) -> Result<Manager, String> {
 }
 
 /// Every store by its calls and with a worker, and the peers; each on a server of its own.
-async fn cases(peers: Option<&Path>, directory: &Path) -> Result<Vec<Case>, String> {
+async fn cases(options: &Options, files: &Path) -> Result<Vec<Case>, String> {
     let mut cases = Vec::new();
     let kinds: [(fn(Manager) -> By, &str); 2] = [(By::Calls, "calls"), (By::Worker, "worker")];
-    for (by, name) in kinds {
-        cases.push(Case::new(MEMORY, name, by(memory()), None)?);
-    }
-    for (by, name) in kinds {
-        let manager = sqlite(&directory.join(format!("{name}.db")))?;
-        cases.push(Case::new(SQLITE, name, by(manager), None)?);
-    }
-    for (by, name) in kinds {
-        let server = Server::postgres().await?;
-        let manager = postgres(&server).await?;
-        cases.push(Case::new(POSTGRES, name, by(manager), Some(server))?);
-    }
-    let known = [("peer-graphile", "graphile_worker, local queue (deletes)"), ("peer-apalis", "apalis-postgres")];
-    for (program, name) in known {
-        if let Some(peers) = peers {
+    for group in [MEMORY, SQLITE, POSTGRES, REDIS].into_iter().filter(|group| options.has_store(group)) {
+        for (by, name) in kinds {
+            let (manager, server) = open(group, &files.join(format!("{name}.db"))).await?;
+            cases.push(Case::new(group, name, by(manager), server)?);
+        }
+        let peers = options.peers.iter().filter(|_| group == POSTGRES);
+        for (peers, (program, name)) in peers.flat_map(|peers| PEERS.map(|peer| (peers, peer))) {
             let server = Server::postgres().await?;
             let peer = Peer::start(&peers.join(program), &server.url()).await?;
-            cases.push(Case::new(POSTGRES, name, By::Peer(peer), Some(server))?);
+            cases.push(Case::new(group, name, By::Peer(peer), Some(server))?);
         }
     }
-    for (by, name) in kinds {
-        let server = Server::redis().await?;
-        let manager = redis(&server).await?;
-        cases.push(Case::new(REDIS, name, by(manager), Some(server))?);
-    }
     Ok(cases)
+}
+
+const PEERS: [(&str, &str); 2] =
+    [("peer-graphile", "graphile_worker, local queue (deletes)"), ("peer-apalis", "apalis-postgres")];
+
+/// A new store, with a server if it needs one.
+async fn open(group: &str, file: &Path) -> Result<(Manager, Option<Server>), String> {
+    Ok(match group {
+        MEMORY => (memory(), None),
+        SQLITE => (sqlite(file)?, None),
+        POSTGRES => {
+            let server = Server::postgres().await?;
+            (postgres(&server).await?, Some(server))
+        }
+        _ => {
+            let server = Server::redis().await?;
+            (redis(&server).await?, Some(server))
+        }
+    })
 }
 
 /// At most so many microseconds a job, client and server together.
@@ -154,8 +174,8 @@ fn target(group: &str) -> Option<f64> {
     }
 }
 
-async fn drains(length: &Length, peers: Option<&Path>, directory: &Path) -> Result<Table, String> {
-    let mut cases = cases(peers, directory).await?;
+async fn drains(options: &Options, files: &Path) -> Result<Table, String> {
+    let (mut cases, length) = (cases(options, files).await?, &options.length);
     // The first turn warms up.
     for turn in 0..=length.turns {
         eprintln!("   drain: turn {turn} of {}", length.turns);
@@ -201,34 +221,34 @@ async fn drains(length: &Length, peers: Option<&Path>, directory: &Path) -> Resu
     })
 }
 
-async fn sizes(length: &Length, directory: &Path) -> Result<Table, String> {
+async fn sizes(options: &Options, files: &Path) -> Result<Table, String> {
     let mut rows = Vec::new();
-    let jobs = length.jobs / 2;
-    let manager = sqlite(&directory.join("rows.db"))?;
-    let mut case = Case::new(SQLITE, "that have ended", By::Calls(manager), None)?;
-    rows::grow(&mut case, There::Ended, length.sizes, jobs, &mut rows).await?;
-    let manager = sqlite(&directory.join("waiting.db"))?;
-    let mut case = Case::new(SQLITE, "that wait", By::Calls(manager), None)?;
-    rows::grow(&mut case, There::Waiting, length.sizes, jobs, &mut rows).await?;
-    let server = Server::redis().await?;
-    let manager = redis(&server).await?;
-    let mut case = Case::new(REDIS, "that wait", By::Calls(manager), Some(server))?;
-    rows::grow(&mut case, There::Waiting, length.sizes, jobs, &mut rows).await?;
+    let (jobs, sizes) = (options.length.jobs / 2, options.length.sizes);
+    let grown = [
+        (SQLITE, There::Ended, "ended.db", "that have ended"),
+        (SQLITE, There::Waiting, "waiting.db", "that wait"),
+        (REDIS, There::Waiting, "", "that wait"),
+    ];
+    for (group, there, file, name) in grown.into_iter().filter(|(group, ..)| options.has_store(group)) {
+        let (manager, server) = open(group, &files.join(file)).await?;
+        let mut case = Case::new(group, name, By::Calls(manager), server)?;
+        rows::grow(&mut case, there, sizes, jobs, &mut rows).await?;
+    }
     Ok(rows::table(rows, jobs))
 }
 
-async fn latencies(length: &Length, directory: &Path) -> Result<Table, String> {
+async fn latencies(options: &Options, files: &Path) -> Result<Table, String> {
     let mut rows = Vec::new();
-    let samples = length.samples;
-    let manager = memory();
-    latency::measure("memory, with the hint", &manager, manager.clone(), samples, &mut rows).await?;
-    let manager = sqlite(&directory.join("latency.db"))?;
-    latency::measure("SQLite, which has no hint", &manager, manager.clone(), samples, &mut rows).await?;
-    let server = Server::postgres().await?;
-    let (creates, works) = (postgres(&server).await?, postgres(&server).await?);
-    latency::measure("PostgreSQL", &creates, works, samples, &mut rows).await?;
-    let server = Server::redis().await?;
-    let (creates, works) = (redis(&server).await?, redis(&server).await?);
-    latency::measure("Redis, which has no hint", &creates, works, samples, &mut rows).await?;
+    let samples = options.length.samples;
+    for group in [MEMORY, SQLITE, REDIS].into_iter().filter(|group| options.has_store(group)) {
+        let (manager, _server) = open(group, &files.join("latency.db")).await?;
+        let name = if group == MEMORY { "with a hint" } else { "asks" };
+        latency::measure(group, name, &manager, manager.clone(), samples, &mut rows).await?;
+    }
+    if options.has_store(POSTGRES) {
+        let server = Server::postgres().await?;
+        let (creates, works) = (postgres(&server).await?, postgres(&server).await?);
+        latency::measure(POSTGRES, "asks", &creates, works, samples, &mut rows).await?;
+    }
     Ok(latency::table(rows, samples))
 }
