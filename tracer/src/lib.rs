@@ -83,6 +83,7 @@ mod strict;
 mod switch;
 mod sync;
 pub mod test;
+mod text;
 mod tracer;
 pub mod tree;
 mod values;

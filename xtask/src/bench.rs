@@ -2,7 +2,7 @@
 //!
 //! The benchmarks are a workspace of their own (its manifest says why), built into a directory of their own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::command::{self, cargo};
@@ -16,10 +16,13 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "futures", about: "size of a traced future", run: futures },
     Step { name: "losses", about: "calls lost when the process is killed", run: losses },
     Step { name: "startup", about: "what a black box adds to a program that does nothing", run: startup },
+    Step { name: "jobs", about: "what an execution costs that does nothing, on every store", run: jobs },
     Step { name: "compile", about: "compile time and size of a traced function", run: compile },
 ];
 
 const MANIFEST: &str = "benches/Cargo.toml";
+/// Job queues of others, in a workspace of their own, too.
+const PEERS: &str = "benches/peers/Cargo.toml";
 
 fn calls(workspace: &Workspace) -> Result<Done, String> {
     tools::valgrind()?;
@@ -50,6 +53,22 @@ fn startup(workspace: &Workspace) -> Result<Done, String> {
     run(workspace, "startup", |bench| bench)
 }
 
+fn jobs(workspace: &Workspace) -> Result<Done, String> {
+    jobs_with(&[], workspace).map(|()| Done::Passed)
+}
+
+/// With options of the program: `--quick` for fewer and smaller turns, and the parts that are wanted.
+pub(crate) fn jobs_with(options: &[&str], workspace: &Workspace) -> Result<(), String> {
+    tools::servers()?;
+    let (built, peers) = (workspace.kept("bench"), workspace.kept("bench-peers"));
+    build_package(PEERS, workspace, &peers, &[])?;
+    build(workspace, &built, &["--bin", "jobs", "--features", "jobs"])?;
+    let mut bench = Command::new(built.join("release").join("jobs"));
+    bench.arg("--out").arg(workspace.root.join("target").join("bench"));
+    bench.arg("--peers").arg(peers.join("release")).args(options);
+    command::run(bench.current_dir(&workspace.root))
+}
+
 fn compile(workspace: &Workspace) -> Result<Done, String> {
     let work = workspace.kept("bench").join("functions");
     run(workspace, "compile", |bench| bench.arg("--work").arg(work))
@@ -67,8 +86,12 @@ fn run(workspace: &Workspace, name: &str, with: impl FnOnce(&mut Command) -> &mu
 }
 
 fn build(workspace: &Workspace, into: &Path, options: &[&str]) -> Result<(), String> {
+    build_package(MANIFEST, workspace, into, options)
+}
+
+fn build_package(manifest: &str, workspace: &Workspace, into: &Path, options: &[&str]) -> Result<(), String> {
     let mut build = cargo();
     build.args(["build", "--release", "--quiet", "--locked"]).args(options);
-    build.arg("--manifest-path").arg(PathBuf::from(MANIFEST));
+    build.arg("--manifest-path").arg(manifest);
     command::run(build.env("CARGO_TARGET_DIR", into).current_dir(&workspace.root))
 }

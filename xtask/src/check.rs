@@ -19,8 +19,9 @@ pub(crate) const STEPS: &[Step] = &[
 
 fn fmt(workspace: &Workspace) -> Result<Done, String> {
     passed(workspace, cargo().args(["fmt", "--all", "--check"]))?;
-    // A workspace of its own, of which nothing else is checked here: its dependencies take minutes to build.
-    passed(workspace, cargo().args(["fmt", "--check", "--manifest-path", "benches/Cargo.toml"]))
+    // Workspaces of their own, of which nothing else is checked here: their dependencies take minutes to build.
+    passed(workspace, cargo().args(["fmt", "--check", "--manifest-path", "benches/Cargo.toml"]))?;
+    passed(workspace, cargo().args(["fmt", "--check", "--manifest-path", "benches/peers/Cargo.toml"]))
 }
 
 fn clippy(workspace: &Workspace) -> Result<Done, String> {

@@ -20,10 +20,19 @@
 //! Its tables are made in the first schema of the connection's `search_path`, by migrations that take a lock of their
 //! own, so that any number of processes may begin at once.
 //!
+//! # The hint
+//!
+//! A worker need not ask again and again: with what makes an execution due at once goes a `NOTIFY`, and a store that
+//! somebody waits at has one more connection, which listens. It is no more than a hint. A process says so every 50 ms at
+//! most, for commits that do wait for each other; who hears it looks twice. The connection is made anew when it is lost.
+//! Workers ask by and by all the same, and that is all that is left where nobody can listen: with [a pool of one's
+//! own](PostgresStore::with_pool), behind a pooler that gives connections to transactions.
+//!
 //! # What survives what
 //!
 //! What PostgreSQL has committed: the loss of power, unless `synchronous_commit` or `fsync` is off.
 
+mod hint;
 mod row;
 mod schema;
 mod store;

@@ -9,7 +9,8 @@ use crate::trouble::{Problem, foreign};
 ///
 /// Names are compared byte by byte (`COLLATE "C"`). Instants are milliseconds since 1970. Both partial indexes hold only
 /// what waits or runs, so that claims and sweeps cost the same however many executions have ended.
-const STEPS: &[&str] = &[r#"
+const STEPS: &[&str] = &[
+    r#"
     CREATE TABLE tracer_executions (
         id bytea PRIMARY KEY,
         type text COLLATE "C" NOT NULL,
@@ -31,7 +32,13 @@ const STEPS: &[&str] = &[r#"
     CREATE INDEX tracer_executions_created ON tracer_executions (created_at, id);
     CREATE INDEX tracer_executions_parent ON tracer_executions (parent_id, created_at, id)
         WHERE parent_id IS NOT NULL;
-"#];
+"#,
+    r"
+    -- Most have no key: nothing of theirs is to be in its index, which each of their versions was.
+    CREATE UNIQUE INDEX tracer_executions_key ON tracer_executions (idempotency_key) WHERE idempotency_key IS NOT NULL;
+    ALTER TABLE tracer_executions DROP CONSTRAINT tracer_executions_idempotency_key_key;
+",
+];
 
 /// Any number; nobody else is to take the same one.
 const LOCK: i64 = 0x7472_6163_6572;

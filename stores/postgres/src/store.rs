@@ -15,6 +15,7 @@ use tracer::execution::{
     ExecutionStore, Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Write,
 };
 
+use crate::hint::{Listener, Said};
 use crate::row::{COLUMNS, INSERT, Inserts, UPDATE, Updates, bytes, id, list, ms, read};
 use crate::schema;
 use crate::trouble::{NAME, Problem};
@@ -34,6 +35,9 @@ type Done<T> = Result<T, Problem>;
 pub struct PostgresStore {
     pool: Pool,
     clock: Option<Arc<dyn Clock>>,
+    said: Arc<Said>,
+    /// None: the connections are somebody else's.
+    listener: Option<Arc<Listener>>,
 }
 
 impl PostgresStore {
@@ -50,13 +54,15 @@ impl PostgresStore {
         <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let listener = Listener::new(config.clone(), tls.clone());
         let pool = Pool::builder(Manager::from_config(config, tls, fast)).max_size(CONNECTIONS);
         let pool = pool.runtime(Runtime::Tokio1).wait_timeout(Some(PATIENCE)).create_timeout(Some(PATIENCE));
         let pool = pool.build().map_err(|error| Problem::Build(error).into_store("connect"))?;
-        Self::with_pool(pool).await
+        Ok(Self { listener: Some(Arc::new(listener)), ..Self::with_pool(pool).await? })
     }
 
-    /// Uses the connections of a pool that is there already, and makes or renews the tables.
+    /// Uses the connections of a pool that is there already, and makes or renews the tables. Workers with this store ask
+    /// for work by and by; nothing wakes them.
     ///
     /// # Errors
     ///
@@ -68,7 +74,7 @@ impl PostgresStore {
         schema::migrate(&transaction).await?;
         transaction.commit().await.map_err(|error| failed(Problem::Commit(error)))?;
         drop(client);
-        Ok(Self { pool, clock: None })
+        Ok(Self { pool, clock: None, said: Arc::default(), listener: None })
     }
 
     /// Takes the time from `clock` instead of from the server: for tests.
@@ -113,6 +119,10 @@ impl PostgresStore {
                 None => Created::Existing(existing(transaction, new).await?),
             });
         }
+        let is_new = |created: &Created| matches!(created, Created::New(execution) if Said::is_worth(execution));
+        if created.iter().any(is_new) {
+            self.said.say(transaction).await?;
+        }
         Ok(created)
     }
 
@@ -137,6 +147,9 @@ impl PostgresStore {
             outcomes.push(applied.map(|_| execution.clone()));
         }
         save(transaction, executions.values_mut().filter(|execution| changed.contains(&execution.id))).await?;
+        if changed.iter().filter_map(|id| executions.get(id)).any(Said::is_worth) {
+            self.said.say(transaction).await?;
+        }
         Ok(outcomes)
     }
 
@@ -196,6 +209,9 @@ impl PostgresStore {
             is_changed
         });
         save(transaction, &mut executions).await?;
+        if executions.iter().any(Said::is_worth) {
+            self.said.say(transaction).await?;
+        }
         let next = "SELECT min(sweep_at) FROM tracer_executions WHERE sweep_at IS NOT NULL";
         let statement = transaction.prepare_cached(next).await?;
         let next: Option<i64> = transaction.query_one(&statement, &[]).await?.try_get(0)?;
@@ -232,7 +248,11 @@ macro_rules! transact {
                 transaction.commit().await.map_err(Problem::Commit)?;
                 Ok(done)
             };
-            match once.await {
+            let done = once.await;
+            if done.is_err() {
+                $store.said.nothing();
+            }
+            match done {
                 Err::<_, Problem>(problem) if problem.is_conflict() && attempt < ATTEMPTS => attempt += 1,
                 done => break done.map_err(|problem: Problem| problem.into_store($operation)),
             }
@@ -394,6 +414,20 @@ impl ExecutionStore for PostgresStore {
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
         transact!(self, "look for lost leases", |transaction| self.sweep_some(transaction, limit))
+    }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        let listening = self.listener.as_ref().map(|listener| (listener, listener.subscribe()));
+        async move {
+            match listening {
+                Some((listener, mut heard)) => {
+                    listener.start();
+                    // The other end is the listener's.
+                    drop(heard.changed().await);
+                }
+                None => std::future::pending().await,
+            }
+        }
     }
 }
 

@@ -4,9 +4,13 @@ mod server;
 
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_postgres::NoTls;
-use tracer::execution::{Claim, ExecutionManager, ExecutionStatus, ListOptions, NewExecution, Timestamp, Written};
+use tracer::execution::{
+    Claim, ExecutionManager, ExecutionStatus, Failure, ListOptions, NewExecution, Timestamp, Written,
+};
 use tracer_postgres::PostgresStore;
+use tracer_workers::{Attempt, Running, Worker};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
@@ -35,7 +39,7 @@ fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
         client(&config).await.execute("UPDATE tracer_schema SET version = 99", &[]).await.unwrap();
         let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
         assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
-        assert_eq!(error.source.to_string(), "expected version 1 or older, found 99: update this program");
+        assert_eq!(error.source.to_string(), "expected version 2 or older, found 99: update this program");
     });
 }
 
@@ -227,5 +231,127 @@ fn a_server_that_is_not_there_is_an_error_that_may_be_repeated() {
         let config = "host=/nonexistent user=nobody connect_timeout=1".parse().unwrap();
         let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
         assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Nothing));
+    });
+}
+
+/// Far longer than the test may take: nobody is to ask by himself.
+const NEVER: Duration = Duration::from_secs(3600);
+/// What a hint takes, with much to spare on a busy machine.
+const SOON: Duration = Duration::from_secs(5);
+
+async fn store(config: &tokio_postgres::Config) -> ExecutionManager<PostgresStore> {
+    ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap())
+}
+
+/// A worker that asks once and then never by itself, and what says which payload it has begun with.
+async fn waiting(config: &tokio_postgres::Config) -> (Running, mpsc::UnboundedReceiver<u32>) {
+    let (sender, started) = mpsc::unbounded_channel();
+    let handle = move |_: Attempt, number: u32| {
+        sender.send(number).unwrap();
+        std::future::ready(Ok::<_, Failure>(()))
+    };
+    (Worker::new(store(config).await).poll(NEVER).handler("work", handle).start(), started)
+}
+
+async fn started(receiver: &mut mpsc::UnboundedReceiver<u32>) -> u32 {
+    tokio::time::timeout(SOON, receiver.recv()).await.expect("it is woken").expect("the worker runs")
+}
+
+/// The connections that listen. They do so when this gives some; it waits for one that is not among `before`.
+async fn listening(config: &tokio_postgres::Config, before: &[i32]) -> Vec<i32> {
+    let client = client(config).await;
+    let schema = config.get_options().unwrap();
+    loop {
+        // What it has done last is to ask which schema it is in.
+        let query = "SELECT pid FROM pg_stat_activity
+                     WHERE application_name = $1 AND query LIKE 'SELECT current_schema()%'";
+        let found: Vec<i32> = client.query(query, &[&schema]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        if found.iter().any(|pid| !before.contains(pid)) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn a_worker_elsewhere_is_woken() {
+    run(async {
+        let config = server::config("woken").await;
+        let (worker, mut starts) = waiting(&config).await;
+        let creates = store(&config).await;
+        // The second of each pair comes when it was said just now, and is found all the same.
+        for pair in 0..3 {
+            for number in [2 * pair, 2 * pair + 1] {
+                creates.create(NewExecution::new("work").payload(number)).await.unwrap();
+                assert_eq!(started(&mut starts).await, number);
+            }
+        }
+        // One that becomes due by a change.
+        let failed = creates.create(NewExecution::new("work").payload(7).max_attempts(2).delay(NEVER)).await.unwrap();
+        creates.start(&failed.id).await.unwrap();
+        creates.fail(&failed.id, Failure::new("no")).await.unwrap();
+        creates.retry(&failed.id).await.unwrap();
+        assert_eq!(started(&mut starts).await, 7);
+        worker.shutdown(SOON).await;
+    });
+}
+
+#[test]
+fn a_listener_whose_connection_is_lost_listens_again() {
+    run(async {
+        let mut config = server::config("lost").await;
+        let schema = config.get_options().unwrap().to_owned();
+        config.application_name(&schema);
+        let (worker, mut starts) = waiting(&config).await;
+        let creates = store(&config).await;
+        let mut before = Vec::new();
+        for number in 0..3 {
+            let listeners = listening(&config, &before).await;
+            creates.create(NewExecution::new("work").payload(number)).await.unwrap();
+            assert_eq!(started(&mut starts).await, number);
+            for pid in &listeners {
+                client(&config).await.execute("SELECT pg_terminate_backend($1)", &[pid]).await.unwrap();
+            }
+            before = listeners;
+        }
+        worker.shutdown(SOON).await;
+    });
+}
+
+#[test]
+fn a_hint_is_given_seldom_and_only_when_something_is_due() {
+    run(async {
+        let config = server::config("seldom").await;
+        let (client, mut connection) = config.connect(NoTls).await.unwrap();
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                if let tokio_postgres::AsyncMessage::Notification(notification) = message {
+                    sender.send(notification.payload().to_owned()).unwrap();
+                }
+            }
+        });
+        client.batch_execute("LISTEN tracer_executions").await.unwrap();
+        let creates = store(&config).await;
+        // What was said is there when a later question is answered.
+        let mut count = async || {
+            client.query_one("SELECT 1", &[]).await.unwrap();
+            let mut count = 0;
+            while let Ok(schema) = heard.try_recv() {
+                // Other tests have schemas in the same database.
+                count += u128::from(schema == "seldom");
+            }
+            count
+        };
+        creates.create(NewExecution::new("work").delay(NEVER)).await.unwrap();
+        assert_eq!(count().await, 0);
+        let begun = tokio::time::Instant::now();
+        for _ in 0..100 {
+            creates.create(NewExecution::new("work")).await.unwrap();
+        }
+        let at_most = begun.elapsed().as_millis() / 50 + 1;
+        let count = count().await;
+        assert!((1..=at_most).contains(&count), "{count} times, and {at_most} are allowed");
+        assert!(at_most < 100, "it was too slow to tell");
     });
 }

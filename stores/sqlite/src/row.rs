@@ -1,6 +1,7 @@
 //! Executions as rows, and the statements on them. Everything here runs inside a transaction of its caller's.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::error::Error;
 
 use rusqlite::types::{ToSql, Value as Sql};
@@ -25,6 +26,8 @@ macro_rules! select {
 /// An execution, and where it is.
 struct Found {
     seq: i64,
+    /// About how many bytes it has.
+    len_bytes: usize,
     execution: Execution,
 }
 
@@ -58,9 +61,11 @@ impl Found {
         let text = |column| row.get_ref(column)?.as_str_or_null().map_err(|error| corrupt(id, error));
         let body = text(2)?.unwrap_or_default();
         let parts = Parts { body, payload: text(3)?, result: text(4)?, checkpoints: text(5)? };
+        let values = [parts.payload, parts.result, parts.checkpoints];
+        let len_bytes = body.len() + values.into_iter().flatten().map(str::len).sum::<usize>();
         let named = id.ok_or_else(|| corrupt(None, "its id is not one"))?;
         let execution = parts.join(named).map_err(|error| corrupt(id, error))?;
-        Ok(Self { seq: row.get(0)?, execution })
+        Ok(Self { seq: row.get(0)?, len_bytes, execution })
     }
 }
 
@@ -74,9 +79,18 @@ const BY_ID: &str = select!("id = ?1");
 const BY_KEY: &str = select!("idempotency_key = ?1");
 
 fn find(connection: &Connection, query: &str, value: impl ToSql) -> Result<Option<Found>> {
+    find_by(connection, query, value, Found::read)
+}
+
+fn find_by(
+    connection: &Connection,
+    query: &str,
+    value: impl ToSql,
+    read: impl FnOnce(&Row<'_>) -> Result<Found>,
+) -> Result<Option<Found>> {
     let mut statement = connection.prepare_cached(query)?;
     let mut rows = statement.query([value])?;
-    rows.next()?.map(Found::read).transpose()
+    rows.next()?.map(read).transpose()
 }
 
 pub(crate) fn find_by_id(connection: &Connection, id: ExecutionId) -> Result<Option<Execution>> {
@@ -85,6 +99,37 @@ pub(crate) fn find_by_id(connection: &Connection, id: ExecutionId) -> Result<Opt
 
 pub(crate) fn find_by_key(connection: &Connection, key: &str) -> Result<Option<Execution>> {
     Ok(find(connection, BY_KEY, key)?.map(|found| found.execution))
+}
+
+/// Executions that were claimed here, as their bodies say: most are ended from here, and need not be read again for that.
+/// A body that is the same has the same version, whoever wrote it, so what is remembered is never stale.
+#[derive(Default)]
+pub(crate) struct Claimed(HashMap<ExecutionId, (String, Execution)>);
+
+impl Claimed {
+    /// How many are remembered. Those that are not ended here are forgotten in the end, with all others.
+    const LEN_MAX: usize = 1024;
+    /// Larger ones are read again: this is no place for them.
+    const LEN_BYTES_MAX: usize = 8192;
+
+    fn remember(&mut self, body: String, found: &Found) {
+        if found.len_bytes > Self::LEN_BYTES_MAX {
+            return;
+        }
+        if self.0.len() >= Self::LEN_MAX {
+            self.0.clear();
+        }
+        self.0.insert(found.execution.id, (body, found.execution.clone()));
+    }
+
+    fn read(&mut self, id: ExecutionId, row: &Row<'_>) -> Result<Found> {
+        match self.0.remove(&id) {
+            Some((body, execution)) if row.get_ref(2)?.as_str().is_ok_and(|found| found == body) => {
+                Ok(Found { seq: row.get(0)?, len_bytes: body.len(), execution })
+            }
+            _ => Found::read(row),
+        }
+    }
 }
 
 /// When it may be claimed, if it waits.
@@ -121,8 +166,8 @@ pub(crate) fn create(connection: &Connection, new: Create, now: Timestamp) -> Re
     existing.map(Created::Existing).ok_or_else(|| corrupt(Some(execution.id), "it is there, and is not found"))
 }
 
-/// Writes what has changed.
-fn save(connection: &Connection, found: &mut Found) -> Result<()> {
+/// Writes what has changed; gives the body that was written.
+fn save(connection: &Connection, found: &mut Found) -> Result<String> {
     let Parts { body, result, checkpoints, .. } = Parts::without_payload(&mut found.execution);
     let execution = &found.execution;
     connection
@@ -139,18 +184,20 @@ fn save(connection: &Connection, found: &mut Found) -> Result<()> {
             result,
             checkpoints,
         ])?;
-    Ok(())
+    Ok(body)
 }
 
 /// Applies a write; the inner result is the refusal.
 pub(crate) fn write(
     connection: &Connection,
+    claimed: &mut Claimed,
     write: &Write,
     now: Timestamp,
 ) -> Result<std::result::Result<Execution, Refusal>> {
-    let Some(mut found) = find(connection, BY_ID, blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
+    let found = find_by(connection, BY_ID, blob(write.id), |row| claimed.read(write.id, row))?;
+    let Some(mut found) = found else { return Ok(Err(Refusal::NotFound)) };
     match write.apply(&mut found.execution, now) {
-        Ok(Applied::Changed) => save(connection, &mut found)?,
+        Ok(Applied::Changed) => drop(save(connection, &mut found)?),
         Ok(Applied::Unchanged) => {}
         Err(refusal) => return Ok(Err(refusal)),
     }
@@ -177,7 +224,12 @@ pub(crate) fn delete(connection: &Connection, id: ExecutionId) -> Result<std::re
 /// What decides which goes first.
 type Place = (Reverse<i64>, i64, i64, [u8; 16], i64);
 
-pub(crate) fn claim(connection: &Connection, claim: &Claim, now: Timestamp) -> Result<Vec<Execution>> {
+pub(crate) fn claim(
+    connection: &Connection,
+    remembered: &mut Claimed,
+    claim: &Claim,
+    now: Timestamp,
+) -> Result<Vec<Execution>> {
     let seqs = match claim.only {
         Some(id) => find_seq(connection, id)?.into_iter().collect(),
         None => due(connection, claim, now)?,
@@ -189,7 +241,8 @@ pub(crate) fn claim(connection: &Connection, claim: &Claim, now: Timestamp) -> R
         let holder = Some((claim.worker.clone(), claim.lease));
         let start = Write::new(found.execution.id, Command::Start { holder });
         if is_wanted && start.apply(&mut found.execution, now) == Ok(Applied::Changed) {
-            save(connection, &mut found)?;
+            let body = save(connection, &mut found)?;
+            remembered.remember(body, &found);
             claimed.push(found.execution);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
@@ -20,6 +20,9 @@ use crate::{row, schema};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// SQLite's own limit for a text (`SQLITE_MAX_LENGTH`).
 const TEXT_LEN_BYTES_MAX: u64 = 1_000_000_000;
+/// How much of the file a connection keeps in memory, in KiB as SQLite wants them: what a batch of executions touches, and
+/// the ways there in the indexes.
+const CACHE_KIB: i64 = -16_384;
 /// How many statements are kept: all that this store has, and some lists.
 const STATEMENTS: usize = 48;
 
@@ -32,6 +35,7 @@ pub struct SqliteStore {
 struct Shared {
     writer: Lane,
     reader: Lane,
+    claimed: Arc<Mutex<row::Claimed>>,
     clock: Arc<dyn Clock>,
     path: PathBuf,
     survives: Survives,
@@ -97,7 +101,16 @@ impl Options {
             source: error.into(),
         })?;
         let Self { clock, survives } = self;
-        Ok(SqliteStore { shared: Arc::new(Shared { writer, reader, clock, path: path.to_owned(), survives }) })
+        Ok(SqliteStore {
+            shared: Arc::new(Shared {
+                writer,
+                reader,
+                claimed: Arc::default(),
+                clock,
+                path: path.to_owned(),
+                survives,
+            }),
+        })
     }
 }
 
@@ -109,6 +122,7 @@ fn connect(path: &Path, survives: Survives) -> rusqlite::Result<Connection> {
     write_ahead(&connection)?;
     let synchronous = if survives >= Survives::PowerLoss { "FULL" } else { "NORMAL" };
     connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "cache_size", CACHE_KIB)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
@@ -216,8 +230,11 @@ impl ExecutionStore for SqliteStore {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        let work =
-            move |connection: &Connection, now| writes.iter().map(|write| row::write(connection, write, now)).collect();
+        let claimed = self.shared.claimed.clone();
+        let work = move |connection: &Connection, now| {
+            let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            writes.iter().map(|write| row::write(connection, claimed, write, now)).collect()
+        };
         self.write("update executions", work).await
     }
 
@@ -233,7 +250,12 @@ impl ExecutionStore for SqliteStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         let claim = claim.clone();
-        self.write("claim executions", move |connection, now| row::claim(connection, &claim, now)).await
+        let claimed = self.shared.claimed.clone();
+        let work = move |connection: &Connection, now| {
+            let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            row::claim(connection, claimed, &claim, now)
+        };
+        self.write("claim executions", work).await
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

@@ -48,6 +48,21 @@ fn what_was_written_is_there_when_the_file_is_opened_again() {
 }
 
 #[test]
+fn what_another_process_has_written_counts_though_the_execution_was_claimed_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || ExecutionManager::new(SqliteStore::open(directory.path().join("executions.db")).unwrap());
+    let (here, there) = (open(), open());
+    run(async {
+        here.create(NewExecution::new("work").payload(1)).await.unwrap();
+        let claimed = here.claim(claim(1)).await.unwrap().remove(0);
+        there.under(&claimed.token()).checkpoint(&claimed.id, "row", 7).await.unwrap();
+        let completed = here.under(&claimed.token()).complete(&claimed.id, "done").await.unwrap();
+        assert_eq!((&completed.checkpoints["row"], completed.version), (&7.into(), 4));
+        assert_eq!(there.get(&claimed.id).await.unwrap(), completed);
+    });
+}
+
+#[test]
 fn time_never_falls_though_the_clock_does() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("executions.db");

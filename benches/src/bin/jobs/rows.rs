@@ -1,0 +1,91 @@
+//! Whether what is there already makes the rest slower.
+
+use tracer::execution::{Command, Write};
+use tracer_benches::measure::median;
+use tracer_benches::table::{Column, Row, Table};
+
+use crate::drain::{By, Case, Manager, create, told};
+
+/// Turns at each size.
+const TURNS: usize = 3;
+
+/// What is there before a turn.
+#[derive(Clone, Copy)]
+pub(crate) enum There {
+    /// Executions that have ended.
+    Ended,
+    /// Executions that wait.
+    Waiting,
+}
+
+/// Costs at each of these sizes; the case ends with the last.
+pub(crate) async fn grow(
+    case: &mut Case,
+    there: There,
+    sizes: &[usize],
+    jobs: usize,
+    rows: &mut Vec<Row>,
+) -> Result<(), String> {
+    let mut len = 0;
+    let mut first = None;
+    for &size in sizes {
+        eprintln!("   {}: {} {size}", case.group, case.name);
+        let (By::Calls(manager) | By::Worker(manager)) = &case.by else { return Err("it has no store".to_owned()) };
+        fill(manager, there, size.saturating_sub(len)).await?;
+        len = len.max(size);
+        // Not what filling has left behind.
+        case.turn(jobs).await?;
+        let (mut cpu, mut wall) = (Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            let cost = case.turn(jobs).await?;
+            cpu.push(cost.client + cost.server);
+            wall.push(cost.wall);
+        }
+        if matches!(there, There::Ended) {
+            len += jobs * (TURNS + 1);
+        }
+        let cpu = median(&mut cpu);
+        let ratio = cpu / *first.get_or_insert(cpu);
+        let figures = vec![Some(cpu), Some(ratio), Some(1e6 / median(&mut wall))];
+        rows.push(Row { group: case.group.to_owned(), name: format!("{size} {}", case.name), figures });
+    }
+    Ok(())
+}
+
+/// In large batches: that is not what is measured.
+async fn fill(manager: &Manager, there: There, mut more: usize) -> Result<(), String> {
+    const BATCH: u32 = 1000;
+    while more > 0 {
+        let now = more.min(BATCH as usize).next_multiple_of(crate::drain::BATCH);
+        create(manager, now).await.map_err(told)?;
+        if let There::Ended = there {
+            let claim = tracer::execution::Claim {
+                types: Vec::new(),
+                only: None,
+                limit: BATCH,
+                worker: "fill".to_owned(),
+                lease: std::time::Duration::from_secs(30),
+            };
+            let claimed = manager.claim(claim).await.map_err(told)?;
+            let complete = |token| Write::under(token, Command::Complete { result: serde_json::Value::Null });
+            let writes = claimed.iter().map(|execution| complete(execution.token())).collect();
+            manager.settle(writes).await.map_err(told)?;
+        }
+        more = more.saturating_sub(now);
+    }
+    Ok(())
+}
+
+/// The table of such rows.
+pub(crate) fn table(rows: Vec<Row>, jobs: usize) -> Table {
+    Table {
+        title: "Beside so many executions".to_owned(),
+        columns: vec![
+            Column { heading: "CPU µs/job", digits: 1 },
+            Column { heading: "× the first", digits: 2 },
+            Column { heading: "jobs/s", digits: 0 },
+        ],
+        rows,
+        notes: vec![format!("Medians of {TURNS} turns with {jobs} jobs each, by calls of the store, 100 at a time.")],
+    }
+}

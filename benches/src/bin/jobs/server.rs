@@ -1,0 +1,111 @@
+//! The servers of stores, on files of their own, and what they have used.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::NoTls;
+use tracer_store_conformance::server::{self, Place, program};
+
+/// A server that ends with this.
+pub(crate) struct Server(server::Server);
+
+impl Server {
+    /// An empty PostgreSQL that waits for the disk, with its settings as they come.
+    pub(crate) async fn postgres() -> Result<Self, String> {
+        let place = Place::new().not_as_root().ended_by("INT");
+        let mut initdb = place.command(installed("initdb")?);
+        initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D", "data"]);
+        place.prepare(&mut initdb);
+        let path = place.path().display().to_string();
+        let started = Self(place.serve(installed("postgres")?, ["-D", "data", "-k", &path, "-h", ""]));
+        while started.config().connect(NoTls).await.is_err() {
+            started.is_starting().await;
+        }
+        Ok(started)
+    }
+
+    /// How to connect to a PostgreSQL.
+    pub(crate) fn config(&self) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config.host_path(self.0.path()).user("postgres").dbname("postgres");
+        config
+    }
+
+    /// The same, as a URL.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@localhost/postgres?host={}", self.0.path().display())
+    }
+
+    /// An empty Redis that writes a log, to the disk every second.
+    pub(crate) async fn redis() -> Result<Self, String> {
+        let settings = ["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "yes"];
+        let started = Self(Place::new().serve(installed("redis-server")?, settings));
+        while started.client()?.get_multiplexed_async_connection().await.is_err() {
+            started.is_starting().await;
+        }
+        Ok(started)
+    }
+
+    /// The client of a Redis.
+    pub(crate) fn client(&self) -> Result<redis::Client, String> {
+        let url = format!("redis+unix://{}", self.0.path().join("redis.sock").display());
+        redis::Client::open(url).map_err(|error| error.to_string())
+    }
+
+    async fn is_starting(&self) {
+        self.0.must_run();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    /// What its processes have used so far, those that have ended included, in microseconds.
+    pub(crate) fn cpu_us(&self) -> Result<f64, String> {
+        let first = fs::read_to_string(self.0.path().join("process")).map_err(|error| error.to_string())?;
+        let first: u32 = first.trim().parse().map_err(|_| "it has no process".to_owned())?;
+        let processes: HashMap<u32, Process> = fs::read_dir("/proc")
+            .map_err(|error| error.to_string())?
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, Process::read(entry.path())?)))
+            .collect();
+        let is_of_it = |mut id: u32| {
+            while id != first {
+                match processes.get(&id) {
+                    Some(process) => id = process.parent,
+                    None => return false,
+                }
+            }
+            true
+        };
+        let ticks: u64 = processes.iter().filter(|(id, _)| is_of_it(**id)).map(|(_, process)| process.ticks).sum();
+        Ok(ticks as f64 * TICK_US)
+    }
+}
+
+/// The unit of `/proc/…/stat`, on every architecture that Linux runs on today.
+const TICK_US: f64 = 10_000.0;
+
+struct Process {
+    parent: u32,
+    /// Its own, and those of its children that have ended.
+    ticks: u64,
+}
+
+impl Process {
+    fn read(directory: PathBuf) -> Option<Self> {
+        let stat = fs::read_to_string(directory.join("stat")).ok()?;
+        let (_, behind_name) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = behind_name.split(' ').collect();
+        let ticks = fields.get(11..15)?.iter().map(|ticks| ticks.parse::<u64>().ok()).sum::<Option<u64>>()?;
+        Some(Self { parent: fields[1].parse().ok()?, ticks })
+    }
+}
+
+/// A program of a server: in the path, or where Debian puts it.
+fn installed(name: &str) -> Result<PathBuf, String> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut places: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    places.sort();
+    places.reverse();
+    program(&[name], &places).ok_or_else(|| format!("there is no {name}: `cargo xtask bench jobs` installs one"))
+}
