@@ -159,26 +159,26 @@ JSON, one object a finding:
 Ends with 1 if there is trouble.")]
     Doctor,
 
-    /// Looks after executions in an SQLite file: lists, shows, cancels, retries them
+    /// Looks after executions in an SQLite file or in PostgreSQL: lists, shows, cancels, retries them
     Exec(Exec),
 }
 
 /// What `exec` takes.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Exec {
-    /// The file that `tracer-sqlite` keeps executions in
+    /// The file that `tracer-sqlite` keeps executions in, or `postgres://…` for the database of `tracer-postgres`
     ///
-    /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. A file of an older release is
-    /// brought up to date as it is opened.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. What an older release has
+    /// made is brought up to date as it is opened. To PostgreSQL there is no TLS.
+    #[arg(long, global = true, value_name = "FILE|URL")]
     store: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) verb: ExecVerb,
 }
 
 impl Exec {
-    /// Where executions are.
-    pub(crate) fn file(&self) -> PathBuf {
+    /// Where executions are: a file, or the URL of a database.
+    pub(crate) fn place(&self) -> PathBuf {
         let named = || std::env::var_os("TRACER_EXECUTIONS").filter(|file| !file.is_empty());
         let otherwise = || named().map_or_else(|| PathBuf::from(DIRECTORY).join("executions.db"), PathBuf::from);
         self.store.clone().unwrap_or_else(otherwise)

@@ -306,7 +306,7 @@ fn a_listener_whose_connection_is_lost_listens_again() {
         let creates = store(&config).await;
         let mut before = Vec::new();
         for number in 0..3 {
-            let listeners = listening(&config, &before).await;
+            let listeners = tokio::time::timeout(SOON, listening(&config, &before)).await.expect("it listens again");
             creates.create(NewExecution::new("work").payload(number)).await.unwrap();
             assert_eq!(started(&mut starts).await, number);
             for pid in &listeners {

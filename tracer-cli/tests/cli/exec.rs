@@ -170,3 +170,33 @@ fn files_that_are_none_are_told_apart_from_empty_ones() {
     assert_eq!(named.status.code(), Some(1));
     assert!(String::from_utf8(named.stderr).unwrap().contains("elsewhere.db"));
 }
+
+#[test]
+fn executions_in_postgresql_are_looked_after_too() {
+    let server = tracer_store_conformance::server::postgres(&["-c", "fsync=off"]);
+    let url = format!("postgresql://postgres@localhost/postgres?host={}", server.path().display());
+    let config: tokio_postgres::Config = url.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        while config.connect(tokio_postgres::NoTls).await.is_err() {
+            server.must_run();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let world = World::new();
+    let run = |verb: &str| world.run(&format!("exec {verb} --store {url}"));
+    let missing = run("ls");
+    assert_eq!(missing.code, 1, "{}", missing.text());
+    assert!(missing.err.contains("search_path"), "{}", missing.err);
+    let created = runtime.block_on(async {
+        let store = tracer_postgres::PostgresStore::connect(config, tokio_postgres::NoTls).await.unwrap();
+        ExecutionManager::new(store).create(NewExecution::new("charge").payload(1)).await.unwrap()
+    });
+    let listed = run("ls");
+    assert!(listed.code == 0 && listed.out.contains("charge"), "{}", listed.text());
+    let cancelled: Value = serde_json::from_str(&run("cancel last --yes --json").out).unwrap();
+    assert_eq!((&cancelled["id"], &cancelled["status"]), (&format!("{:x}", created.id).into(), &"cancelled".into()));
+    assert_eq!(run("cancel last --yes").code, 1, "it is over");
+    let nobody = world.run("exec ls --store postgres://postgres@localhost/postgres?host=/nowhere");
+    assert_eq!(nobody.code, 3, "{}", nobody.text());
+}

@@ -13,17 +13,12 @@ pub(crate) struct Server(server::Server);
 
 impl Server {
     /// An empty PostgreSQL that waits for the disk, with its settings as they come.
-    pub(crate) async fn postgres() -> Result<Self, String> {
-        let place = Place::new().not_as_root().ended_by("INT");
-        let mut initdb = place.command(installed("initdb")?);
-        initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D", "data"]);
-        place.prepare(&mut initdb);
-        let path = place.path().display().to_string();
-        let started = Self(place.serve(installed("postgres")?, ["-D", "data", "-k", &path, "-h", ""]));
+    pub(crate) async fn postgres() -> Self {
+        let started = Self(server::postgres(&[]));
         while started.config().connect(NoTls).await.is_err() {
             started.is_starting().await;
         }
-        Ok(started)
+        started
     }
 
     /// How to connect to a PostgreSQL.
@@ -40,8 +35,10 @@ impl Server {
 
     /// An empty Redis that writes a log, to the disk every second.
     pub(crate) async fn redis() -> Result<Self, String> {
+        let redis = program(&["redis-server", "valkey-server"], &[]);
+        let redis = redis.ok_or("there is no Redis: `cargo xtask bench jobs` installs one")?;
         let settings = ["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "yes"];
-        let started = Self(Place::new().serve(installed("redis-server")?, settings));
+        let started = Self(Place::new().serve(redis, settings));
         while started.client()?.get_multiplexed_async_connection().await.is_err() {
             started.is_starting().await;
         }
@@ -99,13 +96,4 @@ impl Process {
         let ticks = fields.get(11..15)?.iter().map(|ticks| ticks.parse::<u64>().ok()).sum::<Option<u64>>()?;
         Some(Self { parent: fields[1].parse().ok()?, ticks })
     }
-}
-
-/// A program of a server: in the path, or where Debian puts it.
-fn installed(name: &str) -> Result<PathBuf, String> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut places: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
-    places.sort();
-    places.reverse();
-    program(&[name], &places).ok_or_else(|| format!("there is no {name}: `cargo xtask bench jobs` installs one"))
 }

@@ -1,33 +1,42 @@
-//! `tracer exec`: executions in an SQLite file.
+//! `tracer exec`: executions in an SQLite file, or in PostgreSQL.
 
 mod change;
 mod ls;
+mod open;
 mod select;
 mod show;
 mod wait;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tracer::SystemClock;
-use tracer::execution::{Execution, ExecutionError, ExecutionManager, ExecutionStatus, StoreError, Timestamp};
-use tracer_sqlite::SqliteStore;
+use tracer::execution::{
+    DynStore, Execution, ExecutionError, ExecutionManager, ExecutionStatus, StoreError, Timestamp,
+};
 
 use crate::args::{Exec, ExecVerb};
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
 use crate::session::Session;
+use open::Opened;
 pub(crate) use select::{SelectError, Wanted};
 use wait::wait;
 
-type Manager = ExecutionManager<SqliteStore>;
+type Manager = ExecutionManager<DynStore>;
 
 /// Why nothing was done with executions.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExecError {
     #[error("expected a file of executions, found none at `{}`", text::path(.0))]
     NoFile(PathBuf),
+    #[error("expected the tables of `tracer-postgres`, found none in that database")]
+    NoTables,
+    #[error("cannot reach that database")]
+    Connect(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Open(#[from] StoreError),
+    #[error("cannot start a thread for the connection")]
+    Thread(#[source] std::io::Error),
     #[error(transparent)]
     Refused(#[from] ExecutionError),
     #[error(transparent)]
@@ -41,6 +50,10 @@ impl ExecError {
     pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::NoFile(_) => "`--store FILE`, or the variable TRACER_EXECUTIONS, says where it is",
+            Self::NoTables => "does its `search_path` begin with the schema that they are in?",
+            Self::Connect(_) => "does a server answer there, without TLS?",
+            Self::Thread(_) => "",
+            Self::Open(error) if error.store == "postgres" => "were the tables made by a release that this one knows?",
             Self::Open(_) => "is it a file that `tracer-sqlite` has written, by a release that this one knows?",
             Self::Select(error) => error.help(),
             Self::NotConfirmed(_) => "`--yes` does it without asking",
@@ -55,17 +68,19 @@ impl ExecError {
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NoFile(_) => Exit::Nothing,
+            Self::NoFile(_) | Self::NoTables => Exit::Nothing,
             Self::Select(error) => error.exit(),
             Self::NotConfirmed(_) => Exit::Usage,
             Self::Refused(error) if !matches!(error.code(), "STORE" | "CORRUPT" | "SCHEMA") => Exit::Nothing,
-            Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
+            Self::Connect(_) | Self::Thread(_) | Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
         }
     }
 }
 
 pub(crate) fn run(args: &Exec, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let manager = open(&args.file())?;
+    let Opened { manager, runtime } = open::open(&args.place())?;
+    // Where there is a connection, its runtime answers while this thread waits.
+    let _entered = runtime.as_ref().map(tokio::runtime::Runtime::enter);
     match &args.verb {
         ExecVerb::Ls(args) => ls::run(args, &manager, session),
         ExecVerb::Show(args) => show::run(args, &manager, session),
@@ -73,14 +88,6 @@ pub(crate) fn run(args: &Exec, session: &mut Session<'_>) -> Result<Exit, Failur
         ExecVerb::Retry(args) => change::retry(args, &manager, session),
         ExecVerb::Redrive(args) => change::redrive(args, &manager, session),
     }
-}
-
-/// Never makes a file: one that is missing is a mistake.
-fn open(file: &Path) -> Result<Manager, ExecError> {
-    if !file.is_file() {
-        return Err(ExecError::NoFile(file.to_owned()));
-    }
-    Ok(ExecutionManager::new(SqliteStore::open(file)?))
 }
 
 fn now() -> Timestamp {
