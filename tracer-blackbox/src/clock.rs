@@ -73,16 +73,19 @@ impl FileClock {
 }
 
 impl FileClock {
-    /// With one pair alone, takes the rate from a later pair of the same counter.
-    pub(crate) fn take_rate(&mut self, later: Option<(u64, u64)>) {
+    /// With one pair alone, takes the rate from a later pair of the same counter. `raw` is one that was made early of the
+    /// raw clock, if `later` is of that: the system counts it by a rate of whole kHz, so every reader gets the same. The time
+    /// is slewed, and compared less closely: in steps of 10 kHz.
+    pub(crate) fn take_rate(&mut self, raw: Option<(u64, u64)>, later: Option<(u64, u64)>) {
         let (&[(ticks, unix_ns)], Some((later_ticks, later_ns))) = (&self.pairs[..], later) else { return };
-        let (Some(ticks_passed), Some(ns_passed)) = (later_ticks.checked_sub(ticks), later_ns.checked_sub(unix_ns))
+        let (from, from_ns) = raw.unwrap_or((ticks, unix_ns));
+        let (Some(ticks_passed), Some(ns_passed)) = (later_ticks.checked_sub(from), later_ns.checked_sub(from_ns))
         else {
             return;
         };
-        // In steps of 10 kHz: closer the two clocks are not compared, and every reader is to get the same.
-        let khz = u128::from(ticks_passed) * 1_000_000 / u128::from(ns_passed.max(1));
-        let khz = (khz + 5) / 10 * 10;
+        let step = if raw.is_some() { 1 } else { 10 };
+        let per_step = u128::from(ns_passed.max(1)) * step;
+        let khz = (u128::from(ticks_passed) * 1_000_000 + per_step / 2) / per_step * step;
         if (100_000..=10_000_000).contains(&khz) {
             self.pairs.extend(
                 u64::try_from(khz)
@@ -129,10 +132,15 @@ mod tests {
     #[test]
     fn one_pair_takes_the_rate_of_a_later_one() {
         let mut clock = FileClock { pairs: vec![(1_000, 5_000_000_000)] };
-        clock.take_rate(None);
+        clock.take_rate(None, None);
         assert_eq!(clock.unix_ns(2_500_001_000), 7_500_000_000, "a tick is a nanosecond");
-        clock.take_rate(Some((1_000 + 25_000_000_049, 15_000_000_000)));
+        let alone = clock.clone();
+        clock.take_rate(None, Some((1_000 + 25_000_000_049, 15_000_000_000)));
         assert_eq!(clock.unix_ns(2_500_001_000), 6_000_000_000);
+        // Of the raw clock, to a kHz: 2.000003 GHz.
+        let mut clock = alone;
+        clock.take_rate(Some((500, 70)), Some((500 + 20_000_030_004, 10_000_000_070)));
+        assert_eq!(clock.unix_ns(2_000_003_000 + 1_000), 6_000_000_000);
     }
 
     #[test]

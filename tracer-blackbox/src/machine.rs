@@ -2,12 +2,14 @@
 //!
 //! Everything may be missing, and is then zero or `None`: a container without `/proc` is no reason not to record.
 
-#![expect(unsafe_code, reason = "asks the system for random numbers and its threads' numbers")]
+#![expect(unsafe_code, reason = "asks the system for random numbers, its threads' numbers, its raw clock")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::BuildHasher;
 use std::os::unix::fs::MetadataExt;
+
+use tracer::{Clock, SystemClock};
 
 /// Which boot of the machine this is.
 pub(crate) fn boot_id() -> [u8; 16] {
@@ -172,6 +174,28 @@ pub(crate) fn inode(path: &str) -> Option<u64> {
 
 const EVENTS_V1: &str = "oom_control";
 const EVENTS_V2: &str = "events";
+
+/// The machine's counter and its raw clock in nanoseconds, at the same time. Nobody sets or slews that one, so their rate is
+/// the same as long as the machine runs.
+pub(crate) fn raw_pair() -> Option<(u64, u64)> {
+    // The closest of some: in between, anything may happen.
+    let tries = (0..32).map(|_| {
+        let before = SystemClock.ticks();
+        let raw_ns = raw_ns();
+        let took = SystemClock.ticks().saturating_sub(before);
+        (took, before + took / 2, raw_ns)
+    });
+    let (_, ticks, raw_ns) = tries.min()?;
+    Some((ticks, raw_ns?))
+}
+
+fn raw_ns() -> Option<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes the time to where it is told, which is a time.
+    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &raw mut time) };
+    let ns = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
+    u64::try_from(ns).ok().filter(|_| done == 0)
+}
 
 #[cfg(test)]
 mod tests {

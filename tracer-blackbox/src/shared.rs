@@ -163,6 +163,10 @@ impl Shared {
     pub(crate) fn start(&self, times: &Times) {
         if self.times.set(times.clone()).is_ok() {
             self.status.set(Word::Counter, u64::from(times.is_counter()));
+            if let Some((ticks, raw_ns)) = machine::raw_pair().filter(|_| times.is_counter()) {
+                self.status.set(Word::RawNs, raw_ns);
+                self.status.set(Word::RawTicks, ticks);
+            }
             self.state().pairs.note(times);
         }
     }

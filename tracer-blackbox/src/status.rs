@@ -32,6 +32,8 @@ pub(crate) enum Word {
     Counter = 18,
     EventsInode = 19,
     EventsPathLen = 20,
+    RawTicks = 21,
+    RawNs = 22,
 }
 
 pub(crate) const RUNNING: u64 = 1;

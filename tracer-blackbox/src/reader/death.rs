@@ -99,6 +99,9 @@ pub struct Observed {
     pub now_unix_ns: u64,
     /// What the machine's counter says at that time, if the tracer trusts it.
     pub counter: Option<u64>,
+    /// What the counter and the raw clock (`CLOCK_MONOTONIC_RAW`, in nanoseconds) say at one time, if the tracer trusts the
+    /// counter.
+    pub raw: Option<(u64, u64)>,
 }
 
 impl Observed {
@@ -107,10 +110,11 @@ impl Observed {
         Self { living: machine::living(), ..Self::without_processes() }
     }
 
-    /// The counter and the time, if a file of this boot counts by the same.
-    pub(super) fn pair(&self, superblock: &Superblock) -> Option<(u64, u64)> {
+    /// The counter and a clock, if a file of this boot counts by the same: the raw one, or the time.
+    pub(super) fn pair(&self, superblock: &Superblock, raw: bool) -> Option<(u64, u64)> {
         let is_same = self.boot_id.is_some_and(|boot| boot == superblock.boot_id);
-        self.counter.filter(|_| is_same).map(|ticks| (ticks, self.now_unix_ns))
+        let pair = if raw { self.raw } else { self.counter.map(|ticks| (ticks, self.now_unix_ns)) };
+        pair.filter(|_| is_same)
     }
 
     /// Whether the process has another number here, if it lives.
@@ -133,6 +137,7 @@ impl Observed {
             pid_namespace: machine::pid_namespace(),
             now_unix_ns,
             counter: times.is_counter().then_some(ticks),
+            raw: machine::raw_pair().filter(|_| times.is_counter()),
         }
     }
 }

@@ -137,7 +137,9 @@ pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) ->
     let mut clock = FileClock::read(pairs_of(&bytes), superblock.salt);
     let status = StatusRead(&bytes);
     if status.get(Word::Counter) == 1 {
-        clock.take_rate(observed.pair(&superblock));
+        // Since 1.2.
+        let raw = Some((status.get(Word::RawTicks), status.get(Word::RawNs))).filter(|(ticks, _)| *ticks != 0);
+        clock.take_rate(raw, observed.pair(&superblock, raw.is_some()));
     }
     let times = Times::new(clock);
     let scan::Looked { valid, mut contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed);

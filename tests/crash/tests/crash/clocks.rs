@@ -4,8 +4,9 @@ use std::process::Command;
 
 use serde_json::json;
 use tracer::Record;
+use tracer_blackbox::Observed;
 
-use crate::child::{Directory, start_command};
+use crate::child::{Directory, start, start_command};
 
 const HOUR: i64 = 3600;
 
@@ -41,6 +42,22 @@ fn stay_in_order(jumps: &[i64]) {
     }
     let all_ns = steps[steps.len() - 1].ts - steps[0].ts;
     assert!(all_ns < 60_000_000_000, "it took {all_ns} ns in all");
+}
+
+/// A process that has paired ticks with the time once only.
+#[test]
+fn times_are_the_same_whenever_a_file_is_read() {
+    let directory = Directory::new();
+    start("open", directory.path(), &[]).ready().kill();
+    let times = || {
+        let read = directory.recovered_by(&Observed::here());
+        read.records.iter().filter_map(Record::as_step).map(|step| step.ts).collect::<Vec<_>>()
+    };
+    let first = times();
+    assert!(first.len() > 2);
+    for nth in 0..200 {
+        assert_eq!(times(), first, "reading {nth}");
+    }
 }
 
 #[test]

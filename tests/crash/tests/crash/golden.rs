@@ -41,13 +41,18 @@ fn files_of_version_1_0_stay_readable() {
 
 #[test]
 fn files_of_version_1_1_stay_readable() {
+    stays_readable("1.1");
+}
+
+#[test]
+fn files_of_version_1_2_stay_readable() {
     if std::env::var_os("TRACER_GOLDEN").is_some() {
         let directory = Directory::new();
         start("golden", directory.path(), &[]).ready().kill();
         fs::create_dir_all(data("")).unwrap();
-        fs::write(data("v1.1.tbx"), directory.bytes()).unwrap();
+        fs::write(data("v1.2.tbx"), directory.bytes()).unwrap();
         let text = serde_json::to_string_pretty(&said(&directory.bytes())).unwrap();
-        fs::write(data("v1.1.json"), text + "\n").unwrap();
+        fs::write(data("v1.2.json"), text + "\n").unwrap();
     }
-    stays_readable("1.1");
+    stays_readable("1.2");
 }
