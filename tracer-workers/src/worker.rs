@@ -198,6 +198,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             worker: self,
             held: held.clone(),
             stop: stop.clone(),
+            retried: Notify::new(),
         });
         let schedules = shared.worker.schedules.iter().cloned();
         let schedules = schedules.map(|one| one.run(shared.worker.manager.clone(), shared.worker.on_error.clone()));
@@ -277,11 +278,13 @@ struct Shared<S> {
     writes: Arc<dyn Writes>,
     held: Arc<Held>,
     stop: Arc<Notify>,
+    /// A sweep of ours has left something to be claimed.
+    retried: Notify,
 }
 
 /// Claims whenever there is room and, as far as is known, work.
 async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
-    let Shared { worker, held, stop, .. } = &*shared;
+    let Shared { worker, held, stop, retried, .. } = &*shared;
     loop {
         let mut there_is_more = false;
         // From before the claims: what comes while they are made is not missed.
@@ -310,6 +313,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
             () = stop.notified() => return,
             () = held.changed(), if there_is_more || !has_room => {}
             () = woken, if has_room => {}
+            () = retried.notified(), if has_room => {}
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -387,8 +391,11 @@ async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
     loop {
         // Workers that began together are not to sweep together.
         tokio::time::sleep(SWEEP_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        if let Err(error) = worker.manager.tick().await {
-            (worker.on_error)(&error);
+        match worker.manager.tick().await {
+            // Not every store says so: to wait for the next look would come on top.
+            Ok(swept) if swept.retried > 0 => shared.retried.notify_one(),
+            Ok(_) => {}
+            Err(error) => (worker.on_error)(&error),
         }
     }
 }
