@@ -730,3 +730,31 @@ fn a_store_that_says_so_wakes_a_worker_at_once() {
         worker.shutdown(SECOND).await;
     });
 }
+
+/// The store says nothing, and the next look for work is far away: who finds a lost lease takes it up.
+#[test]
+fn who_finds_a_lost_lease_runs_it_at_once() {
+    run(async {
+        let (manager, _) = cut_off();
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        let handle = |attempt: Attempt, (): ()| async move {
+            if attempt.lease().epoch == 1 {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Failure>(attempt.lease().epoch)
+        };
+        let worker = || Worker::new(manager.clone()).poll(SECOND * 3600).handler("work", handle);
+        let dead = worker().start();
+        while manager.get(&id).await.unwrap().status != S::Running {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let survivor = worker().start();
+        sleep(Duration::from_millis(1)).await;
+        let died = Instant::now();
+        drop(dead);
+        let done = ended(&manager, &id).await;
+        assert_eq!((done.attempts, done.result), (2, Some(2.into())));
+        assert!(died.elapsed() <= LEASE + SECOND, "{:?}", died.elapsed());
+        survivor.shutdown(SECOND).await;
+    });
+}

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Transaction};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction};
+use tokio::time::timeout;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row, Socket};
@@ -20,8 +21,10 @@ use crate::row::{COLUMNS, INSERT, Inserts, UPDATE, Updates, bytes, id, list, ms,
 use crate::schema;
 use crate::trouble::{NAME, Problem};
 
-/// How many connections there are at most, and how long to wait for one.
+/// How many connections there are at most.
 const CONNECTIONS: usize = 8;
+/// How long a call waits for a connection, and for each of its answers, unless
+/// [`with_patience`](PostgresStore::with_patience) says otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a transaction that was the victim of a deadlock begins again.
 const ATTEMPTS: u32 = 8;
@@ -38,6 +41,7 @@ pub struct PostgresStore {
     said: Arc<Said>,
     /// None: the connections are somebody else's.
     listener: Option<Arc<Listener>>,
+    patience: Duration,
 }
 
 impl PostgresStore {
@@ -74,13 +78,21 @@ impl PostgresStore {
         schema::migrate(&transaction).await?;
         transaction.commit().await.map_err(|error| failed(Problem::Commit(error)))?;
         drop(client);
-        Ok(Self { pool, clock: None, said: Arc::default(), listener: None })
+        Ok(Self { pool, clock: None, said: Arc::default(), listener: None, patience: PATIENCE })
     }
 
     /// Takes the time from `clock` instead of from the server: for tests.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// How long a call waits for a connection, and then for what it asks: 10 s unless given. A server that does not answer
+    /// in time is an error that may be repeated, and its connection is closed.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -219,6 +231,10 @@ impl PostgresStore {
         Ok(swept)
     }
 
+    async fn client(&self) -> Done<Object> {
+        in_time(self.patience, async { self.pool.get().await.map_err(Problem::Pool) }).await
+    }
+
     /// Reads rows outside of a transaction.
     async fn read(
         &self,
@@ -227,11 +243,30 @@ impl PostgresStore {
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Execution>, StoreError> {
         let read_all = async {
-            let client = self.pool.get().await.map_err(Problem::Pool)?;
-            let statement = client.prepare_cached(query).await?;
-            client.query(&statement, values).await?.iter().map(read).collect::<Done<Vec<Execution>>>()
+            let client = self.client().await?;
+            let answer = in_time(self.patience, async {
+                let statement = client.prepare_cached(query).await?;
+                client.query(&statement, values).await
+            });
+            let answer = answer.await;
+            free(client, &answer);
+            answer?.iter().map(read).collect::<Done<Vec<Execution>>>()
         };
         read_all.await.map_err(|problem| problem.into_store(operation))
+    }
+}
+
+async fn in_time<T, E>(patience: Duration, call: impl Future<Output = Result<T, E>>) -> Done<T>
+where
+    Problem: From<E>,
+{
+    Ok(timeout(patience, call).await.map_err(|_| Problem::Slow)??)
+}
+
+/// Leaves the connection to others, unless its server has fallen silent: then it is closed.
+fn free<T>(client: Object, done: &Done<T>) {
+    if matches!(done, Err(Problem::Slow | Problem::SlowCommit)) {
+        drop(Object::take(client));
     }
 }
 
@@ -241,12 +276,18 @@ macro_rules! transact {
         let mut attempt = 1;
         loop {
             let once = async {
-                let mut client = $store.pool.get().await.map_err(Problem::Pool)?;
-                let transaction = client.transaction().await?;
-                let $transaction = &transaction;
-                let done = $work.await?;
-                transaction.commit().await.map_err(Problem::Commit)?;
-                Ok(done)
+                let (mut client, patience) = ($store.client().await?, $store.patience);
+                let done = async {
+                    let transaction = in_time(patience, client.transaction()).await?;
+                    let $transaction = &transaction;
+                    let done = in_time(patience, $work).await?;
+                    let committed = timeout(patience, transaction.commit()).await;
+                    committed.map_err(|_| Problem::SlowCommit)?.map_err(Problem::Commit)?;
+                    Ok(done)
+                };
+                let done = done.await;
+                free(client, &done);
+                done
             };
             let done = once.await;
             if done.is_err() {

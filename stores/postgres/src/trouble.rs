@@ -12,6 +12,8 @@ pub(crate) const NAME: &str = "postgres";
 #[derive(Debug)]
 pub(crate) enum Problem {
     Postgres(tokio_postgres::Error),
+    /// No connection or no answer in time.
+    Slow,
     /// No connection could be had.
     Pool(deadpool_postgres::PoolError),
     /// No pool could be made.
@@ -22,6 +24,8 @@ pub(crate) enum Problem {
     Gone,
     /// The commit itself failed: nobody knows.
     Commit(tokio_postgres::Error),
+    /// The commit was not answered.
+    SlowCommit,
 }
 
 /// A row that is no execution.
@@ -66,13 +70,15 @@ impl Problem {
     pub(crate) fn into_store(self, operation: &'static str) -> StoreError {
         let (trouble, written) = match &self {
             Self::Postgres(error) => (trouble(error), Written::Nothing),
-            Self::Pool(_) | Self::Gone => (Trouble::Unavailable, Written::Nothing),
+            Self::Slow | Self::Pool(_) | Self::Gone => (Trouble::Unavailable, Written::Nothing),
             Self::Build(_) => (Trouble::Refused, Written::Nothing),
             Self::Corrupt(_) => (Trouble::Corrupt, Written::Nothing),
             Self::Commit(error) => (trouble(error), Written::Unknown),
+            Self::SlowCommit => (Trouble::Unavailable, Written::Unknown),
         };
         let source: Box<dyn Error + Send + Sync> = match self {
             Self::Postgres(error) | Self::Commit(error) => error.into(),
+            Self::Slow | Self::SlowCommit => "no answer came in time".into(),
             Self::Pool(error) => error.into(),
             Self::Build(error) => error.into(),
             Self::Corrupt(corrupt) => corrupt.into(),

@@ -113,6 +113,16 @@ impl Slot {
     }
 }
 
+/// A run that panics leaves nobody behind: one that is stopped would not see that its driver is gone.
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Stopped or not, it cannot refuse.
+            drop((child.kill(), child.wait()));
+        }
+    }
+}
+
 /// What all parts of a run have.
 struct Stage {
     plan: Plan,
