@@ -241,13 +241,12 @@ fn a_server_that_is_not_there_is_an_error_that_may_be_repeated() {
     });
 }
 
-/// A store behind a network that fails. It waits shortly, so that the tests do not wait long.
+/// A store behind a network that fails.
 async fn behind(opts: &Opts) -> (Proxy, ExecutionManager<MysqlStore>) {
     let proxy = Proxy::to(Target::Socket(opts.socket().unwrap().into())).await.unwrap();
     let through = OptsBuilder::from_opts(opts.clone()).socket::<String>(None).prefer_socket(false);
     let through = through.ip_or_hostname("127.0.0.1").tcp_port(proxy.port());
-    let store = MysqlStore::connect(through).await.unwrap().with_patience(Duration::from_millis(500));
-    (proxy, ExecutionManager::new(store))
+    (proxy, ExecutionManager::new(MysqlStore::connect(through).await.unwrap()))
 }
 
 #[test]
@@ -255,12 +254,14 @@ fn connections_that_fail_are_errors_that_say_what_was_written() {
     run(async {
         let opts = server::opts("lost").await;
         let (proxy, manager) = behind(&opts).await;
+        // Where no answer will come. One that will may take long on a busy machine.
+        let hasty = ExecutionManager::new(manager.store().clone().with_patience(Duration::from_millis(500)));
         let create = manager.prepare(NewExecution::new("work").payload(1)).unwrap();
         for weather in [Weather::AnswersLost, Weather::Silent] {
             proxy.weather(weather);
-            let error = manager.store().create(vec![create.clone()]).await.unwrap_err();
+            let error = hasty.store().create(vec![create.clone()]).await.unwrap_err();
             assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Nothing));
-            assert_eq!(told(&manager.get(&create.id()).await.unwrap_err()), ("STORE", true, Written::Nothing));
+            assert_eq!(told(&hasty.get(&create.id()).await.unwrap_err()), ("STORE", true, Written::Nothing));
             proxy.weather(Weather::Fine);
             assert_eq!(manager.get(&create.id()).await.unwrap_err().code(), "NOT_FOUND");
         }
