@@ -22,7 +22,7 @@ struct Invoice {
 }
 
 /// What is called with each invoice, on whichever machine.
-async fn total(attempt: Attempt, invoice: Invoice) -> Result<u32, Failure> {
+fn total(attempt: &Attempt, invoice: &Invoice) -> Result<u32, Failure> {
     if invoice.number == 3 && attempt.execution().attempts == 1 {
         return Err(Failure::new("the exchange rates are not there yet").code("NO_RATES").retryable(true));
     }
@@ -36,9 +36,9 @@ async fn machine(config: Config, done: mpsc::Sender<u32>) -> Result<Running, Box
         let done = done.clone();
         async move {
             let number = invoice.number;
-            let total = total(attempt, invoice).await?;
+            let total = total(&attempt, &invoice)?;
             // Nobody listens any more once all are done.
-            drop(done.send(number).await);
+            let _gone = done.send(number).await;
             Ok::<_, Failure>(total)
         }
     };
@@ -47,12 +47,11 @@ async fn machine(config: Config, done: mpsc::Sender<u32>) -> Result<Running, Box
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (config, _server) = match std::env::var("DATABASE_URL") {
-        Ok(url) => (url.parse()?, None),
-        Err(_) => {
-            let (config, server) = own_server().await;
-            (config, Some(server))
-        }
+    let (config, _server) = if let Ok(url) = std::env::var("DATABASE_URL") {
+        (url.parse()?, None)
+    } else {
+        let (config, server) = own_server().await;
+        (config, Some(server))
     };
     let (sender, mut done) = mpsc::channel(8);
     let machines = [machine(config.clone(), sender.clone()).await?, machine(config.clone(), sender).await?];
