@@ -162,12 +162,16 @@ impl Shared {
     /// Before anything is recorded.
     pub(crate) fn start(&self, times: &Times) {
         if self.times.set(times.clone()).is_ok() {
-            self.status.set(Word::Counter, u64::from(times.is_counter()));
-            if let Some((ticks, raw_ns)) = machine::raw_pair().filter(|_| times.is_counter()) {
-                self.status.set(Word::RawNs, raw_ns);
-                self.status.set(Word::RawTicks, ticks);
-            }
+            self.say_how_it_counts(times);
             self.state().pairs.note(times);
+        }
+    }
+
+    fn say_how_it_counts(&self, times: &Times) {
+        self.status.set(Word::Counter, u64::from(times.is_counter()));
+        if let Some((ticks, raw_ns)) = machine::raw_pair().filter(|_| times.is_counter()) {
+            self.status.set(Word::RawNs, raw_ns);
+            self.status.set(Word::RawTicks, ticks);
         }
     }
 
@@ -403,6 +407,9 @@ impl Shared {
         let mut state = self.state();
         let Backing::Forked { parent_pid, parent_salt } = state.backing else { return false };
         self.begin(parent_pid, parent_salt);
+        if let Some(times) = self.times.get() {
+            self.say_how_it_counts(times);
+        }
         state.backing = match self.attach_file() {
             Ok(path) => Backing::File(path),
             Err(error) => Backing::Nothing(format!("{}: {error}", self.directory.display())),

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use tracer::traced_node;
+use tracer::{Clock, SystemClock, traced_node};
 use tracer_blackbox::BlackBox;
 
 use crate::acknowledge::Acknowledged;
@@ -201,8 +201,11 @@ pub(crate) fn fork(black_box: &BlackBox, then: &dyn Fn()) {
         thread::sleep(std::time::Duration::from_millis(50));
         parent(17, &|| {
             let child = os::fork(|| {
+                let now = || SystemClock.unix_ns(SystemClock.ticks());
+                let begun = now();
                 in_child(4);
-                println!("{}", black_box.path().unwrap().display());
+                let took = now() - begun;
+                println!("{took} {}", black_box.path().unwrap().display());
                 in_child_open(5, &|| {
                     std::io::stdout().flush().unwrap();
                     os::exit_at_once();
@@ -211,8 +214,7 @@ pub(crate) fn fork(black_box: &BlackBox, then: &dyn Fn()) {
             for n in 0..1000 {
                 item(0, n);
             }
-            assert!(child > 0);
-            thread::sleep(std::time::Duration::from_millis(200));
+            os::wait_for(child);
             then();
         });
     });
@@ -231,6 +233,8 @@ fn parent(order: u64, then: &dyn Fn()) {
 
 #[traced_node(record(n))]
 fn in_child(n: u64) -> u64 {
+    // Less than passes between two pairs of the clocks.
+    thread::sleep(std::time::Duration::from_millis(50));
     n
 }
 

@@ -1,13 +1,17 @@
 //! A forked child writes into a file of its own, and the parent goes on in its.
 
 use serde_json::json;
+use tracer::StepRecord;
 use tracer_blackbox::{Death, Gap};
 
 use crate::child::{Directory, Recovered, recover_file, start};
 
+fn steps(recovered: &Recovered) -> impl Iterator<Item = &StepRecord> {
+    recovered.records.iter().filter_map(|record| record.as_step())
+}
+
 fn nodes(recovered: &Recovered) -> Vec<&str> {
-    let mut nodes: Vec<_> =
-        recovered.records.iter().filter_map(|record| record.as_step()).map(|step| &*step.node).collect();
+    let mut nodes: Vec<_> = steps(recovered).map(|step| &*step.node).collect();
     nodes.sort_unstable();
     nodes.dedup();
     nodes
@@ -17,18 +21,16 @@ fn nodes(recovered: &Recovered) -> Vec<&str> {
 fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
     let directory = Directory::new();
     let mut running = start("fork", directory.path(), &[]);
-    let of_child = running.line();
+    let line = running.line();
+    let (at_most_ns, of_child) = line.split_once(' ').unwrap();
     running.ready().kill();
     let files = directory.files();
     assert_eq!(files.len(), 2, "{files:?}");
-    let of_parent = files.iter().find(|path| path.to_str() != Some(&of_child)).unwrap();
-    let (parent, child) = (recover_file(of_parent).unwrap(), recover_file(&of_child).unwrap());
+    let of_parent = files.iter().find(|path| path.to_str() != Some(of_child)).unwrap();
+    let (parent, child) = (recover_file(of_parent).unwrap(), recover_file(of_child).unwrap());
 
     assert_eq!(nodes(&parent), ["elsewhere", "item", "parent"]);
-    assert_eq!(
-        parent.records.iter().filter_map(|record| record.as_step()).filter(|step| step.node == "item").count(),
-        2000
-    );
+    assert_eq!(steps(&parent).filter(|step| step.node == "item").count(), 2000);
     assert_eq!(parent.gaps, []);
     // The beginning of what was open at the fork is in the parent's file; of its own the child lacks nothing.
     assert!(child.gaps.iter().all(|gap| matches!(gap, Gap::Steps { .. })), "{:?}", child.gaps);
@@ -36,6 +38,10 @@ fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
     assert_eq!(parent.death, Death::Killed);
 
     assert_eq!(nodes(&child), ["in_child", "in_child_open"]);
+    // Of how its counter goes nothing is known but what is in its own file.
+    let times: Vec<_> = steps(&child).filter(|step| step.node == "in_child").map(|step| step.ts).collect();
+    let (took, at_most) = (times[1] - times[0], at_most_ns.parse().unwrap());
+    assert!((50_000_000..=at_most).contains(&took), "{took} of {at_most} ns");
     assert_eq!(child.process.parent_segment, Some(parent.process.segment));
     assert_eq!(child.process.parent_pid, Some(parent.process.pid));
     assert_ne!(child.process.pid, parent.process.pid);
