@@ -3,6 +3,7 @@
 mod decode;
 mod digest;
 mod encode;
+mod map_key;
 mod name;
 mod redact;
 mod taken;
