@@ -74,8 +74,8 @@ impl FileClock {
 
 impl FileClock {
     /// With one pair alone, takes the rate from a later pair of the same counter. `raw` is one that was made early of the
-    /// raw clock, if `later` is of that: the system counts it by a rate of whole kHz, so every reader gets the same. The time
-    /// is slewed, and compared less closely: in steps of 10 kHz.
+    /// raw clock, if `later` is of that: the system counts it by a rate of whole kHz, so all who look a second or more after
+    /// the first pair get the same. The time is slewed, and compared less closely: in steps of 10 kHz.
     pub(crate) fn take_rate(&mut self, raw: Option<(u64, u64)>, later: Option<(u64, u64)>) {
         let (&[(ticks, unix_ns)], Some((later_ticks, later_ns))) = (&self.pairs[..], later) else { return };
         let (from, from_ns) = raw.unwrap_or((ticks, unix_ns));

