@@ -109,7 +109,7 @@ pub(crate) fn urgency(priority: i16) -> String {
 }
 
 /// The attributes of an execution that change; none is what is not to be there.
-pub(crate) fn changing(execution: &mut Execution) -> Vec<(&'static str, Option<AttributeValue>)> {
+pub(crate) fn changing(execution: &Execution) -> Vec<(&'static str, Option<AttributeValue>)> {
     let is_waiting = execution.status.is_waiting();
     let due = || {
         let place = place(Cursor::of(execution));
@@ -132,7 +132,7 @@ pub(crate) fn changing(execution: &mut Execution) -> Vec<(&'static str, Option<A
 }
 
 /// A new item.
-pub(crate) fn new(execution: &mut Execution, mark: &str) -> Result<Item, Problem> {
+pub(crate) fn new(execution: &Execution, mark: &str) -> Result<Item, Problem> {
     let Parts { payload, .. } = Parts::of(execution);
     let mut item: Item =
         changing(execution).into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

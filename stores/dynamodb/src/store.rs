@@ -151,7 +151,7 @@ impl DynamoStore {
     }
 
     /// Writes what was changed if nobody else has written since it was read. Else what there is now, if anything.
-    async fn save(&self, read: &Read, execution: &mut Execution) -> Done<Result<(), Option<Read>>> {
+    async fn save(&self, read: &Read, execution: &Execution) -> Done<Result<(), Option<Read>>> {
         let values = item::changing(execution);
         item::check_changed(read, &values)?;
         let mark = item::mark();
@@ -207,7 +207,7 @@ impl DynamoStore {
             if applied == Applied::Unchanged {
                 return Ok((answer, false));
             }
-            match self.save(&found, &mut execution).await? {
+            match self.save(&found, &execution).await? {
                 Ok(()) => return Ok((answer, true)),
                 Err(now_there) => read = now_there,
             }
@@ -268,11 +268,11 @@ impl DynamoStore {
     }
 
     async fn create_one(&self, new: &Create, now: Timestamp) -> Done<Created> {
-        let mut execution = new.clone().at(now);
+        let execution = new.clone().at(now);
         self.know(&execution.type_).await?;
         for attempt in 1..=ATTEMPTS {
             let mark = item::mark();
-            let item = item::new(&mut execution, &mark)?;
+            let item = item::new(&execution, &mark)?;
             let existing = match new.idempotency_key() {
                 None => self.put(item).await?,
                 Some(key) => self.put_with_key(item, key, new.id()).await?,

@@ -54,7 +54,7 @@ fn due_type(execution: &Execution) -> Option<&str> {
 }
 
 /// The values of a new row, for [`insert`].
-pub(crate) fn new(execution: &mut Execution, limit: usize) -> Result<Values, Problem> {
+pub(crate) fn new(execution: &Execution, limit: usize) -> Result<Values, Problem> {
     let Parts { body, payload, .. } = Parts::of(execution);
     check([Some(&body), payload.as_ref()], limit)?;
     Ok(vec![
@@ -83,7 +83,7 @@ pub(crate) fn insert(count: usize) -> String {
 }
 
 /// The values of a changed row, for [`update`].
-pub(crate) fn changed(execution: &mut Execution, limit: usize) -> Result<Values, Problem> {
+pub(crate) fn changed(execution: &Execution, limit: usize) -> Result<Values, Problem> {
     let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
     check([Some(&body), result.as_ref(), checkpoints.as_ref()], limit)?;
     Ok(vec![

@@ -172,7 +172,7 @@ impl MysqlStore {
             }
             outcomes.push(applied.map(|_| execution.clone()));
         }
-        self.save(line, executions.values_mut().filter(|execution| changed.contains(&execution.id))).await?;
+        self.save(line, executions.values().filter(|execution| changed.contains(&execution.id))).await?;
         Ok(outcomes)
     }
 
@@ -189,7 +189,7 @@ impl MysqlStore {
             }
             beats.push(beat);
         }
-        self.save(line, executions.values_mut().filter(|execution| held.contains(&execution.id))).await?;
+        self.save(line, executions.values().filter(|execution| held.contains(&execution.id))).await?;
         Ok(beats)
     }
 
@@ -212,7 +212,7 @@ impl MysqlStore {
                 claimed.push(execution);
             }
         }
-        self.save(line, &mut claimed).await?;
+        self.save(line, &claimed).await?;
         Ok(claimed)
     }
 
@@ -228,13 +228,13 @@ impl MysqlStore {
             }
             is_changed
         });
-        self.save(line, &mut executions).await?;
+        self.save(line, &executions).await?;
         let next: Option<i64> = line.exec_first(NEXT_SWEEP, ()).await?;
         swept.next_due = next.map(|at| Timestamp::from_unix_ms(u64::try_from(at).unwrap_or(0)).since(now));
         Ok(swept)
     }
 
-    async fn save(&self, line: &mut Conn, executions: impl IntoIterator<Item = &mut Execution>) -> Done<()> {
+    async fn save(&self, line: &mut Conn, executions: impl IntoIterator<Item = &Execution>) -> Done<()> {
         let limit = self.value_len_bytes_max();
         let rows = executions.into_iter().map(|execution| row::changed(execution, limit));
         for rows in row::statements(rows.collect::<Done<_>>()?, self.packet_len_bytes_max) {

@@ -111,8 +111,8 @@ pub(crate) type Arguments = Vec<Vec<u8>>;
 
 /// What `create.lua` is given for one execution.
 pub(crate) fn creation(new: &Create, now: Timestamp) -> Result<(Execution, Arguments), Problem> {
-    let mut execution = new.clone().at(now);
-    let Parts { body, payload, .. } = Parts::of(&mut execution);
+    let execution = new.clone().at(now);
+    let Parts { body, payload, .. } = Parts::of(&execution);
     let key = execution.idempotency_key.clone().unwrap_or_default();
     let parent = execution.parent_id.map(hex).unwrap_or_default();
     let timeout = execution.timeout.map(|timeout| timeout.as_millis().to_string()).unwrap_or_default();
@@ -132,7 +132,7 @@ pub(crate) fn creation(new: &Create, now: Timestamp) -> Result<(Execution, Argum
 }
 
 /// What `save.lua` is given for one execution.
-pub(crate) fn change(execution: &mut Execution, revision: &[u8]) -> Result<Arguments, Problem> {
+pub(crate) fn change(execution: &Execution, revision: &[u8]) -> Result<Arguments, Problem> {
     let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
     let arguments = [
         hex(execution.id).into_bytes(),

@@ -314,7 +314,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
                     continue;
                 }
                 // What has not changed is in the wrong place there; writing it puts that right.
-                changes.push(row::change(&mut execution, &revision)?);
+                changes.push(row::change(&execution, &revision)?);
                 executions.push((applied, execution));
             }
             self.set_aside(aside).await?;

@@ -17,6 +17,7 @@
 //! The rules are pure functions ([`Write::apply`], [`Execution::sweep`], [`Execution::renew`]), which every store applies
 //! inside what makes it atomic there. Time is the store's. Nothing here starts a thread or a task.
 
+mod body;
 mod command;
 mod dynamic;
 mod error;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::body;
 use super::record::Execution;
 use crate::id::ExecutionId;
 
@@ -11,7 +12,7 @@ use crate::id::ExecutionId;
 /// each heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parts<T> {
-    /// All the rest, as JSON.
+    /// All the rest, as JSON: what the execution is without the others, in short words and without what goes without saying.
     pub body: T,
     /// The payload, as JSON; never changes.
     pub payload: Option<T>,
@@ -46,26 +47,20 @@ pub enum PartsError {
 }
 
 impl Parts<String> {
-    /// The texts of an execution, which is as before afterwards.
-    pub fn of(execution: &mut Execution) -> Self {
+    /// The texts of an execution.
+    pub fn of(execution: &Execution) -> Self {
         let payload = Some(&execution.payload).filter(|payload| !payload.is_null()).map(text);
         Self { payload, ..Self::without_payload(execution) }
     }
 
     /// The same, for who writes a change: the payload, which never changes, is left out.
-    pub fn without_payload(execution: &mut Execution) -> Self {
-        let payload = std::mem::take(&mut execution.payload);
-        let result = execution.result.take();
-        let checkpoints = std::mem::take(&mut execution.checkpoints);
-        let body = text(execution);
-        let parts = Self {
-            body,
+    pub fn without_payload(execution: &Execution) -> Self {
+        Self {
+            body: body::write(execution),
             payload: None,
-            result: result.as_ref().map(text),
-            checkpoints: Some(&checkpoints).filter(|checkpoints| !checkpoints.is_empty()).map(text),
-        };
-        (execution.payload, execution.result, execution.checkpoints) = (payload, result, checkpoints);
-        parts
+            result: execution.result.as_ref().map(text),
+            checkpoints: Some(&execution.checkpoints).filter(|checkpoints| !checkpoints.is_empty()).map(text),
+        }
     }
 }
 
@@ -85,7 +80,7 @@ impl<T: AsRef<[u8]>> Parts<T> {
             let value = text.map(|text| serde_json::from_slice::<Value>(text.as_ref()));
             value.transpose().map_err(no_json(part))
         };
-        let mut execution: Execution = serde_json::from_slice(self.body.as_ref()).map_err(no_json("body"))?;
+        let mut execution = body::read(self.body.as_ref()).map_err(no_json("body"))?;
         if execution.id != id {
             return Err(PartsError::OtherId { expected: id, found: execution.id });
         }
