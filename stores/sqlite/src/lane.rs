@@ -130,6 +130,10 @@ fn write_all(mut connection: Connection, calls: &Receiver<Box<dyn Call>>) {
 /// Does all of them in one transaction. What one has done that fails is taken back alone.
 fn commit(connection: &mut Connection, batch: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let [alone] = batch {
+        // A savepoint would keep a copy of each page that is changed.
+        return if alone.run(&transaction) { transaction.commit() } else { transaction.rollback() };
+    }
     for call in batch {
         let savepoint = transaction.savepoint()?;
         if call.run(&savepoint) {

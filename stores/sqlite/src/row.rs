@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::error::Error;
 
 use rusqlite::types::{ToSql, Value as Sql};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, params};
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus, Lease, ListOptions, Page,
@@ -24,6 +24,7 @@ macro_rules! select {
 }
 
 /// An execution, and where it is.
+#[derive(Clone)]
 struct Found {
     seq: i64,
     /// About how many bytes it has.
@@ -79,18 +80,12 @@ const BY_ID: &str = select!("id = ?1");
 const BY_KEY: &str = select!("idempotency_key = ?1");
 
 fn find(connection: &Connection, query: &str, value: impl ToSql) -> Result<Option<Found>> {
-    find_by(connection, query, value, Found::read)
+    first(&mut *connection.prepare_cached(query)?, value)
 }
 
-fn find_by(
-    connection: &Connection,
-    query: &str,
-    value: impl ToSql,
-    read: impl FnOnce(&Row<'_>) -> Result<Found>,
-) -> Result<Option<Found>> {
-    let mut statement = connection.prepare_cached(query)?;
-    let mut rows = statement.query([value])?;
-    rows.next()?.map(read).transpose()
+fn first(query: &mut Statement<'_>, value: impl ToSql) -> Result<Option<Found>> {
+    let mut rows = query.query([value])?;
+    rows.next()?.map(Found::read).transpose()
 }
 
 pub(crate) fn find_by_id(connection: &Connection, id: ExecutionId) -> Result<Option<Execution>> {
@@ -101,10 +96,10 @@ pub(crate) fn find_by_key(connection: &Connection, key: &str) -> Result<Option<E
     Ok(find(connection, BY_KEY, key)?.map(|found| found.execution))
 }
 
-/// Executions that were claimed here, as their bodies say: most are ended from here, and need not be read again for that.
-/// A body that is the same has the same version, whoever wrote it, so what is remembered is never stale.
+/// Executions that were claimed here, with their bodies as written: most are ended from here, and need not be read again
+/// for that. A body that is the same has the same version, whoever wrote it, so what is remembered is never stale.
 #[derive(Default)]
-pub(crate) struct Claimed(HashMap<ExecutionId, (String, Execution)>);
+pub(crate) struct Claimed(HashMap<ExecutionId, (String, Found)>);
 
 impl Claimed {
     /// How many are remembered. Those that are not ended here are forgotten in the end, with all others.
@@ -119,16 +114,15 @@ impl Claimed {
         if self.0.len() >= Self::LEN_MAX {
             self.0.clear();
         }
-        self.0.insert(found.execution.id, (body, found.execution.clone()));
+        self.0.insert(found.execution.id, (body, found.clone()));
     }
 
-    fn read(&mut self, id: ExecutionId, row: &Row<'_>) -> Result<Found> {
-        match self.0.remove(&id) {
-            Some((body, execution)) if row.get_ref(2)?.as_str().is_ok_and(|found| found == body) => {
-                Ok(Found { seq: row.get(0)?, len_bytes: body.len(), execution })
-            }
-            _ => Found::read(row),
-        }
+    /// What is remembered is changed as asked and saved, if the row is still as it was; else nothing is done.
+    fn write(&mut self, save: &mut Save<'_>, write: &Write, now: Timestamp) -> Result<Option<Execution>> {
+        let Some((body, mut found)) = self.0.remove(&write.id) else { return Ok(None) };
+        let is_changed = write.apply(&mut found.execution, now) == Ok(Applied::Changed);
+        let is_saved = is_changed && save.write_over(&body, &found)?;
+        Ok(is_saved.then_some(found.execution))
     }
 }
 
@@ -137,45 +131,67 @@ fn due_at(execution: &Execution) -> Option<i64> {
     execution.status.is_waiting().then(|| ms(execution.run_at))
 }
 
-pub(crate) fn create(connection: &Connection, new: Create, now: Timestamp) -> Result<Created> {
-    let key = new.idempotency_key().map(str::to_owned);
-    let mut execution = new.at(now);
-    let Parts { body, payload, .. } = Parts::of(&mut execution);
+pub(crate) fn create(
+    connection: &Connection,
+    new: impl IntoIterator<Item = Create>,
+    now: Timestamp,
+) -> Result<Vec<Created>> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO executions
             (id, type, status, priority, created_at, due_at, sweep_at, idempotency_key, parent_id, body, payload)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
     )?;
-    let inserted = insert.execute(params![
-        blob(execution.id),
-        execution.type_,
-        execution.status.as_str(),
-        execution.priority,
-        ms(execution.created_at),
-        due_at(&execution),
-        key,
-        execution.parent_id.map(blob),
-        body,
-        payload,
-    ])?;
-    if inserted == 1 {
-        return Ok(Created::New(execution));
-    }
-    let by_key = key.map(|key| find_by_key(connection, &key)).transpose()?.flatten();
-    let existing = by_key.map_or_else(|| find_by_id(connection, execution.id), |existing| Ok(Some(existing)))?;
-    existing.map(Created::Existing).ok_or_else(|| corrupt(Some(execution.id), "it is there, and is not found"))
+    let mut one = |new: Create| {
+        let execution = new.at(now);
+        let Parts { body, payload, .. } = Parts::of(&execution);
+        let key = execution.idempotency_key.as_deref();
+        let inserted = insert.execute(params![
+            blob(execution.id),
+            execution.type_,
+            execution.status.as_str(),
+            execution.priority,
+            ms(execution.created_at),
+            due_at(&execution),
+            key,
+            execution.parent_id.map(blob),
+            body,
+            payload,
+        ])?;
+        if inserted == 1 {
+            return Ok(Created::New(execution));
+        }
+        let by_key = key.map(|key| find_by_key(connection, key)).transpose()?.flatten();
+        let existing = by_key.map_or_else(|| find_by_id(connection, execution.id), |existing| Ok(Some(existing)))?;
+        existing.map(Created::Existing).ok_or_else(|| corrupt(Some(execution.id), "it is there, and is not found"))
+    };
+    new.into_iter().map(&mut one).collect()
 }
 
-/// Writes what has changed; gives the body that was written.
-fn save(connection: &Connection, found: &mut Found) -> Result<String> {
-    let Parts { body, result, checkpoints, .. } = Parts::without_payload(&mut found.execution);
-    let execution = &found.execution;
-    connection
-        .prepare_cached(
+/// Writes changes: prepared once for all of a batch.
+struct Save<'c>(CachedStatement<'c>);
+
+impl<'c> Save<'c> {
+    fn prepare(connection: &'c Connection) -> Result<Self> {
+        Ok(Self(connection.prepare_cached(
             "UPDATE executions SET status = ?2, due_at = ?3, sweep_at = ?4, body = ?5, result = ?6, checkpoints = ?7
-             WHERE seq = ?1",
-        )?
-        .execute(params![
+             WHERE seq = ?1 AND (?8 IS NULL OR body = ?8)",
+        )?))
+    }
+
+    /// Writes what has changed; gives the body that was written.
+    fn write(&mut self, found: &Found) -> Result<String> {
+        Ok(self.execute(found, None)?.1)
+    }
+
+    /// Writes what has changed, if the body in the row is still this one; whether it was.
+    fn write_over(&mut self, body: &str, found: &Found) -> Result<bool> {
+        Ok(self.execute(found, Some(body))?.0 == 1)
+    }
+
+    fn execute(&mut self, found: &Found, over: Option<&str>) -> Result<(usize, String)> {
+        let execution = &found.execution;
+        let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
+        let changed = self.0.execute(params![
             found.seq,
             execution.status.as_str(),
             due_at(execution),
@@ -183,25 +199,33 @@ fn save(connection: &Connection, found: &mut Found) -> Result<String> {
             body,
             result,
             checkpoints,
+            over,
         ])?;
-    Ok(body)
+        Ok((changed, body))
+    }
 }
 
-/// Applies a write; the inner result is the refusal.
-pub(crate) fn write(
+/// Applies writes, one after the other; the inner results are the refusals.
+pub(crate) fn update(
     connection: &Connection,
     claimed: &mut Claimed,
-    write: &Write,
+    writes: &[Write],
     now: Timestamp,
-) -> Result<std::result::Result<Execution, Refusal>> {
-    let found = find_by(connection, BY_ID, blob(write.id), |row| claimed.read(write.id, row))?;
-    let Some(mut found) = found else { return Ok(Err(Refusal::NotFound)) };
-    match write.apply(&mut found.execution, now) {
-        Ok(Applied::Changed) => drop(save(connection, &mut found)?),
-        Ok(Applied::Unchanged) => {}
-        Err(refusal) => return Ok(Err(refusal)),
-    }
-    Ok(Ok(found.execution))
+) -> Result<Vec<std::result::Result<Execution, Refusal>>> {
+    let mut save = Save::prepare(connection)?;
+    let mut one = |write: &Write| {
+        if let Some(execution) = claimed.write(&mut save, write, now)? {
+            return Ok(Ok(execution));
+        }
+        let Some(mut found) = find(connection, BY_ID, blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
+        match write.apply(&mut found.execution, now) {
+            Ok(Applied::Changed) => drop(save.write(&found)?),
+            Ok(Applied::Unchanged) => {}
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+        Ok(Ok(found.execution))
+    };
+    writes.iter().map(&mut one).collect()
 }
 
 pub(crate) fn delete(connection: &Connection, id: ExecutionId) -> Result<std::result::Result<(), Refusal>> {
@@ -235,13 +259,14 @@ pub(crate) fn claim(
         None => due(connection, claim, now)?,
     };
     let mut claimed = Vec::with_capacity(seqs.len());
+    let (mut by_seq, mut save) = (connection.prepare_cached(BY_SEQ)?, Save::prepare(connection)?);
     for seq in seqs {
-        let Some(mut found) = readable(connection, seq)? else { continue };
+        let Some(mut found) = readable(connection, &mut by_seq, seq)? else { continue };
         let is_wanted = found.execution.is_due(now) && claim.wants(&found.execution.type_) && claim.limit > 0;
         let holder = Some((claim.worker.clone(), claim.lease));
         let start = Write::new(found.execution.id, Command::Start { holder });
         if is_wanted && start.apply(&mut found.execution, now) == Ok(Applied::Changed) {
-            let body = save(connection, &mut found)?;
+            let body = save.write(&found)?;
             remembered.remember(body, &found);
             claimed.push(found.execution);
         }
@@ -256,8 +281,8 @@ fn find_seq(connection: &Connection, id: ExecutionId) -> Result<Option<i64>> {
 
 /// The execution in this row. One that cannot be read is set aside, so that it keeps nobody from the others; it is still
 /// found, and said to be corrupt, by its id.
-fn readable(connection: &Connection, seq: i64) -> Result<Option<Found>> {
-    match find(connection, BY_SEQ, seq) {
+fn readable(connection: &Connection, by_seq: &mut Statement<'_>, seq: i64) -> Result<Option<Found>> {
+    match first(by_seq, seq) {
         Err(Problem::Corrupt(_)) => {
             let mut aside =
                 connection.prepare_cached("UPDATE executions SET due_at = NULL, sweep_at = NULL WHERE seq = ?1")?;
@@ -329,7 +354,7 @@ pub(crate) fn heartbeat(
     let Some(mut found) = find(connection, BY_ID, blob(lease.id))? else { return Ok(Beat::Lost) };
     let beat = found.execution.renew(lease.epoch, extend, now);
     if beat != Beat::Lost {
-        save(connection, &mut found)?;
+        Save::prepare(connection)?.write(&found)?;
     }
     Ok(beat)
 }
@@ -342,10 +367,11 @@ pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Resu
         seqs.collect::<rusqlite::Result<_>>()?
     };
     let mut swept = Swept::default();
+    let (mut by_seq, mut save) = (connection.prepare_cached(BY_SEQ)?, Save::prepare(connection)?);
     for seq in seqs {
-        let Some(mut found) = readable(connection, seq)? else { continue };
+        let Some(mut found) = readable(connection, &mut by_seq, seq)? else { continue };
         if found.execution.sweep(now) == Applied::Changed {
-            save(connection, &mut found)?;
+            save.write(&found)?;
             swept.count(&found.execution);
         }
     }

@@ -10,7 +10,9 @@ use crate::trouble::{Problem, foreign};
 /// `due_at` is the time from which a waiting execution may be claimed, and null for all others; `sweep_at` the time at
 /// which a running one has to be looked at. Both indexes hold only what has one, so that claims and sweeps cost the same
 /// however many executions have ended. `body` is the execution as JSON, without what has a column of its own at the end.
-const STEPS: &[&str] = &["
+/// Version 2 has the index of idempotency keys hold only what has one; a `UNIQUE` column's own cannot be dropped.
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE executions (
         seq INTEGER PRIMARY KEY,
         id BLOB NOT NULL UNIQUE,
@@ -33,7 +35,34 @@ const STEPS: &[&str] = &["
     CREATE INDEX executions_parent ON executions (parent_id, created_at, id) WHERE parent_id IS NOT NULL;
     CREATE TABLE clock (only INTEGER PRIMARY KEY CHECK (only = 1), latest_ms INTEGER NOT NULL) STRICT;
     INSERT INTO clock VALUES (1, 0);
-"];
+",
+    "
+    CREATE TABLE executions_2 (
+        seq INTEGER PRIMARY KEY,
+        id BLOB NOT NULL UNIQUE,
+        type TEXT NOT NULL,
+        status TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        created_at INTEGER NOT NULL,
+        due_at INTEGER,
+        sweep_at INTEGER,
+        idempotency_key TEXT,
+        parent_id BLOB,
+        body TEXT NOT NULL,
+        payload TEXT,
+        result TEXT,
+        checkpoints TEXT
+    ) STRICT;
+    INSERT INTO executions_2 SELECT * FROM executions ORDER BY seq;
+    DROP TABLE executions;
+    ALTER TABLE executions_2 RENAME TO executions;
+    CREATE INDEX executions_due ON executions (type, priority, due_at, created_at, id) WHERE due_at IS NOT NULL;
+    CREATE INDEX executions_sweep ON executions (sweep_at, id) WHERE sweep_at IS NOT NULL;
+    CREATE INDEX executions_created ON executions (created_at, id);
+    CREATE INDEX executions_parent ON executions (parent_id, created_at, id) WHERE parent_id IS NOT NULL;
+    CREATE UNIQUE INDEX executions_key ON executions (idempotency_key) WHERE idempotency_key IS NOT NULL;
+",
+];
 
 /// Says whose file it is: `trce`.
 const APPLICATION_ID: i64 = 0x7472_6365;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tracer::ManualClock;
 use tracer::execution::{
-    Claim, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions, NewExecution,
-    StoreError, Survives, Written,
+    Claim, Execution, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions,
+    NewExecution, StoreError, Survives, Written,
 };
 use tracer_sqlite::{Options, SqliteStore};
 
@@ -91,8 +91,70 @@ fn many_may_open_a_new_file_at_once() {
         });
         let connection = Connection::open(&path).unwrap();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(version, 1);
+        assert_eq!(version, 2);
     }
+}
+
+/// One execution in each state and with everything that one may have, as version 1 wrote them; and what it said they are.
+#[test]
+fn files_of_version_1_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    Connection::open(&path).unwrap().execute_batch(include_str!("files/v1.sql")).unwrap();
+    let before: Vec<Execution> =
+        include_str!("files/v1.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let clock = ManualClock::new(Duration::from_secs(1_800_000_000));
+    let open = || ExecutionManager::new(Options::new().clock(clock.clone()).open(&path).unwrap());
+    run(async {
+        let manager = open();
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap().executions, before);
+        let [pending, .., running] = &before[..3] else { panic!("there are eight") };
+        // Its key is taken still, and others have none.
+        assert_eq!(
+            manager.create(NewExecution::new("pending").idempotency_key("a key")).await.unwrap_err().code(),
+            "IDEMPOTENCY_MISMATCH"
+        );
+        assert_eq!(&manager.find_by_idempotency_key("a key").await.unwrap().unwrap(), pending);
+        manager.create(NewExecution::new("new")).await.unwrap();
+        // Its holder ends it, under the lease that version 1 gave.
+        let ended = manager.under(&running.token()).complete(&running.id, "done").await.unwrap();
+        assert_eq!((ended.status, &ended.checkpoints), (ExecutionStatus::Completed, &running.checkpoints));
+        clock.advance(Duration::from_secs(600));
+        let types: Vec<_> = manager.claim(claim(9)).await.unwrap().into_iter().map(|claimed| claimed.type_).collect();
+        assert_eq!(types, ["pending", "new", "retrying", "child"]);
+    });
+    // It has taken the step, and does not take it again.
+    run(async { assert_eq!(open().list(ListOptions::new()).await.unwrap().executions.len(), before.len() + 1) });
+}
+
+#[test]
+fn what_fails_half_way_has_written_nothing_alone_or_among_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    let by_hand = Connection::open(&path).unwrap();
+    let rows = || by_hand.query_row("SELECT count(*) FROM executions", [], |row| row.get::<_, i64>(0)).unwrap();
+    // The first is written before the second is found to be one that cannot be read.
+    let half = || manager.create_all([NewExecution::new("work"), NewExecution::new("work").idempotency_key("key")]);
+    run(async {
+        manager.create(NewExecution::new("work").idempotency_key("key")).await.unwrap();
+        by_hand.execute("UPDATE executions SET body = 'nothing'", []).unwrap();
+        assert_eq!(half().await.unwrap_err().code(), "CORRUPT");
+        assert_eq!(rows(), 1);
+        // The first holds the thread up at the locked file, so that the others go into one transaction.
+        by_hand.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let among = async {
+            let (first, whole, second) = tokio::join!(half(), manager.create(NewExecution::new("work")), half());
+            assert_eq!((first.unwrap_err().code(), second.unwrap_err().code()), ("CORRUPT", "CORRUPT"));
+            whole.unwrap();
+        };
+        let release = async {
+            tokio::task::yield_now().await;
+            by_hand.execute_batch("COMMIT").unwrap();
+        };
+        tokio::join!(among, release);
+        assert_eq!(rows(), 2);
+    });
 }
 
 fn refused(path: &Path) -> (&'static str, String, Written) {
@@ -115,7 +177,7 @@ fn files_of_others_and_of_newer_versions_are_left_alone() {
     Connection::open(path("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let (code, source, _) = refused(&path("newer"));
     assert_eq!(code, "SCHEMA");
-    assert_eq!(source, "expected version 1 or older, found 99: update this program");
+    assert_eq!(source, "expected version 2 or older, found 99: update this program");
 
     std::fs::write(path("text"), "a,b\n1,2\n".repeat(1000)).unwrap();
     let before = std::fs::read(path("text")).unwrap();
