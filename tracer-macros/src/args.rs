@@ -7,7 +7,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Ident, Lit, LitStr, Path, Token};
 
-use crate::diag::{Diag, did_you_mean};
+use crate::diag::{Diag, did_you_mean, distance};
 use crate::name;
 
 /// Every option, as messages list them.
@@ -143,7 +143,7 @@ impl Args {
                     "write `#[traced_node(name, option, option = value)]`",
                 ),
                 Reading::BadName => {}
-                Reading::NoName => self.read_option(input, &mut seen, diag),
+                Reading::NoName => self.read_option(input, first, &mut seen, diag),
             }
             first = false;
             if !input.is_empty() && input.parse::<Token![,]>().is_err() {
@@ -154,18 +154,18 @@ impl Args {
         }
     }
 
-    fn read_option(&mut self, input: ParseStream<'_>, seen: &mut Vec<String>, diag: &Diag) {
+    fn read_option(&mut self, input: ParseStream<'_>, first: bool, seen: &mut Vec<String>, diag: &Diag) {
         let Some(written) = Written::read(input, diag) else { return };
         let word = written.word.to_string();
         if seen.contains(&word) {
             diag.error_with_help(written.word.span(), format_args!("`{word}` is written twice"), "keep one of them");
         } else {
-            self.set(&written, diag);
+            self.set(&written, first, diag);
             seen.push(word);
         }
     }
 
-    fn set(&mut self, written: &Written, diag: &Diag) {
+    fn set(&mut self, written: &Written, first: bool, diag: &Diag) {
         let span = written.word.span();
         let word = written.word.to_string();
         match word.as_str() {
@@ -204,12 +204,19 @@ impl Args {
                 Value::Is(test) => self.fail_if = Some((span, test.clone())),
                 _ => written.wants(diag, "fail_if = |result| ..", "a closure"),
             },
+            "name" => diag.error_with_help(
+                span,
+                "the node's name is written alone, before the options",
+                "write `#[traced_node(\"parse\", option, option = value)]`",
+            ),
             _ => {
                 let listed: Vec<String> = OPTIONS.iter().map(|option| format!("`{option}`")).collect();
+                let may_be_node = first && matches!(written.value, Value::Nothing);
+                let node = if may_be_node { format!("; a declared node is `self::{word}`") } else { String::new() };
                 diag.error_with_help(
                     span,
                     format_args!("unknown option `{word}`{}", did_you_mean(&word, OPTIONS)),
-                    format_args!("the options are {}", listed.join(", ")),
+                    format_args!("the options are {}{node}", listed.join(", ")),
                 );
             }
         }
@@ -273,8 +280,10 @@ fn read_name(input: ParseStream<'_>, first: bool, diag: &Diag) -> Reading {
     let is_path = ahead.parse::<Token![::]>().is_ok() || {
         let word = ahead.call(Ident::parse_any).map(|word| word.to_string()).unwrap_or_default();
         let is_option = word == "__each" || OPTIONS.contains(&word.as_str());
+        // A declared node with such a name can be said to be one: `self::records`.
+        let is_misspelt = OPTIONS.iter().any(|option| distance(&word, option) == 1);
         let alone = ahead.is_empty() || ahead.peek(Token![,]);
-        ahead.peek(Token![::]) || (first && !is_option && alone)
+        ahead.peek(Token![::]) || (first && !is_option && !is_misspelt && alone)
     };
     if !is_path || input.fork().call(Path::parse_mod_style).is_err() {
         return Reading::NoName;

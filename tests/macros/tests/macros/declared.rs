@@ -392,7 +392,7 @@ fn a_partial_flow_is_checked_like_any_other() {
 }
 
 flow! {
-    names { lonely; other; }
+    names { lonely; other; records; }
     several {
         shared tell -> done;
         entry other_tell -> tell;
@@ -405,6 +405,12 @@ fn lonely() {}
 
 #[traced_node(names::other)]
 fn other() {}
+
+use names::records;
+
+// Without `self`, it would be taken for a misspelt option.
+#[traced_node(self::records)]
+fn keeps() {}
 
 #[traced_node(several::tell, shared)]
 fn tell_one() {}
@@ -424,6 +430,7 @@ fn a_flow_without_edges_orders_nothing() {
     fn anyhow() {
         other();
         lonely();
+        keeps();
         other();
     }
     assert_eq!(missing(&record(anyhow)), [""; 0]);
