@@ -59,6 +59,9 @@ fn call(node: &Node, output: &Type) -> TokenStream {
     let result = Ident::new("__tracer_result", Span::mixed_site());
     let judged = outcome(node, &result, true);
     let outcome = Ident::new("__tracer_outcome", Span::mixed_site());
+    // What the compiler says of a value that is none of the returned type, it says where the value is written.
+    let (tail, _) = tail::spans(&node.function.body);
+    let returned = Ident::new("__tracer_result", Span::mixed_site().located_at(tail));
     // The frame moves once the outcome is there: if that panics, one place drops the frame instead of two.
     let content = quote! {
         #site
@@ -66,7 +69,7 @@ fn call(node: &Node, output: &Type) -> TokenStream {
         let #result = #run;
         let #outcome = #judged;
         #frame.end(#outcome);
-        #result
+        #returned
     };
     with_doc(node, function(node, &signature(node), &content))
 }
@@ -84,7 +87,7 @@ fn asynchronous(node: &Node, keep: bool, output: Option<&Type>) -> TokenStream {
         Some(Type::Never(_)) | None => returned.clone(),
         Some(ty) => without_impl(ty.clone()).to_token_stream(),
     };
-    let edge = if never { TokenStream::new() } else { edge(&erased) };
+    let edge = if never { TokenStream::new() } else { edge(node, &erased) };
     let receiver = whole_receiver(node);
     let (bindings, body) = (bindings(node), as_operand(&node.function.body));
     let future = quote!(async move { #receiver #bindings #edge #body });
@@ -427,11 +430,14 @@ fn run(node: &Node, output: &TokenStream) -> TokenStream {
     let params = &node.params;
     let body = &node.function.body;
     let call = |count: usize| format_ident!("call{count}");
+    // What the compiler says of the closure, it says of the function.
+    let at = Span::mixed_site().located_at(node.function.sig.fn_token.span);
     let receiver = (node.receiver == Receiver::Value).then(|| whole_receiver(node));
     // Parameters that may not be there cannot be arguments, and there are only so many `call`s.
     if params.len() > ARGS_MAX || params.iter().any(|param| !param.cfgs.is_empty()) {
         let (call, bindings, body) = (call(0), bindings(node), as_operand(body));
-        return quote!(#krate::__private::#call(move || -> #output { #receiver #bindings #body }));
+        let open = quote_spanned!(at=> move || ->);
+        return quote!(#krate::__private::#call(#open #output { #receiver #bindings #body }));
     }
     let call = call(params.len());
     let outer = params.iter().map(|param| &param.outer);
@@ -445,7 +451,8 @@ fn run(node: &Node, output: &TokenStream) -> TokenStream {
             with_receiver
         }
     };
-    quote!(#krate::__private::#call(#(#outer,)* move |#(#inner),*| -> #output #body))
+    let (open, close) = (quote_spanned!(at=> move |), quote_spanned!(at=> | ->));
+    quote!(#krate::__private::#call(#(#outer,)* #open #(#inner),* #close #output #body))
 }
 
 /// The `self` of the signature: another one would not be seen by a body that a macro made.
@@ -478,9 +485,12 @@ fn as_operand(body: &Group) -> TokenStream {
 }
 
 /// A return that never happens. It tells the compiler the type of an async block, for the sake of `?` and coercions.
-fn edge(output: &TokenStream) -> TokenStream {
-    let value = Ident::new("__tracer_value", Span::mixed_site());
-    quote! {
+///
+/// It lies where the return type is written: the compiler says of other returns that this one decided.
+fn edge(node: &Node, output: &TokenStream) -> TokenStream {
+    let at = Span::mixed_site().located_at(output_span(node, 0));
+    let value = Ident::new("__tracer_value", at);
+    quote_spanned! {at=>
         if let ::core::option::Option::Some(#value) = ::core::option::Option::None::<#output> {
             return #value;
         }

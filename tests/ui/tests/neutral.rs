@@ -19,6 +19,8 @@ struct Message {
     text: String,
     /// Lines and columns of the primary spans.
     places: Vec<[u64; 4]>,
+    /// Whether a label or a help is about the attribute, of which the plain function has none.
+    is_about_attribute: bool,
 }
 
 /// The compiled `tracer`, which `cargo` knows where to find.
@@ -79,10 +81,21 @@ fn compile(tracer: &Path, name: &str, source: &str, edition: &str) -> Vec<Messag
                     ["line_start", "column_start", "line_end", "column_end"].map(|key| span[key].as_u64().unwrap())
                 })
                 .collect(),
+            is_about_attribute: spans(&message).any(|(start, end)| {
+                source.match_indices(ATTRIBUTE).any(|(at, _)| start < at + ATTRIBUTE.len() && at < end)
+            }),
         })
         .collect();
     messages.sort();
     messages
+}
+
+/// From where to where the labels of a message and of its helps go.
+fn spans(message: &Value) -> impl Iterator<Item = (usize, usize)> {
+    let helps = message["children"].as_array().unwrap();
+    let all = std::iter::once(message).chain(helps).flat_map(|message| message["spans"].as_array().unwrap());
+    all.map(|span| ["byte_start", "byte_end"].map(|key| usize::try_from(span[key].as_u64().unwrap()).unwrap()))
+        .map(|[start, end]| (start, end))
 }
 
 /// Where rustc names what the code stands in, a body that became a closure or an async block reads differently. These
