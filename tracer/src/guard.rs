@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::id::{EnvId, TraceId};
 use crate::node::NameError;
 use crate::strict::Refusal;
+use crate::tree::Escaped;
 
 /// A step or a token that was refused. Nothing was recorded and nothing changed.
 ///
@@ -20,7 +21,7 @@ pub struct GuardError {
 #[non_exhaustive]
 pub enum GuardErrorKind {
     /// The name is not one that a node may have.
-    #[error("`{name}` is no node name: {source}")]
+    #[error("`{}` is no node name: {source}", Escaped(name))]
     InvalidNodeName {
         /// The name, at most its first 80 characters.
         name: Box<str>,
@@ -28,7 +29,7 @@ pub enum GuardErrorKind {
         source: NameError,
     },
     /// The token is not of the form that `Context::token` gives.
-    #[error("expected a context token (`v1.<trace>.<env>.<step>`), found `{found}`: {problem}")]
+    #[error("expected a context token (`v1.<trace>.<env>.<step>`), found `{}`: {problem}", Escaped(found))]
     InvalidContext {
         /// The token, at most its first 80 characters.
         found: Box<str>,

@@ -1,6 +1,7 @@
 //! A tracer: recorders, a clock, and what is known of running traces.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -36,6 +37,11 @@ struct Inner {
     on_violation: Violation,
     registry: Mutex<Registry>,
 }
+
+// A panic leaves behind what was recorded before it: what is behind our locks is changed between users' code, never
+// around it, and the locks are taken over as they are.
+impl UnwindSafe for Tracer {}
+impl RefUnwindSafe for Tracer {}
 
 /// What a missing edge of a declared flow does, besides being noted and counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

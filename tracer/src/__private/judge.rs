@@ -140,14 +140,17 @@ pub fn fails<R: ?Sized>(value: &R, test: impl FnOnce(&R) -> bool) -> bool {
     test(value)
 }
 
+/// The text of a failure that is one only to `fail_if`.
+const JUDGED: &str = "a failure to its `fail_if`";
+
 /// The outcome of a call that `fail_if` judged: what it says goes, the value gives the text.
-pub fn judged<R: ?Sized>(value: &R, failed: bool, outcome: impl FnOnce() -> Outcome) -> Outcome {
+pub fn judged<R: ?Sized>(value: &R, fails: bool, outcome: impl FnOnce() -> Outcome) -> Outcome {
     let _ = value;
-    if !failed {
+    if !fails {
         return Outcome::ok();
     }
     let outcome = outcome();
-    if outcome.is_failure() { outcome } else { untold::<R>() }
+    if outcome.is_failure() { outcome } else { failed(type_name::<R>(), Some(JUDGED.to_owned()), Vec::new()) }
 }
 
 /// The targets of `anyhow::Error`, `Box<dyn Error>` and their like: errors by what they lend, not by what they are.
@@ -317,6 +320,6 @@ mod tests {
         let is_failure = fails(&missing, |value| *value != Err("not found"));
         assert!(failure(judged(&missing, is_failure, || Outcome::failed(Failure::default()))).is_none());
         let error = failure(judged(&7, fails(&7, |n| *n > 5), Outcome::ok)).unwrap();
-        assert_eq!(error.type_name, "i32");
+        assert_eq!((&*error.type_name, error.message.as_deref()), ("i32", Some("a failure to its `fail_if`")));
     }
 }

@@ -4,6 +4,7 @@ mod registry;
 mod token;
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -39,6 +40,10 @@ pub struct Context {
     /// It does not keep its trace from being over: its env has ended.
     loose: bool,
 }
+
+// As a tracer is: it is taken on by a step or not, and stays what it is if that panics.
+impl UnwindSafe for Context {}
+impl RefUnwindSafe for Context {}
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

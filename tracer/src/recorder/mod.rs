@@ -13,6 +13,7 @@ mod memory;
 pub mod page;
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use crate::clock::{AnyClock, Clock, Ticks};
@@ -104,6 +105,10 @@ impl fmt::Debug for Times {
 /// Turns the ticks of entries into times: the clock of the tracer.
 #[derive(Clone)]
 pub struct Times(pub(crate) AnyClock);
+
+// A clock is read and never written.
+impl UnwindSafe for Times {}
+impl RefUnwindSafe for Times {}
 
 impl Default for Times {
     /// Those of the machine's clock.

@@ -20,6 +20,9 @@ impl fmt::Display for Tree {
                 writeln!(f, "payload {}", value(&self.payload))?;
             }
         }
+        if self.spans.is_empty() && !f.alternate() {
+            writeln!(f, "{} (no calls)", Escaped(&self.source))?;
+        }
         for (nth, span) in self.spans.iter().enumerate() {
             if nth > 0 && !f.alternate() {
                 writeln!(f)?;

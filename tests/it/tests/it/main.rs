@@ -4,6 +4,7 @@
 
 #![expect(unreachable_pub, reason = "nothing outside reaches a test")]
 
+mod auto_traits;
 mod check;
 mod events;
 mod input;

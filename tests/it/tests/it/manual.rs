@@ -314,6 +314,11 @@ fn each_guard_says_what_it_expected_and_what_it_found() {
     let reserved = "`idle` is no node name: this name is reserved (enter, exit, error, idle, root, fork): the trace \
                     uses it for its own steps";
     let ctx = refuses(ctx.step("idle", Status::Enter, ()), "INVALID_NODE_NAME", reserved).unwrap();
+    assert_eq!(tracer.trees()[0].to_string(), "test (no calls)\n");
+    let escaped = r"`a\u{0}` is no node name: ";
+    let refused = ctx.step("a\0", Status::Enter, ()).unwrap_err();
+    assert!(refused.to_string().starts_with(escaped), "{refused}");
+    let ctx = refused.into_context().unwrap();
     let idle = "invalid transition: expected enter of `a`, which is idle, found exit";
     let ctx = refuses(ctx.step("a", Status::Exit, ()), "INVALID_TRANSITION", idle).unwrap();
     let ctx = ctx.step("a", Status::Enter, ()).unwrap();
