@@ -6,7 +6,7 @@ for at = 1, #ARGV, 2 do
   if (found[1] or '') == ARGV[at + 1] then
     local has_place = found[2] and found[3] and found[4]
     if has_place then look(found[2], found[3]) end
-    redis.call('ZREM', key('sweep'), id)
+    sweep_no_more(id)
     if has_place then wait_no_more(found[2], found[3], found[4]) end
     if found[1] then
       redis.call('HDEL', record(id), 'due')
@@ -14,4 +14,5 @@ for at = 1, #ARGV, 2 do
     end
   end
 end
+write_sets()
 return 1

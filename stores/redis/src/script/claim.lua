@@ -9,24 +9,24 @@ local worker, only = ARGV[5], ARGV[6]
 local types = {}
 for at = 7, #ARGV do table.insert(types, ARGV[at]) end
 
-local function begin(id, timeout)
+local function begin(id, timeout, revision)
   local until_ = now + lease
   if timeout then until_ = math.min(until_, now + tonumber(timeout)) end
-  redis.call('HSET', record(id), 'status', 'running',
-    'start', whole(now) .. ':' .. whole(lease) .. ':' .. worker)
-  redis.call('HINCRBY', record(id), 'revision', 1)
-  redis.call('HDEL', record(id), 'due')
-  redis.call('ZADD', key('sweep'), whole(until_), id)
+  local start = whole(now) .. ':' .. whole(lease) .. ':' .. worker
+  write(id, { 'status', 'running', 'start', start, 'revision', revision, 'due', '' })
+  sweep_at(whole(until_), id)
+  return start
 end
 
 if only ~= '' then
-  local found = redis.call('HMGET', record(only), 'type', 'priority', 'place', 'timeout', 'due')
+  local found = redis.call('HMGET', record(only), 'type', 'priority', 'place', 'timeout', 'due', 'revision')
   local is_wanted = #types == 0
   for _, type_ in ipairs(types) do is_wanted = is_wanted or type_ == found[1] end
   if limit == 0 or not is_wanted or not found[5] or tonumber(found[5]) > now then return { 0 } end
   look(found[1], found[2])
   wait_no_more(found[1], found[2], found[3])
-  begin(only, found[4])
+  begin(only, found[4], next_revision(found[6]))
+  write_sets()
   return { 0, { only, texts(only) } }
 end
 
@@ -51,25 +51,29 @@ table.sort(due, function(a, b)
   return a.place < b.place
 end)
 
+local answers = { #due >= limit and 1 or 0 }
+local claimed = {}
 for number = 1, math.min(limit, #due) do
   local this = due[number]
   look(this.type_, this.priority)
   this.id = string.sub(this.place, 17)
-  this.timeout = redis.call('HMGET', record(this.id), 'timeout', 'revision')
-end
-local answers = { #due >= limit and 1 or 0 }
-for number = 1, math.min(limit, #due) do
-  local this = due[number]
-  wait_no_more(this.type_, this.priority, this.place)
-  if this.timeout[2] then
-    begin(this.id, this.timeout[1])
-  end
-  local read = texts(this.id)
-  table.insert(answers, { this.id, read })
-  bytes = bytes - size(read)
+  this.texts = texts(this.id, 'timeout')
+  this.timeout = table.remove(this.texts)
+  table.insert(claimed, this)
+  bytes = bytes - size(this.texts)
   if bytes <= 0 then
     answers[1] = 1
     break
   end
 end
+for _, this in ipairs(claimed) do
+  wait_no_more(this.type_, this.priority, this.place)
+  local revision = this.texts[1]
+  if revision then
+    this.texts[1] = next_revision(revision)
+    this.texts[6] = begin(this.id, this.timeout, this.texts[1])
+  end
+  table.insert(answers, { this.id, this.texts })
+end
+write_sets()
 return answers

@@ -17,6 +17,7 @@ if place then
   if type_ and priority then wait_no_more(type_, priority, place) end
 end
 if is_named then redis.call('HDEL', key('keys'), name) end
-redis.call('ZREM', key('sweep'), id)
+sweep_no_more(id)
+write_sets()
 redis.call('DEL', record(id))
 return 1

@@ -14,23 +14,20 @@ for at = 1, #ARGV, fields do
   local old = found[at]
   if old then
     local id, due, sweep = ARGV[at], ARGV[at + 3], ARGV[at + 4]
-    redis.call('HINCRBY', record(id), 'revision', 1)
-    redis.call('HSET', record(id), 'status', ARGV[at + 2], 'body', ARGV[at + 5])
-    set_or_clear(id, 'due', due)
-    set_or_clear(id, 'result', ARGV[at + 6])
-    set_or_clear(id, 'checkpoints', ARGV[at + 7])
-    redis.call('HDEL', record(id), 'start')
+    write(id, { 'revision', next_revision(old[1]), 'status', ARGV[at + 2], 'body', ARGV[at + 5], 'due', due,
+      'result', ARGV[at + 6], 'checkpoints', ARGV[at + 7], 'start', '' })
     if due ~= '' then
       wait(old[2], old[3], due, old[4])
     elseif old[5] then
       wait_no_more(old[2], old[3], old[4])
     end
     if sweep ~= '' then
-      redis.call('ZADD', key('sweep'), sweep, id)
+      sweep_at(sweep, id)
     else
-      redis.call('ZREM', key('sweep'), id)
+      sweep_no_more(id)
     end
   end
   table.insert(answers, old and 1 or 0)
 end
+write_sets()
 return answers

@@ -35,36 +35,89 @@ local function priorities(type_)
   return key('priorities:' .. type_)
 end
 
+local looked = {}
+
 local function look(type_, priority)
+  local set = waiting(type_, priority)
+  if looked[set] then return end
   redis.call('SCARD', key('types'))
   redis.call('ZCARD', key('sweep'))
   redis.call('ZCARD', priorities(type_))
-  redis.call('ZCARD', waiting(type_, priority))
+  redis.call('ZCARD', set)
+  looked[set] = true
+end
+
+-- What changes in the sorted sets: collected, so that it is one command a set for all of a batch. No more than a call may
+-- have of, so that Lua can hand it over.
+local come, gone, to_sweep, swept = {}, {}, {}, {}
+
+local function collected(sets, type_, priority)
+  local set = waiting(type_, priority)
+  sets[set] = sets[set] or { type_ = type_, priority = priority }
+  return sets[set]
 end
 
 local function wait(type_, priority, due, place)
-  local set = waiting(type_, priority)
-  redis.call('ZADD', set, due, place)
-  if redis.call('ZCARD', set) == 1 then
-    redis.call('ZADD', priorities(type_), whole(-tonumber(priority)), priority)
-    redis.call('SADD', key('types'), type_)
-  end
+  local set = collected(come, type_, priority)
+  table.insert(set, due)
+  table.insert(set, place)
 end
 
 local function wait_no_more(type_, priority, place)
-  local set = waiting(type_, priority)
-  redis.call('ZREM', set, place)
-  if redis.call('EXISTS', set) == 0 then
-    redis.call('ZREM', priorities(type_), priority)
-    if redis.call('EXISTS', priorities(type_)) == 0 then
-      redis.call('SREM', key('types'), type_)
-    end
-  end
+  table.insert(collected(gone, type_, priority), place)
 end
 
--- What an execution is read from.
-local function texts(id)
-  return redis.call('HMGET', record(id), 'revision', 'body', 'payload', 'result', 'checkpoints', 'start')
+local function sweep_at(at, id)
+  table.insert(to_sweep, at)
+  table.insert(to_sweep, id)
+end
+
+local function sweep_no_more(id)
+  table.insert(swept, id)
+end
+
+-- The last thing that a script does which has called any of these.
+local function write_sets()
+  for set, of in pairs(come) do
+    redis.call('ZADD', set, unpack(of))
+    redis.call('ZADD', priorities(of.type_), whole(-tonumber(of.priority)), of.priority)
+    redis.call('SADD', key('types'), of.type_)
+  end
+  for set, of in pairs(gone) do
+    redis.call('ZREM', set, unpack(of))
+    if redis.call('EXISTS', set) == 0 then
+      redis.call('ZREM', priorities(of.type_), of.priority)
+      if redis.call('EXISTS', priorities(of.type_)) == 0 then
+        redis.call('SREM', key('types'), of.type_)
+      end
+    end
+  end
+  if #to_sweep > 0 then redis.call('ZADD', key('sweep'), unpack(to_sweep)) end
+  if #swept > 0 then redis.call('ZREM', key('sweep'), unpack(swept)) end
+end
+
+-- A change of an execution: fields that have a text are set, the others are cleared.
+local function write(id, fields)
+  local set, clear = {}, {}
+  for at = 1, #fields, 2 do
+    if fields[at + 1] == '' then
+      table.insert(clear, fields[at])
+    else
+      table.insert(set, fields[at])
+      table.insert(set, fields[at + 1])
+    end
+  end
+  redis.call('HSET', record(id), unpack(set))
+  if #clear > 0 then redis.call('HDEL', record(id), unpack(clear)) end
+end
+
+local function next_revision(revision)
+  return whole((tonumber(revision) or 0) + 1)
+end
+
+-- What an execution is read from, and other fields behind that.
+local function texts(id, ...)
+  return redis.call('HMGET', record(id), 'revision', 'body', 'payload', 'result', 'checkpoints', 'start', ...)
 end
 
 -- How long they are.
@@ -72,12 +125,4 @@ local function size(read)
   local bytes = 0
   for at = 2, 5 do bytes = bytes + (read[at] and #read[at] or 0) end
   return bytes
-end
-
-local function set_or_clear(id, field, text)
-  if text == '' then
-    redis.call('HDEL', record(id), field)
-  else
-    redis.call('HSET', record(id), field, text)
-  end
 end
