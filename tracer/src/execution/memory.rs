@@ -17,7 +17,7 @@ use super::record::{Execution, Lease};
 use super::store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
 use super::timestamp::Timestamp;
 use crate::clock::{Clock, SystemClock};
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, IdMap};
 
 /// A store in memory. Clones share what is stored. It keeps executions until they are deleted.
 #[derive(Clone)]
@@ -53,8 +53,8 @@ impl MemoryStore {
         for write in writes {
             let applied = executions.change(&write.id, |execution| write.apply(execution, now));
             match applied {
-                Some(Ok(_)) => answer(executions.by_id.get(&write.id).ok_or(Refusal::NotFound)),
-                Some(Err(refusal)) => answer(Err(refusal)),
+                Some((Ok(_), execution)) => answer(Ok(execution)),
+                Some((Err(refusal), _)) => answer(Err(refusal)),
                 None => answer(Err(Refusal::NotFound)),
             }
         }
@@ -97,15 +97,22 @@ type Waiting = BTreeSet<(Reverse<i16>, Timestamp, Cursor)>;
 
 #[derive(Default)]
 struct Executions {
-    by_id: HashMap<ExecutionId, Execution>,
+    by_id: IdMap<ExecutionId, Execution>,
     by_key: HashMap<String, ExecutionId>,
     in_order: BTreeSet<Cursor>,
+    due: Due,
+    /// Who is to be told, now that something has come to wait.
+    woken: Vec<Waker>,
+}
+
+/// What there is to do, and when.
+#[derive(Default)]
+struct Due {
     waiting: BTreeMap<String, Waiting>,
     to_sweep: BTreeSet<(Timestamp, ExecutionId)>,
-    /// How often something has come to wait, who is to be told of the next time, and who of the last.
+    /// How often something has come to wait, and who is to be told of the next time.
     arrivals: u64,
     wakers: Vec<Waker>,
-    woken: Vec<Waker>,
 }
 
 impl Executions {
@@ -119,53 +126,26 @@ impl Executions {
             self.by_key.insert(key.clone(), execution.id);
         }
         self.in_order.insert(Cursor::of(&execution));
-        self.index(&execution);
+        let woken = self.due.index(&execution);
+        self.woken.extend(woken);
         self.by_id.insert(execution.id, execution.clone());
         Created::New(execution)
     }
 
-    fn index(&mut self, execution: &Execution) {
-        if let Some(place) = place(execution) {
-            self.arrivals += 1;
-            self.woken.append(&mut self.wakers);
-            match self.waiting.get_mut(&execution.type_) {
-                Some(waiting) => drop(waiting.insert(place)),
-                None => drop(self.waiting.insert(execution.type_.clone(), Waiting::from([place]))),
-            }
-        }
-        if let Some(at) = execution.sweep_at() {
-            self.to_sweep.insert((at, execution.id));
-        }
-    }
-
-    fn forget(&mut self, execution: &Execution) {
-        if let Some(place) = place(execution) {
-            if let Some(waiting) = self.waiting.get_mut(&execution.type_) {
-                waiting.remove(&place);
-                if waiting.is_empty() {
-                    self.waiting.remove(&execution.type_);
-                }
-            }
-        }
-        if let Some(at) = execution.sweep_at() {
-            self.to_sweep.remove(&(at, execution.id));
-        }
-    }
-
-    /// Changes one, and what is known of it. `None` if there is none.
-    fn change<T>(&mut self, id: &ExecutionId, change: impl FnOnce(&mut Execution) -> T) -> Option<T> {
-        let mut execution = self.by_id.remove(id)?;
-        self.forget(&execution);
-        let changed = change(&mut execution);
-        self.index(&execution);
-        self.by_id.insert(*id, execution);
-        Some(changed)
+    /// Changes one, and what there is to do. `None` if there is none.
+    fn change<T>(&mut self, id: &ExecutionId, change: impl FnOnce(&mut Execution) -> T) -> Option<(T, &Execution)> {
+        let execution = self.by_id.get_mut(id)?;
+        self.due.forget(execution);
+        let changed = change(execution);
+        let woken = self.due.index(execution);
+        self.woken.extend(woken);
+        Some((changed, execution))
     }
 
     fn delete(&mut self, id: &ExecutionId) -> Result<(), Refusal> {
         self.by_id.get(id).ok_or(Refusal::NotFound)?.check_delete()?;
         if let Some(execution) = self.by_id.remove(id) {
-            self.forget(&execution);
+            self.due.forget(&execution);
             self.in_order.remove(&Cursor::of(&execution));
             if let Some(key) = &execution.idempotency_key {
                 self.by_key.remove(key);
@@ -181,7 +161,7 @@ impl Executions {
             let is_due = execution.is_some_and(|execution| execution.is_due(now) && claim.wants(&execution.type_));
             return if is_due && limit > 0 { vec![id] } else { Vec::new() };
         }
-        let wanted = self.waiting.iter().filter(|(type_, _)| claim.wants(type_));
+        let wanted = self.due.waiting.iter().filter(|(type_, _)| claim.wants(type_));
         let mut due: Vec<_> = wanted.flat_map(|(_, waiting)| first_due(waiting, now, limit)).collect();
         due.sort_unstable();
         due.truncate(limit);
@@ -208,16 +188,45 @@ impl Executions {
     fn sweep(&mut self, limit: u32, now: Timestamp) -> Swept {
         let mut swept = Swept::default();
         while swept.total() < limit {
-            let Some(&(at, id)) = self.to_sweep.first() else { break };
-            if at > now || self.change(&id, |execution| execution.sweep(now)) != Some(Applied::Changed) {
+            let Some(&(at, id)) = self.due.to_sweep.first() else { break };
+            if at > now {
                 break;
             }
-            if let Some(execution) = self.by_id.get(&id) {
-                swept.count(execution);
+            let Some((Applied::Changed, execution)) = self.change(&id, |execution| execution.sweep(now)) else { break };
+            swept.count(execution);
+        }
+        swept.next_due = self.due.to_sweep.first().map(|(at, _)| at.since(now));
+        swept
+    }
+}
+
+impl Due {
+    /// Takes one in; gives who is to be told of it.
+    fn index(&mut self, execution: &Execution) -> Vec<Waker> {
+        if let Some(at) = execution.sweep_at() {
+            self.to_sweep.insert((at, execution.id));
+        }
+        let Some(place) = place(execution) else { return Vec::new() };
+        match self.waiting.get_mut(&execution.type_) {
+            Some(waiting) => drop(waiting.insert(place)),
+            None => drop(self.waiting.insert(execution.type_.clone(), Waiting::from([place]))),
+        }
+        self.arrivals += 1;
+        std::mem::take(&mut self.wakers)
+    }
+
+    fn forget(&mut self, execution: &Execution) {
+        if let Some(place) = place(execution) {
+            if let Some(waiting) = self.waiting.get_mut(&execution.type_) {
+                waiting.remove(&place);
+                if waiting.is_empty() {
+                    self.waiting.remove(&execution.type_);
+                }
             }
         }
-        swept.next_due = self.to_sweep.first().map(|(at, _)| at.since(now));
-        swept
+        if let Some(at) = execution.sweep_at() {
+            self.to_sweep.remove(&(at, execution.id));
+        }
     }
 }
 
@@ -288,8 +297,8 @@ impl ExecutionStore for MemoryStore {
         for id in due {
             let holder = Some((claim.worker.clone(), claim.lease));
             let start = Write::new(id, Command::Start { holder });
-            if let Some(Ok(Applied::Changed)) = executions.change(&id, |execution| start.apply(execution, now)) {
-                claimed.extend(executions.by_id.get(&id).cloned());
+            if let Some((Ok(Applied::Changed), execution)) = executions.change(&id, |found| start.apply(found, now)) {
+                claimed.push(execution.clone());
             }
         }
         Ok(claimed)
@@ -298,8 +307,11 @@ impl ExecutionStore for MemoryStore {
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
         let mut executions = self.lock();
         let now = self.now();
-        let beat = |lease: &Lease| executions.change(&lease.id, |execution| execution.renew(lease.epoch, extend, now));
-        Ok(leases.iter().map(beat).map(|beat| beat.unwrap_or(Beat::Lost)).collect())
+        let beat = |lease: &Lease| {
+            let beat = executions.change(&lease.id, |execution| execution.renew(lease.epoch, extend, now));
+            beat.map_or(Beat::Lost, |(beat, _)| beat)
+        };
+        Ok(leases.iter().map(beat).collect())
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
@@ -309,13 +321,13 @@ impl ExecutionStore for MemoryStore {
     }
 
     fn wake(&self) -> impl Future<Output = ()> + Send {
-        let seen = self.lock().arrivals;
+        let seen = self.lock().due.arrivals;
         poll_fn(move |cx| {
             let mut executions = self.lock();
-            if executions.arrivals != seen {
+            if executions.due.arrivals != seen {
                 return Poll::Ready(());
             }
-            let wakers = &mut executions.wakers;
+            let wakers = &mut executions.due.wakers;
             if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                 // Whoever waits no longer is forgotten at the next arrival.
                 wakers.push(cx.waker().clone());
