@@ -156,9 +156,9 @@ async fn hear(
         client.query_one(SCHEMA, &[]).await?.try_get::<_, String>(0)
     };
     let schema = timeout(PATIENCE, begun).await.ok()?.ok()?;
-    // What was said before is not said again.
+    // What was said before is not said again, nor what comes shortly after it.
     heard.send_replace(());
-    let mut again = None;
+    let mut again = Some(Instant::now() + AGAIN);
     let mut tries = interval_at(Instant::now() + TRY_EVERY, TRY_EVERY);
     loop {
         tokio::select! {
