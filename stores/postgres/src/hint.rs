@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::GenericClient;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
@@ -44,13 +44,13 @@ impl Said {
         execution.is_due(execution.updated_at)
     }
 
-    /// Says so with the transaction, unless it was said just now.
-    pub(crate) async fn say(&self, transaction: &Transaction<'_>) -> Result<(), Problem> {
+    /// Says so, with the transaction if it is one, unless it was said just now.
+    pub(crate) async fn say(&self, client: &impl GenericClient) -> Result<(), Problem> {
         if !self.is_time() {
             return Ok(());
         }
-        let statement = transaction.prepare_cached(NOTIFY).await?;
-        transaction.execute(&statement, &[]).await?;
+        let statement = client.prepare_cached(NOTIFY).await?;
+        client.execute(&statement, &[]).await?;
         Ok(())
     }
 
