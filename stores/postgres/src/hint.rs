@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::GenericClient;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
@@ -44,13 +44,13 @@ impl Said {
         execution.is_due(execution.updated_at)
     }
 
-    /// Says so with the transaction, unless it was said just now.
-    pub(crate) async fn say(&self, transaction: &Transaction<'_>) -> Result<(), Problem> {
+    /// Says so, with the transaction if it is one, unless it was said just now.
+    pub(crate) async fn say(&self, client: &impl GenericClient) -> Result<(), Problem> {
         if !self.is_time() {
             return Ok(());
         }
-        let statement = transaction.prepare_cached(NOTIFY).await?;
-        transaction.execute(&statement, &[]).await?;
+        let statement = client.prepare_cached(NOTIFY).await?;
+        client.execute(&statement, &[]).await?;
         Ok(())
     }
 
@@ -156,9 +156,9 @@ async fn hear(
         client.query_one(SCHEMA, &[]).await?.try_get::<_, String>(0)
     };
     let schema = timeout(PATIENCE, begun).await.ok()?.ok()?;
-    // What was said before is not said again.
+    // What was said before is not said again, nor what comes shortly after it.
     heard.send_replace(());
-    let mut again = None;
+    let mut again = Some(Instant::now() + AGAIN);
     let mut tries = interval_at(Instant::now() + TRY_EVERY, TRY_EVERY);
     loop {
         tokio::select! {

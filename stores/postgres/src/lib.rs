@@ -14,11 +14,25 @@
 //!
 //! # How it works
 //!
-//! Every call that writes is one transaction: it locks the rows, in the order of their ids, applies the rules, and writes
-//! all of them with one statement. Claims and sweeps skip rows that others have locked. The time is the server's.
+//! An execution has a row of its own, the record, and for as long as it has not ended a narrow one in the queue. A claim
+//! writes to the queue only: what the record is from then on follows from who has claimed it and when, by the rules. So a
+//! record is written twice in a plain life, when it is created and when it ends, and what claims and heartbeats write is
+//! the same however large records are, and however many have ended.
+//!
+//! Creations without a key, claims, heartbeats, and the ends of attempts that were claimed here are one statement each.
+//! Such an end is written under the condition that nobody has changed the execution since it was claimed, and is not read
+//! again. All other writes are a transaction: it locks the rows, in the order of their ids, applies the rules, and writes
+//! all of them. Whoever writes to what has not ended has its row in the queue locked. Claims and sweeps skip rows that
+//! others have locked. The time is the server's.
+//!
+//! Connections of its own are told to plan each statement once, and by the indexes; in [a pool of one's
+//! own](PostgresStore::with_pool) a claim is planned anew each time, unless its connections say `plan_cache_mode =
+//! force_generic_plan`.
 //!
 //! Its tables are made in the first schema of the connection's `search_path`, by migrations that take a lock of their
-//! own, so that any number of processes may begin at once.
+//! own, so that any number of processes may begin at once. Processes of older versions that still run are refused
+//! afterwards, with `STORE`. Pages of records are left more than half empty at first, for the ends: that takes twice the
+//! room, and saves every index its work.
 //!
 //! # The hint
 //!
@@ -32,7 +46,9 @@
 //!
 //! What PostgreSQL has committed: the loss of power, unless `synchronous_commit` or `fsync` is off.
 
+mod claimed;
 mod hint;
+mod queue;
 mod row;
 mod schema;
 mod store;

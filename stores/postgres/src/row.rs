@@ -1,17 +1,31 @@
 //! Executions as rows: read, and written many at once.
+//!
+//! An execution is a row of `tracer_executions`, which is written when it is created and when it ends, and, for as long
+//! as it has not ended, one of `tracer_queue`, which is narrow. A claim writes the latter only: how the body is from then
+//! on follows from who has claimed it, when, and the rules.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tracer::execution::{Create, Execution, ExecutionId, ListOptions, Parts, Timestamp};
+use tracer::execution::{
+    Applied, Command, Create, Execution, ExecutionId, LeaseTerms, ListOptions, Parts, Timestamp, Write,
+};
 
 use crate::trouble::{Corrupt, Problem};
 
-pub(crate) const COLUMNS: &str = "id, body, payload, result, checkpoints";
+/// What [`read`] reads, and from where.
+pub(crate) const COLUMNS: &str =
+    "e.id, e.body, e.payload, e.result, e.checkpoints, q.version, q.claimed_at, q.lease_until, q.worker";
+pub(crate) const TABLES: &str = "tracer_executions e LEFT JOIN tracer_queue q ON q.id = e.id";
 
 pub(crate) fn ms(at: Timestamp) -> i64 {
     i64::try_from(at.unix_ms()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_unix_ms(u64::try_from(ms).unwrap_or(0))
 }
 
 #[expect(clippy::big_endian_bytes, reason = "in this order ids sort in PostgreSQL as they do here")]
@@ -37,12 +51,31 @@ pub(crate) fn read(row: &Row) -> Result<Execution, Problem> {
         checkpoints: row.try_get(4)?,
     };
     let named = id.ok_or_else(|| corrupt("its id is not one".into()))?;
-    parts.join(named).map_err(|error| corrupt(error.into()))
+    let mut execution = parts.join(named).map_err(|error| corrupt(error.into()))?;
+    let (claimed, until): (Option<i64>, Option<i64>) = (row.try_get(6)?, row.try_get(7)?);
+    if let (Some(at), Some(until)) = (claimed, until) {
+        let holder = LeaseTerms { worker: row.try_get(8)?, until: timestamp(until) };
+        claim(&mut execution, holder, timestamp(at)).map_err(|refusal| corrupt(refusal.into()))?;
+    }
+    if let (Some(until), Some(lease)) = (until, &mut execution.lease) {
+        lease.until = timestamp(until);
+    }
+    let version: Option<i64> = row.try_get(5)?;
+    if version.is_some_and(|version| u64::try_from(version) != Ok(execution.version)) {
+        return Err(corrupt("its row in the queue is of another version".into()));
+    }
+    Ok(execution)
 }
 
-/// When it may be claimed, if it waits.
-fn due_at(execution: &Execution) -> Option<i64> {
-    execution.status.is_waiting().then(|| ms(execution.run_at))
+/// What the body is after a claim that only the queue tells of.
+fn claim(execution: &mut Execution, holder: LeaseTerms, at: Timestamp) -> Result<(), String> {
+    let lease = holder.until.since(at);
+    let start = Write::new(execution.id, Command::Start { holder: Some((holder.worker, lease)) });
+    match start.apply(execution, at.max(execution.updated_at)) {
+        Ok(Applied::Changed) => Ok(()),
+        Ok(Applied::Unchanged) => Err("a claim changes it in nothing".into()),
+        Err(refusal) => Err(format!("it was claimed, and cannot be: {refusal}")),
+    }
 }
 
 /// New executions, column by column: one statement inserts all of them.
@@ -51,21 +84,44 @@ pub(crate) struct Inserts {
     ids: Vec<Vec<u8>>,
     types: Vec<String>,
     statuses: Vec<&'static str>,
-    priorities: Vec<i16>,
     created: Vec<i64>,
-    due: Vec<Option<i64>>,
     keys: Vec<Option<String>>,
     parents: Vec<Option<Vec<u8>>>,
     bodies: Vec<String>,
     payloads: Vec<Option<String>>,
+    priorities: Vec<i16>,
+    due: Vec<i64>,
+    timeouts: Vec<Option<i64>>,
 }
 
+/// The parameters of both are those of [`Inserts::values`]. Those that are there already are left alone, and not among the
+/// ids that come back.
+pub(crate) const INSERT_NEW: &str = "
+    WITH n AS MATERIALIZED (
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::text[],
+                             $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])
+            AS n (id, type, status, created_at, idempotency_key, parent_id, body, payload, priority, due_at, timeout_ms)
+    ), created AS (
+        INSERT INTO tracer_executions (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
+        SELECT id, type, status, created_at, idempotency_key, parent_id, body, payload FROM n
+        ON CONFLICT DO NOTHING RETURNING id
+    )
+    INSERT INTO tracer_queue (id, type, priority, created_at, due_at, timeout_ms, version, epoch)
+    SELECT id, type, priority, created_at, due_at, timeout_ms, 1, 0 FROM n WHERE id IN (SELECT id FROM created)
+    RETURNING id";
+
+/// Fails if one is there already; cheaper.
 pub(crate) const INSERT: &str = "
-    INSERT INTO tracer_executions
-        (id, type, status, priority, created_at, due_at, idempotency_key, parent_id, body, payload)
-    SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::smallint[], $5::bigint[], $6::bigint[], $7::text[],
-                         $8::bytea[], $9::text[], $10::text[])
-    ON CONFLICT DO NOTHING RETURNING id";
+    WITH n AS MATERIALIZED (
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::text[],
+                             $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])
+            AS n (id, type, status, created_at, idempotency_key, parent_id, body, payload, priority, due_at, timeout_ms)
+    ), created AS (
+        INSERT INTO tracer_executions (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
+        SELECT id, type, status, created_at, idempotency_key, parent_id, body, payload FROM n
+    )
+    INSERT INTO tracer_queue (id, type, priority, created_at, due_at, timeout_ms, version, epoch)
+    SELECT id, type, priority, created_at, due_at, timeout_ms, 1, 0 FROM n";
 
 impl Inserts {
     /// In the order of keys, then ids: two batches with the same keys wait for each other in one direction only.
@@ -78,31 +134,43 @@ impl Inserts {
             inserts.ids.push(bytes(execution.id));
             inserts.types.push(execution.type_.clone());
             inserts.statuses.push(execution.status.as_str());
-            inserts.priorities.push(execution.priority);
             inserts.created.push(ms(execution.created_at));
-            inserts.due.push(due_at(execution));
             inserts.keys.push(execution.idempotency_key.clone());
             inserts.parents.push(execution.parent_id.map(bytes));
             inserts.bodies.push(body);
             inserts.payloads.push(payload);
+            inserts.priorities.push(execution.priority);
+            inserts.due.push(ms(execution.run_at));
+            inserts.timeouts.push(timeout_ms(execution));
         }
         (inserts, executions.into_iter().map(|execution| (execution.id, execution)).collect())
     }
 
-    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 10] {
+    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 11] {
         [
             &self.ids,
             &self.types,
             &self.statuses,
-            &self.priorities,
             &self.created,
-            &self.due,
             &self.keys,
             &self.parents,
             &self.bodies,
             &self.payloads,
+            &self.priorities,
+            &self.due,
+            &self.timeouts,
         ]
     }
+}
+
+/// So that nothing that it is added to is too large a number.
+pub(crate) fn duration_ms(duration: Duration) -> i64 {
+    const MAX: i64 = i64::MAX / 4;
+    i64::try_from(duration.as_millis()).unwrap_or(MAX).min(MAX)
+}
+
+fn timeout_ms(execution: &Execution) -> Option<i64> {
+    execution.timeout.map(duration_ms)
 }
 
 /// Changed executions, column by column: one statement writes all of them.
@@ -110,8 +178,6 @@ impl Inserts {
 pub(crate) struct Updates {
     ids: Vec<Vec<u8>>,
     statuses: Vec<&'static str>,
-    due: Vec<Option<i64>>,
-    sweep: Vec<Option<i64>>,
     bodies: Vec<String>,
     results: Vec<Option<String>>,
     checkpoints: Vec<Option<String>>,
@@ -119,34 +185,135 @@ pub(crate) struct Updates {
 
 pub(crate) const UPDATE: &str = "
     UPDATE tracer_executions e
-    SET status = n.status, due_at = n.due_at, sweep_at = n.sweep_at, body = n.body, result = n.result,
-        checkpoints = n.checkpoints
-    FROM unnest($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[])
-        AS n (id, status, due_at, sweep_at, body, result, checkpoints)
+    SET body_status = n.status, body = n.body, result = n.result, checkpoints = n.checkpoints
+    FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[]) AS n (id, status, body, result, checkpoints)
     WHERE e.id = n.id";
 
 impl Updates {
-    pub(crate) fn new<'a>(executions: impl IntoIterator<Item = &'a mut Execution>) -> Self {
-        let mut updates = Self::default();
-        for execution in executions {
-            let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
-            updates.ids.push(bytes(execution.id));
-            updates.statuses.push(execution.status.as_str());
-            updates.due.push(due_at(execution));
-            updates.sweep.push(execution.sweep_at().map(ms));
-            updates.bodies.push(body);
-            updates.results.push(result);
-            updates.checkpoints.push(checkpoints);
-        }
-        updates
+    pub(crate) fn push(&mut self, execution: &mut Execution) {
+        let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
+        self.ids.push(bytes(execution.id));
+        self.statuses.push(execution.status.as_str());
+        self.bodies.push(body);
+        self.results.push(result);
+        self.checkpoints.push(checkpoints);
+    }
+
+    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 5] {
+        [&self.ids, &self.statuses, &self.bodies, &self.results, &self.checkpoints]
+    }
+}
+
+/// Ends of attempts that were claimed here and changed by nobody since, column by column.
+#[derive(Default)]
+pub(crate) struct Ends {
+    ids: Vec<Vec<u8>>,
+    versions: Vec<i64>,
+    claimed: Vec<i64>,
+    statuses: Vec<&'static str>,
+    bodies: Vec<String>,
+    results: Vec<Option<String>>,
+}
+
+/// Those that were changed meanwhile are left alone, and not among the ids that come back. The row in the queue is the
+/// lock: whoever writes to an execution that has not ended has it.
+pub(crate) const END: &str = "
+    WITH ended AS (
+        DELETE FROM tracer_queue q
+        USING unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+            AS n (id, version, claimed_at, status, body, result)
+        WHERE q.id = n.id AND q.version = n.version AND q.claimed_at = n.claimed_at
+        RETURNING n.id, n.status, n.body, n.result
+    )
+    UPDATE tracer_executions e SET body_status = ended.status, body = ended.body, result = ended.result
+    FROM ended WHERE e.id = ended.id
+    RETURNING e.id";
+
+impl Ends {
+    /// `version` and `claimed` are those of the claim.
+    pub(crate) fn push(&mut self, execution: &mut Execution, version: u64, claimed: Timestamp) {
+        let Parts { body, result, .. } = Parts::without_payload(execution);
+        self.ids.push(bytes(execution.id));
+        self.versions.push(i64::try_from(version).unwrap_or(i64::MAX));
+        self.claimed.push(ms(claimed));
+        self.statuses.push(execution.status.as_str());
+        self.bodies.push(body);
+        self.results.push(result);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 7] {
-        [&self.ids, &self.statuses, &self.due, &self.sweep, &self.bodies, &self.results, &self.checkpoints]
+    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 6] {
+        [&self.ids, &self.versions, &self.claimed, &self.statuses, &self.bodies, &self.results]
+    }
+}
+
+/// Executions as rows of the queue, column by column.
+#[derive(Default)]
+pub(crate) struct Queue {
+    ids: Vec<Vec<u8>>,
+    types: Vec<String>,
+    priorities: Vec<i16>,
+    created: Vec<i64>,
+    due: Vec<Option<i64>>,
+    sweep: Vec<Option<i64>>,
+    leases: Vec<Option<i64>>,
+    timeouts: Vec<Option<i64>>,
+    deadlines: Vec<Option<i64>>,
+    cancels: Vec<bool>,
+    versions: Vec<i64>,
+    epochs: Vec<i64>,
+}
+
+/// Whatever the queue says of them is in their bodies now, claims included.
+pub(crate) const ENQUEUE: &str = "
+    INSERT INTO tracer_queue (id, type, priority, created_at, due_at, sweep_at, lease_until, timeout_ms, deadline_at,
+                              cancel_requested, version, epoch)
+    SELECT * FROM unnest($1::bytea[], $2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                         $8::bigint[], $9::bigint[], $10::boolean[], $11::bigint[], $12::bigint[])
+    ON CONFLICT (id) DO UPDATE
+    SET due_at = excluded.due_at, sweep_at = excluded.sweep_at, lease_until = excluded.lease_until,
+        deadline_at = excluded.deadline_at, cancel_requested = excluded.cancel_requested, version = excluded.version,
+        epoch = excluded.epoch, claimed_at = NULL, worker = NULL";
+
+impl Queue {
+    pub(crate) fn push(&mut self, execution: &Execution) {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.ids.push(bytes(execution.id));
+        self.types.push(execution.type_.clone());
+        self.priorities.push(execution.priority);
+        self.created.push(ms(execution.created_at));
+        self.due.push(execution.status.is_waiting().then(|| ms(execution.run_at)));
+        self.sweep.push(execution.sweep_at().map(ms));
+        self.leases.push(execution.lease.as_ref().map(|lease| ms(lease.until)));
+        self.timeouts.push(timeout_ms(execution));
+        self.deadlines.push(execution.deadline().map(ms));
+        self.cancels.push(execution.cancel_requested);
+        self.versions.push(number(execution.version));
+        self.epochs.push(number(execution.epoch));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.ids,
+            &self.types,
+            &self.priorities,
+            &self.created,
+            &self.due,
+            &self.sweep,
+            &self.leases,
+            &self.timeouts,
+            &self.deadlines,
+            &self.cancels,
+            &self.versions,
+            &self.epochs,
+        ]
     }
 }
 
@@ -160,30 +327,34 @@ pub(crate) fn list(options: &ListOptions) -> (String, Vec<Box<dyn ToSql + Sync +
     };
     if !options.statuses.is_empty() {
         let statuses: Vec<&str> = options.statuses.iter().map(|status| status.as_str()).collect();
-        is("status = ANY(?)", Box::new(statuses));
+        is("CASE WHEN q.claimed_at IS NULL THEN e.body_status ELSE 'running' END = ANY(?)", Box::new(statuses));
+        // What has not ended is found in the queue, however much has ended.
+        if !options.statuses.iter().any(|status| status.is_terminal()) {
+            is("q.version >= ?", Box::new(0_i64));
+        }
     }
     if !options.types.is_empty() {
-        is("type = ANY(?)", Box::new(options.types.clone()));
+        is("e.type = ANY(?)", Box::new(options.types.clone()));
     }
     if let Some(parent) = options.parent {
-        is("parent_id = ?", Box::new(bytes(parent)));
+        is("e.parent_id = ?", Box::new(bytes(parent)));
     }
     if let Some(from) = options.created_from {
-        is("created_at >= ?", Box::new(ms(from)));
+        is("e.created_at >= ?", Box::new(ms(from)));
     }
     if let Some(before) = options.created_before {
-        is("created_at < ?", Box::new(ms(before)));
+        is("e.created_at < ?", Box::new(ms(before)));
     }
     let (sign, order) = if options.newest_first { ("<", " DESC") } else { (">", "") };
     if let Some(after) = options.after {
         values.push(Box::new(ms(after.created_at())));
         values.push(Box::new(bytes(after.id())));
         let last = values.len();
-        conditions.push(format!("(created_at, id) {sign} (${}, ${last})", last - 1));
+        conditions.push(format!("(e.created_at, e.id) {sign} (${}, ${last})", last - 1));
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS} FROM tracer_executions WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
+        "SELECT {COLUMNS} FROM {TABLES} WHERE {conditions} ORDER BY e.created_at{order}, e.id{order} LIMIT {limit}"
     );
     (query, values)
 }

@@ -1,14 +1,15 @@
 //! The tables, and how those of older versions become such of this one.
 
-use tokio_postgres::Transaction;
-use tracer::execution::StoreError;
+use tokio_postgres::{Row, Transaction};
+use tracer::execution::{Execution, ExecutionId, Parts, StoreError};
 
+use crate::row::{ENQUEUE, Queue, id};
 use crate::trouble::{Problem, foreign};
 
 /// One step each; tables that have taken the first `n` are of version `n`. Never changed once released, only added to.
 ///
-/// Names are compared byte by byte (`COLLATE "C"`). Instants are milliseconds since 1970. Both partial indexes hold only
-/// what waits or runs, so that claims and sweeps cost the same however many executions have ended.
+/// Names are compared byte by byte (`COLLATE "C"`). Instants are milliseconds since 1970. The queue holds only what waits
+/// or runs, so that claims and sweeps cost the same however many executions have ended.
 const STEPS: &[&str] = &[
     r#"
     CREATE TABLE tracer_executions (
@@ -38,7 +39,38 @@ const STEPS: &[&str] = &[
     CREATE UNIQUE INDEX tracer_executions_key ON tracer_executions (idempotency_key) WHERE idempotency_key IS NOT NULL;
     ALTER TABLE tracer_executions DROP CONSTRAINT tracer_executions_idempotency_key_key;
 ",
+    r#"
+    -- Versions before this one write columns that are not there any more: they are refused, whatever they write.
+    LOCK TABLE tracer_executions;
+    CREATE TABLE tracer_queue (
+        id bytea PRIMARY KEY WITH (fillfactor = 45),
+        type text COLLATE "C" NOT NULL,
+        priority smallint NOT NULL,
+        created_at bigint NOT NULL,
+        due_at bigint,
+        sweep_at bigint,
+        claimed_at bigint,
+        lease_until bigint,
+        timeout_ms bigint,
+        deadline_at bigint,
+        version bigint NOT NULL,
+        epoch bigint NOT NULL,
+        cancel_requested boolean NOT NULL DEFAULT false,
+        worker text
+    ) WITH (fillfactor = 50);
+    INSERT INTO tracer_queue (id, type, priority, created_at, version, epoch)
+    SELECT id, type, priority, created_at, 0, 0 FROM tracer_executions
+    WHERE status IN ('pending', 'running', 'retrying');
+    CREATE INDEX tracer_queue_due ON tracer_queue (type, priority, due_at, created_at, id) WHERE due_at IS NOT NULL;
+    CREATE INDEX tracer_queue_sweep ON tracer_queue (sweep_at, id) WHERE sweep_at IS NOT NULL;
+    ALTER TABLE tracer_executions DROP COLUMN priority, DROP COLUMN due_at, DROP COLUMN sweep_at;
+    ALTER TABLE tracer_executions SET (fillfactor = 40);
+    ALTER TABLE tracer_executions RENAME COLUMN status TO body_status;
+"#,
 ];
+
+/// From this version on what waits or runs has a row in the queue.
+const QUEUE: usize = 3;
 
 /// Any number; nobody else is to take the same one.
 const LOCK: i64 = 0x7472_6163_6572;
@@ -61,8 +93,32 @@ pub(crate) async fn migrate(transaction: &Transaction<'_>) -> Result<(), StoreEr
     for step in &STEPS[taken..] {
         transaction.batch_execute(step).await.map_err(failed)?;
     }
+    if taken < QUEUE {
+        fill_queue(transaction).await.map_err(failed)?;
+    }
     let newest = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let set = "INSERT INTO tracer_schema VALUES (true, $1) ON CONFLICT (single) DO UPDATE SET version = $1";
     transaction.execute(set, &[&newest]).await.map_err(failed)?;
     Ok(())
+}
+
+/// Says in the queue what bodies say. Those that cannot be read stay where nobody finds them but by their ids.
+async fn fill_queue(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    let next = "SELECT e.id, e.body FROM tracer_executions e JOIN tracer_queue q ON q.id = e.id
+                WHERE e.id > $1 ORDER BY e.id LIMIT 1000";
+    let (next, enqueue) = (transaction.prepare(next).await?, transaction.prepare(ENQUEUE).await?);
+    let mut last: Vec<u8> = Vec::new();
+    loop {
+        let rows = transaction.query(&next, &[&last]).await?;
+        let Some(row) = rows.last() else { return Ok(()) };
+        last = row.try_get(0)?;
+        let mut queue = Queue::default();
+        rows.iter().filter_map(body).for_each(|execution| queue.push(&execution));
+        transaction.execute(&enqueue, &queue.values()).await?;
+    }
+}
+
+fn body(row: &Row) -> Option<Execution> {
+    let id: ExecutionId = id(row)?;
+    Parts::<&str> { body: row.try_get(1).ok()?, payload: None, result: None, checkpoints: None }.join(id).ok()
 }

@@ -1,23 +1,32 @@
-//! The store: each call that writes is one transaction.
+//! The store: each call that writes is one transaction, of one statement where that is enough.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Transaction};
+use deadpool_postgres::{
+    ClientWrapper, GenericClient, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, RecyclingMethod,
+    Runtime, Transaction,
+};
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row, Socket};
 use tracer::Clock;
 use tracer::execution::{
-    Applied, Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus,
-    ExecutionStore, Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Write,
+    Applied, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
+    Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Write, Written,
 };
 
+use crate::claimed::{Claimed, Kept};
 use crate::hint::{Listener, Said};
-use crate::row::{COLUMNS, INSERT, Inserts, UPDATE, Updates, bytes, id, list, ms, read};
+use crate::queue::{ASIDE, BEAT, CLAIM, CLAIM_ONE, NOW, TYPES, UNCLAIM};
+use crate::row::{
+    COLUMNS, END, ENQUEUE, Ends, INSERT, INSERT_NEW, Inserts, Queue, TABLES, UPDATE, Updates, bytes, duration_ms, id,
+    list, ms, read, timestamp,
+};
 use crate::schema;
 use crate::trouble::{NAME, Problem};
 
@@ -28,6 +37,10 @@ const CONNECTIONS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a transaction that was the victim of a deadlock begins again.
 const ATTEMPTS: u32 = 8;
+/// For connections of our own. Each statement has one plan that is right, which goes by the indexes: it is made once, and
+/// not anew with each call, whatever the server believes of how many rows there are. None is worth to be compiled.
+const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET jit = off";
 /// PostgreSQL's own limit for a value.
 const TEXT_LEN_BYTES_MAX: u64 = 1_000_000_000;
 
@@ -39,6 +52,7 @@ pub struct PostgresStore {
     pool: Pool,
     clock: Option<Arc<dyn Clock>>,
     said: Arc<Said>,
+    claimed: Arc<Claimed>,
     /// None: the connections are somebody else's.
     listener: Option<Arc<Listener>>,
     patience: Duration,
@@ -60,7 +74,14 @@ impl PostgresStore {
         let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let listener = Listener::new(config.clone(), tls.clone());
         let pool = Pool::builder(Manager::from_config(config, tls, fast)).max_size(CONNECTIONS);
-        let pool = pool.runtime(Runtime::Tokio1).wait_timeout(Some(PATIENCE)).create_timeout(Some(PATIENCE));
+        let settle = Hook::async_fn(|client: &mut ClientWrapper, _: &Metrics| {
+            Box::pin(async move { client.batch_execute(SETTINGS).await.map_err(HookError::Backend) })
+        });
+        let pool = pool
+            .post_create(settle)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(PATIENCE))
+            .create_timeout(Some(PATIENCE));
         let pool = pool.build().map_err(|error| Problem::Build(error).into_store("connect"))?;
         Ok(Self { listener: Some(Arc::new(listener)), ..Self::with_pool(pool).await? })
     }
@@ -73,12 +94,20 @@ impl PostgresStore {
     /// As [`connect`](Self::connect).
     pub async fn with_pool(pool: Pool) -> Result<Self, StoreError> {
         let failed = |problem: Problem| problem.into_store("prepare the tables");
-        let mut client = pool.get().await.map_err(|error| failed(Problem::Pool(error)))?;
-        let transaction = client.transaction().await.map_err(|error| failed(error.into()))?;
+        let client = in_time(PATIENCE, async { pool.get().await.map_err(Problem::Pool) });
+        let mut client = client.await.map_err(failed)?;
+        let transaction = in_time(PATIENCE, client.transaction()).await.map_err(failed)?;
         schema::migrate(&transaction).await?;
         transaction.commit().await.map_err(|error| failed(Problem::Commit(error)))?;
         drop(client);
-        Ok(Self { pool, clock: None, said: Arc::default(), listener: None, patience: PATIENCE })
+        Ok(Self {
+            pool,
+            clock: None,
+            said: Arc::default(),
+            claimed: Arc::default(),
+            listener: None,
+            patience: PATIENCE,
+        })
     }
 
     /// Takes the time from `clock` instead of from the server: for tests.
@@ -106,21 +135,25 @@ impl PostgresStore {
         self.create_all(transaction, new).await.map_err(|problem| problem.into_store("create executions"))
     }
 
-    /// The store's time. Taken after the rows are locked: whoever had them before has an earlier one.
-    async fn now(&self, transaction: &Transaction<'_>) -> Done<Timestamp> {
-        if let Some(clock) = &self.clock {
-            return Ok(Timestamp::now(&**clock));
-        }
-        let query = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-        let statement = transaction.prepare_cached(query).await?;
-        let ms: i64 = transaction.query_one(&statement, &[]).await?.try_get(0)?;
-        Ok(Timestamp::from_unix_ms(u64::try_from(ms).unwrap_or(0)))
+    /// The time, if it is not the server's.
+    fn own_now(&self) -> Option<Timestamp> {
+        self.clock.as_ref().map(|clock| Timestamp::now(&**clock))
     }
 
+    /// The store's time. Taken after the rows are locked: whoever had them before has an earlier one.
+    async fn now(&self, client: &impl GenericClient) -> Done<Timestamp> {
+        if let Some(now) = self.own_now() {
+            return Ok(now);
+        }
+        let statement = client.prepare_cached(NOW).await?;
+        Ok(timestamp(client.query_one(&statement, &[]).await?.try_get(0)?))
+    }
+
+    /// Creates all, in a transaction of the caller's.
     async fn create_all(&self, transaction: &Transaction<'_>, new: &[Create]) -> Done<Vec<Created>> {
         let now = self.now(transaction).await?;
         let (inserts, mut executions) = Inserts::new(new, now);
-        let statement = transaction.prepare_cached(INSERT).await?;
+        let statement = transaction.prepare_cached(INSERT_NEW).await?;
         let inserted = transaction.query(&statement, &inserts.values()).await?;
         let mut inserted: HashMap<ExecutionId, Execution> =
             inserted.iter().filter_map(id).filter_map(|id| Some((id, executions.remove(&id)?))).collect();
@@ -138,6 +171,28 @@ impl PostgresStore {
         Ok(created)
     }
 
+    /// Creates all with one statement; `None` if one of them is there already, and nothing was created.
+    async fn create_new(&self, client: &Object, new: &[Create]) -> Done<Option<Vec<Created>>> {
+        let now = in_time(self.patience, self.now(client)).await?;
+        let (inserts, mut executions) = Inserts::new(new, now);
+        match self.write(client, INSERT, &inserts.values()).await {
+            Err(Problem::Postgres(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(None),
+            done => done?,
+        };
+        if executions.values().any(Said::is_worth) {
+            self.hint(client).await;
+        }
+        Ok(new.iter().map(|new| executions.remove(&new.id()).map(Created::New)).collect())
+    }
+
+    /// Says that something is due, once it is committed. That is no reason for an error.
+    async fn hint(&self, client: &Object) {
+        let said = in_time(self.patience, self.said.say(client)).await;
+        if said.is_err() {
+            self.said.nothing();
+        }
+    }
+
     async fn write_all(
         &self,
         transaction: &Transaction<'_>,
@@ -145,7 +200,7 @@ impl PostgresStore {
     ) -> Done<Vec<Result<Execution, Refusal>>> {
         let mut executions = lock(transaction, writes.iter().map(|write| write.id)).await?;
         let now = self.now(transaction).await?;
-        let mut changed: Vec<ExecutionId> = Vec::new();
+        let mut changed: HashSet<ExecutionId> = HashSet::new();
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
             let Some(execution) = executions.get_mut(&write.id) else {
@@ -154,7 +209,7 @@ impl PostgresStore {
             };
             let applied = write.apply(execution, now.max(execution.updated_at));
             if applied == Ok(Applied::Changed) {
-                changed.push(write.id);
+                changed.insert(write.id);
             }
             outcomes.push(applied.map(|_| execution.clone()));
         }
@@ -165,54 +220,91 @@ impl PostgresStore {
         Ok(outcomes)
     }
 
-    async fn beat_all(&self, transaction: &Transaction<'_>, leases: &[Lease], extend: Duration) -> Done<Vec<Beat>> {
-        let mut executions = lock(transaction, leases.iter().map(|lease| lease.id)).await?;
-        let now = self.now(transaction).await?;
-        let mut beat = |lease: &Lease| {
-            let execution = executions.get_mut(&lease.id);
-            execution.map_or(Beat::Lost, |execution| execution.renew(lease.epoch, extend, now))
-        };
-        let beats: Vec<Beat> = leases.iter().map(&mut beat).collect();
-        let kept: Vec<ExecutionId> =
-            leases.iter().zip(&beats).filter(|(_, beat)| **beat != Beat::Lost).map(|(lease, _)| lease.id).collect();
-        save(transaction, executions.values_mut().filter(|execution| kept.contains(&execution.id))).await?;
-        Ok(beats)
-    }
-
-    async fn claim_all(&self, transaction: &Transaction<'_>, claim: &Claim) -> Done<Vec<Execution>> {
-        let now = self.now(transaction).await?;
-        let rows = match claim.only {
-            Some(id) => {
-                let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE id = $1 FOR UPDATE SKIP LOCKED");
-                let statement = transaction.prepare_cached(&query).await?;
-                transaction.query(&statement, &[&bytes(id)]).await?
-            }
-            None => due(transaction, claim, now).await?,
-        };
-        let holder = Some((claim.worker.clone(), claim.lease));
-        let mut claimed = Vec::with_capacity(rows.len());
-        for mut execution in readable(transaction, &rows).await? {
-            let is_wanted = execution.is_due(now) && claim.wants(&execution.type_) && claim.limit > 0;
-            let start = Write::new(execution.id, Command::Start { holder: holder.clone() });
+    /// Ends those attempts that were claimed here and that nobody has changed since, with one statement and without reading
+    /// them again. The others are left to [`write_all`](Self::write_all), which knows what to say of them.
+    async fn end_all(&self, client: &Object, writes: &[Write]) -> Done<HashSet<ExecutionId>> {
+        let mut kept: Vec<(&Write, Kept)> =
+            writes.iter().filter_map(|write| Some((write, self.claimed.take(write.id)?))).collect();
+        if kept.is_empty() {
+            return Ok(HashSet::new());
+        }
+        // As transactions lock them.
+        kept.sort_by_key(|(write, _)| write.id);
+        let now = in_time(self.patience, self.now(client)).await?;
+        let mut ends = Ends::default();
+        for (write, Kept { mut execution, at }) in kept {
+            let claimed = execution.version;
             let now = now.max(execution.updated_at);
-            if is_wanted && start.apply(&mut execution, now) == Ok(Applied::Changed) {
-                claimed.push(execution);
+            let applied = write.apply(&mut execution, now);
+            if applied == Ok(Applied::Changed) && execution.status.is_terminal() {
+                ends.push(&mut execution, claimed, at);
             }
         }
-        save(transaction, &mut claimed).await?;
+        if ends.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let ended = self.write(client, END, &ends.values()).await?;
+        Ok(ended.iter().filter_map(id).collect())
+    }
+
+    async fn beat_all(&self, client: &Object, leases: &[Lease], extend: Duration) -> Done<Vec<Beat>> {
+        let ids: Vec<Vec<u8>> = leases.iter().map(|lease| bytes(lease.id)).collect();
+        let epochs: Vec<i64> = leases.iter().map(|lease| i64::try_from(lease.epoch).unwrap_or(i64::MAX)).collect();
+        let (extend, now) = (duration_ms(extend), self.own_now().map(ms));
+        let mut beats = HashMap::new();
+        for row in self.write(client, BEAT, &[&ids, &epochs, &extend, &now]).await? {
+            let (epoch, cancel): (i64, bool) = (row.try_get(1)?, row.try_get(2)?);
+            beats.insert((id(&row), epoch), if cancel { Beat::CancelRequested } else { Beat::Held });
+        }
+        let of = |(lease, epoch): (&Lease, &i64)| beats.get(&(Some(lease.id), *epoch)).copied().unwrap_or(Beat::Lost);
+        Ok(leases.iter().zip(&epochs).map(of).collect())
+    }
+
+    async fn claim_all(&self, client: &Object, claim: &Claim) -> Done<Vec<Execution>> {
+        let (lease, limit, now) = (duration_ms(claim.lease), i64::from(claim.limit), self.own_now().map(ms));
+        let mut types = claim.types.clone();
+        let rows = if let Some(id) = claim.only {
+            let values: [&(dyn ToSql + Sync); 6] = [&now, &claim.worker, &lease, &limit, &types, &bytes(id)];
+            self.write(client, CLAIM_ONE, &values).await?
+        } else {
+            if types.is_empty() {
+                let rows = self.write(client, TYPES, &[]).await?;
+                types = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+            }
+            types.sort_unstable();
+            types.dedup();
+            self.write(client, CLAIM, &[&now, &claim.worker, &lease, &limit, &types]).await?
+        };
+        let Some(at) = rows.first().map(|row| row.try_get(6)).transpose()? else { return Ok(Vec::new()) };
+        let mut claimed = Vec::with_capacity(rows.len());
+        let mut aside: Vec<&[u8]> = Vec::new();
+        for row in &rows {
+            match read(row) {
+                Ok(execution) => claimed.push(execution),
+                Err(Problem::Corrupt(_)) => aside.push(row.try_get(0)?),
+                Err(problem) => return Err(problem),
+            }
+        }
+        // They keep nobody from the others; they are still found, and said to be corrupt, by their ids. If that fails, the
+        // others are claimed all the same, and a sweep sets these aside.
+        if !aside.is_empty() {
+            drop(self.write(client, UNCLAIM, &[&aside, &claim.worker, &at]).await);
+        }
+        claimed.sort_by_key(|execution| {
+            (std::cmp::Reverse(execution.priority), execution.run_at, execution.created_at, execution.id)
+        });
+        self.claimed.keep(&mut claimed, timestamp(at));
         Ok(claimed)
     }
 
     async fn sweep_some(&self, transaction: &Transaction<'_>, limit: u32) -> Done<Swept> {
         let now = self.now(transaction).await?;
-        let query = format!(
-            "SELECT {COLUMNS} FROM tracer_executions WHERE sweep_at <= $1 ORDER BY sweep_at, id LIMIT $2
-             FOR UPDATE SKIP LOCKED"
-        );
-        let statement = transaction.prepare_cached(&query).await?;
-        let rows = transaction.query(&statement, &[&ms(now), &i64::from(limit)]).await?;
+        let query = "SELECT id FROM tracer_queue WHERE sweep_at <= $1 ORDER BY sweep_at, id LIMIT $2
+                     FOR UPDATE SKIP LOCKED";
+        let statement = transaction.prepare_cached(query).await?;
+        let locked = transaction.query(&statement, &[&ms(now), &i64::from(limit)]).await?;
         let mut swept = Swept::default();
-        let mut executions = readable(transaction, &rows).await?;
+        let mut executions = readable(transaction, &locked).await?;
         executions.retain_mut(|execution| {
             let is_changed = execution.sweep(now.max(execution.updated_at)) == Applied::Changed;
             if is_changed {
@@ -224,11 +316,18 @@ impl PostgresStore {
         if executions.iter().any(Said::is_worth) {
             self.said.say(transaction).await?;
         }
-        let next = "SELECT min(sweep_at) FROM tracer_executions WHERE sweep_at IS NOT NULL";
+        let next = "SELECT min(sweep_at) FROM tracer_queue WHERE sweep_at IS NOT NULL";
         let statement = transaction.prepare_cached(next).await?;
         let next: Option<i64> = transaction.query_one(&statement, &[]).await?.try_get(0)?;
-        swept.next_due = next.map(|at| Timestamp::from_unix_ms(u64::try_from(at).unwrap_or(0)).since(now));
+        swept.next_due = next.map(|at| timestamp(at).since(now));
         Ok(swept)
+    }
+
+    /// A statement that is a transaction of its own. If its answer is lost, nobody knows whether it was.
+    async fn write(&self, client: &Object, query: &str, values: &[&(dyn ToSql + Sync)]) -> Done<Vec<Row>> {
+        let statement = in_time(self.patience, client.prepare_cached(query)).await?;
+        let answer = timeout(self.patience, client.query(&statement, values)).await;
+        answer.map_err(|_| Problem::SlowCommit)?.map_err(Problem::of_statement)
     }
 
     async fn client(&self) -> Done<Object> {
@@ -270,30 +369,19 @@ fn free<T>(client: Object, done: &Done<T>) {
     }
 }
 
-/// Does work in a transaction, again if others were in its way.
-macro_rules! transact {
-    ($store:expr, $operation:literal, |$transaction:ident| $work:expr) => {{
+/// Does work with a connection, again if others were in its way.
+macro_rules! directly {
+    ($store:expr, $operation:literal, |$client:ident| $work:expr) => {{
         let mut attempt = 1;
         loop {
             let once = async {
-                let (mut client, patience) = ($store.client().await?, $store.patience);
-                let done = async {
-                    let transaction = in_time(patience, client.transaction()).await?;
-                    let $transaction = &transaction;
-                    let done = in_time(patience, $work).await?;
-                    let committed = timeout(patience, transaction.commit()).await;
-                    committed.map_err(|_| Problem::SlowCommit)?.map_err(Problem::Commit)?;
-                    Ok(done)
-                };
-                let done = done.await;
+                let mut client = $store.client().await?;
+                let $client = &mut client;
+                let done = $work.await;
                 free(client, &done);
                 done
             };
-            let done = once.await;
-            if done.is_err() {
-                $store.said.nothing();
-            }
-            match done {
+            match once.await {
                 Err::<_, Problem>(problem) if problem.is_conflict() && attempt < ATTEMPTS => attempt += 1,
                 done => break done.map_err(|problem: Problem| problem.into_store($operation)),
             }
@@ -301,93 +389,110 @@ macro_rules! transact {
     }};
 }
 
+/// Does work in a transaction, again if others were in its way.
+macro_rules! transact {
+    ($store:expr, $operation:literal, |$transaction:ident| $work:expr) => {{
+        let patience = $store.patience;
+        directly!($store, $operation, |client| async {
+            let done = async {
+                let transaction = in_time(patience, client.transaction()).await?;
+                let $transaction = &transaction;
+                let done = in_time(patience, $work).await?;
+                let committed = timeout(patience, transaction.commit()).await;
+                committed.map_err(|_| Problem::SlowCommit)?.map_err(Problem::Commit)?;
+                Ok(done)
+            };
+            let done = done.await;
+            if done.is_err() {
+                $store.said.nothing();
+            }
+            done
+        })
+    }};
+}
+
 /// Who was there first. If it was deleted since, the transaction is to begin again, which the caller does.
 async fn existing(transaction: &Transaction<'_>, new: &Create) -> Done<Execution> {
-    let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE idempotency_key = $1 OR id = $2 LIMIT 1");
+    let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.idempotency_key = $1 OR e.id = $2 LIMIT 1");
     let statement = transaction.prepare_cached(&query).await?;
     let found = transaction.query_opt(&statement, &[&new.idempotency_key(), &bytes(new.id())]).await?;
     found.as_ref().map_or(Err(Problem::Gone), read)
 }
 
 /// The executions with these ids, locked in the order of ids: whoever wants the same ones waits, and nobody for each
-/// other.
+/// other. Whoever writes to one that has not ended has its row in the queue locked, to one that has ended that of its
+/// record.
 async fn lock(
     transaction: &Transaction<'_>,
     ids: impl Iterator<Item = ExecutionId>,
 ) -> Done<HashMap<ExecutionId, Execution>> {
     let ids: Vec<Vec<u8>> = ids.map(bytes).collect();
-    let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE id = ANY($1) ORDER BY id FOR UPDATE");
+    let queue = "SELECT id FROM tracer_queue WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+    let statement = transaction.prepare_cached(queue).await?;
+    let queued = transaction.query(&statement, &[&ids]).await?;
+    let queued: HashSet<ExecutionId> = queued.iter().filter_map(id).collect();
+    let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.id = ANY($1) ORDER BY e.id FOR UPDATE OF e");
     let statement = transaction.prepare_cached(&query).await?;
     let rows = transaction.query(&statement, &[&ids]).await?;
-    rows.iter().map(|row| read(row).map(|execution| (execution.id, execution))).collect()
+    let mut executions = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let execution = read(row)?;
+        // It was created, ended or driven anew between the two.
+        if execution.status.is_terminal() == queued.contains(&execution.id) {
+            return Err(Problem::Raced);
+        }
+        executions.insert(execution.id, execution);
+    }
+    Ok(executions)
 }
 
+/// Writes executions that are locked: those that have not ended have a row in the queue afterwards, the others none.
 async fn save(transaction: &Transaction<'_>, executions: impl IntoIterator<Item = &mut Execution>) -> Done<()> {
-    let updates = Updates::new(executions);
-    if !updates.is_empty() {
+    let (mut updates, mut queue, mut ended) = (Updates::default(), Queue::default(), Vec::new());
+    for execution in executions {
+        updates.push(execution);
+        if execution.status.is_terminal() {
+            ended.push(bytes(execution.id));
+        } else {
+            queue.push(execution);
+        }
+    }
+    if !ended.is_empty() {
+        let statement = transaction.prepare_cached("DELETE FROM tracer_queue WHERE id = ANY($1)").await?;
+        transaction.execute(&statement, &[&ended]).await?;
+    }
+    if !queue.is_empty() {
+        let statement = transaction.prepare_cached(ENQUEUE).await?;
+        transaction.execute(&statement, &queue.values()).await?;
+    }
+    if !ended.is_empty() || !queue.is_empty() {
         let statement = transaction.prepare_cached(UPDATE).await?;
         transaction.execute(&statement, &updates.values()).await?;
     }
     Ok(())
 }
 
-/// The first that are due, locked. Each type and each priority is a step in the index of its own, so that whatever waits
-/// longer is never looked at, however much it is.
-const DUE: &str = "
-    WITH RECURSIVE levels (type, priority) AS (
-        SELECT t, (SELECT max(priority) FROM tracer_executions e WHERE e.type = t AND due_at IS NOT NULL)
-        FROM unnest($1::text[]) t
-        UNION ALL
-        SELECT l.type, (SELECT max(e.priority) FROM tracer_executions e
-                        WHERE e.type = l.type AND e.due_at IS NOT NULL AND e.priority < l.priority)
-        FROM levels l WHERE l.priority IS NOT NULL
-    )
-    SELECT e.id, e.body, e.payload, e.result, e.checkpoints
-    FROM levels l CROSS JOIN LATERAL (
-        SELECT * FROM tracer_executions e
-        WHERE e.type = l.type AND e.priority = l.priority AND e.due_at <= $2
-        ORDER BY e.due_at, e.created_at, e.id LIMIT $3 FOR UPDATE SKIP LOCKED
-    ) e
-    WHERE l.priority IS NOT NULL
-    ORDER BY e.priority DESC, e.due_at, e.created_at, e.id LIMIT $3";
-
-/// The types of which something waits, one step in the index each.
-const TYPES: &str = "
-    WITH RECURSIVE types (type) AS (
-        SELECT min(type) FROM tracer_executions WHERE due_at IS NOT NULL
-        UNION ALL
-        SELECT (SELECT min(e.type) FROM tracer_executions e WHERE e.due_at IS NOT NULL AND e.type > t.type)
-        FROM types t WHERE t.type IS NOT NULL
-    )
-    SELECT type FROM types WHERE type IS NOT NULL";
-
-async fn due(transaction: &Transaction<'_>, claim: &Claim, now: Timestamp) -> Done<Vec<Row>> {
-    let mut types = claim.types.clone();
-    if types.is_empty() {
-        let statement = transaction.prepare_cached(TYPES).await?;
-        let rows = transaction.query(&statement, &[]).await?;
-        types = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    }
-    types.sort_unstable();
-    types.dedup();
-    let statement = transaction.prepare_cached(DUE).await?;
-    Ok(transaction.query(&statement, &[&types, &ms(now), &i64::from(claim.limit)]).await?)
-}
-
-/// The executions in these rows. Those that cannot be read are set aside, so that they keep nobody from the others; they
-/// are still found, and said to be corrupt, by their ids.
-async fn readable(transaction: &Transaction<'_>, rows: &[Row]) -> Done<Vec<Execution>> {
-    let mut executions = Vec::with_capacity(rows.len());
-    for row in rows {
-        match read(row) {
-            Ok(execution) => executions.push(execution),
-            Err(Problem::Corrupt(_)) => {
-                let aside = "UPDATE tracer_executions SET due_at = NULL, sweep_at = NULL WHERE id = $1";
-                let id: &[u8] = row.try_get(0)?;
-                transaction.execute(aside, &[&id]).await?;
+/// The executions whose rows in the queue are locked. Those that cannot be read are set aside, so that they keep nobody from
+/// the others; they are still found, and said to be corrupt, by their ids.
+async fn readable(transaction: &Transaction<'_>, locked: &[Row]) -> Done<Vec<Execution>> {
+    let mut unread: HashSet<&[u8]> = locked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let ids: Vec<&[u8]> = unread.iter().copied().collect();
+    let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.id = ANY($1)");
+    let statement = transaction.prepare_cached(&query).await?;
+    let mut executions = Vec::with_capacity(ids.len());
+    for row in transaction.query(&statement, &[&ids]).await? {
+        match read(&row) {
+            Ok(execution) => {
+                unread.remove(row.try_get::<_, &[u8]>(0)?);
+                executions.push(execution);
             }
+            Err(Problem::Corrupt(_)) => {}
             Err(problem) => return Err(problem),
         }
+    }
+    if !unread.is_empty() {
+        let unread: Vec<&[u8]> = unread.into_iter().collect();
+        transaction.execute(ASIDE, &[&unread]).await?;
     }
     Ok(executions)
 }
@@ -412,16 +517,23 @@ impl ExecutionStore for PostgresStore {
         if new.is_empty() {
             return Ok(Vec::new());
         }
+        // Without a key only the repetition of a creation finds something there.
+        if new.iter().all(|new| new.idempotency_key().is_none()) {
+            let created = directly!(self, "create executions", |client| self.create_new(client, &new))?;
+            if let Some(created) = created {
+                return Ok(created);
+            }
+        }
         transact!(self, "create executions", |transaction| self.create_all(transaction, &new))
     }
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
-        let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE id = $1");
+        let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.id = $1");
         Ok(self.read("read an execution", &query, &[&bytes(*id)]).await?.pop())
     }
 
     async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
-        let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE idempotency_key = $1");
+        let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.idempotency_key = $1");
         Ok(self.read("read an execution", &query, &[&key]).await?.pop())
     }
 
@@ -430,6 +542,34 @@ impl ExecutionStore for PostgresStore {
             return Ok(Vec::new());
         }
         transact!(self, "update executions", |transaction| self.write_all(transaction, &writes))
+    }
+
+    async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ended = directly!(self, "end attempts", |client| self.end_all(client, &writes))?;
+        let (mut rest, mut outcomes) = (Vec::new(), Vec::with_capacity(writes.len()));
+        let mut unanswered = ended.clone();
+        for write in writes {
+            // The first write to an execution is what has ended it.
+            if unanswered.remove(&write.id) {
+                outcomes.push(Some(Ok(())));
+            } else {
+                outcomes.push(None);
+                rest.push(write);
+            }
+        }
+        let mut settled = Vec::new();
+        if !rest.is_empty() {
+            let done = transact!(self, "update executions", |transaction| self.write_all(transaction, &rest));
+            settled = done.map_err(|error| StoreError {
+                written: if ended.is_empty() { error.written } else { Written::Unknown },
+                ..error
+            })?;
+        }
+        let mut settled = settled.into_iter().map(|outcome| outcome.map(drop));
+        Ok(outcomes.into_iter().filter_map(|outcome| outcome.or_else(|| settled.next())).collect())
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
@@ -443,14 +583,14 @@ impl ExecutionStore for PostgresStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        transact!(self, "claim executions", |transaction| self.claim_all(transaction, claim))
+        directly!(self, "claim executions", |client| self.claim_all(client, claim))
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
         if leases.is_empty() {
             return Ok(Vec::new());
         }
-        transact!(self, "extend leases", |transaction| self.beat_all(transaction, leases, extend))
+        directly!(self, "extend leases", |client| self.beat_all(client, leases, extend))
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
@@ -474,13 +614,20 @@ impl ExecutionStore for PostgresStore {
 
 async fn delete(transaction: &Transaction<'_>, id: ExecutionId) -> Done<Result<(), Refusal>> {
     let id = bytes(id);
-    let query = "SELECT status FROM tracer_executions WHERE id = $1 FOR UPDATE";
+    let query = "SELECT claimed_at FROM tracer_queue WHERE id = $1 FOR UPDATE";
+    let queued = transaction.query_opt(query, &[&id]).await?;
+    let query = "SELECT body_status FROM tracer_executions WHERE id = $1 FOR UPDATE";
     let Some(row) = transaction.query_opt(query, &[&id]).await? else { return Ok(Err(Refusal::NotFound)) };
-    let status: &str = row.try_get(0)?;
     // What is no execution may go, too.
-    if let Ok(status @ ExecutionStatus::Running) = status.parse() {
-        return Ok(Err(Refusal::Transition { command: "delete", status }));
+    let status = row.try_get::<_, &str>(0)?.parse::<ExecutionStatus>().ok();
+    if queued.is_none() && status.is_some_and(|status| !status.is_terminal()) {
+        return Err(Problem::Raced);
     }
+    let claimed: Option<i64> = queued.map(|row| row.try_get(0)).transpose()?.flatten();
+    if claimed.is_some() || status == Some(ExecutionStatus::Running) {
+        return Ok(Err(Refusal::Transition { command: "delete", status: ExecutionStatus::Running }));
+    }
+    transaction.execute("DELETE FROM tracer_queue WHERE id = $1", &[&id]).await?;
     transaction.execute("DELETE FROM tracer_executions WHERE id = $1", &[&id]).await?;
     Ok(Ok(()))
 }

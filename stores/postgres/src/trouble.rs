@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 use tracer::execution::{ExecutionId, StoreError, Trouble, Written};
 
 pub(crate) const NAME: &str = "postgres";
@@ -22,6 +22,8 @@ pub(crate) enum Problem {
     Corrupt(Corrupt),
     /// What was in the way has gone in the meantime.
     Gone,
+    /// Others have changed it in between.
+    Raced,
     /// The commit itself failed: nobody knows.
     Commit(tokio_postgres::Error),
     /// The commit was not answered.
@@ -57,12 +59,19 @@ impl From<tokio_postgres::Error> for Problem {
 }
 
 impl Problem {
+    /// Of a statement that is a transaction of its own: what the server refuses is not written, but for what it says while
+    /// it closes the connection.
+    pub(crate) fn of_statement(error: tokio_postgres::Error) -> Self {
+        let severity = error.as_db_error().and_then(DbError::parsed_severity);
+        if severity == Some(Severity::Error) { Self::Postgres(error) } else { Self::Commit(error) }
+    }
+
     /// Whether the transaction was the victim of others, and may simply begin again.
     pub(crate) fn is_conflict(&self) -> bool {
         let conflicts = [SqlState::T_R_DEADLOCK_DETECTED, SqlState::T_R_SERIALIZATION_FAILURE];
         match self {
             Self::Postgres(error) => error.code().is_some_and(|code| conflicts.contains(code)),
-            Self::Gone => true,
+            Self::Gone | Self::Raced => true,
             _ => false,
         }
     }
@@ -70,7 +79,7 @@ impl Problem {
     pub(crate) fn into_store(self, operation: &'static str) -> StoreError {
         let (trouble, written) = match &self {
             Self::Postgres(error) => (trouble(error), Written::Nothing),
-            Self::Slow | Self::Pool(_) | Self::Gone => (Trouble::Unavailable, Written::Nothing),
+            Self::Slow | Self::Pool(_) | Self::Gone | Self::Raced => (Trouble::Unavailable, Written::Nothing),
             Self::Build(_) => (Trouble::Refused, Written::Nothing),
             Self::Corrupt(_) => (Trouble::Corrupt, Written::Nothing),
             Self::Commit(error) => (trouble(error), Written::Unknown),
@@ -83,6 +92,7 @@ impl Problem {
             Self::Build(error) => error.into(),
             Self::Corrupt(corrupt) => corrupt.into(),
             Self::Gone => "what had the key was deleted again and again".into(),
+            Self::Raced => "others changed it again and again".into(),
         };
         StoreError { store: NAME, operation, trouble, written, source }
     }

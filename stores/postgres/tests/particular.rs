@@ -40,7 +40,7 @@ fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
         client(&config).await.execute("UPDATE tracer_schema SET version = 99", &[]).await.unwrap();
         let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
         assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
-        assert_eq!(error.source.to_string(), "expected version 2 or older, found 99: update this program");
+        assert_eq!(error.source.to_string(), "expected version 3 or older, found 99: update this program");
     });
 }
 
@@ -195,27 +195,23 @@ fn claims_and_sweeps_go_by_their_indexes() {
         }
         manager.claim(claim(50)).await.unwrap();
         let client = client(&config).await;
-        // What has ended is most of it.
-        let ended = "UPDATE tracer_executions SET due_at = NULL WHERE get_byte(id, 15) % 10 <> 0";
-        client.batch_execute(ended).await.unwrap();
-        client.batch_execute("ANALYZE tracer_executions").await.unwrap();
+        client.batch_execute("ANALYZE tracer_queue").await.unwrap();
         for (query, index) in [
             (
-                "SELECT * FROM tracer_executions e WHERE e.type = 'work' AND e.priority = 0 AND e.due_at <= 1
-                 ORDER BY e.due_at, e.created_at, e.id LIMIT 9 FOR UPDATE SKIP LOCKED",
-                "tracer_executions_due",
+                "SELECT * FROM tracer_queue q WHERE q.type = 'work' AND q.priority = 0 AND q.due_at <= 1
+                 ORDER BY q.due_at, q.created_at, q.id LIMIT 9 FOR UPDATE SKIP LOCKED",
+                "tracer_queue_due",
             ),
-            ("SELECT min(type) FROM tracer_executions WHERE due_at IS NOT NULL", "tracer_executions_due"),
+            ("SELECT min(type) FROM tracer_queue WHERE due_at IS NOT NULL", "tracer_queue_due"),
             (
-                "SELECT max(priority) FROM tracer_executions e WHERE e.type = 'work' AND due_at IS NOT NULL",
-                "tracer_executions_due",
+                "SELECT max(priority) FROM tracer_queue q WHERE q.type = 'work' AND due_at IS NOT NULL",
+                "tracer_queue_due",
             ),
             (
-                "SELECT * FROM tracer_executions WHERE sweep_at <= 1 ORDER BY sweep_at, id LIMIT 9
-                 FOR UPDATE SKIP LOCKED",
-                "tracer_executions_sweep",
+                "SELECT id FROM tracer_queue WHERE sweep_at <= 1 ORDER BY sweep_at, id LIMIT 9 FOR UPDATE SKIP LOCKED",
+                "tracer_queue_sweep",
             ),
-            ("SELECT min(sweep_at) FROM tracer_executions WHERE sweep_at IS NOT NULL", "tracer_executions_sweep"),
+            ("SELECT min(sweep_at) FROM tracer_queue WHERE sweep_at IS NOT NULL", "tracer_queue_sweep"),
         ] {
             let rows = client.query(&format!("EXPLAIN (COSTS OFF) {query}"), &[]).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();

@@ -228,6 +228,8 @@ async fn sizes(options: &Options, files: &Path) -> Result<Table, String> {
     let grown = [
         (SQLITE, There::Ended, "ended.db", "that have ended"),
         (SQLITE, There::Waiting, "waiting.db", "that wait"),
+        (POSTGRES, There::Ended, "", "that have ended"),
+        (POSTGRES, There::Waiting, "", "that wait"),
         (REDIS, There::Waiting, "", "that wait"),
     ];
     for (group, there, file, name) in grown.into_iter().filter(|(group, ..)| options.has_store(group)) {

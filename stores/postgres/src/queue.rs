@@ -1,0 +1,96 @@
+//! Claims and heartbeats: one statement each, which touches the queue only.
+
+/// The server's time.
+pub(crate) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+
+/// A statement that claims what `$due` finds and locks: with the time if it is not the server's, the worker, the lease in
+/// ms, the most that are wanted, and the types that are.
+///
+/// What was written to after the statement had begun is left to the next one: its row is at another place by then, where
+/// the update does not look. So each body belongs to the version that is claimed.
+macro_rules! claim {
+    ($due:literal) => {
+        concat!(
+            "WITH RECURSIVE clock (now) AS MATERIALIZED (
+                SELECT coalesce($1::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+            ), ",
+            $due,
+            ", q AS (
+                UPDATE tracer_queue q
+                SET due_at = NULL, sweep_at = clock.now + least($3::bigint, q.timeout_ms), claimed_at = clock.now,
+                    worker = $2::text, lease_until = clock.now + $3, deadline_at = clock.now + q.timeout_ms,
+                    version = q.version + 1, epoch = q.epoch + 1
+                FROM due, clock WHERE q.ctid = due.ctid
+                RETURNING q.id, q.version, q.claimed_at, q.lease_until, q.worker
+            )
+            SELECT e.id, e.body, e.payload, e.result, e.checkpoints, q.version, q.claimed_at, q.lease_until, q.worker
+            FROM q JOIN tracer_executions e ON e.id = q.id"
+        )
+    };
+}
+
+/// The first that are due, of the types `$5`. Each type and each priority is a step in the index of its own, so that
+/// whatever waits longer is never looked at, however much it is.
+pub(crate) const CLAIM: &str = claim!(
+    "levels (type, priority) AS (
+        SELECT t, (SELECT max(priority) FROM tracer_queue q WHERE q.type = t AND q.due_at IS NOT NULL)
+        FROM unnest($5::text[]) t
+        UNION ALL
+        SELECT l.type, (SELECT max(q.priority) FROM tracer_queue q
+                        WHERE q.type = l.type AND q.due_at IS NOT NULL AND q.priority < l.priority)
+        FROM levels l WHERE l.priority IS NOT NULL
+    ), due AS MATERIALIZED (
+        SELECT due.ctid
+        FROM levels l CROSS JOIN LATERAL (
+            SELECT q.ctid, q.id, q.priority, q.due_at, q.created_at FROM tracer_queue q
+            WHERE q.type = l.type AND q.priority = l.priority AND q.due_at <= (SELECT now FROM clock)
+            ORDER BY q.due_at, q.created_at, q.id LIMIT $4::bigint FOR UPDATE SKIP LOCKED
+        ) due
+        WHERE l.priority IS NOT NULL
+        ORDER BY due.priority DESC, due.due_at, due.created_at, due.id LIMIT $4
+    )"
+);
+
+/// The one with the id `$6`, if it is due and of one of the types `$5`, or of any if there are none.
+pub(crate) const CLAIM_ONE: &str = claim!(
+    "due AS MATERIALIZED (
+        SELECT q.ctid FROM tracer_queue q
+        WHERE q.id = $6::bytea AND q.due_at <= (SELECT now FROM clock)
+            AND (cardinality($5::text[]) = 0 OR q.type = ANY($5))
+        LIMIT $4::bigint FOR UPDATE SKIP LOCKED
+    )"
+);
+
+/// The types of which something waits, one step in the index each.
+pub(crate) const TYPES: &str = "
+    WITH RECURSIVE types (type) AS (
+        SELECT min(type) FROM tracer_queue WHERE due_at IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(q.type) FROM tracer_queue q WHERE q.due_at IS NOT NULL AND q.type > t.type)
+        FROM types t WHERE t.type IS NOT NULL
+    )
+    SELECT type FROM types WHERE type IS NOT NULL";
+
+/// Extends the leases `$1` with the epochs `$2`, locked in the order of ids, by `$3` ms from the time `$4`, or the
+/// server's; and says which were.
+pub(crate) const BEAT: &str = "
+    WITH held AS MATERIALIZED (
+        SELECT q.id FROM tracer_queue q JOIN unnest($1::bytea[], $2::bigint[]) AS n (id, epoch) ON q.id = n.id
+        WHERE q.epoch = n.epoch AND q.lease_until IS NOT NULL
+        ORDER BY q.id FOR UPDATE OF q
+    ), clock (now) AS MATERIALIZED (
+        SELECT coalesce($4::bigint, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+    )
+    UPDATE tracer_queue q SET lease_until = clock.now + $3::bigint, sweep_at = least(clock.now + $3, q.deadline_at)
+    FROM held, clock WHERE q.id = held.id
+    RETURNING q.id, q.epoch, q.cancel_requested";
+
+/// Keeps those that cannot be read from being found again and again.
+pub(crate) const ASIDE: &str = "UPDATE tracer_queue SET due_at = NULL, sweep_at = NULL WHERE id = ANY($1)";
+
+/// The same for those that were claimed by the worker `$2` just now, at `$3`: nobody has got to know of the attempt.
+pub(crate) const UNCLAIM: &str = "
+    UPDATE tracer_queue
+    SET due_at = NULL, sweep_at = NULL, claimed_at = NULL, worker = NULL, lease_until = NULL, deadline_at = NULL,
+        version = version - 1, epoch = epoch - 1
+    WHERE id = ANY($1) AND worker = $2 AND claimed_at = $3";
