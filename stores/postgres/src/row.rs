@@ -129,7 +129,7 @@ impl Inserts {
         let mut executions: Vec<Execution> = new.iter().map(|new| new.clone().at(now)).collect();
         executions.sort_by(|a, b| (&a.idempotency_key, a.id).cmp(&(&b.idempotency_key, b.id)));
         let mut inserts = Self::default();
-        for execution in &mut executions {
+        for execution in &executions {
             let Parts { body, payload, .. } = Parts::of(execution);
             inserts.ids.push(bytes(execution.id));
             inserts.types.push(execution.type_.clone());
@@ -190,7 +190,7 @@ pub(crate) const UPDATE: &str = "
     WHERE e.id = n.id";
 
 impl Updates {
-    pub(crate) fn push(&mut self, execution: &mut Execution) {
+    pub(crate) fn push(&mut self, execution: &Execution) {
         let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
         self.ids.push(bytes(execution.id));
         self.statuses.push(execution.status.as_str());
@@ -231,7 +231,7 @@ pub(crate) const END: &str = "
 
 impl Ends {
     /// `version` and `claimed` are those of the claim.
-    pub(crate) fn push(&mut self, execution: &mut Execution, version: u64, claimed: Timestamp) {
+    pub(crate) fn push(&mut self, execution: &Execution, version: u64, claimed: Timestamp) {
         let Parts { body, result, .. } = Parts::without_payload(execution);
         self.ids.push(bytes(execution.id));
         self.versions.push(i64::try_from(version).unwrap_or(i64::MAX));

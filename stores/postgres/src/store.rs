@@ -213,7 +213,7 @@ impl PostgresStore {
             }
             outcomes.push(applied.map(|_| execution.clone()));
         }
-        save(transaction, executions.values_mut().filter(|execution| changed.contains(&execution.id))).await?;
+        save(transaction, executions.values().filter(|execution| changed.contains(&execution.id))).await?;
         if changed.iter().filter_map(|id| executions.get(id)).any(Said::is_worth) {
             self.said.say(transaction).await?;
         }
@@ -237,7 +237,7 @@ impl PostgresStore {
             let now = now.max(execution.updated_at);
             let applied = write.apply(&mut execution, now);
             if applied == Ok(Applied::Changed) && execution.status.is_terminal() {
-                ends.push(&mut execution, claimed, at);
+                ends.push(&execution, claimed, at);
             }
         }
         if ends.is_empty() {
@@ -312,7 +312,7 @@ impl PostgresStore {
             }
             is_changed
         });
-        save(transaction, &mut executions).await?;
+        save(transaction, &executions).await?;
         if executions.iter().any(Said::is_worth) {
             self.said.say(transaction).await?;
         }
@@ -447,7 +447,7 @@ async fn lock(
 }
 
 /// Writes executions that are locked: those that have not ended have a row in the queue afterwards, the others none.
-async fn save(transaction: &Transaction<'_>, executions: impl IntoIterator<Item = &mut Execution>) -> Done<()> {
+async fn save(transaction: &Transaction<'_>, executions: impl IntoIterator<Item = &Execution>) -> Done<()> {
     let (mut updates, mut queue, mut ended) = (Updates::default(), Queue::default(), Vec::new());
     for execution in executions {
         updates.push(execution);

@@ -100,9 +100,9 @@ fn many_may_open_a_new_file_at_once() {
 fn files_of_version_1_go_on() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("executions.db");
-    Connection::open(&path).unwrap().execute_batch(include_str!("files/v1.sql")).unwrap();
+    Connection::open(&path).unwrap().execute_batch(include_str!("data/v1.sql")).unwrap();
     let before: Vec<Execution> =
-        include_str!("files/v1.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        include_str!("data/v1.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let clock = ManualClock::new(Duration::from_secs(1_800_000_000));
     let open = || ExecutionManager::new(Options::new().clock(clock.clone()).open(&path).unwrap());
     run(async {
