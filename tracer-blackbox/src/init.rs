@@ -155,7 +155,8 @@ fn told(recovered: &Recovered<'_>) -> String {
     let process = &recovered.process;
     let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
     lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {
-        let arguments = if node.arguments.is_null() { String::new() } else { format!(" with {}", node.arguments) };
+        let cut = if node.truncated { " (cut)" } else { "" };
+        let arguments = if node.arguments.is_null() { String::new() } else { format!(" with {}{cut}", node.arguments) };
         format!("  {} was running{arguments} in {}", node.node, node.trace_id)
     }));
     let more = recovered.open.len().saturating_sub(NODES_TOLD);

@@ -16,7 +16,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
 use tracer::recorder::{Assembler, SiteInfo, Sites, Times};
 use tracer::{EnvId, EnvRecord, FrameId, Record, StepRecord, TraceId};
 

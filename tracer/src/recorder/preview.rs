@@ -31,8 +31,8 @@ impl Preview {
         let len = values.len().min(bytes.len());
         bytes[..len].copy_from_slice(&values[..len]);
         let cut = if truncated || len < values.len() { CUT } else { 0 };
-        let (words, _) = bytes.as_chunks();
-        let words = std::array::from_fn(|word| u64::from_le_bytes(words[word]));
+        let word = |nth: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[nth * 8 + byte]));
+        let words = std::array::from_fn(word);
         Self { words, bits: ((len as u64) << LEN_SHIFT) | cut }
     }
 
