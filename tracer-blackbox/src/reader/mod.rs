@@ -9,6 +9,7 @@ mod gaps;
 mod merge;
 mod open;
 mod scan;
+mod table;
 mod traces;
 
 use std::borrow::Cow;

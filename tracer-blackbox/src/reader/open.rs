@@ -14,10 +14,11 @@ use tracer::{EnvId, FrameId, TraceId};
 
 use super::contents::{
     CAUSE_RECOVERY, Contents, Departure, EnvPlaces, Full, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT, Seen,
-    TraceMap, place_of,
+    place_of,
 };
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
+use super::table::Table;
 use crate::format::{FRAME_BYTES, u32_at, u64_at};
 use crate::status::Word;
 
@@ -62,7 +63,7 @@ pub(super) struct Open {
 pub(super) struct Running {
     places: EnvPlaces,
     pub(super) envs: Vec<Env>,
-    trace_places: TraceMap<u32>,
+    trace_places: Table,
     pub(super) traces: Vec<Followed>,
     /// The trace that was asked for before: entries of one lie together.
     last_trace: u32,
@@ -141,6 +142,7 @@ impl Running {
             blocks_have_all: blocks_have_all(scan),
             envs: envs.collect(),
             places: mem::take(&mut contents.places),
+            trace_places: Table::with_room(contents.envs.len()),
             ..Self::default()
         };
         running.look_at_blocks(scan);
@@ -231,7 +233,7 @@ impl Running {
 
     /// The place of an env.
     fn env(&mut self, env: u64) -> u32 {
-        let place = self.places.get_or(env, self.envs.len());
+        let place = self.places.get_or(env, self.envs.len(), |place| self.envs[place].id);
         if place_of(place) == self.envs.len() {
             self.envs.push(Env::new(env, Seen::NOTHING));
         }
@@ -248,7 +250,8 @@ impl Running {
             return self.last_trace;
         }
         let next = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
-        self.last_trace = *self.trace_places.entry(id).or_insert(next);
+        let id_at = |place: usize| self.traces[place].id.get();
+        self.last_trace = self.trace_places.get_or(id.get(), self.traces.len(), id_at);
         if self.last_trace == next {
             self.traces.push(Followed { id, over: None, is_shown: false });
         }
@@ -368,7 +371,7 @@ impl Running {
 
     /// An env that some entry or block is of.
     fn get(&self, env: u64) -> Option<&Env> {
-        self.envs.get(place_of(self.places.get(env)?))
+        self.envs.get(place_of(self.places.get(env, |place| self.envs[place].id)?))
     }
 
     /// What is open, in the order in which it was entered.
