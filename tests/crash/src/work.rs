@@ -159,6 +159,8 @@ pub(crate) fn long_plain(calls: u64, then: &dyn Fn()) {
 
 /// Likewise, in two more that are open: one with values that have room beside a frame, one with values that have not.
 pub(crate) fn long_in_two(calls: u64, then: &dyn Fn()) {
+    // The first call of a function is not a common one.
+    ordered(1, &|| told("", &|| long(1, &|| ())));
     ordered(17, &|| told("more than has room beside a frame", &|| long(calls, then)));
 }
 
