@@ -221,7 +221,11 @@ pub(crate) fn is_marked(path: &Path) -> bool {
 ///
 /// If the directory cannot be read.
 pub fn delete_read(directory: impl AsRef<Path>, bytes_max: u64) -> io::Result<usize> {
-    let paths = files_in(directory)?;
+    Ok(delete_read_of(files_in(directory)?, bytes_max))
+}
+
+/// Likewise, of these files, the oldest of which is first.
+pub(crate) fn delete_read_of(paths: Vec<PathBuf>, bytes_max: u64) -> usize {
     let len = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
     let mut total: u64 = paths.iter().map(len).sum();
     let mut deleted = 0;
@@ -236,5 +240,5 @@ pub fn delete_read(directory: impl AsRef<Path>, bytes_max: u64) -> io::Result<us
             deleted += 1;
         }
     }
-    Ok(deleted)
+    deleted
 }

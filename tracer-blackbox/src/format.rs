@@ -7,7 +7,7 @@ use tracer::recorder::page::PAGE_BYTES;
 pub(crate) const MAGIC: [u8; 8] = *b"TBX1\r\n\x1a\n";
 pub(crate) const BYTE_ORDER: u16 = 0x1234;
 pub(crate) const MAJOR: u16 = 1;
-pub(crate) const MINOR: u16 = 2;
+pub(crate) const MINOR: u16 = 3;
 /// Flag of a superblock: a panic ends the process.
 pub(crate) const PANIC_ABORTS: u16 = 1;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tracer::{TraceId, Tracer};
 
 use crate::blackbox::BlackBox;
-use crate::directory::{delete_read, files_in, is_marked, mark, recover_file};
+use crate::directory::{delete_read_of, files_in, is_marked, mark, recover_file};
 use crate::options::Options;
 use crate::reader::{Death, Recovered};
 
@@ -93,9 +93,10 @@ impl Init {
             }
         };
         Tracer::builder().recorder(black_box.clone()).install();
-        look_back(&place, &directory, black_box.path().as_deref(), self.quiet);
+        let files = files_in(&place).unwrap_or_default();
+        look_back(&files, &directory, black_box.path().as_deref(), self.quiet);
         // Room is a wish. What cannot be deleted now can be the next time.
-        let _deleted = delete_read(&directory, self.bytes_max);
+        delete_read_of(files, self.bytes_max);
         Some(black_box)
     }
 }
@@ -110,9 +111,8 @@ pub fn default_directory() -> PathBuf {
     }
 }
 
-/// Tells what earlier processes left, each once. `directory`: the place as it was given.
-fn look_back(place: &Path, directory: &Path, own: Option<&Path>, quiet: bool) {
-    let files = files_in(place).unwrap_or_default();
+/// Tells what earlier processes left, each once. `directory`: the place of these files, as it was given.
+fn look_back(files: &[PathBuf], directory: &Path, own: Option<&Path>, quiet: bool) {
     let others = files.iter().filter(|path| Some(&***path) != own && !is_marked(path));
     let mut told_of = None;
     for path in others {
@@ -155,7 +155,8 @@ fn told(recovered: &Recovered<'_>) -> String {
     let process = &recovered.process;
     let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
     lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {
-        let arguments = if node.arguments.is_null() { String::new() } else { format!(" with {}", node.arguments) };
+        let cut = if node.truncated { " (cut)" } else { "" };
+        let arguments = if node.arguments.is_null() { String::new() } else { format!(" with {}{cut}", node.arguments) };
         format!("  {} was running{arguments} in {}", node.node, node.trace_id)
     }));
     let more = recovered.open.len().saturating_sub(NODES_TOLD);

@@ -11,8 +11,9 @@ use std::sync::atomic::{Ordering, fence};
 
 use tracer::recorder::block::BLOCK_BYTES;
 use tracer::recorder::page::{PAGE_BYTES, SLOT_WORDS, SLOTS};
+use tracer::recorder::{PREVIEW_AT, PREVIEW_BITS};
 
-use crate::format::{FRAME_BYTES, Superblock};
+use crate::format::{FRAME_BYTES, Superblock, u64_at};
 use crate::map::Map;
 
 /// Bytes that are copied at a time, so that somebody can be told how far it is.
@@ -148,6 +149,11 @@ fn settle_block(block: &mut [u8], before: &[u8]) {
         if is_other {
             frame[..8].fill(0);
         }
+        let preview = |frame: &[u8]| (u64_at(frame, 2 * 8) & PREVIEW_BITS, frame[PREVIEW_AT * 8..].to_vec());
+        if preview(frame) != preview(before) {
+            let without = u64_at(frame, 2 * 8) & !PREVIEW_BITS;
+            frame[2 * 8..3 * 8].copy_from_slice(&without.to_le_bytes());
+        }
     }
 }
 
@@ -158,7 +164,7 @@ mod tests {
     use tracer::recorder::page::{Page, part_of};
 
     use super::*;
-    use crate::format::{Region, slot_at, u64_at};
+    use crate::format::{Region, slot_at};
 
     /// Pages to which so many entries are written when so many words have been copied.
     struct Written<F> {
@@ -281,8 +287,29 @@ mod tests {
         for (at, gone) in [(0, &[0][..]), (8, &[0]), (16, &[0]), (128, &[1]), (264, &[2]), (1944, &[15])] {
             assert_eq!(settled(at), gone, "byte {at}");
         }
-        for at in [6 * 8, 128 + 2 * 8, 128 + 8 * 8] {
+        for at in [6 * 8, 128 + 2 * 8, 128 + 8 * 8, 128 + 13 * 8] {
             assert_eq!(settled(at), none, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn of_the_values_of_a_frame_stays_what_two_copies_agree_on() {
+        let mut block = vec![0; BLOCK_BYTES];
+        // Both a length and, above it, the number of the call.
+        block[128 + 2 * 8..][..8].copy_from_slice(&(PREVIEW_BITS | (1 << 32)).to_le_bytes());
+        let state = |at: usize| {
+            let (mut now, mut before) = (block.clone(), block.clone());
+            before[at] ^= 2;
+            settle_block(&mut now, &before);
+            u64_at(&now, 128 + 2 * 8)
+        };
+        let whole = PREVIEW_BITS | (1 << 32);
+        // How many calls were counted, other flags; the length, the first byte, the last.
+        for (at, left) in [(128 + 2 * 8, whole), (128 + 12 * 8, whole)] {
+            assert_eq!(state(at), left, "byte {at}");
+        }
+        for at in [128 + 2 * 8 + 1, 128 + 13 * 8, 128 + 16 * 8 - 1] {
+            assert_eq!(state(at), 1 << 32, "byte {at}");
         }
     }
 }

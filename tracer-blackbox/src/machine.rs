@@ -5,15 +5,16 @@
 #![expect(unsafe_code, reason = "asks the system for random numbers, its threads' numbers, its raw clock")]
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::BuildHasher;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 
 use tracer::{Clock, SystemClock};
 
 /// Which boot of the machine this is.
 pub(crate) fn boot_id() -> [u8; 16] {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&digits, 16).map_or([0; 16], |id| {
         // As it is written, from the left.
@@ -36,8 +37,22 @@ pub(crate) fn shares_pids_with(namespace: u64) -> bool {
 
 /// When a process was started, in clock ticks after boot: with its number it is one process of this boot.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text(&format!("/proc/{pid}/stat"))?;
     start_time_in(&stat)
+}
+
+/// What the system says in one of its small files. They have no length, so std would read them piece by piece.
+fn text(path: &str) -> Option<String> {
+    let (mut bytes, mut len) = ([0; 16 << 10], 0);
+    let mut file = File::open(path).ok()?;
+    loop {
+        match file.read(&mut bytes[len..]) {
+            Ok(0) => return Some(String::from_utf8_lossy(&bytes[..len]).into_owned()),
+            Ok(count) => len += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// The 22nd field. The second is a name in parentheses, which may have anything in it.
@@ -88,7 +103,7 @@ pub(crate) struct MemoryUse {
 }
 
 /// Where the cgroup keeps its numbers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MemoryFiles {
     used: String,
     limit: String,
@@ -97,19 +112,14 @@ pub(crate) struct MemoryFiles {
 
 impl MemoryFiles {
     /// Those of the group that has a limit, else of one where kills are counted; and what they say.
+    ///
+    /// A program that starts waits for this: of each group no more is read than is needed to choose.
     pub(crate) fn find() -> Option<(Self, MemoryUse)> {
-        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let found = Self::candidates(&groups).into_iter().map(|files| (files.read(), files));
-        let mut without_limit = None;
-        for (read, files) in found {
-            if read.limit > 0 {
-                return Some((files, read));
-            }
-            if read.kills.is_some() {
-                without_limit = without_limit.or(Some((files, read)));
-            }
-        }
-        without_limit
+        let mut found = Self::candidates(&text("/proc/self/cgroup").unwrap_or_default());
+        let limited = found.iter().position(|files| files.limit() > 0);
+        let files = found.swap_remove(limited.or_else(|| found.iter().position(|files| files.kills().is_some()))?);
+        let read = files.read();
+        Some((files, read))
     }
 
     /// Where kills are counted.
@@ -132,6 +142,8 @@ impl MemoryFiles {
                 }
             }
         }
+        // A process in the group at the root has it twice.
+        found.dedup();
         found
     }
 
@@ -141,15 +153,26 @@ impl MemoryFiles {
     }
 
     pub(crate) fn read(&self) -> MemoryUse {
-        let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        MemoryUse { used: number(&self.used).unwrap_or(0), limit: self.limit(), kills: self.kills() }
+    }
+
+    /// Zero: none.
+    fn limit(&self) -> u64 {
         // More than any machine has means that there is none.
-        let limit = number(&self.limit).filter(|limit| *limit < 1 << 60).unwrap_or(0);
-        MemoryUse { used: number(&self.used).unwrap_or(0), limit, kills: kills_in(&self.events) }
+        number(&self.limit).filter(|limit| *limit < 1 << 60).unwrap_or(0)
+    }
+
+    fn kills(&self) -> Option<u64> {
+        kills_in(&self.events)
     }
 }
 
+fn number(path: &str) -> Option<u64> {
+    text(path)?.trim().parse().ok()
+}
+
 fn kills_in(events: &str) -> Option<u64> {
-    let events = fs::read_to_string(events).ok()?;
+    let events = text(events)?;
     events.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
@@ -230,6 +253,11 @@ mod tests {
         ] {
             assert!(!is_count_of_kills(elsewhere), "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn a_group_at_the_root_is_looked_at_once() {
+        assert_eq!(MemoryFiles::candidates("0::/\n4:memory:/\n").len(), 2);
     }
 
     #[test]

@@ -111,7 +111,7 @@ JSON, one object:
               {parent, depth, node, frame, key, start_ns, duration_ns, outcome, error,
               arguments, result, omitted}; outcome: ok, failed, unwound, open
   violations  edges that a declared flow does not have: {kind, flow, from, to}
-  open        {trace_id, node, since_ns, arguments}
+  open        {trace_id, node, since_ns, arguments, truncated}
   beside      likewise, of other traces of its processes
   files       {file, format, process, death, alive, last_sign_ns, confidence, gaps}")]
     Show(Show),
@@ -133,7 +133,7 @@ JSON, one object a file:
   records, traces, dropped  there; and counted by the process as not kept
   gaps, confidence          where records are missing; how much could be read
   skipped                   lines that became no record: {torn, unknown, newer, unreadable, too_long}
-  open                      {trace_id, node, since_ns, arguments}")]
+  open                      {trace_id, node, since_ns, arguments, truncated}")]
     Recover(Recover),
 
     /// Counts records, per file and per trace

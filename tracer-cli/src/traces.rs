@@ -258,6 +258,8 @@ fn open_spans(tree: &Tree) -> Vec<OpenNode> {
         node: span.node.clone(),
         since_ns: span.start_ns,
         arguments: span.arguments.clone(),
+        // Only who wrote it knows.
+        truncated: false,
     });
     open.collect()
 }
@@ -268,8 +270,11 @@ fn with_known<'a>(mut open: Vec<OpenNode>, known: impl Iterator<Item = &'a OpenN
         let since_ns = if open.frame.is_some() { 0 } else { open.since_ns };
         (open.trace_id, open.frame, open.node.clone(), since_ns)
     };
+    let known: Vec<&OpenNode> = known.collect();
+    let cut: HashSet<_> = known.iter().copied().filter(|one| one.truncated).map(key).collect();
+    open.iter_mut().for_each(|one| one.truncated = cut.contains(&key(one)));
     let mut seen: HashSet<_> = open.iter().map(key).collect();
-    open.extend(known.filter(|one| seen.insert(key(one))).cloned());
+    open.extend(known.into_iter().filter(|one| seen.insert(key(one))).cloned());
     open
 }
 

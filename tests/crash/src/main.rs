@@ -171,6 +171,10 @@ fn main() {
             install(options().bytes(256 << 10), directory);
             work::long(number(rest[0]), &wait);
         }
+        "wrap-values" => {
+            install(options().bytes(256 << 10), directory);
+            work::long_in_two(number(rest[0]), &wait);
+        }
         "wrap-large" => {
             install(options(), directory);
             work::long(number(rest[0]), &wait);

@@ -157,6 +157,25 @@ pub(crate) fn long_plain(calls: u64, then: &dyn Fn()) {
     middle(then);
 }
 
+/// Likewise, in two more that are open: one with values that have room beside a frame, one with values that have not.
+pub(crate) fn long_in_two(calls: u64, then: &dyn Fn()) {
+    // The first call of a function is not a common one.
+    ordered(1, &|| told("", &|| long(1, &|| ())));
+    ordered(17, &|| told("more than has room beside a frame", &|| long(calls, then)));
+}
+
+#[traced_node(record(order))]
+fn ordered(order: u64, then: &dyn Fn()) {
+    black_box(order);
+    then();
+}
+
+#[traced_node(record(text))]
+fn told(text: &str, then: &dyn Fn()) {
+    black_box(text);
+    then();
+}
+
 #[traced_node]
 fn middle(then: &dyn Fn()) {
     then();

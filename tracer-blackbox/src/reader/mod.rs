@@ -9,6 +9,7 @@ mod gaps;
 mod merge;
 mod open;
 mod scan;
+mod table;
 mod traces;
 
 use std::borrow::Cow;
@@ -16,7 +17,6 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
 use tracer::recorder::{Assembler, SiteInfo, Sites, Times};
 use tracer::{EnvId, EnvRecord, FrameId, Record, StepRecord, TraceId};
 
@@ -367,13 +367,16 @@ fn described(open: &Open, scan: &Scan<'_>, times: &Times) -> OpenNode {
     let detail = enter.and_then(|enter| scan.detail(&enter));
     let by_site = || scan.dictionary.site(open.site).map(|site| site.node.to_owned());
     let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
+    let values = detail.and_then(|detail| detail.values()).or_else(|| Some(open.preview?.values()));
+    let (arguments, truncated) = values.unwrap_or_default();
     OpenNode {
         trace_id: open.trace,
         env_id: open.env,
         frame: FrameId::from_number(open.frame),
         node: node.or_else(by_site).unwrap_or_else(|| "?".to_owned()),
         since_unix_ns: times.unix_ns(open.ticks),
-        arguments: detail.and_then(|detail| detail.values()).map_or(Value::Null, |(values, _)| values),
+        arguments,
+        truncated,
     }
 }
 

@@ -9,14 +9,16 @@ use std::mem;
 
 use serde_json::Value;
 use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
+use tracer::recorder::{PREVIEW_AT, Preview};
 use tracer::{EnvId, FrameId, TraceId};
 
 use super::contents::{
     CAUSE_RECOVERY, Contents, Departure, EnvPlaces, Full, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT, Seen,
-    TraceMap, place_of,
+    place_of,
 };
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
+use super::table::Table;
 use crate::format::{FRAME_BYTES, u32_at, u64_at};
 use crate::status::Word;
 
@@ -34,8 +36,11 @@ pub struct OpenNode {
     pub node: String,
     /// When it was entered, in Unix nanoseconds.
     pub since_unix_ns: u64,
-    /// The arguments that were recorded; null if none were, or if they were written over since.
+    /// The arguments that were recorded; null if none were. Where its enter was written over since, the first 24 bytes of
+    /// them as `MessagePack`: null then if the line of calls had no block.
     pub arguments: Value,
+    /// Part of the arguments was left out.
+    pub truncated: bool,
 }
 
 /// A node that is open, before it has names and times.
@@ -49,6 +54,8 @@ pub(super) struct Open {
     pub(super) ticks: u64,
     /// Its enter, if that is there and was written in full.
     pub(super) enter: Option<Slot>,
+    /// What its block has of its values.
+    pub(super) preview: Option<Preview>,
 }
 
 /// What runs.
@@ -56,7 +63,7 @@ pub(super) struct Open {
 pub(super) struct Running {
     places: EnvPlaces,
     pub(super) envs: Vec<Env>,
-    trace_places: TraceMap<u32>,
+    trace_places: Table,
     pub(super) traces: Vec<Followed>,
     /// The trace that was asked for before: entries of one lie together.
     last_trace: u32,
@@ -115,6 +122,7 @@ struct Shown {
     ticks: u64,
     /// Its first enter, and whether it is there.
     enter: Option<Slot>,
+    preview: Option<Preview>,
     /// An entry says that it has ended.
     has_ended: bool,
 }
@@ -134,6 +142,7 @@ impl Running {
             blocks_have_all: blocks_have_all(scan),
             envs: envs.collect(),
             places: mem::take(&mut contents.places),
+            trace_places: Table::with_room(contents.envs.len()),
             ..Self::default()
         };
         running.look_at_blocks(scan);
@@ -173,10 +182,14 @@ impl Running {
             let is_deep = word(6) & (1 << 33) != 0;
             let mut deepest = None;
             for frame in block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).take(depth) {
-                let (id, site, ticks) = (u64_at(frame, 0), u32_at(frame, 8), u64_at(frame, 24));
+                let word = |word: usize| u64_at(frame, word * 8);
+                let (id, site, ticks) = (word(0), u32_at(frame, 8), word(3));
                 if id != 0 && (!has_all_names || scan.dictionary.has(site)) {
                     // While one is taken out, those in it are twice there for a moment: the last is whole.
-                    self.shown.insert((of, id), Shown { env, site, ticks, enter: None, has_ended: false });
+                    // No check says that they are of this frame, once the machine went down.
+                    let preview = Preview::read(word(2), std::array::from_fn(|nth| word(PREVIEW_AT + nth)));
+                    let preview = preview.filter(|_| !scan.valid.is_torn);
+                    self.shown.insert((of, id), Shown { env, site, ticks, enter: None, preview, has_ended: false });
                     self.traces[place_of(of)].is_shown = true;
                     deepest = Some(id);
                 }
@@ -220,7 +233,7 @@ impl Running {
 
     /// The place of an env.
     fn env(&mut self, env: u64) -> u32 {
-        let place = self.places.get_or(env, self.envs.len());
+        let place = self.places.get_or(env, self.envs.len(), |place| self.envs[place].id);
         if place_of(place) == self.envs.len() {
             self.envs.push(Env::new(env, Seen::NOTHING));
         }
@@ -237,7 +250,8 @@ impl Running {
             return self.last_trace;
         }
         let next = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
-        self.last_trace = *self.trace_places.entry(id).or_insert(next);
+        let id_at = |place: usize| self.traces[place].id.get();
+        self.last_trace = self.trace_places.get_or(id.get(), self.traces.len(), id_at);
         if self.last_trace == next {
             self.traces.push(Followed { id, over: None, is_shown: false });
         }
@@ -357,7 +371,7 @@ impl Running {
 
     /// An env that some entry or block is of.
     fn get(&self, env: u64) -> Option<&Env> {
-        self.envs.get(place_of(self.places.get(env)?))
+        self.envs.get(place_of(self.places.get(env, |place| self.envs[place].id)?))
     }
 
     /// What is open, in the order in which it was entered.
@@ -368,13 +382,14 @@ impl Running {
             let Some(id) = EnvId::new(env.id) else { continue };
             open.extend(env.open.iter().map(|entered| {
                 let Entered { run, is_frame, site, ticks, slot } = *entered;
-                Open { trace, env: id, frame: if is_frame { run } else { 0 }, site, ticks, enter: slot }
+                let frame = if is_frame { run } else { 0 };
+                Open { trace, env: id, frame, site, ticks, enter: slot, preview: None }
             }));
         }
         let shown = self.shown.iter().filter(|(_, shown)| !shown.has_ended);
         open.extend(shown.filter_map(|((trace, frame), shown)| {
-            let Shown { env, site, ticks, enter, .. } = *shown;
-            Some(Open { trace: self.goes_on(*trace)?, env, frame: *frame, site, ticks, enter })
+            let Shown { env, site, ticks, enter, preview, .. } = *shown;
+            Some(Open { trace: self.goes_on(*trace)?, env, frame: *frame, site, ticks, enter, preview })
         }));
         open.sort_by_key(|open| (open.ticks, open.trace, open.frame));
         open

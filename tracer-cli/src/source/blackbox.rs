@@ -218,6 +218,7 @@ fn open_node(open: &BoxOpen) -> OpenNode {
         node: open.node.clone(),
         since_ns: open.since_unix_ns,
         arguments: open.arguments.clone(),
+        truncated: open.truncated,
     }
 }
 
@@ -245,7 +246,7 @@ fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Reco
     let mut record = json!({
         "type": "step", "schema": SCHEMA, "trace_id": node.trace_id, "env_id": node.env_id, "step_id": 0, "seq": 0,
         "ts": node.since_unix_ns.to_string(), "node": node.node, "status": Status::Enter, "frame": frame,
-        "values": node.arguments,
+        "values": node.arguments, "truncated": node.truncated,
     });
     if let Some(caller) = caller {
         record["parent"] = json!(caller);

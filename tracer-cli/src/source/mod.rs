@@ -159,6 +159,8 @@ pub(crate) struct OpenNode {
     /// Unix time of its enter, in nanoseconds.
     pub(crate) since_ns: u64,
     pub(crate) arguments: Value,
+    /// Part of the arguments was left out.
+    pub(crate) truncated: bool,
 }
 
 /// A place where records are missing.

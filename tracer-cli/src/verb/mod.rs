@@ -21,6 +21,7 @@ struct OpenJson<'a> {
     node: &'a str,
     since_ns: String,
     arguments: &'a Value,
+    truncated: bool,
 }
 
 impl<'a> From<&'a OpenNode> for OpenJson<'a> {
@@ -30,6 +31,7 @@ impl<'a> From<&'a OpenNode> for OpenJson<'a> {
             node: &open.node,
             since_ns: open.since_ns.to_string(),
             arguments: &open.arguments,
+            truncated: open.truncated,
         }
     }
 }
@@ -37,5 +39,6 @@ impl<'a> From<&'a OpenNode> for OpenJson<'a> {
 /// An open node in one line: `charge(order={"id":7}) since 2026-01-02T03:04:05.678901Z`.
 fn open_line(open: &OpenNode) -> String {
     let node = text::call(&open.node, &open.arguments);
-    format!("{node} since {}", text::precise_time(open.since_ns))
+    let cut = if open.truncated { ", cut," } else { "" };
+    format!("{node}{cut} since {}", text::precise_time(open.since_ns))
 }

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::id::FrameId;
 use crate::recorder::block::{self, Block, Frame, Opened};
 use crate::recorder::page::{DATA, ELAPSED_END, KIND_ENTER, KIND_EXIT, OCCURRENCES, Page, event};
-use crate::recorder::{Tag, step_and_site};
+use crate::recorder::{self, Tag, step_and_site};
 use crate::site::{Site, SiteId};
 
 /// What the common calls of a thread work with.
@@ -232,6 +232,9 @@ impl Hot {
         self.write(block, &room, number, call, Tag::enter(false), values);
         caller.next.open(Opened { id, site: caller.site, occurrence, ticks: room.ticks, nodes_below: room.nodes });
         caller.next.set_key(key, caller.id);
+        if let Some(preview) = recorder::preview(values) {
+            caller.next.set_preview(preview);
+        }
         block.set(block::NODES, room.nodes | bit(node));
         block.publish(block::DEPTH, caller.depth + 1);
         self.frame.set(id);

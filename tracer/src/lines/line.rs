@@ -506,6 +506,7 @@ impl Line {
         if let Some(flow) = site.flow {
             self.check_flow(flow, site, out);
         }
+        let preview = detail.as_ref().and_then(|detail| detail.preview());
         let ticks = self.emit(frame_id, call, id.site, call.tag, detail, out);
         frame.open(block::Opened {
             id: frame_id.raw(),
@@ -520,6 +521,9 @@ impl Line {
             through_fork: call.tag.is_through_fork(),
             in_flow: site.flow.is_some(),
         });
+        if let Some(preview) = preview {
+            frame.set_preview(preview);
+        }
         self.set(block::NODES, nodes | bit(id.node));
         self.blocks.set_depth(depth + 1);
         Some(frame_id)

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::FrameId;
 use crate::lines::key;
-use crate::recorder::Tag;
+use crate::recorder::{PREVIEW_AT, Preview, Tag};
 use crate::site::SiteId;
 
 /// Frames in a block. A line with more goes on in another block.
@@ -42,9 +42,11 @@ pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 /// | 7 | forks that it made, where a flag says so |
 /// | 8 to 11 | calls that it made: node « 32 + count; the first is 0 if there were none |
 /// | 12 | calls that it made and that did not begin yet, where a flag says so |
+/// | 13 to 15 | the [beginning](Preview) of its values |
 ///
 /// The flags, from the lowest bit: 3 say how many counts of calls are used; more nodes are called than that; words 5
-/// and 6, word 7, word 12 hold; the node is of a declared flow; the call was made in a forked env by no frame of it.
+/// and 6, word 7, word 12 hold; the node is of a declared flow; the call was made in a forked env by no frame of it; 5
+/// say how many bytes of words 13 to 15 hold; values were left out.
 #[repr(C, align(128))]
 pub struct Block {
     head: [AtomicU64; 16],
@@ -225,6 +227,14 @@ impl Frame<'_> {
         self.set(KEY, key);
         self.set(PARENT, parent);
         self.mark(KEYED);
+    }
+
+    /// Keeps the beginning of the values that it was entered with, once it is [open](Self::open).
+    pub(crate) fn set_preview(self, preview: Preview) {
+        for (nth, word) in preview.words.into_iter().enumerate() {
+            self.set(PREVIEW_AT + nth, word);
+        }
+        self.mark(preview.bits);
     }
 
     fn mark(self, flags: u64) {
@@ -411,6 +421,10 @@ mod tests {
         frame.open(opened);
         assert_eq!((frame.raw_id(), frame.site(), frame.occurrence(), frame.get(SINCE)), (2, site, 4, 5));
         assert_eq!((frame.nodes_below(), frame.key(), frame.is_in_flow()), (6, None, false));
+        let preview =
+            |frame: Frame<'_>| Preview::read(frame.get(STATE), std::array::from_fn(|nth| frame.get(13 + nth)));
+        assert_eq!(preview(frame), None);
+        frame.set_preview(Preview::of(&[0x91, 7], false));
         frame.set_uncommon(Uncommon { key: 8, parent: 9, through_fork: true, in_flow: true });
         for round in 0..3 {
             for node in 1..=4 {
@@ -422,6 +436,7 @@ mod tests {
         frame.begin_call();
         assert_eq!((frame.await_call(), frame.calls_since(4, 1), frame.calls_since(5, 0)), (2, Some(2), None));
         assert_eq!((frame.occurrence(), frame.key(), frame.tag()), (4, Some((8, 9)), Tag::enter(true)));
+        assert_eq!(preview(frame).map(|preview| preview.values()), Some((serde_json::json!([7]), false)));
         assert!(frame.is_in_flow() && !frame.has_more());
         let mut calls = frame.count_elsewhere().map(|calls| (calls >> 32, calls & 0xff));
         calls.sort_unstable();
@@ -429,7 +444,7 @@ mod tests {
         assert_eq!(frame.calls(), [0; 4]);
         frame.open(opened);
         assert_eq!((frame.count(4), frame.fork(), frame.has_more(), frame.await_call()), (Some(0), 0, false, 1));
-        assert!(!frame.is_in_flow());
+        assert!(!frame.is_in_flow() && preview(frame).is_none());
     }
 
     #[test]

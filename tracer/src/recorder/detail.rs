@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{Captured, Detail};
+use super::{Captured, Detail, Preview};
 use crate::id::TraceId;
 use crate::outcome::Failure;
 
@@ -42,6 +42,12 @@ pub(crate) fn values_head(len: usize, truncated: bool) -> [u8; VALUES_HEAD_LEN] 
     head[HEAD_LEN] = VALUES | if truncated { TRUNCATED } else { 0 };
     head[HEAD_LEN + 1..].copy_from_slice(&len.to_le_bytes());
     head
+}
+
+/// The beginning of the values of a detail that has nothing else, behind such a head.
+pub(crate) fn preview(detail: &[u8]) -> Option<Preview> {
+    let (head, values) = detail.split_at_checked(VALUES_HEAD_LEN)?;
+    Some(Preview::of(values, head[HEAD_LEN] & TRUNCATED != 0))
 }
 
 /// Takes fields apart. Trusts no length.
@@ -149,6 +155,11 @@ impl Detail {
     /// Recorded arguments or result as JSON, and whether part of them was left out.
     pub fn values(&self) -> Option<(serde_json::Value, bool)> {
         self.values.as_ref().map(|values| (values.to_json(), values.is_truncated()))
+    }
+
+    /// The beginning of the recorded values.
+    pub(crate) fn preview(&self) -> Option<Preview> {
+        self.values.as_ref().map(|values| Preview::of(values.as_bytes(), values.is_truncated()))
     }
 
     /// Whether it says how a call failed.

@@ -11,6 +11,7 @@ mod entry;
 mod json_lines;
 mod memory;
 pub mod page;
+mod preview;
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -27,11 +28,12 @@ pub use assemble::Assembler;
 pub(crate) use decode::OwnSites;
 pub use decode::{Decoder, Found, SiteNumbers};
 pub use detail::{Field, Fields, put_field};
-pub(crate) use detail::{VALUES_HEAD_LEN, values_head};
+pub(crate) use detail::{VALUES_HEAD_LEN, preview, values_head};
 pub use entry::{Detail, Entry};
 pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag, step_and_site};
 pub use json_lines::JsonLines;
 pub use memory::Memory;
+pub use preview::{PREVIEW_AT, PREVIEW_BITS, Preview};
 
 pub use crate::lines::panics::panic_text;
 pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, SitesHeld, hold_sites, watch_sites};

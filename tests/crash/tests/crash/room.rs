@@ -27,6 +27,23 @@ fn a_box_that_went_round_a_hundred_times_still_shows_what_is_open() {
     assert!(!recovered.confidence.is_damaged, "{}", recovered.confidence);
 }
 
+/// Their enters were written over long ago; their frames have the beginning of their values.
+#[test]
+fn what_is_open_keeps_its_values_when_the_box_went_round() {
+    let directory = Directory::new();
+    let calls = 100 * 16 * 240 / 3;
+    start("wrap-values", directory.path(), &[&calls.to_string()]).ready().kill();
+    let recovered = directory.recovered();
+    let open: Vec<_> = recovered.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
+    let (order, text, count) = (json!({"order": 17}), json!({"text": "more than ha"}), json!({"calls": calls}));
+    let expected = [("ordered", &order, false), ("told", &text, true), ("long", &count, false)];
+    assert_eq!(open[..3], expected);
+    assert_eq!(open[3..], [("middle", &json!(null), false)]);
+    let steps = recovered.records.iter().filter_map(|record| record.as_step());
+    let written: Vec<_> = steps.filter(|step| step.step_id < 10).map(|step| step.step_id).collect();
+    assert_eq!(written, [0_u64; 0], "the control: the enters are gone");
+}
+
 /// The control: in a box that is large enough, nothing is missing.
 #[test]
 fn control_a_box_with_room_keeps_all() {
