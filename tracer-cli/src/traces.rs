@@ -272,7 +272,9 @@ fn with_known<'a>(mut open: Vec<OpenNode>, known: impl Iterator<Item = &'a OpenN
     };
     let known: Vec<&OpenNode> = known.collect();
     let cut: HashSet<_> = known.iter().copied().filter(|one| one.truncated).map(key).collect();
-    open.iter_mut().for_each(|one| one.truncated = cut.contains(&key(one)));
+    for one in &mut open {
+        one.truncated = cut.contains(&key(one));
+    }
     let mut seen: HashSet<_> = open.iter().map(key).collect();
     open.extend(known.into_iter().filter(|one| seen.insert(key(one))).cloned());
     open
