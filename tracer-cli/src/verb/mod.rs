@@ -38,7 +38,11 @@ impl<'a> From<&'a OpenNode> for OpenJson<'a> {
 
 /// An open node in one line: `charge(order={"id":7}) since 2026-01-02T03:04:05.678901Z`.
 fn open_line(open: &OpenNode) -> String {
-    let node = text::call(&open.node, &open.arguments);
-    let cut = if open.truncated { ", cut," } else { "" };
-    format!("{node}{cut} since {}", text::precise_time(open.since_ns))
+    format!("{} since {}", open_call(open), text::precise_time(open.since_ns))
+}
+
+/// An open node with its values, and whether they are all.
+fn open_call(open: &OpenNode) -> String {
+    let cut = if open.truncated { " (cut)" } else { "" };
+    text::call(&open.node, &open.arguments) + cut
 }

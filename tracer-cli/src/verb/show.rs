@@ -8,7 +8,7 @@ use serde_json::Value;
 use tracer::tree::{Escaped, Nanoseconds, Span, SpanOutcome, Tree};
 use tracer::{ErrorRecord, FrameId, Note, TraceId};
 
-use super::OpenJson;
+use super::{OpenJson, open_call};
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
@@ -172,7 +172,7 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
         line(Ink::Faint, "alive", &format!("until {}, if not for longer", text::precise_time(sign)))?;
     }
     for open in shown.open.iter().take(LISTED_MAX) {
-        let call = text::call(&open.node, &open.arguments);
+        let call = open_call(open);
         let entered = Nanoseconds(open.since_ns.saturating_sub(shown.trace.start_ns));
         line(Ink::Warn, "open", &format!("{call}, entered after {entered}, {}", end.after(open.since_ns)))?;
     }

@@ -377,12 +377,12 @@ fn what_is_open_for_long_is_shown_though_its_enter_was_written_over() {
     let open: Vec<_> = shown.lines().filter(|line| line.starts_with('…') || line.starts_with("open")).collect();
     expect![[r#"
         …          handle
-        …          └─ charge
-        …             └─ send
+        …          └─ charge(order={"id":17})
+        …             └─ send(attempt=7)
         … and 584 calls below
         open    handle, entered after _, open for at least _
-        open    charge, entered after _, open for at least _
-        open    send, entered after _, open for at least _"#]]
+        open    charge(order={"id":17}) (cut), entered after _, open for at least _
+        open    send(attempt=7), entered after _, open for at least _"#]]
     .assert_eq(&open.join("\n"));
     assert!(shown.contains("written over"), "{shown}");
 }

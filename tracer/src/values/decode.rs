@@ -90,7 +90,9 @@ impl<'a> Reader<'a> {
         let mut entries = Map::new();
         for _ in 0..len {
             let Some(Value::String(name)) = self.value(depth + 1) else { break };
-            entries.insert(name, self.value(depth + 1).unwrap_or(Value::Null));
+            // A name without anything behind it may not be whole either.
+            let Some(value) = self.value(depth + 1) else { break };
+            entries.insert(name, value);
         }
         Value::Object(entries)
     }
