@@ -3,7 +3,7 @@
 //!
 //! Steps of an env are numbered without a gap, so a header of a run of events and their count say which they are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use tracer::TraceId;
@@ -11,7 +11,6 @@ use tracer::recorder::SiteNumbers;
 use tracer::recorder::page::SLOT_WORDS;
 
 use super::scan::{Found, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage, trace_in};
-use super::table::Table;
 
 pub(super) const KIND_STEP: u64 = 1;
 pub(super) const KIND_ENV: u64 = 2;
@@ -23,12 +22,10 @@ const STATUS: u64 = 7 << 4;
 pub(super) const RESUMED: u64 = 1 << 9;
 /// In the word of a step, its number stands above the function.
 pub(super) const STEP_SHIFT: u32 = 20;
-/// Slots that an env takes at least, with one step and its end.
-const ENV_SLOTS: usize = 3;
 /// Ticks in a unit of the time of an event.
 const TIME_UNIT: u64 = 4;
 
-/// Numbers of envs are random already; a multiplication spreads them.
+/// Numbers of envs and traces are random already; a multiplication spreads them.
 #[derive(Debug, Default)]
 pub(super) struct Mixer(u64);
 
@@ -46,9 +43,16 @@ impl Hasher for Mixer {
     fn write_u64(&mut self, number: u64) {
         self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
     }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
+    fn write_u128(&mut self, number: u128) {
+        self.write_u64(number as u64);
+    }
 }
 
+type EnvMap<T> = HashMap<u64, T, BuildHasherDefault<Mixer>>;
 pub(super) type EnvSet = HashSet<u64, BuildHasherDefault<Mixer>>;
+pub(super) type TraceMap<T> = HashMap<TraceId, T, BuildHasherDefault<Mixer>>;
 
 /// Records of one env that stand in one page.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +108,7 @@ pub(super) struct Full {
 /// Numbers envs in the order in which they are met, so that all that is known of one is found without its id.
 #[derive(Debug, Default)]
 pub(super) struct EnvPlaces {
-    places: Table,
+    places: EnvMap<u32>,
     /// The env that was asked for before, and its place: entries of one lie together.
     last: Option<(u64, u32)>,
 }
@@ -139,16 +143,18 @@ struct Run {
 }
 
 impl EnvPlaces {
-    pub(super) fn get(&self, env: u64, id_at: impl Fn(usize) -> u64) -> Option<u32> {
-        self.places.get(env, id_at)
+    pub(super) fn get(&self, env: u64) -> Option<u32> {
+        self.places.get(&env).copied()
     }
 
     /// The place of an env. If it had none, that is `next`.
-    pub(super) fn get_or(&mut self, env: u64, next: usize, id_at: impl Fn(usize) -> u64) -> u32 {
+    pub(super) fn get_or(&mut self, env: u64, next: usize) -> u32 {
         match self.last {
             Some((last, place)) if last == env => place,
             _ => {
-                let place = self.places.get_or(env, next, id_at);
+                // No file has as many slots.
+                let next = u32::try_from(next).unwrap_or(u32::MAX);
+                let place = *self.places.entry(env).or_insert(next);
                 self.last = Some((env, place));
                 place
             }
@@ -157,12 +163,6 @@ impl EnvPlaces {
 }
 
 impl Contents {
-    /// With room for what so many slots can have.
-    pub(super) fn with_room(slots: usize) -> Self {
-        let places = EnvPlaces { places: Table::with_room(slots / ENV_SLOTS), last: None };
-        Self { places, ..Self::default() }
-    }
-
     /// Takes what stands in a page; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, page: &ValidPage) -> u64 {
         let place = u32::try_from(scan.valid.pages.len()).unwrap_or(u32::MAX);
@@ -191,7 +191,7 @@ impl Contents {
     }
 
     fn env(&mut self, env: u64) -> u32 {
-        let place = self.places.get_or(env, self.envs.len(), |place| self.envs[place].0);
+        let place = self.places.get_or(env, self.envs.len());
         if place_of(place) == self.envs.len() {
             self.envs.push((env, Seen::NOTHING));
         }

@@ -9,7 +9,6 @@ mod gaps;
 mod merge;
 mod open;
 mod scan;
-mod table;
 mod traces;
 
 use std::borrow::Cow;

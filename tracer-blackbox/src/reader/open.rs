@@ -14,11 +14,10 @@ use tracer::{EnvId, FrameId, TraceId};
 
 use super::contents::{
     CAUSE_RECOVERY, Contents, Departure, EnvPlaces, Full, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT, Seen,
-    place_of,
+    TraceMap, place_of,
 };
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
-use super::table::Table;
 use crate::format::{FRAME_BYTES, u32_at, u64_at};
 use crate::status::Word;
 
@@ -63,7 +62,7 @@ pub(super) struct Open {
 pub(super) struct Running {
     places: EnvPlaces,
     pub(super) envs: Vec<Env>,
-    trace_places: Table,
+    trace_places: TraceMap<u32>,
     pub(super) traces: Vec<Followed>,
     /// The trace that was asked for before: entries of one lie together.
     last_trace: u32,
@@ -142,7 +141,6 @@ impl Running {
             blocks_have_all: blocks_have_all(scan),
             envs: envs.collect(),
             places: mem::take(&mut contents.places),
-            trace_places: Table::with_room(contents.envs.len()),
             ..Self::default()
         };
         running.look_at_blocks(scan);
@@ -233,7 +231,7 @@ impl Running {
 
     /// The place of an env.
     fn env(&mut self, env: u64) -> u32 {
-        let place = self.places.get_or(env, self.envs.len(), |place| self.envs[place].id);
+        let place = self.places.get_or(env, self.envs.len());
         if place_of(place) == self.envs.len() {
             self.envs.push(Env::new(env, Seen::NOTHING));
         }
@@ -250,8 +248,7 @@ impl Running {
             return self.last_trace;
         }
         let next = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
-        let id_at = |place: usize| self.traces[place].id.get();
-        self.last_trace = self.trace_places.get_or(id.get(), self.traces.len(), id_at);
+        self.last_trace = *self.trace_places.entry(id).or_insert(next);
         if self.last_trace == next {
             self.traces.push(Followed { id, over: None, is_shown: false });
         }
@@ -371,7 +368,7 @@ impl Running {
 
     /// An env that some entry or block is of.
     fn get(&self, env: u64) -> Option<&Env> {
-        self.envs.get(place_of(self.places.get(env, |place| self.envs[place].id)?))
+        self.envs.get(place_of(self.places.get(env)?))
     }
 
     /// What is open, in the order in which it was entered.

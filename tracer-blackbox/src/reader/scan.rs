@@ -119,9 +119,9 @@ pub(super) fn look(
 ) -> Looked {
     let is_torn = observed.host_was_lost(&superblock);
     let mut looked = Looked {
-        contents: Contents::with_room(superblock.pages.of(bytes).len() / (SLOT_WORDS * 8)),
-        gaps: Vec::new(),
         valid: Valid { superblock, is_torn, pages: Vec::new() },
+        contents: Contents::default(),
+        gaps: Vec::new(),
     };
     looked.look(bytes, dictionary);
     looked
