@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::BuildHasher;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
 use tracer::{Clock, SystemClock};
@@ -41,18 +41,12 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     start_time_in(&stat)
 }
 
-/// What the system says in one of its small files. They have no length, so std would read them piece by piece.
+/// What the system says in one of its small files.
 fn text(path: &str) -> Option<String> {
-    let (mut bytes, mut len) = ([0; 16 << 10], 0);
-    let mut file = File::open(path).ok()?;
-    loop {
-        match file.read(&mut bytes[len..]) {
-            Ok(0) => return Some(String::from_utf8_lossy(&bytes[..len]).into_owned()),
-            Ok(count) => len += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
-        }
-    }
+    let mut bytes = Vec::with_capacity(4096);
+    // They have no length: std would ask for it, and then read piece by piece.
+    File::open(path).ok()?.take(u64::MAX).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The 22nd field. The second is a name in parentheses, which may have anything in it.
