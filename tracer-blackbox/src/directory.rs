@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::file::EXTENSION;
-use crate::format::{COPY_AT, SUPERBLOCK_LEN, Superblock};
+use crate::format::{COPY_AT, DEATH_AT, SUPERBLOCK_LEN, Superblock};
 use crate::live;
 use crate::machine;
 use crate::reader::{Observed, RecoverError, Recovered, recover_with, superblock};
-use crate::status::{self, StatusRead};
+use crate::status::{self, ENDED, StatusRead, Word};
 
 /// A file of a directory, read.
 #[derive(Debug)]
@@ -163,6 +163,13 @@ pub fn read_open(file: &File, mut seen: impl FnMut(u64)) -> io::Result<Vec<u8>> 
 /// The beginning of a file and its copy: enough to know whose it is.
 fn beginning(file: &File) -> io::Result<Vec<u8>> {
     live::plain(file, COPY_AT + SUPERBLOCK_LEN, &mut |_| ())
+}
+
+/// Whether the process of a file says that it ended in order. No more is read than says so: most do, and the next process
+/// waits for the answer.
+pub(crate) fn has_ended_in_order(path: &Path) -> bool {
+    let bytes = opened(path).and_then(|file| live::plain(&file, DEATH_AT, &mut |_| ()));
+    bytes.is_ok_and(|bytes| superblock(&bytes).is_ok() && StatusRead(&bytes).get(Word::State) == ENDED)
 }
 
 /// How often the system has killed for want of memory where a dead process was: it could not see its own end.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tracer::{TraceId, Tracer};
 
 use crate::blackbox::BlackBox;
-use crate::directory::{delete_read_of, files_in, is_marked, mark, recover_file};
+use crate::directory::{delete_read_of, files_in, has_ended_in_order, is_marked, mark, recover_file};
 use crate::options::Options;
 use crate::reader::{Death, Recovered};
 
@@ -116,10 +116,14 @@ fn look_back(files: &[PathBuf], directory: &Path, own: Option<&Path>, quiet: boo
     let others = files.iter().filter(|path| Some(&***path) != own && !is_marked(path));
     let mut told_of = None;
     for path in others {
-        let Ok(recovered) = recover_file(path) else { continue };
-        let is_over = !matches!(recovered.death, Death::StillRunning | Death::Unknown | Death::OtherNamespace);
+        if has_ended_in_order(path) {
+            mark(path);
+            continue;
+        }
         // Quiet: nobody is told, so it stays as it is.
-        if is_over && (!quiet || is_in_order(&recovered)) && mark(path) && !is_in_order(&recovered) {
+        let recovered = if quiet { None } else { recover_file(path).ok() };
+        let Some(recovered) = recovered.filter(|recovered| is_to_be_told(&recovered.death)) else { continue };
+        if mark(path) {
             eprint!("{}", told(&recovered));
             told_of = Some(telling_trace(&recovered));
         }
@@ -147,8 +151,9 @@ fn how_to_see_more(directory: &Path, trace: Option<TraceId>) -> String {
     format!("  {}`tracer ls{place}` lists all", show.unwrap_or_default())
 }
 
-fn is_in_order(recovered: &Recovered<'_>) -> bool {
-    matches!(recovered.death, Death::Clean { .. })
+/// Who ended in order has nothing to tell, even if that was just now.
+fn is_to_be_told(death: &Death) -> bool {
+    !matches!(death, Death::StillRunning | Death::Unknown | Death::OtherNamespace | Death::Clean { .. })
 }
 
 fn told(recovered: &Recovered<'_>) -> String {

@@ -15,8 +15,11 @@ const TURNS: usize = 400;
 /// Turns before, which are not counted.
 const WARM_UP: usize = 20;
 
-const PROGRAMS: [(&str, &str); 2] =
-    [("startup-empty", "an empty main"), ("startup-traced", "tracer_blackbox::init(), one traced call")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("startup-empty", "an empty main"),
+    ("startup-traced", "tracer_blackbox::init(), one traced call"),
+    ("startup-traced", "the same, where one has ended before"),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,7 +37,7 @@ fn run(out: &Path) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let own = std::env::current_exe().map_err(text)?;
     let boxes = out.join(format!("startup-{}", std::process::id()));
-    let (mut wall, mut cpu) = ([vec![], vec![]], [vec![], vec![]]);
+    let (mut wall, mut cpu) = (PROGRAMS.map(|_| vec![]), PROGRAMS.map(|_| vec![]));
     for turn in 0..WARM_UP + TURNS {
         for (nth, (program, _)) in PROGRAMS.iter().enumerate() {
             let mut command = Command::new(own.with_file_name(program));
@@ -50,26 +53,28 @@ fn run(out: &Path) -> Result<(), String> {
                 cpu[nth].push(after - before);
             }
         }
-        // What is left is read, which is not what is measured. The directory is there from the second time on.
+        // The directory is there from the second time on.
         for file in fs::read_dir(boxes.join("startup-traced")).map_err(text)? {
             fs::remove_file(file.map_err(text)?.path()).map_err(text)?;
         }
     }
     fs::remove_dir_all(&boxes).map_err(text)?;
     let (wall, cpu) = (wall.map(median), cpu.map(median));
-    let mut rows: Vec<Row> = (0..2).map(|nth| row(PROGRAMS[nth].1, wall[nth], cpu[nth])).collect();
-    rows.push(row("more", wall[1] - wall[0], cpu[1] - cpu[0]));
+    let row = |nth: usize| {
+        let more = (nth > 0).then(|| wall[nth] - wall[0]);
+        Row {
+            group: String::new(),
+            name: PROGRAMS[nth].1.to_owned(),
+            figures: vec![Some(wall[nth]), Some(cpu[nth]), more],
+        }
+    };
     Table {
         title: "From start to end of a program that does nothing".to_owned(),
-        columns: vec![Column { heading: "ms", digits: 3 }, Column { heading: "CPU ms", digits: 3 }],
-        rows,
+        columns: ["ms", "CPU ms", "ms more"].map(|heading| Column { heading, digits: 3 }).into(),
+        rows: (0..PROGRAMS.len()).map(row).collect(),
         notes: vec![format!("Medians of {TURNS} runs each, which took turns; with fork, exec and wait.")],
     }
     .publish(out, "startup")
-}
-
-fn row(name: &str, wall: f64, cpu: f64) -> Row {
-    Row { group: String::new(), name: name.to_owned(), figures: vec![Some(wall), Some(cpu)] }
 }
 
 fn median(mut figures: Vec<f64>) -> f64 {
