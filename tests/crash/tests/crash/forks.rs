@@ -46,9 +46,10 @@ fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
     assert_eq!(child.process.parent_pid, Some(parent.process.pid));
     assert_ne!(child.process.pid, parent.process.pid);
     assert_eq!(child.death, Death::Killed);
-    // In the midst of two calls: one that began before the fork, one after; none of another thread of the parent.
+    // In the midst of two calls: one that began before the fork, whose values its frame has, one after; none of another
+    // thread of the parent.
     let open: Vec<_> = child.open.iter().map(|node| (&*node.node, node.arguments.clone())).collect();
-    assert_eq!(open, [("parent", json!(null)), ("in_child_open", json!({"n": 5}))]);
+    assert_eq!(open, [("parent", json!({"order": 17})), ("in_child_open", json!({"n": 5}))]);
     assert_eq!(child.open[0].trace_id, parent.open.iter().find(|node| node.node == "parent").unwrap().trace_id);
 }
 
