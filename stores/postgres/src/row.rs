@@ -94,34 +94,35 @@ pub(crate) struct Inserts {
     timeouts: Vec<Option<i64>>,
 }
 
-/// The parameters of both are those of [`Inserts::values`]. Those that are there already are left alone, and not among the
-/// ids that come back.
-pub(crate) const INSERT_NEW: &str = "
-    WITH n AS MATERIALIZED (
-        SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::text[],
-                             $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])
-            AS n (id, type, status, created_at, idempotency_key, parent_id, body, payload, priority, due_at, timeout_ms)
-    ), created AS (
-        INSERT INTO tracer_executions (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
-        SELECT id, type, status, created_at, idempotency_key, parent_id, body, payload FROM n
-        ON CONFLICT DO NOTHING RETURNING id
-    )
-    INSERT INTO tracer_queue (id, type, priority, created_at, due_at, timeout_ms, version, epoch)
-    SELECT id, type, priority, created_at, due_at, timeout_ms, 1, 0 FROM n WHERE id IN (SELECT id FROM created)
-    RETURNING id";
+/// A statement that inserts new executions, with the parameters of [`Inserts::values`]: what is behind the insertion of the
+/// records, and which of them go into the queue.
+macro_rules! insert {
+    ($behind:literal, $queued:literal) => {
+        concat!(
+            "WITH n AS MATERIALIZED (
+                SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[],
+                                     $7::text[], $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])
+                    AS n (id, type, status, created_at, idempotency_key, parent_id, body, payload, priority, due_at,
+                          timeout_ms)
+            ), created AS (
+                INSERT INTO tracer_executions
+                    (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
+                SELECT id, type, status, created_at, idempotency_key, parent_id, body, payload FROM n ",
+            $behind,
+            ")
+            INSERT INTO tracer_queue (id, type, priority, created_at, due_at, timeout_ms, version, epoch)
+            SELECT id, type, priority, created_at, due_at, timeout_ms, 1, 0 FROM n ",
+            $queued
+        )
+    };
+}
+
+/// Those that are there already are left alone, and not among the ids that come back.
+pub(crate) const INSERT_NEW: &str =
+    insert!("ON CONFLICT DO NOTHING RETURNING id", "WHERE id IN (SELECT id FROM created) RETURNING id");
 
 /// Fails if one is there already; cheaper.
-pub(crate) const INSERT: &str = "
-    WITH n AS MATERIALIZED (
-        SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::text[],
-                             $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])
-            AS n (id, type, status, created_at, idempotency_key, parent_id, body, payload, priority, due_at, timeout_ms)
-    ), created AS (
-        INSERT INTO tracer_executions (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
-        SELECT id, type, status, created_at, idempotency_key, parent_id, body, payload FROM n
-    )
-    INSERT INTO tracer_queue (id, type, priority, created_at, due_at, timeout_ms, version, epoch)
-    SELECT id, type, priority, created_at, due_at, timeout_ms, 1, 0 FROM n";
+pub(crate) const INSERT: &str = insert!("", "");
 
 impl Inserts {
     /// In the order of keys, then ids: two batches with the same keys wait for each other in one direction only.
