@@ -18,7 +18,8 @@ use crate::work::LEASE;
 /// How a store can be broken, to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Who has lost the lease may write all the same. So that somebody does, calls stall until leases are lost.
+    /// Who has lost the lease may write all the same. So that somebody does, calls stall until the leases are another's,
+    /// who keeps them for a while.
     Fence,
     /// Nobody looks for lost leases.
     Sweep,
@@ -45,6 +46,9 @@ impl FromStr for Fault {
     }
 }
 
+/// How long whoever takes over from another keeps it before it begins, if there is to be somebody who writes meanwhile.
+const HELD: Duration = Duration::from_millis(300);
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Recorded {
@@ -60,11 +64,30 @@ impl Recorded {
         Self { inner, log, fault, stall: Arc::default() }
     }
 
-    async fn stall(&self) {
+    async fn stall(&self, writes: &[Write]) {
         if self.fault == Some(Fault::Fence) && fastrand::u8(..) < 4 {
             let _stalled = self.stall.write().await;
-            tokio::time::sleep(2 * LEASE).await;
+            let until_it_is = async {
+                while !self.is_of_another(writes).await {
+                    tokio::time::sleep(HELD / 10).await;
+                }
+            };
+            // Nobody may take over what has ended meanwhile.
+            let _ = tokio::time::timeout(3 * LEASE, until_it_is).await;
         }
+    }
+
+    /// Whether somebody else works at one of these.
+    async fn is_of_another(&self, writes: &[Write]) -> bool {
+        for write in writes {
+            if let Ok(Some(found)) = self.inner.find_by_id(&write.id).await
+                && found.lease.is_some()
+                && write.expected.epoch.is_some_and(|epoch| epoch < found.epoch)
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// What is about to be written that matters even if no answer comes.
@@ -153,7 +176,7 @@ impl ExecutionStore for Recorded {
 
     async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
         self.announce(&writes);
-        self.stall().await;
+        self.stall(&writes).await;
         let from = now();
         let outcomes = if self.fault.is_none() {
             self.inner.settle(writes.clone()).await?
@@ -190,6 +213,9 @@ impl ExecutionStore for Recorded {
                 version: claimed.version,
             };
             self.log.write(from, claimed.iter().map(fact));
+        }
+        if self.fault == Some(Fault::Fence) && claimed.iter().any(|claimed| claimed.epoch > 1) {
+            tokio::time::sleep(HELD).await;
         }
         Ok(claimed)
     }

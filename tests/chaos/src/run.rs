@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tracer::execution::{DynStore, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ListOptions};
 
 use crate::history::{self, Fact, Log, Moment, now};
-use crate::judge::{self, Last, Violation};
+use crate::judge::{self, Last, Rule, Violation};
 use crate::server::World;
 use crate::target::{Kind, Target};
 use crate::work::{self, KINDS, LEASE, POISON, TIMEOUT, WAIT_MAX};
@@ -77,6 +77,11 @@ impl fmt::Display for Report {
             )?;
         }
         write!(f, "  violations: {}", self.violations.len())?;
+        let mut rules: BTreeMap<Rule, usize> = BTreeMap::new();
+        self.violations.iter().for_each(|violation| *rules.entry(violation.rule).or_default() += 1);
+        for (rule, count) in rules {
+            write!(f, ", {count} of {rule:?}")?;
+        }
         for violation in self.violations.iter().take(20) {
             write!(f, "\n    {violation}")?;
         }
