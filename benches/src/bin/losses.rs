@@ -11,25 +11,30 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use dial9_core::buffer::DiskBuffer;
+use dial9_core::handle::Dial9Handle;
+use dial9_trace_format::TraceEvent;
+use dial9_trace_format::decoder::Decoder;
 use tracer_benches::table::{Column, Row, Table};
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// How often each recorder is killed.
 const KILLS: u64 = 20;
-/// When, in milliseconds from its start.
+/// When, in milliseconds from its first call.
 const KILLED_AFTER_MS: (u64, u64) = (300, 1500);
 /// Calls in a root. Recorders that keep the spans of an open root to themselves lose no more than that by it.
 const IN_ROOT: u64 = 10;
 /// Between two roots: 10,000 calls a second, which every recorder keeps up with.
 const PAUSE: Duration = Duration::from_millis(1);
 
-const RECORDERS: [&str; 5] = [
+const RECORDERS: [&str; 6] = [
     "tracer, black box",
     "tracer, JSON lines",
     "tracing-appender, non-blocking",
     "fastrace, a reporter that writes a file",
     "tracing + OpenTelemetry batch, an exporter that writes a file",
+    "dial9 (of dial9-tokio-telemetry), events into its files",
 ];
 
 fn main() -> ExitCode {
@@ -75,10 +80,11 @@ fn run(out: &Path) -> Result<(), String> {
         columns: vec![column("returned", 0), column("lost", 0), column("% lost", 2), column("% at worst", 2)],
         rows,
         notes: vec![
-            format!("{KILLS} processes each, killed with SIGKILL {from} to {to} ms after their start."),
+            format!("{KILLS} processes each, killed with SIGKILL {from} to {to} ms after their first call."),
             format!(
                 "Roots of {IN_ROOT} calls, 10,000 calls a second; all recorders as they come, no interval changed."
             ),
+            "dial9 writes some 1 MiB at a time: a process that lives longer loses a smaller share.".to_owned(),
         ],
     }
     .publish(out, "losses")
@@ -98,14 +104,24 @@ fn killed(recorder: usize, after: Duration) -> Result<(u64, u64), String> {
             .spawn()
             .map_err(|error| error.to_string())?,
     );
+    while returned_in(&directory).is_none() {
+        if let Some(status) = child.0.try_wait().map_err(|error| error.to_string())? {
+            return Err(format!("it ended with {status}"));
+        }
+        std::thread::sleep(PAUSE);
+    }
     std::thread::sleep(after);
     child.0.kill().map_err(|error| error.to_string())?;
     child.0.wait().map_err(|error| error.to_string())?;
-    let returned = fs::read(directory.join(RETURNED)).ok().and_then(|bytes| bytes.try_into().ok());
-    let returned = returned.map(u64::from_le_bytes).ok_or("it was killed before the first call")?;
+    let returned = returned_in(&directory).ok_or("what had been counted is gone")?;
     let recorded = recorded(recorder, &directory);
     fs::remove_dir_all(&directory).map_err(|error| error.to_string())?;
     Ok((returned, recorded?))
+}
+
+/// How many calls have returned so far.
+fn returned_in(directory: &Path) -> Option<u64> {
+    fs::read(directory.join(RETURNED)).ok()?.try_into().ok().map(u64::from_le_bytes)
 }
 
 /// A child that does not outlive this.
@@ -132,6 +148,9 @@ fn recorded(recorder: usize, directory: &Path) -> Result<u64, String> {
         let ends = recovered.records().filter(|record| record.as_step().is_some_and(is_end));
         return Ok(ends.count() as u64);
     }
+    if recorder == 5 {
+        return in_dial9(&directory.join(RECORDS));
+    }
     // Not even a file: nothing was written.
     let text = fs::read_to_string(directory.join(RECORDS)).unwrap_or_default();
     let ended = |line: &&str| match recorder {
@@ -140,6 +159,18 @@ fn recorded(recorder: usize, directory: &Path) -> Result<u64, String> {
         _ => *line == "leaf",
     };
     Ok(text.lines().filter(ended).count() as u64)
+}
+
+/// Whatever its files are called, sealed or not.
+fn in_dial9(directory: &Path) -> Result<u64, String> {
+    let mut ends = 0;
+    for file in fs::read_dir(directory).map_err(|error| error.to_string())? {
+        let bytes = file.and_then(|file| fs::read(file.path())).map_err(|error| error.to_string())?;
+        let Some(mut decoder) = Decoder::new(&bytes) else { continue };
+        // The last may have been cut off: what was read before counts.
+        let _cut = decoder.for_each_event(|event| ends += u64::from(event.name == "LeafEnded"));
+    }
+    Ok(ends)
 }
 
 fn child(recorder: usize, directory: &Path) {
@@ -158,6 +189,7 @@ fn child(recorder: usize, directory: &Path) {
         match recorder {
             0 | 1 => with_tracer(&mut call),
             3 => with_fastrace(&mut call),
+            5 => with_dial9(&mut call),
             _ => with_tracing(&mut call),
         }
         std::thread::sleep(PAUSE);
@@ -184,6 +216,13 @@ fn install(recorder: usize, records: &PathBuf) -> Box<dyn std::any::Any> {
         3 => {
             fastrace::set_reporter(Leaves::into(records), fastrace::collector::Config::default());
             Box::new(())
+        }
+        5 => {
+            let writer =
+                DiskBuffer::builder().base_path(records).max_total_size(64 << 20).build().expect("a directory");
+            let recorder = dial9_core::recorder::recorder(writer).build();
+            recorder.install_global_handle().expect("the first");
+            Box::new(recorder)
         }
         _ => {
             use opentelemetry::trace::TracerProvider;
@@ -236,6 +275,21 @@ fn with_fastrace(call: &mut dyn FnMut(fn())) {
     fn leaf() {}
     let root = fastrace::Span::root("root", fastrace::collector::SpanContext::random());
     let _here = root.set_local_parent();
+    (0..IN_ROOT).for_each(|_| call(leaf));
+}
+
+#[derive(TraceEvent)]
+struct LeafEnded {
+    #[traceevent(timestamp)]
+    timestamp_ns: u64,
+}
+
+/// It records events, not calls: one when a call ends.
+fn with_dial9(call: &mut dyn FnMut(fn())) {
+    fn leaf() {
+        let timestamp_ns = dial9_core::clock::clock_monotonic_ns();
+        Dial9Handle::current().record_event(LeafEnded { timestamp_ns });
+    }
     (0..IN_ROOT).for_each(|_| call(leaf));
 }
 
