@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::machine::Identity;
 use crate::place::Place;
 
 /// What the name of a file ends with.
@@ -31,8 +32,7 @@ pub(crate) struct Created {
 pub(crate) fn create(
     directory: &Path,
     app: &str,
-    boot_id: [u8; 16],
-    start: u64,
+    identity: Identity,
     len: usize,
     anywhere: bool,
 ) -> io::Result<Created> {
@@ -42,11 +42,12 @@ pub(crate) fn create(
     let directory = directory.join(plain(app));
     make_own_directory(&directory)?;
     let doubt = judge(&File::open(&directory)?, anywhere)?;
+    let Identity { boot_id, pid, start_time } = identity;
     let boot = u32::from_le_bytes([boot_id[3], boot_id[2], boot_id[1], boot_id[0]]);
     // A process before this one may have had its number and its second, if the machine has no boot id or no `/proc`.
     for _ in 0..100 {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = directory.join(format!("{boot:08x}-{}-{start}-{n}.{EXTENSION}", std::process::id()));
+        let path = directory.join(format!("{boot:08x}-{pid}-{start_time}-{n}.{EXTENSION}"));
         let options = OpenOptions::new()
             .read(true)
             .write(true)

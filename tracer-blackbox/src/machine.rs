@@ -12,6 +12,22 @@ use std::os::unix::fs::MetadataExt;
 
 use tracer::{Clock, SystemClock};
 
+/// What tells a process from all others, of this machine and, with the boot, of any.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity {
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) pid: u32,
+    /// See [`start_time`]; zero if unknown.
+    pub(crate) start_time: u64,
+}
+
+impl Identity {
+    pub(crate) fn of_this_process() -> Self {
+        let pid = std::process::id();
+        Self { boot_id: boot_id(), pid, start_time: start_time(pid).unwrap_or(0) }
+    }
+}
+
 /// Which boot of the machine this is.
 pub(crate) fn boot_id() -> [u8; 16] {
     let text = text("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -109,11 +125,19 @@ impl MemoryFiles {
     ///
     /// A program that starts waits for this: of each group no more is read than is needed to choose.
     pub(crate) fn find() -> Option<(Self, MemoryUse)> {
-        let mut found = Self::candidates(&text("/proc/self/cgroup").unwrap_or_default());
-        let limited = found.iter().position(|files| files.limit() > 0);
-        let files = found.swap_remove(limited.or_else(|| found.iter().position(|files| files.kills().is_some()))?);
-        let read = files.read();
-        Some((files, read))
+        let mut unlimited = None;
+        for files in Self::candidates(&text("/proc/self/cgroup").unwrap_or_default()) {
+            let limit = files.limit();
+            if limit > 0 {
+                let read = MemoryUse { limit, ..files.read_but_limit() };
+                return Some((files, read));
+            }
+            if unlimited.is_none() {
+                let read = files.read_but_limit();
+                unlimited = read.kills.is_some().then_some((files, read));
+            }
+        }
+        unlimited
     }
 
     /// Where kills are counted.
@@ -147,17 +171,17 @@ impl MemoryFiles {
     }
 
     pub(crate) fn read(&self) -> MemoryUse {
-        MemoryUse { used: number(&self.used).unwrap_or(0), limit: self.limit(), kills: self.kills() }
+        MemoryUse { limit: self.limit(), ..self.read_but_limit() }
+    }
+
+    fn read_but_limit(&self) -> MemoryUse {
+        MemoryUse { used: number(&self.used).unwrap_or(0), limit: 0, kills: kills_in(&self.events) }
     }
 
     /// Zero: none.
     fn limit(&self) -> u64 {
         // More than any machine has means that there is none.
         number(&self.limit).filter(|limit| *limit < 1 << 60).unwrap_or(0)
-    }
-
-    fn kills(&self) -> Option<u64> {
-        kills_in(&self.events)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::format::{
 };
 use crate::index::Index;
 use crate::live;
-use crate::machine::{self, MemoryFiles, MemoryUse};
+use crate::machine::{self, Identity, MemoryFiles, MemoryUse};
 use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
@@ -100,15 +100,8 @@ impl Shared {
     /// With a file in `directory`, or without.
     pub(crate) fn new(directory: PathBuf, options: Options, layout: Layout) -> std::io::Result<Self> {
         let salt = machine::random();
-        let pid = std::process::id();
-        let created = file::create(
-            &directory,
-            &options.app_name(),
-            machine::boot_id(),
-            machine::start_time(pid).unwrap_or(0),
-            layout.file_len(),
-            options.anywhere,
-        );
+        let identity = Identity::of_this_process();
+        let created = file::create(&directory, &options.app_name(), identity, layout.file_len(), options.anywhere);
         let mut doubt = None;
         let made = created.and_then(|created| match Map::file(&created.file, layout) {
             Ok(map) => {
@@ -139,7 +132,7 @@ impl Shared {
             doubt,
             is_truncated: AtomicBool::new(false),
         };
-        shared.begin(0, 0);
+        shared.begin(identity, 0, 0);
         Ok(shared)
     }
 
@@ -212,7 +205,7 @@ impl Shared {
     }
 
     /// Writes what a reader starts from.
-    fn begin(&self, parent_pid: u32, parent_salt: u64) {
+    fn begin(&self, identity: Identity, parent_pid: u32, parent_salt: u64) {
         let status = self.status;
         status.set(Word::AliveNs, self.unix_ns());
         let (kind, every) = match self.options.sync {
@@ -223,7 +216,7 @@ impl Shared {
         status.set(Word::SyncKind, kind);
         status.set(Word::SyncEveryMs, every);
         status.set(Word::State, RUNNING);
-        let bytes = self.superblock(parent_pid, parent_salt).to_bytes();
+        let bytes = self.superblock(identity, parent_pid, parent_salt).to_bytes();
         for at in [COPY_AT, 0] {
             let words = self.map.words(at, SUPERBLOCK_LEN / 8);
             for (word, chunk) in words.iter().zip(bytes.chunks_exact(8)) {
@@ -235,18 +228,18 @@ impl Shared {
         }
     }
 
-    fn superblock(&self, parent_pid: u32, parent_salt: u64) -> Superblock {
+    fn superblock(&self, identity: Identity, parent_pid: u32, parent_salt: u64) -> Superblock {
         let layout = self.map.layout();
-        let pid = std::process::id();
+        let Identity { boot_id, pid, start_time } = identity;
         Superblock {
             minor: MINOR,
             flags: if cfg!(panic = "abort") { PANIC_ABORTS } else { 0 },
             file_len: layout.file_len() as u64,
             salt: self.salt(),
-            boot_id: machine::boot_id(),
+            boot_id,
             pid,
             parent_pid,
-            start_time: machine::start_time(pid).unwrap_or(0),
+            start_time,
             created_unix_ns: self.unix_ns(),
             parent_salt,
             dictionary: Region::new(DICTIONARY_AT, layout.dictionary_len),
@@ -406,26 +399,25 @@ impl Shared {
     fn attach(&self) -> bool {
         let mut state = self.state();
         let Backing::Forked { parent_pid, parent_salt } = state.backing else { return false };
-        self.begin(parent_pid, parent_salt);
+        let identity = Identity::of_this_process();
+        self.begin(identity, parent_pid, parent_salt);
         if let Some(times) = self.times.get() {
             self.say_how_it_counts(times);
         }
-        state.backing = match self.attach_file() {
+        state.backing = match self.attach_file(identity) {
             Ok(path) => Backing::File(path),
             Err(error) => Backing::Nothing(format!("{}: {error}", self.directory.display())),
         };
         true
     }
 
-    fn attach_file(&self) -> std::io::Result<PathBuf> {
+    fn attach_file(&self, identity: Identity) -> std::io::Result<PathBuf> {
         use std::os::unix::fs::FileExt;
         let layout = self.map.layout();
-        let pid = std::process::id();
         let created = file::create(
             &self.directory,
             &self.options.app_name(),
-            machine::boot_id(),
-            machine::start_time(pid).unwrap_or(0),
+            identity,
             layout.file_len(),
             self.options.anywhere,
         )?;
