@@ -56,12 +56,14 @@ impl Held {
         receiver
     }
 
-    /// Its outcome is known.
-    pub(crate) fn remove(&self, lease: Lease) {
+    /// Their outcomes are known.
+    pub(crate) fn remove(&self, leases: impl IntoIterator<Item = Lease>) {
         let mut attempts = self.lock();
-        // A later attempt at the same execution may be here by now.
-        if attempts.get(&lease.id).is_some_and(|attempt| attempt.lease == lease) {
-            attempts.remove(&lease.id);
+        for lease in leases {
+            // A later attempt at the same execution may be here by now.
+            if attempts.get(&lease.id).is_some_and(|attempt| attempt.lease == lease) {
+                attempts.remove(&lease.id);
+            }
         }
         drop(attempts);
         self.changed.notify_one();

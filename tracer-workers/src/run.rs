@@ -1,15 +1,19 @@
 //! One attempt: the handler runs until it returns, panics, takes too long, or is to stop.
 
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::JoinError;
 use tracer::execution::{Command, Execution, ExecutionError, Failure};
 use tracer::recorder::panic_text;
 
-use crate::attempt::{Attempt, Writes};
+use crate::attempt::{Attempt, Boxed, Writes};
 use crate::handler::Handler;
 use crate::held::Signal;
 
@@ -26,26 +30,53 @@ pub(crate) async fn run(
 ) -> Option<Command> {
     let attempt = Attempt::new(execution.clone(), writes.clone(), signal.clone());
     let handle = handler.clone();
-    // A task of its own, so that a panic ends nothing else; what it does before its first await included.
-    let mut task = tokio::spawn(writes.run(execution.clone(), Box::new(move || handle(attempt))));
+    // What the handler does before its first await is in it, too.
+    let mut running = Caught(Some(writes.run(execution.clone(), Box::new(move || handle(attempt)))));
     let end = tokio::select! {
         // What is there already counts, however late it is.
         biased;
-        ended = &mut task => return command(ended),
+        ended = &mut running => return command(ended),
         end = must_stop(signal, grace) => end,
         () = overtime(execution.timeout) => Some(Command::Overtime { random: fastrand::u32(..) }),
     };
-    task.abort();
-    // Not before it has stopped may another attempt begin. If it returned just now, that is its outcome.
-    match task.await {
-        Err(error) if error.is_cancelled() => end,
-        ended => end.and_then(|_| command(ended)),
+    // Not before it has stopped may another attempt begin.
+    match running.stop() {
+        Ok(()) => end,
+        Err(panic) => end.map(|_| fail(panicked(&panic))),
     }
 }
 
 type Ended = Result<Result<Value, Failure>, ExecutionError>;
+type Panic = Box<dyn Any + Send>;
 
-fn command(ended: Result<Ended, JoinError>) -> Option<Command> {
+/// A handler whose panics end nothing else.
+struct Caught(Option<Boxed<Ended>>);
+
+impl Caught {
+    /// Drops it where it is.
+    fn stop(&mut self) -> Result<(), Panic> {
+        // Nothing of it is left to be seen.
+        catch_unwind(AssertUnwindSafe(|| drop(self.0.take())))
+    }
+}
+
+impl Future for Caught {
+    type Output = Result<Ended, Panic>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+        let ended = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(ended)) => Ok(ended),
+            Err(panic) => Err(panic),
+        };
+        let stopped = self.stop();
+        Poll::Ready(ended.and_then(|ended| stopped.map(|()| ended)))
+    }
+}
+
+fn command(ended: Result<Ended, Panic>) -> Option<Command> {
     let failure = match ended {
         Ok(Ok(Ok(result))) => return Some(Command::Complete { result }),
         Ok(Ok(Err(failure))) => failure,
@@ -53,16 +84,18 @@ fn command(ended: Result<Ended, JoinError>) -> Option<Command> {
         // The store could not be reached for what a node keeps. That is no fault of the execution's.
         Ok(Err(error)) if error.is_retryable() => return Some(Command::Release { delay: STORE_DELAY }),
         Ok(Err(error)) => error.failure(),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => {
-                let message = format!("the handler panicked: {}", panic_text(&*panic).unwrap_or("no text"));
-                Failure::new(message).code(Failure::PANIC).retryable(true)
-            }
-            // The runtime is shutting down.
-            Err(_) => return Some(Command::Release { delay: Duration::ZERO }),
-        },
+        Err(panic) => panicked(&panic),
     };
-    Some(Command::Fail { failure, random: fastrand::u32(..) })
+    Some(fail(failure))
+}
+
+fn fail(failure: Failure) -> Command {
+    Command::Fail { failure, random: fastrand::u32(..) }
+}
+
+fn panicked(panic: &Panic) -> Failure {
+    let message = format!("the handler panicked: {}", panic_text(&**panic).unwrap_or("no text"));
+    Failure::new(message).code(Failure::PANIC).retryable(true)
 }
 
 /// Waits until the handler is to be dropped, and says what the attempt comes to.

@@ -31,11 +31,12 @@ impl<S: ExecutionStore> Settler<S> {
     pub(crate) async fn run(self, mut ended: mpsc::UnboundedReceiver<Ended>) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while ended.recv_many(&mut batch, BATCH_MAX).await > 0 {
+            gather(&mut ended, &mut batch).await;
             let mut writes = Vec::with_capacity(batch.len());
             for Ended { lease, command } in batch.drain(..) {
                 match command {
                     Some(command) => writes.push(Write::under(lease, command)),
-                    None => self.held.remove(lease),
+                    None => self.held.remove([lease]),
                 }
             }
             if !writes.is_empty() {
@@ -88,9 +89,23 @@ impl<S: ExecutionStore> Settler<S> {
     }
 
     fn forget(&self, writes: &[Write]) {
-        for write in writes {
-            let epoch = write.expected.epoch.unwrap_or_default();
-            self.held.remove(Lease { id: write.id, epoch });
+        let lease = |write: &Write| Lease { id: write.id, epoch: write.expected.epoch.unwrap_or_default() };
+        self.held.remove(writes.iter().map(lease));
+    }
+}
+
+/// Takes what others are about to hand over as well, for as long as something comes whenever they get their turn.
+async fn gather(ended: &mut mpsc::UnboundedReceiver<Ended>, batch: &mut Vec<Ended>) {
+    loop {
+        let before = batch.len();
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH_MAX
+            && let Ok(one) = ended.try_recv()
+        {
+            batch.push(one);
+        }
+        if batch.len() == before {
+            return;
         }
     }
 }

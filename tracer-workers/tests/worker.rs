@@ -330,6 +330,35 @@ fn attempts_that_take_too_long_are_dropped_and_timed_out() {
 }
 
 #[test]
+fn a_handler_that_panics_when_it_is_dropped_ends_nothing_else() {
+    struct Brittle;
+    impl Drop for Brittle {
+        fn drop(&mut self) {
+            panic!("handle with care");
+        }
+    }
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, (): ()| async {
+            let _brittle = Brittle;
+            std::future::pending::<Result<(), Failure>>().await
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let worker = worker.handler("other", |_: Attempt, (): ()| async { Ok::<_, Failure>(()) }).start();
+        let id = manager.create(new(()).timeout(SECOND).max_attempts(1)).await.unwrap().id;
+        let failure = ended(&manager, &id).await.error.unwrap();
+        assert_eq!(
+            (failure.code.as_deref(), failure.message.contains("handle with care")),
+            (Some(Failure::PANIC), true),
+            "{failure:?}"
+        );
+        let id = manager.create(NewExecution::new("other")).await.unwrap().id;
+        assert_eq!(ended(&manager, &id).await.status, S::Completed);
+        assert_eq!(worker.shutdown(SECOND).await, Left { given_back: 0 });
+    });
+}
+
+#[test]
 fn shutdown_finishes_what_it_can_and_gives_the_rest_back() {
     run(async {
         let manager = manager();
