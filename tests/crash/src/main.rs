@@ -165,7 +165,9 @@ fn main() {
         }
         "init" => {
             let init = Init::default().directory(directory).options(options()).bytes_max(number(rest[0]));
+            let before = os::bytes_read();
             init.quiet(rest[1] == "quiet").init().unwrap();
+            println!("{}", os::bytes_read() - before);
         }
         "wrap" => {
             install(options().bytes(256 << 10), directory);

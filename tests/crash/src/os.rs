@@ -50,6 +50,13 @@ pub(crate) fn stop() {
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
+/// How many bytes this process has read so far.
+pub(crate) fn bytes_read() -> u64 {
+    let counts = std::fs::read_to_string("/proc/self/io").unwrap();
+    let read = counts.lines().find_map(|line| line.strip_prefix("rchar: "));
+    read.unwrap().parse().unwrap()
+}
+
 /// Something was written out to the disk. Times are since some moment in the past.
 #[derive(Clone, Copy)]
 pub(crate) struct Synced {

@@ -61,3 +61,22 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
     assert_eq!(text.matches(") killed\n").count(), 1, "{text}");
     assert!(!its.exists(), "told, and gone");
 }
+
+#[test]
+fn of_a_process_that_ended_in_order_no_more_than_the_beginning_is_read() {
+    let directory = Directory::new();
+    let read = || {
+        let mut init = start("init", directory.path(), &[&NO_LIMIT.to_string(), "loud"]);
+        let read: u64 = init.line().parse().unwrap();
+        assert!(init.end().0.success());
+        read
+    };
+    let first = read();
+    let second = read();
+    let beginning = second - first;
+    assert!(beginning > 0 && beginning < 64 << 10, "{first} bytes, then {second}");
+    // The control: what was killed is read whole.
+    let len = fs::metadata(killed(directory.path())).unwrap().len();
+    let third = read();
+    assert!(third > len, "{third} of {len} bytes");
+}
