@@ -83,6 +83,8 @@ impl Execution {
             }
         }
         let token = self.token();
+        // Most have one attempt.
+        self.history.reserve_exact(1);
         self.history.push(AttemptRecord {
             attempt: self.attempts,
             epoch: self.epoch,

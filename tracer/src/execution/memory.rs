@@ -97,7 +97,8 @@ type Waiting = BTreeSet<(Reverse<i16>, Timestamp, Cursor)>;
 
 #[derive(Default)]
 struct Executions {
-    by_id: IdMap<ExecutionId, Execution>,
+    /// Boxed: a map that grows moves what is in it.
+    by_id: IdMap<ExecutionId, Box<Execution>>,
     by_key: HashMap<String, ExecutionId>,
     in_order: BTreeSet<Cursor>,
     due: Due,
@@ -119,7 +120,7 @@ impl Executions {
     fn create(&mut self, new: Create, now: Timestamp) -> Created {
         let by_key = new.idempotency_key().and_then(|key| self.by_key.get(key)).copied();
         if let Some(existing) = self.by_id.get(&by_key.unwrap_or(new.id())) {
-            return Created::Existing(existing.clone());
+            return Created::Existing((**existing).clone());
         }
         let execution = new.at(now);
         if let Some(key) = &execution.idempotency_key {
@@ -128,7 +129,7 @@ impl Executions {
         self.in_order.insert(Cursor::of(&execution));
         let woken = self.due.index(&execution);
         self.woken.extend(woken);
-        self.by_id.insert(execution.id, execution.clone());
+        self.by_id.insert(execution.id, Box::new(execution.clone()));
         Created::New(execution)
     }
 
@@ -170,7 +171,7 @@ impl Executions {
 
     fn list(&self, options: &ListOptions) -> Page {
         let is_on = |execution: &&Execution| options.matches(execution) && options.is_behind(execution);
-        let find = |cursor: &Cursor| self.by_id.get(&cursor.id());
+        let find = |cursor: &Cursor| self.by_id.get(&cursor.id()).map(|found| &**found);
         let take = options.page_len() + 1;
         let found: Vec<Execution> = match (options.newest_first, options.after) {
             (false, None) => self.in_order.iter().filter_map(find).filter(is_on).take(take).cloned().collect(),
@@ -261,12 +262,13 @@ impl ExecutionStore for MemoryStore {
     }
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
-        Ok(self.lock().by_id.get(id).cloned())
+        Ok(self.lock().by_id.get(id).map(|found| (**found).clone()))
     }
 
     async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
         let executions = self.lock();
-        Ok(executions.by_key.get(key).and_then(|id| executions.by_id.get(id)).cloned())
+        let found = executions.by_key.get(key).and_then(|id| executions.by_id.get(id));
+        Ok(found.map(|found| (**found).clone()))
     }
 
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
