@@ -14,7 +14,7 @@ use tracer::execution::{DynStore, ExecutionError, ExecutionId, ExecutionManager,
 
 use crate::history::{self, Fact, Log, Moment, now};
 use crate::judge::{self, Last, Violation};
-use crate::server::World;
+use crate::server::{World, skew};
 use crate::target::{Kind, Target};
 use crate::work::{self, KINDS, LEASE, POISON, TIMEOUT, WAIT_MAX};
 
@@ -129,6 +129,8 @@ struct Stage {
     directory: PathBuf,
     target: Target,
     log: Log,
+    /// None: the workers' clocks have to be right.
+    skew: Option<PathBuf>,
 }
 
 fn nanos(duration: Duration) -> Moment {
@@ -140,18 +142,13 @@ async fn sleep_ms(ms: u64) {
 }
 
 impl Stage {
-    /// Starts the worker of this slot, with a clock that is wrong where the store's is its server's.
+    /// Starts the worker of this slot, with a clock that is wrong where it does not matter.
     fn start(&self, slot: &mut Slot, rng: &mut Rng) -> io::Result<()> {
         slot.generation += 1;
-        let program = std::env::current_exe()?;
-        let mut command = Command::new(&program);
+        let mut command = Command::new(std::env::current_exe()?);
         command.args(["worker", &self.target.to_string(), &slot.name()]).arg(&self.directory);
         command.args(self.plan.broken.iter());
-        if self.plan.kind != Kind::Sqlite {
-            let skew = program.with_file_name("libtracer_chaos_skew.so");
-            if !skew.is_file() {
-                return Err(io::Error::other(format!("{} was not built", skew.display())));
-            }
+        if let Some(skew) = &self.skew {
             command.env("LD_PRELOAD", skew).env("TRACER_SKEW_S", rng.i64(-SKEW_S..=SKEW_S).to_string());
         }
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -206,7 +203,8 @@ pub async fn run(plan: Plan) -> Report {
     let directory = tempfile::tempdir().expect("there is a place for temporary files").keep();
     let mut world = World::new(plan.kind, &directory).await;
     let log = Log::new(&directory, "driver").expect("it can be written");
-    let stage = Stage { plan, target: world.target().clone(), directory, log };
+    let skew = plan.kind.has_clock().then(skew);
+    let stage = Stage { plan, target: world.target().clone(), directory, log, skew };
     let manager = stage.open().await;
     let created = RefCell::default();
     let work = async {
