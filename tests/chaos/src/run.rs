@@ -361,17 +361,20 @@ fn tend(stage: &Stage, slot: &mut Slot, rng: &mut Rng) {
     }
 }
 
-/// No more faults, until all has come to its end, or nothing happens any more to something that has not.
+/// No more faults, until all has come to its end, or nothing happens any more to anything that has not.
 async fn calm(stage: &Stage, manager: &ExecutionManager<DynStore>, mut slots: Vec<Slot>) -> Vec<Slot> {
     use ExecutionStatus as S;
     let mut rng = Rng::with_seed(stage.plan.seed + 3);
     let (mut oldest, mut since) = (Vec::new(), now());
     loop {
         go_on(stage, &mut slots, &mut rng);
-        let open =
-            [S::Pending, S::Running, S::Retrying].into_iter().fold(ListOptions::new().limit(50), ListOptions::status);
-        let page = until_answered(async || manager.list(open.clone()).await).await;
-        let found: Vec<_> = page.iter().map(|one| (one.id, one.version)).collect();
+        let (mut found, began) = (Vec::new(), now());
+        // Each state by itself: the oldest of all may wait behind many that are worked off meanwhile.
+        for status in [S::Pending, S::Running, S::Retrying] {
+            let open = ListOptions::new().limit(50).status(status);
+            let page = until_answered(async || manager.list(open.clone()).await).await;
+            found.extend(page.iter().map(|one| (one.id, one.version)));
+        }
         if found.is_empty() {
             return slots;
         }
@@ -380,7 +383,8 @@ async fn calm(stage: &Stage, manager: &ExecutionManager<DynStore>, mut slots: Ve
         } else if now() - since > nanos(PATIENCE) {
             return slots;
         }
-        sleep_ms(100).await;
+        // Looking is not to be most of what the store does.
+        tokio::time::sleep(Duration::from_millis(100).max(4 * Duration::from_nanos(now() - began))).await;
     }
 }
 
