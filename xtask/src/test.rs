@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use crate::chaos;
 use crate::command::{self, cargo};
 use crate::crash;
 use crate::models;
@@ -23,7 +22,6 @@ pub(crate) const STEPS: &[Step] = &[
 
 fn workspace(workspace: &Workspace) -> Result<Done, String> {
     tools::servers()?;
-    chaos::skew(workspace, false)?;
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
     off::exclude(workspace, &mut tests);

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{self as passing, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +18,8 @@ pub enum Weather {
     Fine,
     /// Requests arrive, and the connection is cut before the answer does.
     AnswersLost,
+    /// Requests arrive, answers do not, and nobody says so; a connection of which an answer was kept never recovers.
+    AnswersKept,
     /// Nothing arrives, and nobody says so; a connection that has seen that never recovers.
     Silent,
 }
@@ -27,6 +29,9 @@ pub enum Weather {
 pub enum Target {
     /// At a port of this machine.
     Port(u16),
+    /// At the port of this machine that this file names when somebody connects: a server that is started again may have
+    /// another one.
+    PortIn(PathBuf),
     /// At a socket in the file system.
     Socket(PathBuf),
 }
@@ -87,6 +92,10 @@ async fn listen(listener: TcpListener, target: Target, weather: watch::Sender<We
                     Ok(server) => pass(client, server, weather, &cut).await,
                     Err(error) => Err(error),
                 },
+                Target::PortIn(file) => match connect(&file).await {
+                    Ok(server) => pass(client, server, weather, &cut).await,
+                    Err(error) => Err(error),
+                },
                 Target::Socket(path) => match UnixStream::connect(path).await {
                     Ok(server) => pass(client, server, weather, &cut).await,
                     Err(error) => Err(error),
@@ -95,6 +104,12 @@ async fn listen(listener: TcpListener, target: Target, weather: watch::Sender<We
             drop(passed);
         });
     }
+}
+
+async fn connect(file: &Path) -> io::Result<TcpStream> {
+    let port = std::fs::read_to_string(file)?.parse().map_err(io::Error::other)?;
+    let address: (_, u16) = ("127.0.0.1", port);
+    TcpStream::connect(address).await
 }
 
 async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
@@ -112,6 +127,11 @@ async fn pass<S: AsyncRead + AsyncWrite + Unpin>(
         let now = *weather.borrow();
         match (now, is_request) {
             _ if len == 0 => return Ok(()),
+            (Weather::AnswersKept, false) => {
+                cut.fetch_add(1, Ordering::Relaxed);
+                passing::copy(&mut client, &mut server).await?;
+                return Ok(());
+            }
             (Weather::Silent, _) => {
                 cut.fetch_add(1, Ordering::Relaxed);
                 // Open for as long as the client wants.

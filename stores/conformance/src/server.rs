@@ -190,6 +190,19 @@ pub fn postgres(settings: &[&str]) -> Server {
     place.serve(found("postgres"), ["-D", "data", "-k", &path, "-h", ""].iter().chain(settings).copied())
 }
 
+/// Builds a package that nothing may depend on, and gives the file that comes of it. What is built is kept in `target`, so
+/// that it is built once.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn built(manifest: &Path, target: &Path, file: &str) -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(manifest).arg("--target-dir").arg(target);
+    assert!(cargo.status().expect("cargo can be started").success(), "{} is built", manifest.display());
+    target.join("debug").join(file)
+}
+
 /// A port that nobody listens to at the moment.
 ///
 /// # Errors

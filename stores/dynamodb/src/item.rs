@@ -103,6 +103,9 @@ pub(crate) fn place(cursor: Cursor) -> String {
     format!("{}{:x}", instant(cursor.created_at()), cursor.id())
 }
 
+/// How long what [`urgency`] gives is.
+pub(crate) const URGENCY_LEN: usize = 5;
+
 /// Sorts the highest priority first.
 pub(crate) fn urgency(priority: i16) -> String {
     format!("{:05}", i32::from(i16::MAX) - i32::from(priority))

@@ -19,7 +19,7 @@ use tracer::execution::{
 };
 use tracer::{Clock, SystemClock};
 
-use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, instant, key_pk, n, pk, place, s, text};
+use crate::item::{self, Item, Read, URGENCY_LEN, VALUE_LEN_BYTES_MAX, instant, key_pk, n, pk, place, s, text};
 use crate::table::{self, ALL, DUE, Index, PARTS, SWEEP};
 use crate::trouble::{NAME, Problem, reading, writing};
 
@@ -417,66 +417,46 @@ impl DynamoStore {
         let mut types = if claim.types.is_empty() { self.types().await? } else { claim.types.clone() };
         types.sort_unstable();
         types.dedup();
-        // Of each type, the priority that comes next.
-        let mut levels: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for type_ in types {
-            if let Some(first) = self.next_level(&type_, "").await? {
-                levels.entry(first).or_default().push(type_);
-            }
-        }
-        while claimed.len() < limit {
-            let Some((level, types)) = levels.pop_first() else { break };
-            self.claim_level(claim, &level, &types, claimed).await?;
-            for type_ in types {
-                if let Some(next) = self.next_level(&type_, &level).await? {
-                    levels.entry(next).or_default().push(type_);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The priority behind this one of which something of this type waits.
-    async fn next_level(&self, type_: &str, level: &str) -> Done<Option<String>> {
-        let from = if level.is_empty() { "0".to_owned() } else { format!("{level}{END}") };
-        let query = Query { index: DUE, of: type_, from, to: END.to_owned(), limit: 1, newest_first: false };
-        let (found, _) = self.query(&query, None).await?;
-        Ok(found.first().and_then(|(_, order)| order.get(..5)).map(str::to_owned))
-    }
-
-    /// Claims what is due of one priority, the types beside each other.
-    async fn claim_level(
-        &self,
-        claim: &Claim,
-        level: &str,
-        types: &[String],
-        claimed: &mut Vec<Execution>,
-    ) -> Done<()> {
-        let limit = claim.limit as usize;
-        let now = instant(self.now());
-        let mut left: Vec<(&String, Option<Item>)> = types.iter().map(|type_| (type_, None)).collect();
+        // Each with where in the index it goes on.
+        let mut left: Vec<(String, String)> = types.into_iter().map(|type_| (type_, "0".to_owned())).collect();
         while claimed.len() < limit && !left.is_empty() {
-            let mut found = Vec::new();
-            let mut more = Vec::new();
-            for (type_, start) in left {
-                let query = Query {
-                    index: DUE,
-                    of: type_,
-                    from: level.to_owned(),
-                    to: format!("{level}{now}{END}"),
-                    limit: limit - claimed.len(),
-                    newest_first: false,
-                };
-                let (some, next) = self.query(&query, start).await?;
-                found.extend(some);
-                more.extend(next.map(|next| (type_, Some(next))));
-            }
-            found.sort_by(|a, b| a.1.cmp(&b.1));
-            let ids: Vec<ExecutionId> = found.into_iter().map(|(id, _)| id).collect();
-            self.claim_these(claim, &ids, claimed).await?;
-            left = more;
+            let due = self.next_due(&mut left, limit - claimed.len()).await?;
+            self.claim_these(claim, &due, claimed).await?;
         }
         Ok(())
+    }
+
+    /// Of what is due of all these types the next in order, `limit` at most; `left` goes on behind them.
+    async fn next_due(&self, left: &mut Vec<(String, String)>, limit: usize) -> Done<Vec<ExecutionId>> {
+        let now = instant(self.now());
+        let mut parts = Vec::with_capacity(left.len());
+        for some in left.chunks(REQUESTS) {
+            let queries = some.iter().map(|(type_, from)| async {
+                let (from, to) = (from.clone(), END.to_owned());
+                let query = Query { index: DUE, of: type_, from, to, limit, newest_first: false };
+                let (found, next) = self.query(&query, None).await?;
+                let next = next.as_ref().and_then(|next| text(next, DUE.order)).map(|last| format!("{last}{END}"));
+                Ok(due_part(found, next, &now))
+            });
+            parts.extend(join_all(queries).await.into_iter().collect::<Done<Vec<Part>>>()?);
+        }
+        // Up to where all of them are known.
+        let mut known = parts.iter().filter_map(|part| part.next.clone()).min().unwrap_or_else(|| END.to_owned());
+        let mut due: Vec<&(ExecutionId, String)> = parts.iter().flat_map(|part| &part.due).collect();
+        due.retain(|(_, order)| *order < known);
+        due.sort_unstable_by_key(|(_, order)| order);
+        if due.len() > limit {
+            known = format!("{}{END}", due[limit - 1].1);
+            due.truncate(limit);
+        }
+        let due = due.into_iter().map(|(id, _)| *id).collect();
+        let behind = std::mem::take(left).into_iter().zip(parts).filter_map(|((type_, _), part)| {
+            let is_more_known = part.due.last().is_some_and(|(_, order)| *order > known);
+            let next = if is_more_known { Some(known.clone()) } else { part.next };
+            next.map(|next| (type_, next))
+        });
+        *left = behind.collect();
+        Ok(due)
     }
 
     /// Claims those of these that are due, in order, up to the limit. Who was faster has it; there is no second try.
@@ -652,6 +632,26 @@ impl DynamoStore {
         }
         Err(Problem::busy("others were in the way of a deletion, again and again"))
     }
+}
+
+/// What is known of one type after a look at the index.
+struct Part {
+    /// In order.
+    due: Vec<(ExecutionId, String)>,
+    /// Where there may be more that is due. None: nowhere.
+    next: Option<String>,
+}
+
+/// The first that are due of what was found; `next` is behind all of that.
+fn due_part(mut found: Vec<(ExecutionId, String)>, mut next: Option<String>, now: &str) -> Part {
+    let waits =
+        found.iter().position(|(_, order)| order.get(URGENCY_LEN..).is_some_and(|at| at > now && !at.starts_with(now)));
+    if let Some(waits) = waits {
+        // So does what comes behind it of the same priority.
+        next = found[waits].1.get(..URGENCY_LEN).map(|level| format!("{level}{END}"));
+        found.truncate(waits);
+    }
+    Part { due: found, next }
 }
 
 /// How putting a new item went.

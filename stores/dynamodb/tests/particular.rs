@@ -2,11 +2,16 @@
 
 mod server;
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::types::AttributeValue;
 use tracer::ManualClock;
 use tracer::execution::{
@@ -125,6 +130,65 @@ fn executions_that_are_too_large_are_refused_and_the_limit_is_named() {
         assert_eq!(manager.get(&id).await.unwrap().status, ExecutionStatus::Running);
         manager.complete(&id, "done").await.unwrap();
         assert_eq!(manager.store().capabilities().survives, Survives::PowerLoss);
+    });
+}
+
+/// Counts requests.
+#[derive(Debug, Default, Clone)]
+struct Counted(Arc<AtomicU32>);
+
+impl Intercept for Counted {
+    fn name(&self) -> &'static str {
+        "counted"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Each type is a part of the index of its own: what is due of all of them is brought together, and what waits is passed over.
+#[test]
+fn a_claim_takes_the_next_of_all_types_and_asks_once_for_each() {
+    run(async {
+        let (clock, requests) = (ManualClock::new(Duration::from_secs(1_790_000_000)), Counted::default());
+        let config = server::config(server::port().await).interceptor(requests.clone());
+        let store = DynamoStore::open(Client::from_conf(config.build()), "types").await.unwrap();
+        let manager = ExecutionManager::new(store.with_clock(clock.clone()));
+        let types = ["a", "b", "c"];
+        for number in 0..45_u32 {
+            let new = NewExecution::new(types[(number % 7 % 3) as usize]).priority(i16::try_from(number % 4).unwrap());
+            let delay = if number % 5 == 0 { 60 } else { u64::from(number % 3) };
+            manager.create(new.payload(number).delay(Duration::from_secs(delay))).await.unwrap();
+            clock.advance(Duration::from_millis(3));
+        }
+        clock.advance(Duration::from_secs(3));
+        let all = manager.list(ListOptions::new()).await.unwrap();
+        let mut expected: Vec<_> = all
+            .iter()
+            .filter(|execution| execution.run_at <= all[44].created_at.after(Duration::from_secs(3)))
+            .collect();
+        expected.sort_by_key(|execution| (Reverse(execution.priority), execution.run_at, Cursor::of(execution)));
+        assert_eq!(expected.len(), 36);
+        let expected: Vec<_> = expected.into_iter().map(|execution| execution.id).collect();
+        let claim = |limit| Claim { types: types.map(str::to_owned).to_vec(), ..claim(limit) };
+        let mut claimed = Vec::new();
+        for limit in [1, 2, 3, 5, 7, 50, 50] {
+            let some = manager.claim(claim(limit)).await.unwrap();
+            claimed.extend(some.into_iter().map(|execution| execution.id));
+        }
+        assert_eq!(claimed, expected);
+        // One look at each type, one at what was found, and the claim.
+        clock.advance(Duration::from_secs(60));
+        requests.0.store(0, Ordering::Relaxed);
+        assert_eq!(manager.claim(claim(1)).await.unwrap().len(), 1);
+        assert_eq!(requests.0.load(Ordering::Relaxed), 5);
     });
 }
 

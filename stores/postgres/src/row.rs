@@ -78,6 +78,24 @@ fn claim(execution: &mut Execution, holder: LeaseTerms, at: Timestamp) -> Result
     }
 }
 
+/// How much one statement may bring, in bytes: more than the largest value, and less than the 1 GiB for which the server
+/// closes the connection before it has read any of it.
+const LEN_BYTES_MAX: usize = 1_050_000_000;
+/// What a row has beside its texts, at most.
+const FIXED_LEN_BYTES: usize = 256;
+
+/// How much a statement brings so far.
+#[derive(Default)]
+struct Len(usize);
+
+impl Len {
+    /// One more row, with these texts.
+    fn add<'a>(&mut self, texts: impl IntoIterator<Item = &'a String>) -> Result<(), Problem> {
+        self.0 += FIXED_LEN_BYTES + texts.into_iter().map(String::len).sum::<usize>();
+        if self.0 > LEN_BYTES_MAX { Err(Problem::TooLarge { found: self.0, limit: LEN_BYTES_MAX }) } else { Ok(()) }
+    }
+}
+
 /// New executions, column by column: one statement inserts all of them.
 #[derive(Default)]
 pub(crate) struct Inserts {
@@ -92,6 +110,7 @@ pub(crate) struct Inserts {
     priorities: Vec<i16>,
     due: Vec<i64>,
     timeouts: Vec<Option<i64>>,
+    len: Len,
 }
 
 /// A statement that inserts new executions, with the parameters of [`Inserts::values`]: what is behind the insertion of the
@@ -126,12 +145,14 @@ pub(crate) const INSERT: &str = insert!("", "");
 
 impl Inserts {
     /// In the order of keys, then ids: two batches with the same keys wait for each other in one direction only.
-    pub(crate) fn new(new: &[Create], now: Timestamp) -> (Self, HashMap<ExecutionId, Execution>) {
+    pub(crate) fn new(new: &[Create], now: Timestamp) -> Result<(Self, HashMap<ExecutionId, Execution>), Problem> {
         let mut executions: Vec<Execution> = new.iter().map(|new| new.clone().at(now)).collect();
         executions.sort_by(|a, b| (&a.idempotency_key, a.id).cmp(&(&b.idempotency_key, b.id)));
         let mut inserts = Self::default();
         for execution in &executions {
             let Parts { body, payload, .. } = Parts::of(execution);
+            let named = [&body, &execution.type_].into_iter().chain(&execution.idempotency_key);
+            inserts.len.add(named.chain(&payload))?;
             inserts.ids.push(bytes(execution.id));
             inserts.types.push(execution.type_.clone());
             inserts.statuses.push(execution.status.as_str());
@@ -144,7 +165,7 @@ impl Inserts {
             inserts.due.push(ms(execution.run_at));
             inserts.timeouts.push(timeout_ms(execution));
         }
-        (inserts, executions.into_iter().map(|execution| (execution.id, execution)).collect())
+        Ok((inserts, executions.into_iter().map(|execution| (execution.id, execution)).collect()))
     }
 
     pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 11] {
@@ -182,6 +203,7 @@ pub(crate) struct Updates {
     bodies: Vec<String>,
     results: Vec<Option<String>>,
     checkpoints: Vec<Option<String>>,
+    len: Len,
 }
 
 pub(crate) const UPDATE: &str = "
@@ -191,13 +213,15 @@ pub(crate) const UPDATE: &str = "
     WHERE e.id = n.id";
 
 impl Updates {
-    pub(crate) fn push(&mut self, execution: &Execution) {
+    pub(crate) fn push(&mut self, execution: &Execution) -> Result<(), Problem> {
         let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
+        self.len.add([&body].into_iter().chain(&result).chain(&checkpoints))?;
         self.ids.push(bytes(execution.id));
         self.statuses.push(execution.status.as_str());
         self.bodies.push(body);
         self.results.push(result);
         self.checkpoints.push(checkpoints);
+        Ok(())
     }
 
     pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 5] {
@@ -214,6 +238,7 @@ pub(crate) struct Ends {
     statuses: Vec<&'static str>,
     bodies: Vec<String>,
     results: Vec<Option<String>>,
+    len: Len,
 }
 
 /// Those that were changed meanwhile are left alone, and not among the ids that come back. The row in the queue is the
@@ -232,14 +257,16 @@ pub(crate) const END: &str = "
 
 impl Ends {
     /// `version` and `claimed` are those of the claim.
-    pub(crate) fn push(&mut self, execution: &Execution, version: u64, claimed: Timestamp) {
+    pub(crate) fn push(&mut self, execution: &Execution, version: u64, claimed: Timestamp) -> Result<(), Problem> {
         let Parts { body, result, .. } = Parts::without_payload(execution);
+        self.len.add([&body].into_iter().chain(&result))?;
         self.ids.push(bytes(execution.id));
         self.versions.push(i64::try_from(version).unwrap_or(i64::MAX));
         self.claimed.push(ms(claimed));
         self.statuses.push(execution.status.as_str());
         self.bodies.push(body);
         self.results.push(result);
+        Ok(())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -358,4 +385,33 @@ pub(crate) fn list(options: &ListOptions) -> (String, Vec<Box<dyn ToSql + Sync +
         "SELECT {COLUMNS} FROM {TABLES} WHERE {conditions} ORDER BY e.created_at{order}, e.id{order} LIMIT {limit}"
     );
     (query, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
+
+    use super::*;
+
+    #[test]
+    fn statements_that_bring_too_much_are_known_before_they_are_sent() {
+        let nearly_full = || Len(LEN_BYTES_MAX - 2000);
+        let new =
+            ExecutionManager::new(MemoryStore::default()).prepare(NewExecution::new("work")).expect("it is right");
+        let small = new.at(timestamp(0));
+        let large = || "x".repeat(2000).into();
+        let (mut with_result, mut with_checkpoint) = (small.clone(), small.clone());
+        with_result.result = Some(large());
+        with_checkpoint.checkpoints.insert("key".to_owned(), large());
+        // The end of an attempt does not write checkpoints.
+        for (execution, may_be_changed, may_end) in
+            [(small, true, true), (with_result, false, false), (with_checkpoint, false, true)]
+        {
+            let changed = Updates { len: nearly_full(), ..Updates::default() }.push(&execution);
+            let ended = Ends { len: nearly_full(), ..Ends::default() }.push(&execution, 1, timestamp(0));
+            for (pushed, fits) in [(changed, may_be_changed), (ended, may_end)] {
+                assert!(if fits { pushed.is_ok() } else { matches!(pushed, Err(Problem::TooLarge { .. })) });
+            }
+        }
+    }
 }

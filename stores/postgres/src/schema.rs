@@ -1,10 +1,13 @@
 //! The tables, and how those of older versions become such of this one.
 
+use std::time::Duration;
+
 use tokio_postgres::{Row, Transaction};
-use tracer::execution::{Execution, ExecutionId, Parts, StoreError};
+use tracer::execution::{Execution, ExecutionId, Parts};
 
 use crate::row::{ENQUEUE, Queue, id};
-use crate::trouble::{Problem, foreign};
+use crate::store::in_time;
+use crate::trouble::Problem;
 
 /// One step each; tables that have taken the first `n` are of version `n`. Never changed once released, only added to.
 ///
@@ -75,30 +78,29 @@ const QUEUE: usize = 3;
 /// Any number; nobody else is to take the same one.
 const LOCK: i64 = 0x7472_6163_6572;
 
-/// Makes the tables ones of this version. Any number of processes may do so at once: each waits for the lock first.
-pub(crate) async fn migrate(transaction: &Transaction<'_>) -> Result<(), StoreError> {
-    let failed = |error: tokio_postgres::Error| Problem::from(error).into_store("prepare the tables");
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(failed)?;
-    transaction
-        .batch_execute(
-            "CREATE TABLE IF NOT EXISTS tracer_schema (single boolean PRIMARY KEY CHECK (single), version bigint NOT NULL)",
-        )
-        .await
-        .map_err(failed)?;
-    let version = transaction.query_opt("SELECT version FROM tracer_schema", &[]).await.map_err(failed)?;
+/// How long a step may take on all rows that there are: one that is given up is not taken, and begins anew next time.
+const STEP: Duration = Duration::from_secs(1800);
+
+/// Makes the tables ones of this version. Any number of processes may do so at once: each waits for the lock first, and for
+/// each answer as long as `patience` says; for what becomes of all rows there are, for a [`STEP`].
+pub(crate) async fn migrate(transaction: &Transaction<'_>, patience: Duration) -> Result<(), Problem> {
+    in_time(patience, transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])).await?;
+    let single =
+        "CREATE TABLE IF NOT EXISTS tracer_schema (single boolean PRIMARY KEY CHECK (single), version bigint NOT NULL)";
+    in_time(patience, transaction.batch_execute(single)).await?;
+    let version = in_time(patience, transaction.query_opt("SELECT version FROM tracer_schema", &[])).await?;
     let version: i64 = version.map_or(0, |row| row.get(0));
-    let taken = usize::try_from(version).ok().filter(|taken| *taken <= STEPS.len()).ok_or_else(|| {
-        foreign(format!("expected version {} or older, found {version}: update this program", STEPS.len()))
-    })?;
+    let taken = usize::try_from(version).ok().filter(|taken| *taken <= STEPS.len());
+    let taken = taken.ok_or(Problem::Newer { expected: STEPS.len(), found: version })?;
     for step in &STEPS[taken..] {
-        transaction.batch_execute(step).await.map_err(failed)?;
+        in_time(STEP, transaction.batch_execute(step)).await?;
     }
     if taken < QUEUE {
-        fill_queue(transaction).await.map_err(failed)?;
+        in_time(STEP, fill_queue(transaction)).await?;
     }
     let newest = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let set = "INSERT INTO tracer_schema VALUES (true, $1) ON CONFLICT (single) DO UPDATE SET version = $1";
-    transaction.execute(set, &[&newest]).await.map_err(failed)?;
+    in_time(patience, transaction.execute(set, &[&newest])).await?;
     Ok(())
 }
 

@@ -96,10 +96,14 @@ impl PostgresStore {
         let failed = |problem: Problem| problem.into_store("prepare the tables");
         let client = in_time(PATIENCE, async { pool.get().await.map_err(Problem::Pool) });
         let mut client = client.await.map_err(failed)?;
-        let transaction = in_time(PATIENCE, client.transaction()).await.map_err(failed)?;
-        schema::migrate(&transaction).await?;
-        transaction.commit().await.map_err(|error| failed(Problem::Commit(error)))?;
-        drop(client);
+        let migrated = async {
+            let transaction = in_time(PATIENCE, client.transaction()).await?;
+            schema::migrate(&transaction, PATIENCE).await?;
+            commit(transaction, PATIENCE).await
+        };
+        let migrated = migrated.await;
+        free(client, &migrated);
+        migrated.map_err(failed)?;
         Ok(Self {
             pool,
             clock: None,
@@ -152,7 +156,7 @@ impl PostgresStore {
     /// Creates all, in a transaction of the caller's.
     async fn create_all(&self, transaction: &Transaction<'_>, new: &[Create]) -> Done<Vec<Created>> {
         let now = self.now(transaction).await?;
-        let (inserts, mut executions) = Inserts::new(new, now);
+        let (inserts, mut executions) = Inserts::new(new, now)?;
         let statement = transaction.prepare_cached(INSERT_NEW).await?;
         let inserted = transaction.query(&statement, &inserts.values()).await?;
         let mut inserted: HashMap<ExecutionId, Execution> =
@@ -174,7 +178,7 @@ impl PostgresStore {
     /// Creates all with one statement; `None` if one of them is there already, and nothing was created.
     async fn create_new(&self, client: &Object, new: &[Create]) -> Done<Option<Vec<Created>>> {
         let now = in_time(self.patience, self.now(client)).await?;
-        let (inserts, mut executions) = Inserts::new(new, now);
+        let (inserts, mut executions) = Inserts::new(new, now)?;
         match self.write(client, INSERT, &inserts.values()).await {
             Err(Problem::Postgres(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(None),
             done => done?,
@@ -237,7 +241,7 @@ impl PostgresStore {
             let now = now.max(execution.updated_at);
             let applied = write.apply(&mut execution, now);
             if applied == Ok(Applied::Changed) && execution.status.is_terminal() {
-                ends.push(&execution, claimed, at);
+                ends.push(&execution, claimed, at)?;
             }
         }
         if ends.is_empty() {
@@ -355,11 +359,17 @@ impl PostgresStore {
     }
 }
 
-async fn in_time<T, E>(patience: Duration, call: impl Future<Output = Result<T, E>>) -> Done<T>
+/// Gives up after a while.
+pub(crate) async fn in_time<T, E>(patience: Duration, call: impl Future<Output = Result<T, E>>) -> Done<T>
 where
     Problem: From<E>,
 {
     Ok(timeout(patience, call).await.map_err(|_| Problem::Slow)??)
+}
+
+async fn commit(transaction: Transaction<'_>, patience: Duration) -> Done<()> {
+    let committed = timeout(patience, transaction.commit()).await;
+    committed.map_err(|_| Problem::SlowCommit)?.map_err(Problem::Commit)
 }
 
 /// Leaves the connection to others, unless its server has fallen silent: then it is closed.
@@ -398,8 +408,7 @@ macro_rules! transact {
                 let transaction = in_time(patience, client.transaction()).await?;
                 let $transaction = &transaction;
                 let done = in_time(patience, $work).await?;
-                let committed = timeout(patience, transaction.commit()).await;
-                committed.map_err(|_| Problem::SlowCommit)?.map_err(Problem::Commit)?;
+                commit(transaction, patience).await?;
                 Ok(done)
             };
             let done = done.await;
@@ -450,7 +459,7 @@ async fn lock(
 async fn save(transaction: &Transaction<'_>, executions: impl IntoIterator<Item = &Execution>) -> Done<()> {
     let (mut updates, mut queue, mut ended) = (Updates::default(), Queue::default(), Vec::new());
     for execution in executions {
-        updates.push(execution);
+        updates.push(execution)?;
         if execution.status.is_terminal() {
             ended.push(bytes(execution.id));
         } else {

@@ -24,6 +24,16 @@ pub(crate) enum Problem {
     Gone,
     /// Others have changed it in between.
     Raced,
+    /// More than one statement may bring.
+    TooLarge {
+        found: usize,
+        limit: usize,
+    },
+    /// The tables are of a version that nobody knows here.
+    Newer {
+        expected: usize,
+        found: i64,
+    },
     /// The commit itself failed: nobody knows.
     Commit(tokio_postgres::Error),
     /// The commit was not answered.
@@ -81,6 +91,8 @@ impl Problem {
             Self::Postgres(error) => (trouble(error), Written::Nothing),
             Self::Slow | Self::Pool(_) | Self::Gone | Self::Raced => (Trouble::Unavailable, Written::Nothing),
             Self::Build(_) => (Trouble::Refused, Written::Nothing),
+            Self::TooLarge { .. } => (Trouble::TooLarge, Written::Nothing),
+            Self::Newer { .. } => (Trouble::Schema, Written::Nothing),
             Self::Corrupt(_) => (Trouble::Corrupt, Written::Nothing),
             Self::Commit(error) => (trouble(error), Written::Unknown),
             Self::SlowCommit => (Trouble::Unavailable, Written::Unknown),
@@ -92,6 +104,12 @@ impl Problem {
             Self::Build(error) => error.into(),
             Self::Corrupt(corrupt) => corrupt.into(),
             Self::Gone => "what had the key was deleted again and again".into(),
+            Self::TooLarge { found, limit } => {
+                format!("expected at most {limit} bytes (1 GB) in one call, found {found} or more").into()
+            }
+            Self::Newer { expected, found } => {
+                format!("expected version {expected} or older, found {found}: update this program").into()
+            }
             Self::Raced => "others changed it again and again".into(),
         };
         StoreError { store: NAME, operation, trouble, written, source }
@@ -111,10 +129,4 @@ fn trouble(error: &tokio_postgres::Error) -> Trouble {
         [b'X', b'X', b'0', b'0', _] => Trouble::Corrupt,
         _ => Trouble::Refused,
     }
-}
-
-pub(crate) fn foreign(message: String) -> StoreError {
-    let source = message.into();
-    let (trouble, written) = (Trouble::Schema, Written::Nothing);
-    StoreError { store: NAME, operation: "prepare the tables", trouble, written, source }
 }

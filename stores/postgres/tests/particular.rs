@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_postgres::NoTls;
 use tracer::execution::{
-    Claim, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions, NewExecution, Timestamp, Written,
+    Claim, ExecutionManager, ExecutionStatus, Failure, ListOptions, NewExecution, Timestamp, Written,
 };
 use tracer_postgres::PostgresStore;
-use tracer_store_conformance::{Proxy, Target, Weather};
 use tracer_workers::{Attempt, Running, Worker};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -350,43 +349,5 @@ fn a_hint_is_given_seldom_and_only_when_something_is_due() {
         let count = count().await;
         assert!((1..=at_most).contains(&count), "{count} times, and {at_most} are allowed");
         assert!(at_most < 100, "it was too slow to tell");
-    });
-}
-
-/// A network that lets nothing through, and says nothing: each call ends in time, and later ones have other connections.
-#[test]
-fn a_server_that_falls_silent_is_an_error_that_says_what_was_written() {
-    run(async {
-        let config = server::config("silent").await;
-        let Some(tokio_postgres::config::Host::Unix(directory)) = config.get_hosts().first() else {
-            panic!("the server listens at a socket only")
-        };
-        let socket = directory.join(format!(".s.PGSQL.{}", config.get_ports()[0]));
-        let proxy = Proxy::to(Target::Socket(socket)).await.unwrap();
-        let mut through = tokio_postgres::Config::new();
-        through.host("127.0.0.1").port(proxy.port()).user("postgres").dbname("postgres");
-        through.options(config.get_options().unwrap());
-        let store = PostgresStore::connect(through, NoTls).await.unwrap();
-        let manager = ExecutionManager::new(store.clone());
-        // Where no answer will come. One that will may take long on a busy machine.
-        let hasty = ExecutionManager::new(store.with_patience(Duration::from_millis(500)));
-        let create = manager.prepare(NewExecution::new("work").payload(1)).unwrap();
-        proxy.weather(Weather::Silent);
-        // On a connection that was there, and on one that is not to be had.
-        for _ in 0..2 {
-            let create = hasty.store().create(vec![create.clone()]);
-            let error = tokio::time::timeout(Duration::from_secs(5), create).await.unwrap().unwrap_err();
-            assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", true, Written::Nothing));
-            assert_eq!(error.source.to_string(), "no answer came in time");
-        }
-        assert!(proxy.cut() >= 1);
-        proxy.weather(Weather::Fine);
-        assert_eq!(manager.get(&create.id()).await.unwrap_err().code(), "NOT_FOUND");
-        proxy.weather(Weather::Silent);
-        let error = tokio::time::timeout(Duration::from_secs(5), hasty.get(&create.id())).await.unwrap().unwrap_err();
-        assert_eq!((error.code(), error.is_retryable(), error.written()), ("STORE", true, Written::Nothing));
-        proxy.weather(Weather::Fine);
-        manager.store().create(vec![create.clone()]).await.unwrap();
-        assert_eq!(manager.get(&create.id()).await.unwrap().status, ExecutionStatus::Pending);
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::NoTls;
 use tracer::execution::{
     Beat, Claim, Command, Execution, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, Lease, ListOptions,
-    NewExecution, Progress, Refusal, Write, Written,
+    NewExecution, Progress, Refusal, RetryPolicy, Write, Written,
 };
 use tracer_postgres::PostgresStore;
 
@@ -294,5 +294,80 @@ fn records_and_queue_agree_whatever_happens_at_once() {
         for execution in &all {
             assert_eq!(usize::try_from(execution.epoch).unwrap().min(32), execution.history.len());
         }
+    });
+}
+
+/// Whoever finds a row that somebody else has locked takes the next one.
+#[test]
+fn claimers_and_sweepers_do_not_wait_for_each_other() {
+    run(async {
+        let config = server::config("beside").await;
+        let store = PostgresStore::connect(config.clone(), NoTls).await.unwrap().with_patience(Duration::from_secs(5));
+        let manager = ExecutionManager::new(store);
+        let running = claimed(&manager, 2, Duration::from_millis(1)).await;
+        let new = (0..4).map(|number| NewExecution::new("work").payload(number));
+        let waiting = manager.create_all(new.collect::<Vec<_>>()).await.unwrap();
+        let waiting: Vec<_> = waiting.into_iter().map(|created| created.unwrap().id).collect();
+        let mut other = client(&config).await;
+        let transaction = other.transaction().await.unwrap();
+        for id in [running[0].id, waiting[0], waiting[1]] {
+            let lock = format!("SELECT FROM tracer_queue WHERE encode(id, 'hex') = '{id:x}' FOR UPDATE");
+            assert_eq!(transaction.execute(&lock, &[]).await.unwrap(), 1);
+        }
+        assert_eq!(manager.claim_by_id(&waiting[0], "worker", LONG).await.unwrap(), None);
+        let ids = |claimed: Vec<Execution>| claimed.iter().map(|execution| execution.id).collect::<Vec<_>>();
+        assert_eq!(ids(manager.claim(claim(1, LONG)).await.unwrap()), [waiting[2]]);
+        assert_eq!(ids(manager.claim(claim(9, LONG)).await.unwrap()), [waiting[3]]);
+        assert_eq!(manager.tick().await.unwrap().total(), 1);
+        transaction.commit().await.unwrap();
+        assert_eq!(manager.tick().await.unwrap().total(), 1);
+        assert_eq!(ids(manager.claim(claim(2, LONG)).await.unwrap()), waiting[..2]);
+    });
+}
+
+/// A statement sees records as they were when it began, and a row that it locks as it is by then: what was claimed, failed and
+/// due again in between is not to be taken with the body of before.
+#[test]
+fn what_was_written_to_while_a_claim_began_is_left_to_the_next() {
+    run(async {
+        let mut config = server::config("began").await;
+        // The time of these connections is told when this lock is free: the statement has begun by then.
+        client(&config)
+            .await
+            .batch_execute(
+                "CREATE FUNCTION began.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+                     PERFORM pg_advisory_lock_shared(77), pg_advisory_unlock_shared(77);
+                     RETURN pg_catalog.clock_timestamp();
+                 END $$",
+            )
+            .await
+            .unwrap();
+        let other = ExecutionManager::new(
+            PostgresStore::connect(config.clone(), NoTls).await.unwrap().with_clock(tracer::SystemClock),
+        );
+        let client = client(&config).await;
+        config.options("-c search_path=began,pg_catalog");
+        let slow = manager(&config).await;
+        let retry = RetryPolicy::new(Duration::ZERO, Duration::ZERO);
+        let id = other.create(NewExecution::new("work").max_attempts(9).retry(retry)).await.unwrap().id;
+        client.execute("SELECT pg_advisory_lock(77)", &[]).await.unwrap();
+        let claiming = {
+            let (slow, claim) = (slow.clone(), Claim { types: vec!["work".to_owned()], ..claim(1, LONG) });
+            tokio::spawn(async move { slow.claim(claim).await })
+        };
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                     WHERE wait_event = 'advisory' AND query LIKE '%RECURSIVE clock%'
+                         AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+        while client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let first = other.claim(claim(1, LONG)).await.unwrap().remove(0);
+        let again = other.under(&first.token()).fail(&id, Failure::new("no").retryable(true)).await.unwrap();
+        assert!(again.is_due(again.updated_at));
+        client.execute("SELECT pg_advisory_unlock(77)", &[]).await.unwrap();
+        assert_eq!(claiming.await.unwrap().unwrap(), []);
+        assert_eq!(other.get(&id).await.unwrap(), again);
+        let second = slow.claim(claim(1, LONG)).await.unwrap().remove(0);
+        assert_eq!((second.id, second.epoch, second.attempts), (id, 2, 2));
     });
 }

@@ -1,10 +1,11 @@
 //! The servers of stores, with their settings for what they promise; they die and come back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tracer_store_conformance::server::{Place, Server, program};
+use tracer_store_conformance::server::{Place, Server, built, program};
 use tracer_store_conformance::{Proxy, Target as Behind, Weather};
 
 use crate::target::{Kind, Target};
@@ -25,15 +26,15 @@ impl World {
     /// # Panics
     ///
     /// If a server cannot be started.
-    pub async fn new(kind: Kind, directory: &std::path::Path) -> Self {
+    pub async fn new(kind: Kind, directory: &Path) -> Self {
         if kind == Kind::Sqlite {
             let place = directory.join("executions.db").display().to_string();
             return Self { kind, server: None, proxy: None, target: Target { kind, place } };
         }
         let place = prepared(kind);
-        let socket = place.path().join(socket(kind));
+        let behind = behind(kind, place.path());
         let server = serve(kind, place);
-        let proxy = Proxy::to(Behind::Socket(socket)).await.expect("there is a port");
+        let proxy = Proxy::to(behind).await.expect("there is a port");
         let target = Target { kind, place: proxy.port().to_string() };
         Self { kind, server: Some(server), proxy: Some(proxy), target }
     }
@@ -80,12 +81,30 @@ impl World {
     }
 }
 
-fn socket(kind: Kind) -> &'static str {
+fn behind(kind: Kind, place: &Path) -> Behind {
     match kind {
-        Kind::Postgres => ".s.PGSQL.5432",
-        Kind::Mysql => "mysql.sock",
-        Kind::Sqlite | Kind::Redis => "redis.sock",
+        Kind::Postgres => Behind::Socket(place.join(".s.PGSQL.5432")),
+        Kind::Mysql => Behind::Socket(place.join("mysql.sock")),
+        Kind::Sqlite | Kind::Redis => Behind::Socket(place.join("redis.sock")),
+        Kind::Dynamodb => Behind::PortIn(place.join("port")),
     }
+}
+
+/// A place for what is built by the way, in the directory to which Cargo has built this program.
+fn kept(name: &str) -> PathBuf {
+    let program = std::env::current_exe().expect("this program is a file");
+    let target = program.ancestors().nth(2).expect("it is in `debug` or `release`");
+    target.join("tmp").join(name)
+}
+
+/// What sets the clock of a worker wrong, once it is loaded into it.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn skew() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("skew/Cargo.toml");
+    built(&package, &kept("chaos-skew"), "libtracer_chaos_skew.so")
 }
 
 fn debian() -> Vec<PathBuf> {
@@ -119,8 +138,15 @@ fn prepared(kind: Kind) -> Place {
             std::fs::create_dir(place.path().join("data").join("chaos")).expect("a directory is a database");
             place
         }
-        Kind::Sqlite | Kind::Redis => Place::new(),
+        Kind::Sqlite | Kind::Redis | Kind::Dynamodb => Place::new(),
     }
+}
+
+static DYNAMODB: OnceLock<PathBuf> = OnceLock::new();
+
+fn dynamodb() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../stores/dynamodb/server/Cargo.toml");
+    built(&package, &kept("dynamodb-server"), "tracer-dynamodb-server")
 }
 
 fn serve(kind: Kind, place: Place) -> Server {
@@ -141,6 +167,11 @@ fn serve(kind: Kind, place: Place) -> Server {
             let settings = ["--port", "0", "--unixsocket", "redis.sock", "--save", ""];
             let kept = ["--appendonly", "yes", "--appendfsync", "always"];
             place.serve(found(&["redis-server", "valkey-server"]), settings.into_iter().chain(kept))
+        }
+        Kind::Dynamodb => {
+            // Where the one listened that was here before.
+            let _ = std::fs::remove_file(place.path().join("port"));
+            place.serve(DYNAMODB.get_or_init(dynamodb), ["tables.db"])
         }
     }
 }

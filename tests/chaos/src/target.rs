@@ -3,9 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use mysql_async::OptsBuilder;
 use tokio_postgres::NoTls;
 use tracer::execution::{DynStore, StoreError};
+use tracer_dynamodb::DynamoStore;
 use tracer_mysql::MysqlStore;
 use tracer_postgres::PostgresStore;
 use tracer_redis::RedisStore;
@@ -22,11 +25,13 @@ pub enum Kind {
     Mysql,
     /// A Redis.
     Redis,
+    /// A DynamoDB, as much as there is one without Amazon.
+    Dynamodb,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Postgres, Self::Mysql, Self::Redis];
+    pub const ALL: [Self; 5] = [Self::Sqlite, Self::Postgres, Self::Mysql, Self::Redis, Self::Dynamodb];
 
     /// The name.
     pub const fn name(self) -> &'static str {
@@ -35,7 +40,13 @@ impl Kind {
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
             Self::Redis => "redis",
+            Self::Dynamodb => "dynamodb",
         }
+    }
+
+    /// Whether its time is that of a server, whatever the clocks of workers say.
+    pub const fn has_clock(self) -> bool {
+        matches!(self, Self::Postgres | Self::Mysql | Self::Redis)
     }
 }
 
@@ -102,6 +113,15 @@ impl Target {
             Kind::Redis => {
                 let client = redis::Client::open(("127.0.0.1", self.port())).expect("it is an address");
                 DynStore::new(RedisStore::connect(client, "chaos").await?)
+            }
+            Kind::Dynamodb => {
+                let config = aws_sdk_dynamodb::Config::builder()
+                    .behavior_version(BehaviorVersion::latest())
+                    .region(Region::new("eu-central-1"))
+                    .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+                    .endpoint_url(format!("http://127.0.0.1:{}", self.port()))
+                    .http_client(aws_smithy_http_client::Builder::new().build_http());
+                DynStore::new(DynamoStore::open(Client::from_conf(config.build()), "chaos").await?)
             }
         })
     }

@@ -1,13 +1,12 @@
 //! A DynamoDB for the tests of one process. It is built here, too: see `server` beside `tests`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Credentials, Region};
 use aws_sdk_dynamodb::{Client, Config};
-use tracer_store_conformance::server::{Place, Server};
+use tracer_store_conformance::server::{Place, Server, built};
 
 /// The port of a server that all tests of a process share. Each takes a table of its own.
 pub(crate) async fn port() -> u16 {
@@ -39,10 +38,7 @@ pub(crate) fn start(place: Place, arguments: &[&str]) -> Server {
 fn build() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("server/Cargo.toml");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dynamodb-server");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--manifest-path"]).arg(own).arg("--target-dir").arg(&target);
-    assert!(cargo.status().expect("cargo can be started").success(), "the server is built");
-    target.join("debug/tracer-dynamodb-server")
+    built(&own, &target, "tracer-dynamodb-server")
 }
 
 /// A server that has just been started takes a moment; how long depends on the machine alone, so there is no clock here
