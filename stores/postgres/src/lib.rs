@@ -30,9 +30,9 @@
 //! force_generic_plan`.
 //!
 //! Its tables are made in the first schema of the connection's `search_path`, by migrations that take a lock of their
-//! own, so that any number of processes may begin at once. Processes of older versions that still run are refused
-//! afterwards, with `STORE`. Pages of records are left more than half empty at first, for the ends: that takes twice the
-//! room, and saves every index its work.
+//! own, so that any number of processes may begin at once; who waits for it for more than 10 s is told `STORE`, and
+//! may try again. Processes of older versions that still run are refused afterwards, with `STORE`. Pages of records
+//! are left more than half empty at first, for the ends: that takes twice the room, and saves every index its work.
 //!
 //! # The hint
 //!
