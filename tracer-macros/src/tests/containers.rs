@@ -20,7 +20,7 @@ fn an_impl_hands_the_attribute_on() {
                 const fn id() -> u32 {
                     1
                 }
-                #[traced_node(skip)]
+                #[traced_node(__each, skip)]
                 fn out() {}
             }
         "#]],
@@ -50,6 +50,25 @@ fn a_mod_hands_the_attribute_on_to_what_is_inside() {
                     a: u32,
                 }
             }
+        "#]],
+    );
+}
+
+#[test]
+fn a_function_goes_by_its_own_attribute() {
+    check(
+        r#""other", off"#,
+        r#"#[inline] #[::tracer::traced_node(__each, record)] fn order(a: u32) {}"#,
+        &expect![[r#"
+            #[inline]
+            fn order(a: u32) {}
+        "#]],
+    );
+    check(
+        r#"skip"#,
+        r#"#[::tracer::traced_node(__each, record)] fn order(a: u32) {}"#,
+        &expect![[r#"
+            fn order(a: u32) {}
         "#]],
     );
 }
