@@ -131,7 +131,11 @@ impl Args {
         let mut first = true;
         while !input.is_empty() {
             if input.peek(Token![,]) {
-                diag.error(input.span(), "expected an option before this comma");
+                diag.error_with_help(
+                    input.span(),
+                    "expected an option before this comma",
+                    "write one, or take the comma away",
+                );
                 let _ = input.parse::<Token![,]>();
                 continue;
             }
@@ -147,7 +151,11 @@ impl Args {
             }
             first = false;
             if !input.is_empty() && input.parse::<Token![,]>().is_err() {
-                diag.error(input.span(), "expected a comma before this");
+                diag.error_with_help(
+                    input.span(),
+                    "expected a comma before this",
+                    "write `#[traced_node(name, option, option = value)]`",
+                );
                 to_comma(input);
                 let _ = input.parse::<Token![,]>();
             }
@@ -168,6 +176,7 @@ impl Args {
     fn set(&mut self, written: &Written, first: bool, diag: &Diag) {
         let span = written.word.span();
         let word = written.word.to_string();
+        let form = form_of(&word);
         match word.as_str() {
             "root" => self.root = written.flag(diag),
             "fork" => self.fork = written.flag(diag),
@@ -177,10 +186,10 @@ impl Args {
             "__each" => self.each = true,
             "shared" => self.shared = written.flag(diag),
             "extern" => self.foreign = written.flag(diag),
-            "source" => self.source = written.parsed(diag, "source = \"..\"", "a string"),
-            "ctx" => self.ctx = written.parsed(diag, "ctx = parameter", "the name of a parameter"),
+            "source" => self.source = written.parsed(diag, form, "a string"),
+            "ctx" => self.ctx = written.parsed(diag, form, "the name of a parameter"),
             "crate" => {
-                self.krate = written.parsed_with(diag, "crate = path", "a path", Path::parse_mod_style);
+                self.krate = written.parsed_with(diag, form, "a path, without quotes", Path::parse_mod_style);
             }
             "record" => match &written.value {
                 Value::Nothing => self.record = Some(Record { span, only: None }),
@@ -196,13 +205,13 @@ impl Args {
             },
             "redact" => self.redact = written.paths(diag),
             "err" => {
-                let text: Option<Ident> = written.parsed(diag, "err = display", "`display`, `debug` or `none`");
+                let text: Option<Ident> = written.parsed(diag, form, "`display`, `debug` or `none`");
                 self.err = text.and_then(|text| Some((span, err_text(&text, diag)?)));
             }
             "checkpoint" => self.checkpoint = read_checkpoint(written, diag).map(|repeat| (span, repeat)),
             "fail_if" => match &written.value {
                 Value::Is(test) => self.fail_if = Some((span, test.clone())),
-                _ => written.wants(diag, "fail_if = |result| ..", "a closure"),
+                _ => written.wants(diag, form, "a closure"),
             },
             "name" => diag.error_with_help(
                 span,
@@ -462,6 +471,19 @@ impl Written {
     }
 }
 
+/// How an option that has a value is written.
+fn form_of(word: &str) -> &'static str {
+    match word {
+        "source" => "source = \"cron\"",
+        "ctx" => "ctx = parameter",
+        "crate" => "crate = my_tracer",
+        "err" => "err = display",
+        "checkpoint" => "checkpoint = at_most_once",
+        "fail_if" => "fail_if = |result| result.is_err()",
+        _ => "option = value",
+    }
+}
+
 /// The value behind `=`. That of `fail_if` is an expression, which may have commas of its own.
 fn read_value(word: &Ident, input: ParseStream<'_>, diag: &Diag) -> Option<TokenStream> {
     let at = input.span();
@@ -473,7 +495,7 @@ fn read_value(word: &Ident, input: ParseStream<'_>, diag: &Diag) -> Option<Token
                 diag.error_with_help(
                     error.span(),
                     "`fail_if` needs a closure",
-                    "write `fail_if = |result| result.is_err()`",
+                    format_args!("write `{}`", form_of("fail_if")),
                 );
                 return None;
             }
@@ -482,7 +504,11 @@ fn read_value(word: &Ident, input: ParseStream<'_>, diag: &Diag) -> Option<Token
     let value = to_comma(input);
     if value.is_empty() {
         let span = if input.is_empty() { word.span() } else { at };
-        diag.error(span, format_args!("expected a value after `{word} =`"));
+        diag.error_with_help(
+            span,
+            format_args!("expected a value after `{word} =`"),
+            format_args!("write `{}`, or leave `{word}` out", form_of(&word.to_string())),
+        );
         return None;
     }
     Some(value)
@@ -528,7 +554,7 @@ fn read_checkpoint(written: &Written, diag: &Diag) -> Option<Repeat> {
     if let Value::Nothing = written.value {
         return Some(Repeat::AtLeastOnce);
     }
-    let repeat: Ident = written.parsed(diag, "checkpoint = at_most_once", "`at_least_once` or `at_most_once`")?;
+    let repeat: Ident = written.parsed(diag, form_of("checkpoint"), "`at_least_once` or `at_most_once`")?;
     Some(match repeat.to_string().as_str() {
         "at_least_once" => Repeat::AtLeastOnce,
         "at_most_once" => Repeat::AtMostOnce,

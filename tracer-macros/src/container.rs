@@ -1,6 +1,6 @@
 //! `#[traced_node]` on an `impl`, `trait` or `mod`: hands the attribute on to the functions inside.
 //!
-//! The functions are not expanded here. Attribute macros of the item itself (`#[async_trait]`) come next and see what
+//! What is left out is told that it stands in a traced item, where that means something. The functions are not expanded here. Attribute macros of the item itself (`#[async_trait]`) come next and see what
 //! the user wrote; the functions' attributes come last.
 
 use proc_macro2::{Delimiter, Group, Punct, Spacing, Span, TokenStream, TokenTree};
@@ -70,6 +70,8 @@ struct Head {
     is_const: bool,
     is_longer: bool,
     is_traced: bool,
+    /// Where the `[..]` of a `#[traced_node(skip)]` is, and what to write there.
+    left_out: Option<(usize, Group)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,7 +94,12 @@ impl Head {
             if hash.as_char() != '#' || attr.delimiter() != Delimiter::Bracket {
                 break;
             }
-            head.is_traced |= is_traced_node(&attr.stream());
+            if let Some(args) = traced_node_args(&attr.stream()) {
+                head.is_traced = true;
+                if is_leave_out(&args) {
+                    head.left_out = Some((item.len() - tail.len() - 1, marked(attr)));
+                }
+            }
             rest = tail;
         }
         head.start = item.len() - rest.len();
@@ -131,20 +138,48 @@ impl Head {
     }
 }
 
-fn is_traced_node(attr: &TokenStream) -> bool {
+/// What stands in the parentheses of an attribute that is one of ours.
+fn traced_node_args(attr: &TokenStream) -> Option<TokenStream> {
     let mut last = None;
+    let mut args = TokenStream::new();
     for token in attr.clone() {
         match token {
             TokenTree::Ident(word) => last = Some(word),
             TokenTree::Punct(punct) if punct.as_char() == ':' => {}
+            TokenTree::Group(group) => args = group.stream(),
             _ => break,
         }
     }
-    last.is_some_and(|word| word == "traced_node")
+    last.filter(|word| word == "traced_node").map(|_| args)
+}
+
+/// Whether these are the arguments of an attribute that leaves out what it stands on.
+fn is_leave_out(args: &TokenStream) -> bool {
+    let mut tokens = args.clone().into_iter();
+    matches!((tokens.next(), tokens.next()), (Some(TokenTree::Ident(word)), None) if word == "skip")
+}
+
+/// The attribute in `[..]` with the mark of what stands in a traced item.
+fn marked(attr: &Group) -> Group {
+    let mark = |token| match token {
+        TokenTree::Group(args) => {
+            let skip = args.stream();
+            let mut marked = Group::new(Delimiter::Parenthesis, quote!(__each, #skip));
+            marked.set_span(args.span());
+            marked.into()
+        }
+        other => other,
+    };
+    let mut brackets = Group::new(Delimiter::Bracket, attr.stream().into_iter().map(mark).collect());
+    brackets.set_span(attr.span());
+    brackets
 }
 
 fn one(kind: Container, mut item: Vec<TokenTree>, attribute: &Attribute<'_>) -> TokenStream {
-    let head = Head::of(&item);
+    let mut head = Head::of(&item);
+    if let Some((at, marked)) = head.left_out.take() {
+        item[at] = marked.into();
+    }
     let Some(TokenTree::Group(body)) = item.last().cloned() else {
         return item.into_iter().collect();
     };

@@ -365,7 +365,9 @@ fn field(node: &Node, recorded: &Recorded, values: &Ident) -> TokenStream {
             quote_spanned!(at=> match &#param { #pat => #record(#binding, #text, #values) })
         }
     };
-    quote!(#(#cfgs)* { #field })
+    // What the user does not use, and said so, is used here.
+    let unused = text.starts_with('_').then(|| quote!(#[allow(clippy::used_underscore_binding)]));
+    quote!(#(#cfgs)* #unused { #field })
 }
 
 /// The outcome that `result` stands for: the returned value if `owned`, else a reference to it.

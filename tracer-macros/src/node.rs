@@ -1,12 +1,12 @@
 //! `#[traced_node]`, from tokens to tokens.
 
-use proc_macro2::{Group, TokenStream, TokenTree};
-use quote::quote;
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 
 use crate::args::Args;
 use crate::container::Attribute;
 use crate::diag::Diag;
-use crate::item::{Container, Function, Item};
+use crate::item::{Container, Function, Item, words};
 use crate::model::{Form, Node};
 use crate::{container, editor, expand};
 
@@ -27,9 +27,15 @@ pub(crate) fn traced_node(args: &TokenStream, item: &TokenStream) -> TokenStream
     }
 }
 
-fn on_function(args: &TokenStream, function: Function, diag: &Diag) -> Option<TokenStream> {
-    let leave_out = is_leave_out(args);
-    if leave_out {
+fn on_function(args: &TokenStream, mut function: Function, diag: &Diag) -> Option<TokenStream> {
+    // Its own attribute says more than that of the item around, which did not see it behind a `cfg_attr`.
+    let attrs = function.attrs.len();
+    function.attrs.retain(|attr| !is_handed_on(attr));
+    let is_inside = function.attrs.len() < attrs;
+    if let Some(skip) = leaves_out(args) {
+        if !skip.is_inside && !is_inside {
+            skip.without_effect(diag);
+        }
         let Function { attrs, qualifiers, sig, inner_attrs, body } = function;
         let content = body.stream();
         return Some(quote!(#(#attrs)* #qualifiers #sig { #inner_attrs #content }));
@@ -49,7 +55,10 @@ fn on_container(
     body: &Group,
     diag: &Diag,
 ) -> Option<TokenStream> {
-    if is_leave_out(args) {
+    if let Some(skip) = leaves_out(args) {
+        if !skip.is_inside {
+            skip.without_effect(diag);
+        }
         return Some(quote!(#head #body));
     }
     let parsed = Args::parse(args.clone(), diag);
@@ -59,9 +68,47 @@ fn on_container(
     diag.is_empty().then(|| container::push_down(kind, head, body, &attribute))
 }
 
-fn is_leave_out(args: &TokenStream) -> bool {
-    let mut tokens = args.clone().into_iter();
-    let first = tokens.next();
-    let is_skip = matches!(first, Some(TokenTree::Ident(word)) if word == "skip");
-    is_skip && tokens.next().is_none()
+/// `skip` alone.
+struct Skip {
+    span: Span,
+    /// Whether a traced item around has seen it.
+    is_inside: bool,
+}
+
+impl Skip {
+    fn without_effect(&self, diag: &Diag) {
+        diag.error_with_help(
+            self.span,
+            "`skip` leaves this out of a traced `impl`, `trait` or `mod`, and nothing around it is one",
+            "take the attribute away: nothing is traced without it; to leave out an argument write `skip(a)`",
+        );
+    }
+}
+
+fn leaves_out(args: &TokenStream) -> Option<Skip> {
+    let mut words: Vec<Ident> = Vec::new();
+    for token in args.clone() {
+        match token {
+            TokenTree::Ident(word) => words.push(word),
+            TokenTree::Punct(comma) if comma.as_char() == ',' => {}
+            _ => return None,
+        }
+    }
+    match words.as_slice() {
+        [skip] if skip == "skip" => Some(Skip { span: skip.span(), is_inside: false }),
+        [each, skip] if each == "__each" && skip == "skip" => Some(Skip { span: skip.span(), is_inside: true }),
+        _ => None,
+    }
+}
+
+/// Whether an attribute comes from the item around.
+fn is_handed_on(attr: &syn::Attribute) -> bool {
+    let is_ours = words(attr).last().is_some_and(|word| word == "traced_node");
+    is_ours
+        && attr.meta.to_token_stream().into_iter().any(|token| match token {
+            TokenTree::Group(args) => {
+                matches!(args.stream().into_iter().next(), Some(TokenTree::Ident(word)) if word == "__each")
+            }
+            _ => false,
+        })
 }

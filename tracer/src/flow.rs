@@ -58,6 +58,8 @@ impl FlowTable {
 pub(crate) struct Missing {
     /// The row of the node before; `None`: there was none.
     pub(crate) from: Option<u16>,
+    /// Whether that node failed, so that only an edge for errors would do.
+    after_error: bool,
 }
 
 impl Standing {
@@ -69,15 +71,19 @@ impl Standing {
     /// Takes the enter of `node`.
     pub(crate) fn enter(&mut self, node: FlowNode) -> Option<Missing> {
         let flow = node.flow;
-        let (from, allowed) = match self.flows.iter().find(|pred| std::ptr::eq(pred.flow, flow)) {
-            None => (None, self.unseen || flow.has(flow.entry, 0, node.index)),
+        let (missing, allowed) = match self.flows.iter().find(|pred| std::ptr::eq(pred.flow, flow)) {
+            None => {
+                let missing = Missing { from: None, after_error: false };
+                (missing, self.unseen || flow.has(flow.entry, 0, node.index))
+            }
             Some(pred) => {
                 let matrix = if pred.after_error { flow.after_error } else { flow.then };
-                (Some(pred.index), flow.has(matrix, pred.index, node.index))
+                let missing = Missing { from: Some(pred.index), after_error: pred.after_error };
+                (missing, flow.has(matrix, pred.index, node.index))
             }
         };
         self.end(node, false);
-        (!allowed).then_some(Missing { from })
+        (!allowed).then_some(missing)
     }
 
     /// Takes the exit or error of `node`.
@@ -92,10 +98,13 @@ impl Standing {
 
 impl FlowNode {
     /// The sentence for a missing edge.
-    pub(crate) fn violation(self, from: Option<u16>) -> String {
+    pub(crate) fn violation(self, missing: Missing) -> String {
         let name = |row: u16| self.flow.nodes.get(usize::from(row)).copied().unwrap_or("?");
         let (flow, to) = (self.flow.name, name(self.index));
-        match from.map(name) {
+        match missing.from.map(name) {
+            Some(from) if missing.after_error => format!(
+                "flow `{flow}` has no edge `{from}` !> `{to}`, and `{from}` failed: declare it, or do not call `{to}` there"
+            ),
             Some(from) => {
                 format!("flow `{flow}` has no edge `{from}` -> `{to}`: declare it, or do not call `{to}` there")
             }

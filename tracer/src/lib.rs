@@ -143,6 +143,7 @@ pub use values::{RedactionKeyInUse, set_redaction_key};
 /// | `a !> b` | `b` may be entered right after the error of `a` |
 /// | `a ~> b` | as both, and the loop that it closes is meant |
 /// | `entry a;` | `a` may come first, as the first node of the flow may |
+/// | `shared a;` | several functions are `a`, each with `#[traced_node(name::a, shared)]` |
 /// | `partial name { … }` | nodes without a function are warnings |
 /// | `open name { … }` | functions in other crates may be its nodes |
 ///
@@ -190,7 +191,8 @@ pub use tracer_macros::flow;
 /// | `source = "…"` | what its traces are said to be started by, instead of the node |
 /// | `ctx = name` | the parameter that is the [`Context`], where it cannot be told by its type's name |
 /// | `off` | as if the attribute were not there |
-/// | `skip` | inside a traced `impl`, `trait` or `mod`: leaves this function out |
+/// | `skip` | inside a traced `impl`, `trait` or `mod`: leaves this function out; elsewhere a mistake |
+/// | `shared` · `extern` | the declared node has several functions, as its flow says · belongs to an `open` flow of another crate |
 /// | `entry` | marks the beginning of a rerun: arguments and result must be (de)serialisable |
 /// | `effect` | marks what a rerun does not repeat: its result is recorded, and must be (de)serialisable |
 /// | `checkpoint` · `checkpoint = at_most_once` | in an [`execution`]: keeps the result, and later attempts get it instead of running the function again; see below |

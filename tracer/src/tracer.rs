@@ -145,8 +145,12 @@ impl Tracer {
     /// # Errors
     ///
     /// `INVALID_CONTEXT`, `UNKNOWN_TRACE`, `ENV_MISMATCH` or `STEP_OUT_OF_ORDER`; nothing was recorded.
-    pub fn resume(&self, token: impl Into<ContextToken>) -> Result<Context, GuardError> {
-        Context::resume_in(self, &token.into())
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "as `Context::resume` and `Context::step`: what was gone on from is given away"
+    )]
+    pub fn resume(&self, token: ContextToken) -> Result<Context, GuardError> {
+        Context::resume_in(self, &token)
     }
 
     /// Brings out what recorders still buffer; waits for it.

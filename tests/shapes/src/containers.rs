@@ -29,6 +29,12 @@ impl<const N: usize> Shop<N> {
     #[traced_node(skip)]
     pub fn left_out(&self) {}
 
+    #[cfg_attr(all(), traced_node("named-if"))]
+    pub fn named_if(&self) {}
+
+    #[cfg_attr(all(), traced_node(skip))]
+    pub fn left_out_if(&self) {}
+
     /// With attributes.
     #[inline]
     pub fn where_clause<T>(&self, t: T) -> Option<T>

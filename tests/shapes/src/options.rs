@@ -38,6 +38,15 @@ pub async fn some_values(order: Order, (a, _): (u32, Secret), secret: Secret) ->
     if a == 0 { Err(secret) } else { Ok(order) }
 }
 
+/// What the body does not use is recorded all the same.
+#[traced_node(record)]
+pub fn unused(_order: &Order, (_a, b): (u32, u32), _ctx: &Context) -> u32 {
+    b
+}
+
+#[traced_node(record, ctx = _line)]
+pub async fn unused_line(_line: Context, _n: u32) {}
+
 #[traced_node(record(ret))]
 pub fn only_ret() -> u32 {
     1

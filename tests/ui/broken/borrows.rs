@@ -1,11 +1,11 @@
 #![allow(dead_code)]
-//# use_after_move
+//# use_after_move: no clone is offered of what a closure has captured
 #[tracer::traced_node]
 fn f(text: String) -> Option<String> {
     drop(text);
     Some(text)
 }
-//# use_after_move_async
+//# use_after_move_async: no clone is offered of what an async block has captured
 #[tracer::traced_node]
 async fn f(text: String) -> Option<String> {
     drop(text);
@@ -35,7 +35,7 @@ async fn f(list: Vec<u32>) -> Option<u32> {
     list.push(1);
     None
 }
-//# behind_reference
+//# behind_reference: `self` is seen as a capture of the closure
 struct S(u32);
 impl S {
     #[tracer::traced_node]
@@ -70,7 +70,7 @@ fn f(list: &mut Vec<u32>) -> Option<u32> {
     a.push(1);
     b.pop()
 }
-//# moved_out_of_borrow
+//# moved_out_of_borrow: `self` is seen as a capture of the closure
 struct S(String);
 impl S {
     #[tracer::traced_node]
@@ -78,7 +78,7 @@ impl S {
         self.0
     }
 }
-//# borrowed_too_long
+//# borrowed_too_long: the lifetime has no name inside of the closure
 #[tracer::traced_node]
 fn f<'a>(out: &mut Vec<&'a str>) -> Option<u32> {
     let text = String::new();

@@ -49,7 +49,7 @@ async fn f() -> Option<u32> {
 fn f() -> Option<u32> {
     self.n
 }
-//# break_outside_loop
+//# break_outside_loop: the closure is shown, too
 #[tracer::traced_node]
 fn f() -> Option<u32> {
     loop {}

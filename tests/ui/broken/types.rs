@@ -1,5 +1,5 @@
 #![allow(dead_code)]
-//# missing_tail
+//# missing_tail: only of functions it is said that they return `()` without saying so
 #[tracer::traced_node]
 fn f(n: u32) -> Result<u32, String> {
     n + 1;
@@ -14,7 +14,7 @@ fn f(n: u32) -> u32 {
 async fn f(n: u32) -> Result<u32, String> {
     Ok::<u32, String>(n);
 }
-//# empty_body
+//# empty_body: only of functions it is said that they return `()` without saying so
 #[tracer::traced_node]
 fn f() -> Result<u32, String> {}
 //# empty_body_async
@@ -25,7 +25,7 @@ async fn f() -> Result<u32, String> {}
 fn f(n: u32) -> String {
     n
 }
-//# wrong_tail_async
+//# wrong_tail_async: a note says where the type comes from, instead of a label
 #[tracer::traced_node]
 async fn f(n: u32) -> String {
     n
@@ -68,7 +68,7 @@ fn f(n: u32) {
 fn f(n: u32) {
     n
 }
-//# tail_of_unit_async
+//# tail_of_unit_async: a note says where the type comes from, and no help that one could be written
 #[tracer::traced_node]
 async fn f(n: u32) {
     n
@@ -93,7 +93,7 @@ async fn f(text: &str) -> Result<u32, std::fmt::Error> {
     let n: u32 = text.parse()?;
     Ok(n)
 }
-//# question_mark_on_option
+//# question_mark_on_option: the label is at `fn` and not at all of the function
 #[tracer::traced_node]
 fn f(n: Option<u32>) -> Result<u32, String> {
     Ok(n?)
@@ -135,7 +135,7 @@ async fn f<T>(value: T) -> Option<T> {
 async fn f(n: u32) -> u32 {
     n.await
 }
-//# await_in_sync
+//# await_in_sync: the label is at `fn` and not at all of the function
 #[tracer::traced_node]
 fn f(n: std::future::Ready<u32>) -> Option<u32> {
     Some(n.await)
@@ -148,7 +148,7 @@ fn f(n: u32) -> Option<u32> {
         _ => "text",
     }
 }
-//# if_without_else
+//# if_without_else: the branch has a label, and the return type none
 #[tracer::traced_node]
 fn f(n: u32) -> Result<u32, String> {
     if n == 0 {

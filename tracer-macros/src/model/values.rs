@@ -33,7 +33,7 @@ pub(super) fn recorded(
     let is_left_out = |name: &Ident| {
         args.skip.contains(name)
             || args.ctx.as_ref().is_some_and(|ctx| ctx == name)
-            || params.iter().any(|param| param.outer == *name && may_be_context(&param.ty))
+            || params.iter().any(|param| may_be_context(&param.ty) && pattern::bindings(&param.pat).contains(name))
     };
     let only = args.record.as_ref().and_then(|record| record.only.as_ref());
     let listed = only.map(|only| scope.listed(only, receiver));

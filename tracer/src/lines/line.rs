@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::key;
 use super::trace::{Source, ThreadLane, Trace};
-use crate::flow::{FlowNode, Missing, Standing};
+use crate::flow::{FlowNode, Standing};
 use crate::id::{EnvId, FrameId};
 use crate::record::{Cause, ErrorKind};
 use crate::recorder::block::{self, Block, FRAMES, Frame};
@@ -532,11 +532,11 @@ impl Line {
     #[cold]
     fn check_flow(&mut self, node: FlowNode, site: &'static Site, out: &mut ThreadLane) {
         let missing = self.flows.enter(node);
-        if let (Some(Missing { from }), Some(env)) = (missing, self.env()) {
-            let kind = NoteKind::FlowViolation { from };
+        if let (Some(missing), Some(env)) = (missing, self.env()) {
+            let kind = NoteKind::FlowViolation { from: missing.from };
             let step = self.steps() - 1;
             self.seq = out.note(NoteEvent { ticks: 0, seq: self.seq, env, step, site: site.id().site, kind });
-            out.violation(node, from);
+            out.violation(node, missing);
         }
     }
 

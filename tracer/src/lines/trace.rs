@@ -8,7 +8,7 @@ use super::line::Line;
 use super::run::Run;
 use crate::clock::Ticks;
 use crate::execution::Attempt;
-use crate::flow::FlowNode;
+use crate::flow::{FlowNode, Missing};
 use crate::id::{EnvId, TraceId};
 use crate::record::Cause;
 use crate::recorder::block::Block;
@@ -336,9 +336,9 @@ impl ThreadLane {
     }
 
     #[cold]
-    pub(crate) fn violation(&mut self, node: FlowNode, from: Option<u16>) {
+    pub(crate) fn violation(&mut self, node: FlowNode, missing: Missing) {
         if self.tracer.count_violation() {
-            self.violation = Some(node.violation(from));
+            self.violation = Some(node.violation(missing));
         }
     }
 }

@@ -199,7 +199,7 @@ impl Driver {
                 let (trace_of, at) = (self.held[trace].1.env, self.held[env].1);
                 let step = at.step + ahead;
                 let before = self.tracer.all_traces();
-                let resumed = self.tracer.resume(self.token(trace, env, step));
+                let resumed = self.tracer.resume(self.token(trace, env, step).into());
                 match (resumed, self.rules.resume(trace_of, at.env, step)) {
                     (Ok(ctx), Ok(position)) => {
                         assert_eq!(ctx.token().to_string(), self.token(trace, env, step));
@@ -328,7 +328,7 @@ fn each_guard_says_what_it_expected_and_what_it_found() {
     assert!(refuses(tracer.resume(token), "STEP_OUT_OF_ORDER", used).is_none());
     let ahead =
         "step out of order: expected to go on after step 1, found a context at step 7: it is ahead of the trace";
-    assert!(refuses(tracer.resume(format!("v1.{trace:x}.{env:x}.7")), "STEP_OUT_OF_ORDER", ahead).is_none());
+    assert!(refuses(tracer.resume(format!("v1.{trace:x}.{env:x}.7").into()), "STEP_OUT_OF_ORDER", ahead).is_none());
     let ctx = ctx.step("a", Status::Error, ()).unwrap();
     let ended = "the env has ended: expected no step after the error of `a` (step 2), found enter of `b`";
     let ctx = refuses(ctx.step("b", Status::Enter, ()), "TRACE_TERMINATED", ended).unwrap();
@@ -336,7 +336,7 @@ fn each_guard_says_what_it_expected_and_what_it_found() {
     let other = tracer.create_env((), "other");
     let foreign = format!("v1.{trace:x}.{:x}.0", other.env_id());
     let mismatch = format!("expected an env of trace {trace}, found {}, which is none of its 1", other.env_id());
-    assert!(refuses(tracer.resume(foreign), "ENV_MISMATCH", &mismatch).is_none());
+    assert!(refuses(tracer.resume(foreign.into()), "ENV_MISMATCH", &mismatch).is_none());
     tracer.clear();
     let unknown =
         format!("trace {trace} is not known here: it was made by another process or tracer, cleared or evicted");
@@ -363,14 +363,14 @@ fn guards_are_asked_in_their_order() {
     // Likewise, and of a trace that is not known any more.
     let other = tracer.create_env((), "other");
     let foreign_and_stale = format!("v1.{:x}.{:x}.9", other.trace_id(), ctx.unwrap().env_id());
-    assert_eq!(code(tracer.resume(foreign_and_stale.clone())).0, "ENV_MISMATCH");
+    assert_eq!(code(tracer.resume(foreign_and_stale.as_str().into())).0, "ENV_MISMATCH");
     tracer.clear();
-    assert_eq!(code(tracer.resume(foreign_and_stale)).0, "UNKNOWN_TRACE");
+    assert_eq!(code(tracer.resume(foreign_and_stale.into())).0, "UNKNOWN_TRACE");
     let (found, stale) = code(stale.unwrap().step("a", Status::Exit, ()));
     assert_eq!(found, "UNKNOWN_TRACE");
     // Likewise, under no possible name.
     assert_eq!(code(stale.unwrap().step("A", Status::Exit, ())).0, "INVALID_NODE_NAME");
-    assert_eq!(code(tracer.resume("v1.unknown")).0, "INVALID_CONTEXT");
+    assert_eq!(code(tracer.resume("v1.unknown".into())).0, "INVALID_CONTEXT");
     assert_eq!(tracer.all_traces(), []);
 }
 

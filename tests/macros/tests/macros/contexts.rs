@@ -279,12 +279,20 @@ fn a_context_is_no_value_to_record() {
     fn records_demanded(c: &Context, number: u32) {
         let _ = (c, number);
     }
+    #[traced_node(record)]
+    fn records_beside_unread(_ctx: &Context, number: u32) {
+        let _ = number;
+    }
     let recording = record(|| {
         let ctx = create_env((), "job");
         records(&ctx, 1);
         records_demanded(&ctx, 2);
+        records_beside_unread(&ctx, 3);
     });
-    assert_eq!(recording.to_string(), "records(number=1)\n\nrecords_demanded(number=2)\n");
+    assert_eq!(
+        recording.to_string(),
+        "records(number=1)\n\nrecords_demanded(number=2)\n\nrecords_beside_unread(number=3)\n"
+    );
 }
 
 #[test]

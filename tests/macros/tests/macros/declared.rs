@@ -136,6 +136,16 @@ fn after_an_error_only_the_edges_for_errors_hold() {
     }
     let recording = record(|| run(sends_what_is_invalid()));
     assert_eq!(missing(&recording), ["webhook: validate -> send"]);
+
+    let strict = Tracer::builder().on_violation(Violation::Panic).build();
+    let recording = record_with(strict, || panic_of(|| run(sends_what_is_invalid())));
+    assert_eq!(
+        recording.output.as_deref(),
+        Some(
+            "flow `webhook` has no edge `validate` !> `send`, and `validate` failed: declare it, or do not call `send` \
+             there"
+        )
+    );
 }
 
 #[test]

@@ -189,6 +189,12 @@ impl Shop {
         self.sell().unwrap_err();
     }
 
+    #[cfg_attr(all(), traced_node(skip))]
+    fn left_out_if(&self) {}
+
+    #[cfg_attr(all(), traced_node("count-shop"))]
+    fn count(&self) {}
+
     const fn constant(&self) -> u32 {
         self.0
     }
@@ -238,13 +244,15 @@ fn on_an_impl_a_trait_or_a_mod_it_is_on_every_function_inside() {
     let recording = record(|| {
         let mut shop = Shop(0);
         shop.left_out();
+        shop.left_out_if();
         shop.restock();
+        shop.count();
         assert_eq!((run(shop.later()), shop.constant()), (1, 1));
         shop.with_default();
         shelf::free();
         shelf::Books(1).count();
     });
-    assert_trace!(recording, "sell!, restock-shop, later, (with_default > leaf), (free > free), count");
+    assert_trace!(recording, "sell!, restock-shop, count-shop, later, (with_default > leaf), (free > free), count");
     let records = recording.records();
     let sold_out = crate::drive::errors(&records)[0];
     assert_eq!((sold_out.message.as_deref(), sold_out.type_name.ends_with("String")), (None, true));

@@ -209,6 +209,8 @@ fn items_with_functions_inside() {
         run(shop.asynchronous(1)) => "asynchronous", Ok(1);
         shop.named() => "other-name", ();
         shop.left_out() => "", ();
+        shop.named_if() => "named-if", ();
+        shop.left_out_if() => "", ();
         shop.where_clause(1) => "where_clause", Some(1);
         tuple.with_default() => "with_default > declared", Some(7);
         containers::inside::free() => "free", Ok(1);
@@ -238,6 +240,7 @@ fn names_that_the_user_has_taken() {
 
 #[test]
 fn declared_nodes_and_options() {
+    let order = options::Order { id: 7, card: String::new() };
     calls! {
         flows::handle() => "handle", Ok(1);
         flows::validating() => "validate", ();
@@ -248,5 +251,7 @@ fn declared_nodes_and_options() {
         options::fail_if(6) => "fail_if!(u32)", 6;
         run(options::fail_if_async(1)) => "fail_if_async", Ok(1);
         options::off(1, (2, 3)) => "", Ok(6);
+        { let ctx = create_env((), "job"); options::unused(&order, (1, 2), &ctx) } => "unused", 2;
+        { let ctx = create_env((), "job"); run(options::unused_line(ctx, 1)) } => "unused_line", ();
     }
 }
