@@ -2,8 +2,7 @@
 //!
 //! `startup --out DIRECTORY`. Two programs beside this one, `startup-empty` and `startup-traced`, take turns.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -40,12 +39,9 @@ fn run(out: &Path) -> Result<(), String> {
     let boxes = out.join(format!("startup-{}", std::process::id()));
     let (mut wall, mut cpu) = (PROGRAMS.map(|_| vec![]), PROGRAMS.map(|_| vec![]));
     for turn in 0..WARM_UP + TURNS {
-        // As it is from the second start of an application on.
-        let of_turn = boxes.join(turn.to_string());
-        DirBuilder::new().recursive(true).mode(0o700).create(of_turn.join("startup-traced")).map_err(text)?;
         for (nth, (program, _)) in PROGRAMS.iter().enumerate() {
             let mut command = Command::new(own.with_file_name(program));
-            command.env("TRACER_DIR", &of_turn).stdin(Stdio::null()).stdout(Stdio::null());
+            command.env("TRACER_DIR", &boxes).stdin(Stdio::null()).stdout(Stdio::null());
             let (before, begun) = (cpu_ms()?, Instant::now());
             let status = command.status().map_err(text)?;
             let (took, after) = (begun.elapsed(), cpu_ms()?);
@@ -57,10 +53,9 @@ fn run(out: &Path) -> Result<(), String> {
                 cpu[nth].push(after - before);
             }
         }
-        // They take no room any more, but stay: ext4 looks at every file that was deleted of late when it makes one.
-        for file in fs::read_dir(of_turn.join("startup-traced")).map_err(text)? {
-            let file = fs::OpenOptions::new().write(true).open(file.map_err(text)?.path());
-            file.and_then(|file| file.set_len(0)).map_err(text)?;
+        // The directory is there from the second time on.
+        for file in fs::read_dir(boxes.join("startup-traced")).map_err(text)? {
+            fs::remove_file(file.map_err(text)?.path()).map_err(text)?;
         }
     }
     fs::remove_dir_all(&boxes).map_err(text)?;
