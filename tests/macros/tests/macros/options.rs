@@ -193,7 +193,9 @@ impl Shop {
     fn left_out_if(&self) {}
 
     #[cfg_attr(all(), traced_node("count-shop"))]
-    fn count(&self) {}
+    fn count(&self) -> u32 {
+        self.0
+    }
 
     const fn constant(&self) -> u32 {
         self.0
@@ -246,7 +248,7 @@ fn on_an_impl_a_trait_or_a_mod_it_is_on_every_function_inside() {
         shop.left_out();
         shop.left_out_if();
         shop.restock();
-        shop.count();
+        assert_eq!(shop.count(), 1);
         assert_eq!((run(shop.later()), shop.constant()), (1, 1));
         shop.with_default();
         shelf::free();
