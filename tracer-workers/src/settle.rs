@@ -99,11 +99,8 @@ async fn gather(ended: &mut mpsc::UnboundedReceiver<Ended>, batch: &mut Vec<Ende
     loop {
         let before = batch.len();
         tokio::task::yield_now().await;
-        while batch.len() < BATCH_MAX
-            && let Ok(one) = ended.try_recv()
-        {
-            batch.push(one);
-        }
+        let room = BATCH_MAX.saturating_sub(before);
+        batch.extend(std::iter::from_fn(|| ended.try_recv().ok()).take(room));
         if batch.len() == before {
             return;
         }

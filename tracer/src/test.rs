@@ -34,6 +34,9 @@ pub fn record_with<T>(tracer: Tracer, work: impl FnOnce() -> T) -> Recording<T> 
 
 /// Runs `future` with a tracer of its own, as [`record`] does for a function: in an async test, on any runtime.
 ///
+/// A traced function belongs to where it is called. If that is a trace already, `record_async(handle())` records nothing of
+/// `handle`: call it inside, `record_async(async { handle().await })`.
+///
 /// ```
 /// # use tracer::{assert_trace, traced_node};
 /// #[traced_node]

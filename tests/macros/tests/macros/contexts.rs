@@ -1,6 +1,6 @@
 //! Where a call finds its context: around it, or in a parameter.
 
-use tracer::test::record;
+use tracer::test::{record, record_async};
 use tracer::{Context, Status, assert_trace, branch, carry, carry_fn, create_env, traced_node};
 
 use crate::drive::{Bad, Way, envs, go, lines, once_pending, panic_of, poll, run, steps};
@@ -267,6 +267,21 @@ fn an_option_names_the_parameter_where_its_type_has_another_name() {
     let trees = recording.trees();
     let told: Vec<_> = trees.iter().map(|tree| (tree.source.as_str(), tree.to_line())).collect();
     assert_eq!(told, [("a", "(demanded > leaf), first_of_two".to_owned()), ("b", "second_of_two".to_owned())]);
+}
+
+#[test]
+fn in_a_trace_only_what_is_called_inside_is_recorded_apart() {
+    #[traced_node]
+    async fn called() {}
+    #[traced_node]
+    async fn outer() -> (String, String) {
+        let before = record_async(called()).await.line();
+        let inside = record_async(async { called().await }).await.line();
+        (before, inside)
+    }
+    let recording = record(|| run(outer()));
+    assert_eq!(recording.output, (String::new(), "called".to_owned()));
+    assert_trace!(recording, "outer > called");
 }
 
 #[test]
