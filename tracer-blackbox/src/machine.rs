@@ -123,7 +123,7 @@ pub(crate) struct MemoryFiles {
 impl MemoryFiles {
     /// Those of the group that has a limit, else of one where kills are counted; and what they say.
     ///
-    /// A program that starts waits for this: of each group no more is read than is needed to choose.
+    /// A program that starts waits for this: no file is read twice.
     pub(crate) fn find() -> Option<(Self, MemoryUse)> {
         let mut unlimited = None;
         for files in Self::candidates(&text("/proc/self/cgroup").unwrap_or_default()) {

@@ -108,7 +108,7 @@ pub(crate) const URGENCY_LEN: usize = 5;
 
 /// Sorts the highest priority first.
 pub(crate) fn urgency(priority: i16) -> String {
-    format!("{:05}", i32::from(i16::MAX) - i32::from(priority))
+    format!("{:0URGENCY_LEN$}", i32::from(i16::MAX) - i32::from(priority))
 }
 
 /// The attributes of an execution that change; none is what is not to be there.
