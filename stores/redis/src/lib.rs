@@ -16,9 +16,11 @@
 //! # How it works
 //!
 //! Every call is a script, or a few: Redis runs each as a whole. Creations and claims are one. A change is read, made by the
-//! rules, and written if nobody else has written in between; if somebody has, only that one is read and changed again. No
-//! call holds the server up for more than some hundred executions or some megabytes; more become several. The time is the
-//! server's.
+//! rules, and written if nobody else has written in between; if somebody has, only that one is read and changed again. What
+//! was claimed here is remembered, and need not be read. No call holds the server up for more than some hundred executions
+//! or some megabytes; more become several. The time is the server's.
+//!
+//! An execution is one text. What of it is longer than 4 KiB has a key of its own.
 //!
 //! All keys of a namespace have the hash tag `{namespace}`, so that a cluster keeps them on one node; several namespaces
 //! may be on several.
@@ -34,7 +36,9 @@
 //!
 //! A server that throws keys away when memory is short (`maxmemory-policy allkeys-…`) is refused, if it tells.
 
+mod claimed;
 mod line;
+mod record;
 mod row;
 mod script;
 mod store;

@@ -13,8 +13,10 @@ use tracer::execution::{
     Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write, Written,
 };
 
+use crate::claimed::Claimed;
 use crate::line::{PATIENCE, Reconnecting};
-use crate::row::{self, Arguments, Read, hex, value, values};
+use crate::record::{Read, Was, hex};
+use crate::row::{self, Element, value, values};
 use crate::script;
 use crate::trouble::{NAME, Problem, foreign};
 
@@ -23,7 +25,7 @@ use crate::trouble::{NAME, Problem, foreign};
 pub const VALUE_LEN_BYTES_MAX: usize = 64 << 20;
 
 /// Of the forms of what is stored. Written by the first that opens a namespace.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// How many executions one script may be about, and about how many bytes of them.
 const CALL_LEN_MAX: usize = 500;
 const CALL_LEN_BYTES_MAX: usize = 8 << 20;
@@ -34,11 +36,21 @@ const LEASE_MS_MAX: u128 = 253_402_300_799_999;
 
 type Done<T> = Result<T, Problem>;
 
+/// One that is to be changed.
+struct Found {
+    id: ExecutionId,
+    was: Was,
+    execution: Option<Execution>,
+    /// Whether it was not read, but is as it was when it was claimed here.
+    is_remembered: bool,
+}
+
 /// Executions in Redis. Clones share the connection.
 #[derive(Clone)]
 pub struct RedisStore<C = Reconnecting> {
     connection: C,
     prefix: Arc<str>,
+    claimed: Arc<Claimed>,
     clock: Option<Arc<dyn Clock>>,
     survives: Survives,
 }
@@ -67,13 +79,15 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             return Err(refused(message));
         }
         let prefix = format!("tracer:{{{namespace}}}").into();
-        let mut store = Self { connection, prefix, clock: None, survives: Survives::Kill };
+        let mut store = Self { connection, prefix, claimed: Arc::default(), clock: None, survives: Survives::Kill };
         store.look_at_settings().await?;
         let failed = |problem: Problem| problem.into_store("open the namespace", Written::Nothing);
         let answer = store.call(&script::OPEN, [VERSION]).await.map_err(Problem::Write).map_err(failed)?;
         let version: String = value(answer).map_err(failed)?;
         if version != VERSION {
-            return Err(foreign(format!("expected version {VERSION}, found {version}: update this program")));
+            return Err(foreign(format!(
+                "expected version {VERSION}, found {version}: use another namespace, or another version of this program"
+            )));
         }
         Ok(store)
     }
@@ -127,28 +141,47 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         self.clock.as_ref().map(|clock| row::ms(Timestamp::now(&**clock))).unwrap_or_default()
     }
 
-    /// The server's time, for what is not decided there.
-    async fn time(&self) -> Done<Timestamp> {
-        let answer = self.call(&script::READ, [self.now(), String::new()]).await.map_err(Problem::Read)?;
-        time(&mut values(answer, 1)?.into_iter())
-    }
-
-    /// Reads some of these, at least the first: as many as are no load for the server.
+    /// Reads some of these, at least the first: as many as are no load for the server. And says what time it is there.
     async fn read(&self, ids: &[ExecutionId]) -> Done<(Timestamp, Vec<Option<Read>>)> {
         let head = [self.now(), CALL_LEN_BYTES_MAX.to_string()];
         let arguments = head.into_iter().chain(ids.iter().copied().map(hex));
         let answer = self.call(&script::READ, arguments).await.map_err(Problem::Read)?;
-        let mut answers = values(answer, 2)?.into_iter();
+        let mut answers = values(answer, 1)?.into_iter();
         let now = time(&mut answers)?;
-        let reads = ids.iter().zip(answers).map(|(id, texts)| row::read(*id, texts));
+        let reads = ids.iter().zip(answers).map(|(id, answer)| row::read(*id, answer));
         Ok((now, reads.collect::<Done<_>>()?))
     }
 
+    /// Takes some of these, at least one, and says what there is of them: as remembered, or as read.
+    async fn find(&self, left: &mut Vec<ExecutionId>) -> Done<(Timestamp, Vec<Found>)> {
+        let some = left.split_off(left.len().saturating_sub(CALL_LEN_MAX));
+        let mut found = Vec::with_capacity(some.len());
+        let mut unknown = Vec::new();
+        for (claimed, id) in self.claimed.take(&some).into_iter().zip(some) {
+            match claimed {
+                Some((was, execution)) => {
+                    found.push(Found { id, was, execution: Some(execution), is_remembered: true });
+                }
+                None => unknown.push(id),
+            }
+        }
+        let (now, reads) = self.read(&unknown).await?;
+        left.extend_from_slice(&unknown[reads.len()..]);
+        for (id, read) in unknown.into_iter().zip(reads) {
+            let (was, execution) = match read {
+                Some(read) => (read.was.clone(), Some(read.execution()?)),
+                None => (Was::default(), None),
+            };
+            found.push(Found { id, was, execution, is_remembered: false });
+        }
+        Ok((now, found))
+    }
+
     /// Writes what was changed, and says for each whether nobody else was faster.
-    async fn save(&self, changes: Vec<Arguments>, writes: &mut Written) -> Done<Vec<bool>> {
+    async fn save(&self, changes: Vec<Element>, writes: &mut Written) -> Done<Vec<bool>> {
         let mut saved = Vec::with_capacity(changes.len());
         for chunk in chunks(changes) {
-            let answer = self.call(&script::SAVE, chunk.into_iter().flatten()).await.map_err(Problem::Write)?;
+            let answer = self.call(&script::SAVE, row::arguments(chunk)).await.map_err(Problem::Write)?;
             *writes = Written::Unknown;
             for answer in values(answer, 0)? {
                 saved.push(value::<i64>(answer)? == 1);
@@ -178,59 +211,56 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         }
         let mut left: Vec<ExecutionId> = places.keys().copied().collect();
         while !left.is_empty() {
-            let some = &left[..left.len().min(CALL_LEN_MAX)];
             let round = async {
-                let (now, reads) = self.read(some).await?;
-                let read = reads.len();
+                let (now, found) = self.find(&mut left).await?;
                 let mut changes = Vec::new();
                 let mut changed = Vec::new();
-                for (id, read) in some.iter().zip(reads) {
-                    let (revision, mut execution) = match read {
-                        Some(read) => (read.revision.clone(), Some(read.execution()?)),
-                        None => (Vec::new(), None),
-                    };
-                    let mut is_changed = false;
-                    for &place in &places[id] {
+                for Found { id, was, mut execution, is_remembered } in found {
+                    let (mut is_any, mut is_every) = (false, true);
+                    for &place in &places[&id] {
                         let (answer, applied) = change(&elements[place], execution.as_mut(), now);
                         answers[place] = Some(answer);
-                        is_changed |= applied == Applied::Changed;
+                        is_any |= applied == Applied::Changed;
+                        is_every &= applied == Applied::Changed;
                     }
-                    if let Some(execution) = execution.as_mut().filter(|_| is_changed) {
-                        changes.push(row::change(execution, &revision)?);
-                        changed.push(*id);
+                    // Somebody may have changed it since: only what is written over it is sure to be right.
+                    if is_remembered && !is_every {
+                        left.push(id);
+                    } else if let Some(execution) = execution.filter(|_| is_any) {
+                        changes.push(Element::change(&execution, was)?);
+                        changed.push(id);
                     }
                 }
                 let saved = self.save(changes, &mut written).await?;
-                let lost = changed.into_iter().zip(saved).filter(|(_, saved)| !saved).map(|(id, _)| id);
-                Ok((read, lost.collect::<Vec<_>>()))
+                left.extend(changed.into_iter().zip(saved).filter(|(_, saved)| !saved).map(|(id, _)| id));
+                Ok(())
             };
-            let done: Done<_> = round.await;
-            let (read, lost) = done.map_err(|problem| problem.into_store(operation, written))?;
-            left.splice(..read, lost);
+            let done: Done<()> = round.await;
+            done.map_err(|problem| problem.into_store(operation, written))?;
         }
         Ok(answers.into_iter().flatten().collect())
     }
 
     async fn create_all(&self, new: &[Create], written: &mut Written) -> Done<Vec<Created>> {
-        let now = self.time().await?;
+        let (now, _) = self.read(&[]).await?;
         let mut executions = Vec::with_capacity(new.len());
-        let mut arguments = Vec::with_capacity(new.len());
+        let mut elements = Vec::with_capacity(new.len());
         for new in new {
-            let (execution, argument) = row::creation(new, now)?;
+            let (execution, element) = Element::new(new, now)?;
             executions.push(execution);
-            arguments.push(argument);
+            elements.push(element);
         }
         let mut executions = executions.into_iter();
         let mut created = Vec::with_capacity(new.len());
-        for chunk in chunks(arguments) {
-            let answer = self.call(&script::CREATE, chunk.into_iter().flatten()).await.map_err(Problem::Write)?;
+        for chunk in chunks(elements) {
+            let answer = self.call(&script::CREATE, row::arguments(chunk)).await.map_err(Problem::Write)?;
             for (answer, execution) in values(answer, 0)?.into_iter().zip(&mut executions) {
                 created.push(match answer {
                     Value::Array(nothing) if nothing.is_empty() => {
                         *written = Written::Unknown;
                         Created::New(execution)
                     }
-                    existing => Created::Existing(found(row::pair(existing)?.1)?),
+                    existing => Created::Existing(found(first(existing)?)?),
                 });
             }
         }
@@ -253,10 +283,11 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             *written = Written::Unknown;
             let mut answers = values(answer, 1)?.into_iter();
             let has_more: i64 = value(answers.next().unwrap_or(Value::Nil))?;
-            let pairs = answers.map(row::pair).collect::<Done<Vec<_>>>()?;
-            let started = self.readable(pairs).await?;
+            let started = self.readable(row::pairs(answers).collect::<Done<_>>()?).await?;
             left -= started.len().min(left);
-            claimed.extend(started.into_iter().map(|(_, execution)| execution));
+            claimed.extend(started.iter().map(|(_, _, execution)| execution.clone()));
+            let small = started.into_iter().filter(|(_, is_small, _)| *is_small);
+            self.claimed.keep(small.map(|(was, _, execution)| (was, execution)));
             if has_more == 0 {
                 break;
             }
@@ -266,24 +297,25 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
 
     /// The executions among these. Those that cannot be read are set aside, so that they keep nobody from the others; they
     /// are still found, and said to be corrupt, by their ids.
-    async fn readable(&self, pairs: Vec<(ExecutionId, Option<Read>)>) -> Done<Vec<(Vec<u8>, Execution)>> {
+    async fn readable(&self, pairs: Vec<(ExecutionId, Option<Read>)>) -> Done<Vec<(Was, bool, Execution)>> {
         let mut executions = Vec::with_capacity(pairs.len());
-        let mut aside: Vec<Vec<u8>> = Vec::new();
+        let mut aside = Vec::new();
         for (id, read) in pairs {
             match read {
-                Some(Read { revision, execution: Ok(execution) }) => executions.push((revision, execution)),
-                Some(Read { revision, execution: Err(_) }) => aside.extend([hex(id).into_bytes(), revision]),
-                None => aside.extend([hex(id).into_bytes(), Vec::new()]),
+                Some(Read { was, is_small, execution: Ok(execution) }) => executions.push((was, is_small, execution)),
+                Some(Read { was, execution: Err(_), .. }) => aside.push((id, was.mark)),
+                None => aside.push((id, Vec::new())),
             }
         }
         self.set_aside(aside).await?;
         Ok(executions)
     }
 
-    /// Takes executions out of all that is looked through for work. `aside` is their ids and revisions.
-    async fn set_aside(&self, aside: Vec<Vec<u8>>) -> Done<()> {
+    /// Takes executions out of all that is looked through for work.
+    async fn set_aside(&self, aside: Vec<(ExecutionId, Vec<u8>)>) -> Done<()> {
         if !aside.is_empty() {
-            self.call(&script::ASIDE, aside).await.map_err(Problem::Write)?;
+            let arguments = aside.into_iter().flat_map(|(id, mark)| [hex(id).into_bytes(), mark]);
+            self.call(&script::ASIDE, arguments).await.map_err(Problem::Write)?;
         }
         Ok(())
     }
@@ -298,23 +330,23 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             let now = time(&mut answers)?;
             let next: String = value(answers.next().unwrap_or(Value::Nil))?;
             let due = next.parse().ok().map(|next| Timestamp::from_unix_ms(next).since(now));
-            let pairs = answers.map(row::pair).collect::<Done<Vec<_>>>()?;
+            let pairs = row::pairs(answers).collect::<Done<Vec<_>>>()?;
             if pairs.is_empty() {
                 swept.next_due = due;
                 return Ok(swept);
             }
             let mut changes = Vec::new();
             let mut executions = Vec::new();
-            let mut aside: Vec<Vec<u8>> = Vec::new();
-            for (revision, mut execution) in self.readable(pairs).await? {
+            let mut aside = Vec::new();
+            for (was, _, mut execution) in self.readable(pairs).await? {
                 let applied = execution.sweep(now.max(execution.updated_at));
                 if applied == Applied::Unchanged && execution.sweep_at().is_some_and(|at| at <= now) {
                     // The rules have no end for it.
-                    aside.extend([hex(execution.id).into_bytes(), revision]);
+                    aside.push((execution.id, was.mark));
                     continue;
                 }
                 // What has not changed is in the wrong place there; writing it puts that right.
-                changes.push(row::change(&execution, &revision)?);
+                changes.push(Element::change(&execution, was)?);
                 executions.push((applied, execution));
             }
             self.set_aside(aside).await?;
@@ -346,8 +378,8 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             let answer = self.call(&script::LIST, arguments).await.map_err(Problem::Read)?;
             let mut answers = values(answer, 1)?.into_iter();
             let come_to: String = value(answers.next().unwrap_or(Value::Nil))?;
-            for answer in answers {
-                found.push(self::found(row::pair(answer)?.1)?);
+            for answer in row::pairs(answers) {
+                found.push(self::found(answer?.1)?);
             }
             if come_to.is_empty() {
                 return Ok(options.page_in_order(found));
@@ -382,18 +414,24 @@ fn time(answers: &mut impl Iterator<Item = Value>) -> Done<Timestamp> {
     now.parse().map(Timestamp::from_unix_ms).map_err(|_| Problem::Corrupt(format!("`{now}` is no time").into()))
 }
 
+/// The execution of an answer that has one at most.
+fn first(answer: Value) -> Done<Option<Read>> {
+    let pair = row::pairs(values(answer, 0)?.into_iter()).next().transpose()?;
+    Ok(pair.and_then(|(_, read)| read))
+}
+
 /// What has to be there, since the script has seen it.
 fn found(read: Option<Read>) -> Done<Execution> {
     read.ok_or_else(|| Problem::Corrupt("an execution has no text".into()))?.execution()
 }
 
 /// The elements of a batch, as many together as one script may be about.
-fn chunks(elements: Vec<Arguments>) -> Vec<Vec<Arguments>> {
-    let mut chunks = vec![Vec::new()];
+fn chunks(elements: Vec<Element>) -> Vec<Vec<Element>> {
+    let mut chunks: Vec<Vec<Element>> = Vec::new();
     let (mut len, mut bytes) = (0, 0);
     for element in elements {
-        let size: usize = element.iter().map(Vec::len).sum();
-        if len == CALL_LEN_MAX || (len > 0 && bytes + size > CALL_LEN_BYTES_MAX) {
+        let size = element.len_bytes();
+        if chunks.is_empty() || len == CALL_LEN_MAX || bytes + size > CALL_LEN_BYTES_MAX {
             chunks.push(Vec::new());
             (len, bytes) = (0, 0);
         }
@@ -444,10 +482,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
     async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
         let find = async {
             let answer = self.call(&script::FIND, [key]).await.map_err(Problem::Read)?;
-            match values(answer, 0)? {
-                nothing if nothing.is_empty() => Ok(None),
-                found => row::pair(Value::Array(found))?.1.map(Read::execution).transpose(),
-            }
+            first(answer)?.map(Read::execution).transpose()
         };
         find.await.map_err(|problem: Problem| problem.into_store("read an execution", Written::Nothing))
     }

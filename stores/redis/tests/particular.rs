@@ -9,8 +9,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 use tracer::ManualClock;
 use tracer::execution::{
-    Claim, Command, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, Lease,
-    ListOptions, NewExecution, Survives, Timestamp, Write, Written,
+    Claim, Command, Created, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Expected,
+    Failure, Lease, ListOptions, NewExecution, Progress, Refusal, Survives, Timestamp, Write, Written,
 };
 use tracer_redis::{Reconnecting, RedisStore, VALUE_LEN_BYTES_MAX};
 use tracer_store_conformance::server::{Place, free_port};
@@ -51,11 +51,15 @@ async fn contents(connection: &mut MultiplexedConnection, namespace: &str) -> BT
             "hash" => redis::cmd("HGETALL"),
             "set" => redis::cmd("SMEMBERS"),
             "string" => redis::cmd("MGET"),
+            "list" => redis::cmd("LRANGE"),
             _ => redis::cmd("ZRANGE"),
         };
         read.arg(&key);
+        if matches!(kind.as_str(), "list" | "zset") {
+            read.arg(0).arg(-1);
+        }
         if kind == "zset" {
-            read.arg(0).arg(-1).arg("WITHSCORES");
+            read.arg("WITHSCORES");
         }
         let mut texts: Vec<String> = read.query_async(connection).await.unwrap();
         if kind == "hash" {
@@ -80,13 +84,15 @@ fn many_may_begin_at_once_and_newer_namespaces_are_left_alone() {
             connected.await.unwrap().unwrap();
         }
         let mut other = connection(&client).await;
-        for (version, is_ours) in [("1", true), ("99", false), ("0", false), ("one", false)] {
+        for (version, is_ours) in [("2", true), ("99", false), ("1", false), ("one", false)] {
             redis::cmd("SET").arg("tracer:{versions}:version").arg(version).exec_async(&mut other).await.unwrap();
             let opened = RedisStore::connect(client.clone(), "versions").await;
             assert_eq!(opened.is_ok(), is_ours);
             if let Err(error) = opened {
                 assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
-                let text = format!("expected version 1, found {version}: update this program");
+                let text = format!(
+                    "expected version 2, found {version}: use another namespace, or another version of this program"
+                );
                 assert_eq!(error.source.to_string(), text);
             }
         }
@@ -129,38 +135,124 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
         let store = RedisStore::connect(client.clone(), "corrupt").await.unwrap().with_clock(clock.clone());
         let manager = ExecutionManager::new(store);
         let mut ids = Vec::new();
-        for number in 0..7 {
-            let new = NewExecution::new("work").payload(number).priority(9 - number);
+        for number in 0..9 {
+            let large = "x".repeat(if number == 5 { 5000 } else { 0 });
+            let new = NewExecution::new("work").payload(format!("{number}{large}")).priority(9 - number);
             ids.push(manager.create(new).await.unwrap().id);
         }
         let mut other = connection(&client).await;
-        let mut spoil = async |id: &ExecutionId, field: &str, text: &[u8]| {
+        let mut spoil = async |id: &ExecutionId, how: &dyn Fn(&mut Vec<u8>)| {
             let key = format!("tracer:{{corrupt}}:execution:{id:x}");
-            redis::cmd("HSET").arg(key).arg(field).arg(text).exec_async(&mut other).await.unwrap();
+            let mut text: Vec<u8> = redis::cmd("GET").arg(&key).query_async(&mut other).await.unwrap();
+            how(&mut text);
+            redis::cmd("SET").arg(key).arg(text).exec_async(&mut other).await.unwrap();
         };
-        spoil(&ids[0], "body", b"{").await;
-        spoil(&ids[1], "body", b"\xff").await;
-        spoil(&ids[2], "payload", b"[").await;
-        spoil(&ids[3], "checkpoints", b"{\"\xff\":1}").await;
-        let key = format!("tracer:{{corrupt}}:execution:{:x}", ids[4]);
-        redis::cmd("DEL").arg(key).exec_async(&mut connection(&client).await).await.unwrap();
+        let replace =
+            |from: u8, to: u8| move |text: &mut Vec<u8>| *text.iter_mut().find(|byte| **byte == from).unwrap() = to;
+        spoil(&ids[0], &replace(b'{', b'[')).await;
+        spoil(&ids[1], &replace(b'{', b'\xff')).await;
+        spoil(&ids[2], &|text| *text.last_mut().unwrap() = b'[').await;
+        spoil(&ids[3], &|text| text.truncate(text.len() - 1)).await;
+        spoil(&ids[4], &|text| *text = b"something else".to_vec()).await;
+        let mut other = connection(&client).await;
+        let payload = format!("tracer:{{corrupt}}:payload:{:x}", ids[5]);
+        redis::cmd("DEL").arg(payload).exec_async(&mut other).await.unwrap();
+        let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[6]);
+        redis::cmd("DEL").arg(record).exec_async(&mut other).await.unwrap();
         let claimed = manager.claim(claim(2)).await.unwrap();
-        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), ids[5..]);
-        spoil(&ids[5], "start", b"yesterday").await;
-        for id in [&ids[..4], &ids[5..6]].concat() {
-            assert_eq!(told(&manager.get(&id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
-            assert_eq!(told(&manager.start(&id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
+        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), ids[7..]);
+        let start = ["tracer:{corrupt}:running", &format!("{:x}", ids[7]), "yesterday"];
+        redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
+        let corrupt = [&ids[..6], &ids[7..8]].concat();
+        for id in &corrupt {
+            assert_eq!(told(&manager.get(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
+            assert_eq!(told(&manager.start(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
         }
-        assert_eq!(manager.get(&ids[4]).await.unwrap_err().code(), "NOT_FOUND");
+        assert_eq!(manager.get(&ids[6]).await.unwrap_err().code(), "NOT_FOUND");
         assert_eq!(manager.list(ListOptions::new()).await.unwrap_err().code(), "CORRUPT");
         clock.advance(Duration::from_secs(31));
         assert_eq!(manager.tick().await.unwrap().failed, 1);
-        assert_eq!(manager.get(&ids[6]).await.unwrap().status, ExecutionStatus::Failed);
-        for id in [&ids[..4], &ids[5..6]].concat() {
-            manager.delete(&id).await.unwrap();
+        assert_eq!(manager.get(&ids[8]).await.unwrap().status, ExecutionStatus::Failed);
+        for id in &corrupt {
+            manager.delete(id).await.unwrap();
         }
         assert!(manager.claim(claim(9)).await.unwrap().is_empty());
         assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 1);
+    });
+}
+
+/// What is large has keys of its own. Nobody sees that, and nothing is left of it.
+#[test]
+fn large_parts_come_back_and_go_with_the_rest() {
+    run(async {
+        let client = server::client().await;
+        let manager = manager(&client, "parts").await;
+        let stranger = self::manager(&client, "parts").await;
+        let mut other = connection(&client).await;
+        let large = |len: usize| "x".repeat(len - 2);
+        for len in [4095, 4096, 4097, 100_000] {
+            let new =
+                NewExecution::new("work").payload(large(len)).metadata("note", large(len)).idempotency_key("once");
+            let create = manager.prepare(new).unwrap();
+            let made = manager.store().create(vec![create.clone(), create]).await.unwrap();
+            let [Created::New(new), Created::Existing(existing)] = &made[..] else { panic!("{made:?}") };
+            assert_eq!(new, existing);
+            assert_eq!(&stranger.get(&new.id).await.unwrap(), new);
+            let claimed = manager.claim(claim(1)).await.unwrap().remove(0);
+            assert_eq!(stranger.get(&new.id).await.unwrap(), claimed);
+            let (lease, id) = (claimed.token(), claimed.id);
+            let kept = manager.under(&lease).checkpoint(&id, "half", large(len)).await.unwrap();
+            assert_eq!(stranger.get(&id).await.unwrap(), kept);
+            let done = manager.under(&lease).complete(&id, large(len)).await.unwrap();
+            assert_eq!(done.payload, done.result.clone().unwrap());
+            assert_eq!((&done.payload, done.checkpoints.get("half")), (&claimed.payload, Some(&claimed.payload)));
+            assert_eq!(stranger.get(&id).await.unwrap(), done);
+            assert_eq!(stranger.list(ListOptions::new()).await.unwrap()[..], [done]);
+            stranger.delete(&id).await.unwrap();
+            assert_eq!(contents(&mut other, "parts").await.into_keys().collect::<Vec<_>>(), ["tracer:{parts}:version"]);
+        }
+    });
+}
+
+/// What is remembered of a claim is only a guess at what is there.
+#[test]
+fn what_others_have_changed_since_a_claim_is_seen() {
+    run(async {
+        let client = server::client().await;
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let open = async || RedisStore::connect(client.clone(), "guess").await.unwrap().with_clock(clock.clone());
+        let (manager, other) = (ExecutionManager::new(open().await), ExecutionManager::new(open().await));
+        for number in 0..4 {
+            manager.create(NewExecution::new("work").payload(number).max_attempts(2)).await.unwrap();
+        }
+        let claimed = manager.claim(claim(4)).await.unwrap();
+        let [asked, beaten, taken, deleted] = &claimed[..] else { panic!("{claimed:?}") };
+        let done = |lease: Lease| Write::under(lease, Command::Complete { result: "done".into() });
+
+        other.cancel(&asked.id, Some("enough")).await.unwrap();
+        let failure = Failure::new("no").retryable(true);
+        let fail = Write::under(asked.token(), Command::Fail { failure, random: 0 });
+        manager.settle(vec![fail]).await.unwrap().remove(0).unwrap();
+        assert_eq!(other.get(&asked.id).await.unwrap().status, ExecutionStatus::Cancelled);
+
+        other.heartbeat(&[beaten.token()], Duration::from_secs(90)).await.unwrap();
+        let halfway = other.under(&beaten.token()).update_progress(&beaten.id, Progress::new(1, 2)).await.unwrap();
+        let expected = |version| Expected { version: Some(version), ..beaten.token().into() };
+        let progress = Write::under(beaten.token(), Command::Progress(Progress::new(2, 2)));
+        let write = Write { expected: expected(halfway.version), ..progress };
+        let written = manager.store().update(vec![write.clone(), write]).await.unwrap();
+        assert_eq!(written[0].as_ref().unwrap().lease, halfway.lease);
+        assert_eq!(written[1].as_ref().unwrap_err().code(), "VERSION_CONFLICT");
+        manager.settle(vec![done(beaten.token())]).await.unwrap().remove(0).unwrap();
+
+        clock.advance(Duration::from_secs(31));
+        assert_eq!(other.tick().await.unwrap().retried, 2);
+        let again = other.claim(claim(2)).await.unwrap();
+        other.settle(again.iter().map(|again| done(again.token())).collect()).await.unwrap();
+        other.delete(&deleted.id).await.unwrap();
+        let refused = manager.settle(vec![done(taken.token()), done(deleted.token())]).await.unwrap();
+        let lost = Refusal::LeaseLost { expected: 1, found: 2, status: ExecutionStatus::Completed };
+        assert_eq!(refused, [Err(lost), Err(Refusal::NotFound)]);
     });
 }
 
@@ -190,7 +282,8 @@ fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
                     let dump: Vec<u8> = redis::cmd("DUMP").arg(key).query_async(&mut other).await.unwrap();
                     kept.push((key, dump));
                 }
-                redis::cmd("SET").arg(key).arg("something else").exec_async(&mut other).await.unwrap();
+                redis::cmd("DEL").arg(key).exec_async(&mut other).await.unwrap();
+                redis::cmd("RPUSH").arg(key).arg("something else").exec_async(&mut other).await.unwrap();
                 let before = contents(&mut other, "kinds").await;
                 let failure = Failure::new("no").retryable(true);
                 let fail = Write::under(held.token(), Command::Fail { failure, random: 0 });
@@ -264,11 +357,9 @@ fn a_backlog_of_a_million_costs_a_claim_no_more_than_a_small_one() {
             "for number = tonumber(ARGV[2]), tonumber(ARGV[3]) do
                  local id = string.format('%032x', number)
                  local place = string.sub(ARGV[1], 1, 16) .. id
-                 local old = KEYS[1] .. ':execution:' .. string.sub(ARGV[1], 17)
-                 local new = KEYS[1] .. ':execution:' .. id
-                 redis.call('COPY', old, new)
-                 local body = string.gsub(redis.call('HGET', old, 'body'), string.sub(ARGV[1], 17), id)
-                 redis.call('HSET', new, 'body', body, 'place', place, 'due', ARGV[4])
+                 local old = redis.call('GET', KEYS[1] .. ':execution:' .. string.sub(ARGV[1], 17))
+                 local new = string.gsub(old, string.sub(ARGV[1], 17), id)
+                 redis.call('SET', KEYS[1] .. ':execution:' .. id, new)
                  redis.call('ZADD', KEYS[1] .. ':created', 0, place)
                  redis.call('ZADD', KEYS[1] .. ':waiting:0:work', ARGV[4], place)
              end

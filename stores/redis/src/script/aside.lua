@@ -1,18 +1,19 @@
 -- Sets aside what is no execution, so that it keeps nobody from the others. It is still found, and can be deleted.
--- ARGV, for each: id, revision as read.
+-- ARGV, for each: id, then what tells that it is still as it was read: who has claimed it, or else its revision.
+redis.call('ZCARD', sweep)
 for at = 1, #ARGV, 2 do
   local id = ARGV[at]
-  local found = redis.call('HMGET', record(id), 'revision', 'type', 'priority', 'place', 'due')
-  if (found[1] or '') == ARGV[at + 1] then
-    local has_place = found[2] and found[3] and found[4]
-    if has_place then look(found[2], found[3]) end
-    sweep_no_more(id)
-    if has_place then wait_no_more(found[2], found[3], found[4]) end
-    if found[1] then
-      redis.call('HDEL', record(id), 'due')
-      redis.call('HSET', record(id), 'status', 'corrupt')
+  local text = redis.call('GET', records .. id)
+  local mark = redis.call('HGET', running, id) or string.match(text or '', '^%S*')
+  if mark == ARGV[at + 1] then
+    local head = head_of(text)
+    if head then
+      look(head.type_, head.priority)
+      wait_no_more(head.type_, head.priority, { head.place })
+      redis.call('SET', records .. id, (string.gsub(text, '^(%d+ %S* %d* )%S+', '%1corrupt', 1)))
     end
+    redis.call('HDEL', running, id)
+    redis.call('ZREM', sweep, id)
   end
 end
-write_sets()
 return 1

@@ -1,41 +1,61 @@
--- Takes executions in. ARGV: how many fields each has, then for each: id, type, priority, due, place, key, parent,
--- timeout, body, payload. Answers for each what was there before: its id and texts, or nothing.
-redis.call('HLEN', key('keys'))
-redis.call('ZCARD', key('created'))
-local fields = 10
-local is_there = {}
-for at = 1, #ARGV, fields do
+-- Takes executions in. ARGV: how many, then for each: id, type, priority, due, place, key, parent, its text; then the parts
+-- that were too large for texts: whose, by number, their names, themselves. Answers for each what was there before: its id
+-- and itself, or nothing.
+local fields = 8
+local behind = 1 + fields * tonumber(ARGV[1])
+redis.call('HLEN', named)
+redis.call('ZCARD', created)
+local keys, has_names = {}, false
+for at = 2, behind, fields do
+  keys[#keys + 1] = records .. ARGV[at]
   look(ARGV[at + 1], ARGV[at + 2])
-  is_there[ARGV[at]] = redis.call('HLEN', record(ARGV[at])) > 0
-  if ARGV[at + 6] ~= '' then redis.call('ZCARD', key('parts:' .. ARGV[at + 6])) end
+  has_names = has_names or ARGV[at + 5] ~= ''
+  if ARGV[at + 6] ~= '' then redis.call('ZCARD', parts(ARGV[at + 6])) end
 end
-local answers, created = {}, {}
-for at = 1, #ARGV, fields do
-  local id, type_, priority, due, place = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-  local name, parent, timeout, body, payload = ARGV[at + 5], ARGV[at + 6], ARGV[at + 7], ARGV[at + 8], ARGV[at + 9]
-  local existing = name ~= '' and redis.call('HGET', key('keys'), name) or id
-  if is_there[existing] == nil then is_there[existing] = redis.call('EXISTS', record(existing)) == 1 end
-  if is_there[existing] then
-    table.insert(answers, { existing, texts(existing) })
-  else
-    local new = { 'revision', 1, 'type', type_, 'status', 'pending', 'priority', priority, 'due', due, 'place', place,
-      'body', body }
-    for field, text in pairs({ key = name, parent = parent, timeout = timeout, payload = payload }) do
-      if text ~= '' then
-        table.insert(new, field)
-        table.insert(new, text)
-      end
+
+-- What is there: ids by their keys, and executions by their ids.
+local ids, there = {}, {}
+if has_names or redis.call('EXISTS', unpack(keys)) > 0 then
+  for at = 2, behind, fields do
+    local id, name = ARGV[at], ARGV[at + 5]
+    if name ~= '' then ids[name] = redis.call('HGET', named, name) or nil end
+    id = ids[name] or id
+    if redis.call('GET', records .. id) then
+      read({ id }, 0, function(_, _, answer) there[id] = answer end)
     end
-    redis.call('HSET', record(id), unpack(new))
-    is_there[id] = true
-    if name ~= '' then redis.call('HSET', key('keys'), name, id) end
-    if parent ~= '' then redis.call('ZADD', key('parts:' .. parent), 0, place) end
-    table.insert(created, 0)
-    table.insert(created, place)
-    wait(type_, priority, due, place)
-    table.insert(answers, {})
   end
 end
-if #created > 0 then redis.call('ZADD', key('created'), unpack(created)) end
-write_sets()
+
+local answers, again, texts, places, names, groups = {}, {}, {}, {}, {}, {}
+local is_new = {}
+for at = 2, behind, fields do
+  local number, id, name, parent, place = #answers + 1, ARGV[at], ARGV[at + 5], ARGV[at + 6], ARGV[at + 4]
+  local existing = ids[name] or id
+  if there[existing] then
+    answers[number] = { existing, there[existing] }
+    if there[existing] == is_new then again[number] = existing end
+  else
+    answers[number] = {}
+    there[id], is_new[number] = is_new, id
+    texts[#texts + 1], texts[#texts + 2] = records .. id, ARGV[at + 7]
+    places[#places + 1], places[#places + 2] = '0', place
+    add_to(groups, ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], place)
+    if name ~= '' then
+      ids[name] = id
+      names[#names + 1], names[#names + 2] = name, id
+    end
+    if parent ~= '' then redis.call('ZADD', parts(parent), '0', place) end
+  end
+end
+for at = behind + 1, #ARGV, 3 do
+  local id = is_new[tonumber(ARGV[at])]
+  if id then texts[#texts + 1], texts[#texts + 2] = part(ARGV[at + 1], id), ARGV[at + 2] end
+end
+if #texts > 0 then redis.call('MSET', unpack(texts)) end
+for_all('ZADD', created, places)
+for_all('HSET', named, names)
+for _, group in pairs(groups) do wait(unpack(group)) end
+for number, id in pairs(again) do
+  read({ id }, 0, function(_, _, answer) answers[number] = { id, answer } end)
+end
 return answers

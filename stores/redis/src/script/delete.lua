@@ -1,23 +1,21 @@
 -- Deletes an execution. ARGV: the id. Answers 1, 0 if there is none, 2 if it is running.
 local id = ARGV[1]
-local found = redis.call('HMGET', record(id), 'status', 'type', 'priority', 'place', 'key', 'parent')
-if found[1] == 'running' then return 2 end
-if redis.call('EXISTS', record(id)) == 0 then return 0 end
-local type_, priority, place, name, parent = found[2], found[3], found[4], found[5], found[6]
-local parts = parent and key('parts:' .. parent)
-redis.call('ZCARD', key('created'))
-redis.call('ZCARD', key('sweep'))
-if type_ and priority then look(type_, priority) end
-if parts then redis.call('ZCARD', parts) end
-local is_named = name and redis.call('HGET', key('keys'), name) == id
+local text = redis.call('GET', records .. id)
+if not text then return 0 end
+local head = head_of(text)
+if redis.call('HEXISTS', running, id) == 1 or head and head.status == 'running' then return 2 end
+redis.call('ZCARD', sweep)
+if head then
+  look(head.type_, head.priority)
+  redis.call('ZCARD', created)
+  if head.parent ~= '' then redis.call('ZCARD', parts(head.parent)) end
+  local is_named = redis.call('HGET', named, head.key) == id
 
-if place then
-  redis.call('ZREM', key('created'), place)
-  if parts then redis.call('ZREM', parts, place) end
-  if type_ and priority then wait_no_more(type_, priority, place) end
+  redis.call('ZREM', created, head.place)
+  if head.parent ~= '' then redis.call('ZREM', parts(head.parent), head.place) end
+  if is_named then redis.call('HDEL', named, head.key) end
+  wait_no_more(head.type_, head.priority, { head.place })
 end
-if is_named then redis.call('HDEL', key('keys'), name) end
-sweep_no_more(id)
-write_sets()
-redis.call('DEL', record(id))
+redis.call('ZREM', sweep, id)
+redis.call('DEL', records .. id, part('body', id), part('payload', id), part('result', id), part('checkpoints', id))
 return 1

@@ -1,7 +1,8 @@
 -- Reads executions in the order of their creation, as many as fit into one answer. ARGV: the parent or nothing, the ends
 -- of the range, 'REV' or nothing, how many are wanted, how many may be looked at, how many bytes are enough, how many
--- statuses, the statuses, the types. Answers the place that was come to, if there may be more behind it, then ids and texts.
-local set = ARGV[1] == '' and key('created') or key('parts:' .. ARGV[1])
+-- statuses, the statuses, the types. Answers the place that was come to, if there may be more behind it, then ids and
+-- executions.
+local set = ARGV[1] == '' and created or parts(ARGV[1])
 local wanted, looks, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local statuses, types = {}, {}
 for at = 9, #ARGV do
@@ -13,20 +14,20 @@ if ARGV[4] == 'REV' then
 else
   places = redis.call('ZRANGE', set, ARGV[2], ARGV[3], 'BYLEX', 'LIMIT', 0, looks)
 end
-local answers = { '' }
-for number, place in ipairs(places) do
-  local id = string.sub(place, 17)
-  local found = redis.call('HMGET', record(id), 'status', 'type')
-  if found[1] and (not next(statuses) or statuses[found[1]]) and (not next(types) or types[found[2]]) then
-    local read = texts(id)
-    bytes = bytes - size(read)
-    table.insert(answers, { id, read })
+local ids = {}
+for number, place in ipairs(places) do ids[number] = string.sub(place, 17) end
+local is_any = not next(statuses) and not next(types)
+local answers, come_to = { '' }, 0
+read(ids, bytes, function(number, text, answer)
+  come_to = number
+  if not text then return end
+  local head = not is_any and head_of(text)
+  local status = answer[1] and 'running' or head and head.status
+  if is_any or head and (not next(statuses) or statuses[status]) and (not next(types) or types[head.type_]) then
+    answers[#answers + 1], answers[#answers + 2] = ids[number], answer
     wanted = wanted - 1
   end
-  if wanted == 0 then return answers end
-  if number == looks or bytes <= 0 then
-    answers[1] = place
-    return answers
-  end
-end
+  return wanted == 0
+end)
+if wanted > 0 and (come_to < #ids or #ids == looks) then answers[1] = places[come_to] end
 return answers

@@ -1,11 +1,7 @@
 -- Reads executions, as many as fit into one answer, at least one. ARGV: the time, how many bytes are enough, then ids.
--- Answers the time, then the texts of each.
+-- Answers the time, then each.
 local answers = { whole(time(ARGV[1])) }
-local bytes = tonumber(ARGV[2])
-for at = 3, #ARGV do
-  local read = texts(ARGV[at])
-  table.insert(answers, read)
-  bytes = bytes - size(read)
-  if bytes <= 0 then break end
-end
+local ids = {}
+for at = 3, #ARGV do ids[at - 2] = ARGV[at] end
+read(ids, tonumber(ARGV[2]), function(number, _, answer) answers[number + 1] = answer end)
 return answers
