@@ -139,7 +139,7 @@ impl<'t> Head<'t> {
 
 impl Text {
     /// Of an execution that takes the place of what `was` there, if anything.
-    pub(crate) fn new(execution: &Execution, was: Option<&Was>) -> Result<Self, Problem> {
+    pub(crate) fn new(execution: &Execution, place: &str, was: Option<&Was>) -> Result<Self, Problem> {
         let revision = was.map_or(1, Was::next_revision);
         let payload_len_outside = was.and_then(|was| was.payload_len_outside);
         let parts = match payload_len_outside {
@@ -166,7 +166,7 @@ impl Text {
                 write!(text, "{}", timeout.as_millis())?;
             }
             let Execution { status, priority, .. } = execution;
-            write!(text, " {status} {priority} {} ", place(Cursor::of(execution)))?;
+            write!(text, " {status} {priority} {place} ")?;
             if let Some(parent) = execution.parent_id {
                 write!(text, "{parent:x}")?;
             }
@@ -209,7 +209,9 @@ pub(crate) fn hex(id: ExecutionId) -> String {
 
 /// Sorts as cursors do.
 pub(crate) fn place(cursor: Cursor) -> String {
-    format!("{}{}", instant(cursor.created_at()), hex(cursor.id()))
+    let mut place = instant(cursor.created_at());
+    place.push_str(&hex(cursor.id()));
+    place
 }
 
 pub(crate) fn instant(at: Timestamp) -> String {

@@ -63,13 +63,14 @@ pub(crate) struct Element {
 impl Element {
     pub(crate) fn new(new: &Create, now: Timestamp) -> Result<(Execution, Self), Problem> {
         let execution = new.clone().at(now);
-        let Text { text, outside } = Text::new(&execution, None)?;
+        let place = place(Cursor::of(&execution));
+        let Text { text, outside } = Text::new(&execution, &place, None)?;
         let fields = [
             hex(execution.id),
             execution.type_.clone(),
             execution.priority.to_string(),
             due(&execution),
-            place(Cursor::of(&execution)),
+            place,
             execution.idempotency_key.clone().unwrap_or_default(),
             execution.parent_id.map(hex).unwrap_or_default(),
             text,
@@ -78,10 +79,11 @@ impl Element {
     }
 
     pub(crate) fn change(execution: &Execution, was: Was) -> Result<Self, Problem> {
-        let Text { text, outside } = Text::new(execution, Some(&was))?;
+        let place = place(Cursor::of(execution));
+        let Text { text, outside } = Text::new(execution, &place, Some(&was))?;
         let due = due(execution);
         let queue = if was.is_waiting || !due.is_empty() {
-            format!("{due} {} {} {}", place(Cursor::of(execution)), execution.priority, execution.type_)
+            format!("{due} {place} {} {}", execution.priority, execution.type_)
         } else {
             String::new()
         };
