@@ -135,7 +135,7 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
         let store = RedisStore::connect(client.clone(), "corrupt").await.unwrap().with_clock(clock.clone());
         let manager = ExecutionManager::new(store);
         let mut ids = Vec::new();
-        for number in 0..9 {
+        for number in 0..10 {
             let large = "x".repeat(if number == 5 { 5000 } else { 0 });
             let new = NewExecution::new("work").payload(format!("{number}{large}")).priority(9 - number);
             ids.push(manager.create(new).await.unwrap().id);
@@ -159,16 +159,20 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
         redis::cmd("DEL").arg(payload).exec_async(&mut other).await.unwrap();
         let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[6]);
         redis::cmd("DEL").arg(record).exec_async(&mut other).await.unwrap();
-        let claimed = manager.claim(claim(2)).await.unwrap();
+        let claimed = manager.claim(claim(3)).await.unwrap();
         assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), ids[7..]);
         let start = ["tracer:{corrupt}:running", &format!("{:x}", ids[7]), "yesterday"];
         redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
+        let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[9]);
+        redis::cmd("DEL").arg(record).exec_async(&mut other).await.unwrap();
         let corrupt = [&ids[..6], &ids[7..8]].concat();
         for id in &corrupt {
             assert_eq!(told(&manager.get(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
             assert_eq!(told(&manager.start(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
         }
-        assert_eq!(manager.get(&ids[6]).await.unwrap_err().code(), "NOT_FOUND");
+        for id in [&ids[6], &ids[9]] {
+            assert_eq!(manager.get(id).await.unwrap_err().code(), "NOT_FOUND");
+        }
         assert_eq!(manager.list(ListOptions::new()).await.unwrap_err().code(), "CORRUPT");
         clock.advance(Duration::from_secs(31));
         assert_eq!(manager.tick().await.unwrap().failed, 1);

@@ -1,5 +1,6 @@
 -- Sets aside what is no execution, so that it keeps nobody from the others. It is still found, and can be deleted.
--- ARGV, for each: id, then what tells that it is still as it was read: who has claimed it, or else its revision.
+-- ARGV, for each: id, then what tells that it is still as it was read: who has claimed it, or else its revision; nothing if
+-- it was not there.
 redis.call('ZCARD', sweep)
 for at = 1, #ARGV, 2 do
   local id = ARGV[at]
