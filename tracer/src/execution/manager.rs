@@ -103,9 +103,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     ///
     /// `IDEMPOTENCY_MISMATCH` if the key belongs to another type or payload; `INVALID_INPUT`, `TOO_LARGE`.
     pub async fn create(&self, new: NewExecution) -> Result<Execution, ExecutionError> {
-        let asked = self.prepare(new)?;
-        let created = self.store.create(vec![asked.clone()]).await.map_err(|error| ExecutionError::new(None, error))?;
-        answered(&asked, only(created))
+        only(self.create_all([new]).await?)
     }
 
     /// Checks a creation and gives it its id, for who hands it to a store in another way: inside a transaction, or again
@@ -128,8 +126,10 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         new: impl IntoIterator<Item = NewExecution> + Send,
     ) -> Result<Vec<Result<Execution, ExecutionError>>, ExecutionError> {
         let asked: Vec<Create> = new.into_iter().map(|new| self.prepare(new)).collect::<Result<_, _>>()?;
-        let created = self.store.create(asked.clone()).await.map_err(|error| ExecutionError::new(None, error))?;
-        Ok(asked.iter().zip(created).map(|(asked, created)| answered(asked, created)).collect())
+        // Without a key there is nothing that it may have to be compared with.
+        let named = asked.iter().map(|asked| asked.idempotency_key().map(|_| asked.clone())).collect::<Vec<_>>();
+        let created = self.store.create(asked).await.map_err(|error| ExecutionError::new(None, error))?;
+        Ok(named.into_iter().zip(created).map(|(named, created)| answered(named.as_ref(), created)).collect())
     }
 
     /// Begins an attempt, whether it is due or not: from pending or retrying.
@@ -452,15 +452,15 @@ fn only<T>(answers: Vec<T>) -> T {
 }
 
 /// What a creation comes to: an execution under the same key has to be the same work.
-fn answered(asked: &Create, created: Created) -> Result<Execution, ExecutionError> {
-    let existing = match created {
-        Created::New(execution) => return Ok(execution),
-        Created::Existing(existing) => existing,
+fn answered(named: Option<&Create>, created: Created) -> Result<Execution, ExecutionError> {
+    let (named, existing) = match (named, created) {
+        (Some(named), Created::Existing(existing)) => (named, existing),
+        (_, Created::New(execution) | Created::Existing(execution)) => return Ok(execution),
     };
-    match asked.check_same(&existing) {
+    match named.check_same(&existing) {
         Ok(()) => Ok(existing),
         Err(differs) => {
-            let key = asked.idempotency_key().unwrap_or_default().into();
+            let key = named.idempotency_key().unwrap_or_default().into();
             let mismatch = ExecutionErrorKind::IdempotencyMismatch { key, existing: existing.id, differs };
             Err(ExecutionError::new(Some(existing.id), mismatch))
         }

@@ -296,12 +296,13 @@ impl ExecutionStore for MemoryStore {
         let now = self.now();
         let due = executions.due(claim, now);
         let mut claimed = Vec::with_capacity(due.len());
+        let mut start = Command::Start { holder: Some((claim.worker.clone(), claim.lease)) };
         for id in due {
-            let holder = Some((claim.worker.clone(), claim.lease));
-            let start = Write::new(id, Command::Start { holder });
-            if let Some((Ok(Applied::Changed), execution)) = executions.change(&id, |found| start.apply(found, now)) {
+            let write = Write::new(id, start);
+            if let Some((Ok(Applied::Changed), execution)) = executions.change(&id, |found| write.apply(found, now)) {
                 claimed.push(execution.clone());
             }
+            start = write.command;
         }
         Ok(claimed)
     }
