@@ -159,17 +159,18 @@ JSON, one object a finding:
 Ends with 1 if there is trouble.")]
     Doctor,
 
-    /// Looks after executions in an SQLite file or in PostgreSQL: lists, shows, cancels, retries them
+    /// Looks after executions in an SQLite file or in a database: lists, shows, cancels, retries them
     Exec(Exec),
 }
 
 /// What `exec` takes.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Exec {
-    /// The file that `tracer-sqlite` keeps executions in, or `postgres://…` for the database of `tracer-postgres`
+    /// The file that `tracer-sqlite` keeps executions in, or the URL of a database: `postgres://…`, `mysql://…/DATABASE`,
+    /// `redis://…#NAMESPACE`
     ///
     /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. What an older release has
-    /// made is brought up to date as it is opened. To PostgreSQL there is no TLS.
+    /// made is brought up to date as it is opened. To databases there is no TLS.
     #[arg(long, global = true, value_name = "FILE|URL")]
     store: Option<PathBuf>,
     #[command(subcommand)]

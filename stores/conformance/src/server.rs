@@ -190,6 +190,38 @@ pub fn postgres(settings: &[&str]) -> Server {
     place.serve(found("postgres"), ["-D", "data", "-k", &path, "-h", ""].iter().chain(settings).copied())
 }
 
+/// A MariaDB, or MySQL, on the socket `mysql.sock` among its files, with these settings; everybody on this machine is its
+/// `root`. Its files are made if the place has none. It takes a moment before it answers.
+///
+/// # Panics
+///
+/// If there is none, in the path or where Debian puts it, or it cannot be prepared.
+pub fn mariadb(place: Place, settings: &[&str]) -> Server {
+    let found =
+        |names| program(names, &["/usr/sbin".into()]).expect("there is a MariaDB: `cargo xtask test` installs one");
+    let here = [("--datadir", "data"), ("--socket", "mysql.sock"), ("--pid-file", "pid")];
+    let here = here.map(|(option, file)| format!("{option}={}", place.path().join(file).display()));
+    if !place.path().join("data").exists() {
+        let mut install = place.command(found(&["mariadb-install-db", "mysql_install_db"]));
+        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"]);
+        place.prepare(install.arg(&here[0]));
+    }
+    let fixed = ["--no-defaults", "--user=root", "--skip-networking", "--max-connections=400", "--skip-log-bin"];
+    let arguments = fixed.into_iter().chain(here.iter().map(String::as_str)).chain(settings.iter().copied());
+    place.serve(found(&["mariadbd", "mysqld"]), arguments)
+}
+
+/// A Redis, or Valkey, on the socket `redis.sock` among its files, with these settings. It takes a moment before it answers.
+///
+/// # Panics
+///
+/// If there is none in the path.
+pub fn redis(place: Place, settings: &[&str]) -> Server {
+    let server = program(&["redis-server", "valkey-server"], &[]);
+    let server = server.expect("there is a Redis: `cargo xtask test` installs one");
+    place.serve(server, ["--port", "0", "--unixsocket", "redis.sock"].iter().chain(settings).copied())
+}
+
 /// Builds a package that nothing may depend on, and gives the file that comes of it. What is built is kept in `target`, so
 /// that it is built once.
 ///

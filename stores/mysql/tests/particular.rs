@@ -12,7 +12,7 @@ use tracer::execution::{
     Survives, Timestamp, Written,
 };
 use tracer_mysql::MysqlStore;
-use tracer_store_conformance::server::{Place, free_port};
+use tracer_store_conformance::server::{self as servers, Place, free_port};
 use tracer_store_conformance::{Proxy, Target, Weather};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -355,9 +355,7 @@ fn what_was_acknowledged_survives_connections_that_are_cut() {
 #[test]
 fn what_was_acknowledged_survives_the_servers_death() {
     run(async {
-        let place = Place::new();
-        server::install(&place);
-        let mut server = server::start(place, &[]);
+        let mut server = servers::mariadb(Place::new(), &[]);
         let opts = server::new_database(&server, "death").await;
         let manager = manager(&opts).await;
         assert_eq!(manager.store().capabilities().survives, Survives::PowerLoss);
@@ -381,7 +379,7 @@ fn what_was_acknowledged_survives_the_servers_death() {
             while let Ok(more) = hears.try_recv() {
                 acknowledged.push(more);
             }
-            server = server::start(place, &[]);
+            server = servers::mariadb(place, &[]);
             server::ready(&server, &OptsBuilder::from_opts(opts.clone())).await;
             // The same store goes on, though its connections are gone.
             for (id, version) in &acknowledged {

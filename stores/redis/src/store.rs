@@ -67,6 +67,17 @@ impl RedisStore {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
+    /// Whether there is a namespace of that name, of whatever version. [`connect`](RedisStore::connect) would make it.
+    ///
+    /// # Errors
+    ///
+    /// `STORE` if the server cannot be reached or refuses.
+    pub async fn is_there(connection: &mut C, namespace: &str) -> Result<bool, StoreError> {
+        let version = format!("{}:version", prefix(namespace)?);
+        let answer = redis::cmd("EXISTS").arg(version).query_async(connection).await;
+        answer.map_err(|error| Problem::Read(error).into_store("look for the namespace", Written::Nothing))
+    }
+
     /// Uses a connection that is there already: to a cluster, or with other settings. It has to time out, and to go to those
     /// that can be written to.
     ///
@@ -74,11 +85,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
     ///
     /// As [`connect`](Self::connect).
     pub async fn with_connection(connection: C, namespace: &str) -> Result<Self, StoreError> {
-        if namespace.is_empty() || namespace.contains(['{', '}']) {
-            let message = format!("expected a namespace with neither `{{` nor `}}`, found `{namespace}`");
-            return Err(refused(message));
-        }
-        let prefix = format!("tracer:{{{namespace}}}").into();
+        let prefix = prefix(namespace)?.into();
         let mut store = Self { connection, prefix, claimed: Arc::default(), clock: None, survives: Survives::Kill };
         store.look_at_settings().await?;
         let failed = |problem: Problem| problem.into_store("open the namespace", Written::Nothing);
@@ -387,6 +394,14 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             *(if options.newest_first { &mut to } else { &mut from }) = format!("({come_to}");
         }
     }
+}
+
+/// What all keys of a namespace begin with.
+fn prefix(namespace: &str) -> Result<String, StoreError> {
+    if namespace.is_empty() || namespace.contains(['{', '}']) {
+        return Err(refused(format!("expected a namespace with neither `{{` nor `}}`, found `{namespace}`")));
+    }
+    Ok(format!("tracer:{{{namespace}}}"))
 }
 
 /// Applies a write to what was read; the answer is what `answer` makes of that.

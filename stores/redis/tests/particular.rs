@@ -13,7 +13,7 @@ use tracer::execution::{
     Failure, Lease, ListOptions, NewExecution, Progress, Refusal, Survives, Timestamp, Write, Written,
 };
 use tracer_redis::{Reconnecting, RedisStore, VALUE_LEN_BYTES_MAX};
-use tracer_store_conformance::server::{Place, free_port};
+use tracer_store_conformance::server::{self as servers, Place, free_port};
 use tracer_store_conformance::{Proxy, Target, Weather};
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -323,7 +323,7 @@ fn a_cluster_keeps_a_namespace_on_one_node() {
     run(async {
         let port = free_port().unwrap();
         let settings = ["--save", "", "--cluster-enabled", "yes", "--port", &port.to_string()].map(str::to_owned);
-        let server = server::start(Place::new(), &settings.each_ref().map(String::as_str));
+        let server = servers::redis(Place::new(), &settings.each_ref().map(String::as_str));
         let client = server::ready(&server).await;
         let mut other = connection(&client).await;
         redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16383).exec_async(&mut other).await.unwrap();
@@ -350,7 +350,7 @@ fn a_cluster_keeps_a_namespace_on_one_node() {
 fn a_backlog_of_a_million_costs_a_claim_no_more_than_a_small_one() {
     run(async {
         // A server of its own: it takes up much of one.
-        let server = server::start(Place::new(), &["--save", ""]);
+        let server = servers::redis(Place::new(), &["--save", ""]);
         let client = server::ready(&server).await;
         let manager = manager(&client, "backlog").await;
         let template = NewExecution::new("work").payload("x").delay(Duration::from_secs(3600));
@@ -412,7 +412,7 @@ async fn spent_on_claims(manager: &ExecutionManager<RedisStore>, other: &mut Mul
 fn values_that_are_too_large_are_refused_and_the_limit_is_named() {
     run(async {
         // A server of its own: it takes up much of one.
-        let server = server::start(Place::new(), &["--save", ""]);
+        let server = servers::redis(Place::new(), &["--save", ""]);
         let client = server::ready(&server).await;
         let manager = manager(&client, "large").await;
         let fits = "x".repeat(VALUE_LEN_BYTES_MAX - 2);
@@ -551,7 +551,7 @@ fn what_was_acknowledged_survives_connections_that_are_cut() {
 fn what_was_acknowledged_survives_the_servers_death_if_it_says_so() {
     run(async {
         let settings = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
-        let mut server = server::start(Place::new(), &settings);
+        let mut server = servers::redis(Place::new(), &settings);
         let client = server::ready(&server).await;
         let manager = manager(&client, "death").await;
         assert_eq!(manager.store().capabilities().survives, Survives::PowerLoss);
@@ -573,7 +573,7 @@ fn what_was_acknowledged_survives_the_servers_death_if_it_says_so() {
             told.wait_for(|count| *count >= 100).await.unwrap();
             let place = server.kill();
             acknowledged.extend(work.await.unwrap());
-            server = server::start(place, &settings);
+            server = servers::redis(place, &settings);
             server::ready(&server).await;
             // The same store goes on, though its scripts and its connection are gone.
             for (id, version) in &acknowledged {
@@ -586,7 +586,7 @@ fn what_was_acknowledged_survives_the_servers_death_if_it_says_so() {
 #[test]
 fn settings_are_looked_at() {
     run(async {
-        let server = server::start(Place::new(), &["--save", "", "--appendonly", "yes"]);
+        let server = servers::redis(Place::new(), &["--save", "", "--appendonly", "yes"]);
         let client = server::ready(&server).await;
         let mut other = connection(&client).await;
         let manager = manager(&client, "settings").await;

@@ -1,13 +1,21 @@
-//! `tracer exec` on files that `tracer-sqlite` has written.
+//! `tracer exec` on files that `tracer-sqlite` has written, and on databases.
 
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
 use serde_json::{Value, json};
+use tokio_postgres::NoTls;
 use tracer::ManualClock;
 use tracer::execution::{
-    Execution, ExecutionId, ExecutionManager, ExecutionStatus, Failure, NewExecution, Progress, RetryPolicy,
+    Execution, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, NewExecution, Progress,
+    RetryPolicy,
 };
+use tracer_mysql::MysqlStore;
+use tracer_postgres::PostgresStore;
+use tracer_redis::RedisStore;
 use tracer_sqlite::{Options, SqliteStore};
+use tracer_store_conformance::server::{self, Place, Server};
 
 use crate::world::World;
 
@@ -171,32 +179,65 @@ fn files_that_are_none_are_told_apart_from_empty_ones() {
     assert!(String::from_utf8(named.stderr).unwrap().contains("elsewhere.db"));
 }
 
-#[test]
-fn executions_in_postgresql_are_looked_after_too() {
-    let server = tracer_store_conformance::server::postgres(&["-c", "fsync=off"]);
-    let url = format!("postgresql://postgres@localhost/postgres?host={}", server.path().display());
-    let config: tokio_postgres::Config = url.parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        while config.connect(tokio_postgres::NoTls).await.is_err() {
-            server.must_run();
-            tokio::time::sleep(Duration::from_millis(20)).await;
+/// Until it answers: how long that takes depends on the machine alone.
+async fn ready<T, E>(server: &Server, mut connect: impl AsyncFnMut() -> Result<T, E>) -> T {
+    loop {
+        match connect().await {
+            Ok(connected) => return connected,
+            Err(_) => server.must_run(),
         }
-    });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What is there is looked after, what is not is not made, and a server that is not there is said to be.
+async fn is_looked_after<S: ExecutionStore>(url: &str, nobody: &str, store: impl AsyncFnOnce() -> S) {
     let world = World::new();
     let run = |verb: &str| world.run(&format!("exec {verb} --store {url}"));
     let missing = run("ls");
     assert_eq!(missing.code, 1, "{}", missing.text());
-    assert!(missing.err.contains("search_path"), "{}", missing.err);
-    let created = runtime.block_on(async {
-        let store = tracer_postgres::PostgresStore::connect(config, tokio_postgres::NoTls).await.unwrap();
-        ExecutionManager::new(store).create(NewExecution::new("charge").payload(1)).await.unwrap()
-    });
+    assert!(missing.err.contains("expected"), "{}", missing.err);
+    assert_eq!(run("ls").code, 1, "it was not made");
+    let created = ExecutionManager::new(store().await).create(NewExecution::new("charge").payload(1)).await.unwrap();
     let listed = run("ls");
     assert!(listed.code == 0 && listed.out.contains("charge"), "{}", listed.text());
     let cancelled: Value = serde_json::from_str(&run("cancel last --yes --json").out).unwrap();
     assert_eq!((&cancelled["id"], &cancelled["status"]), (&format!("{:x}", created.id).into(), &"cancelled".into()));
     assert_eq!(run("cancel last --yes").code, 1, "it is over");
-    let nobody = world.run("exec ls --store postgres://postgres@localhost/postgres?host=/nowhere");
-    assert_eq!(nobody.code, 3, "{}", nobody.text());
+    let nobody = world.run(&format!("exec ls --store {nobody}"));
+    assert!(nobody.code == 3 && nobody.err.contains("without TLS"), "{}", nobody.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn executions_in_postgresql_are_looked_after_too() {
+    let server = server::postgres(&["-c", "fsync=off"]);
+    let url = format!("postgresql://postgres@localhost/postgres?host={}", server.path().display());
+    let config: tokio_postgres::Config = url.parse().unwrap();
+    drop(ready(&server, || config.connect(NoTls)).await);
+    let nobody = "postgres://postgres@localhost/postgres?host=/nowhere";
+    is_looked_after(&url, nobody, async || PostgresStore::connect(config.clone(), NoTls).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn executions_in_mysql_are_looked_after_too() {
+    let server = server::mariadb(Place::new(), &["--innodb-flush-log-at-trx-commit=0"]);
+    let socket = server.path().join("mysql.sock").display().to_string();
+    let opts = OptsBuilder::default().user(Some("root")).socket(Some(&socket));
+    ready(&server, || Conn::new(opts.clone())).await.query_drop("CREATE DATABASE jobs").await.unwrap();
+    let url = format!("mysql://root@localhost/jobs?socket={}", socket.replace('/', "%2F"));
+    let nobody = "mysql://root@localhost/jobs?socket=/nowhere";
+    is_looked_after(&url, nobody, async || MysqlStore::connect(opts.db_name(Some("jobs"))).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn executions_in_redis_are_looked_after_too() {
+    let server = server::redis(Place::new(), &["--save", ""]);
+    let socket = format!("redis+unix://{}", server.path().join("redis.sock").display());
+    let client = redis::Client::open(&*socket).unwrap();
+    drop(ready(&server, || client.get_multiplexed_async_connection()).await);
+    let unnamed = World::new().run(&format!("exec ls --store {socket}"));
+    assert!(unnamed.code == 2 && unnamed.err.contains("#NAMESPACE"), "{}", unnamed.text());
+    let url = format!("{socket}#jobs");
+    let nobody = "redis+unix:///nowhere#jobs";
+    is_looked_after(&url, nobody, async || RedisStore::connect(client.clone(), "jobs").await.unwrap()).await;
 }

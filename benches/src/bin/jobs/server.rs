@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::NoTls;
-use tracer_store_conformance::server::{self, Place, program};
+use tracer_store_conformance::server::{self, Place};
 
 /// A server that ends with this.
 pub(crate) struct Server(server::Server);
@@ -35,10 +35,7 @@ impl Server {
 
     /// An empty Redis that writes a log, to the disk every second.
     pub(crate) async fn redis() -> Result<Self, String> {
-        let redis = program(&["redis-server", "valkey-server"], &[]);
-        let redis = redis.ok_or("there is no Redis: `cargo xtask bench jobs` installs one")?;
-        let settings = ["--port", "0", "--unixsocket", "redis.sock", "--save", "", "--appendonly", "yes"];
-        let started = Self(Place::new().serve(redis, settings));
+        let started = Self(server::redis(Place::new(), &["--save", "", "--appendonly", "yes"]));
         while started.client()?.get_multiplexed_async_connection().await.is_err() {
             started.is_starting().await;
         }

@@ -1,24 +1,16 @@
 //! A Redis for the tests of one process.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use redis::Client;
-use tracer_store_conformance::server::{Place, Server, program};
+use tracer_store_conformance::server::{self, Place, Server};
 
 /// The client of a server that all tests of a process share. Each takes a namespace of its own.
 pub(crate) async fn client() -> Client {
     static SERVER: OnceLock<Server> = OnceLock::new();
-    let server = SERVER.get_or_init(|| start(Place::new(), &["--save", ""]));
+    let server = SERVER.get_or_init(|| server::redis(Place::new(), &["--save", ""]));
     ready(server).await
-}
-
-/// Starts a Redis on a socket among its files.
-pub(crate) fn start(place: Place, settings: &[&str]) -> Server {
-    let program = program(&["redis-server", "valkey-server"], &[]);
-    let program: PathBuf = program.expect("there is a Redis: `cargo xtask test` installs one");
-    place.serve(program, ["--port", "0", "--unixsocket", "redis.sock"].iter().chain(settings).copied())
 }
 
 /// A server that has just been started takes a moment; how long depends on the machine alone, so there is no clock here

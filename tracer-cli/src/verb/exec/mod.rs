@@ -1,4 +1,4 @@
-//! `tracer exec`: executions in an SQLite file, or in PostgreSQL.
+//! `tracer exec`: executions in an SQLite file, or in a database.
 
 mod change;
 mod ls;
@@ -29,10 +29,14 @@ type Manager = ExecutionManager<DynStore>;
 pub(crate) enum ExecError {
     #[error("expected a file of executions, found none at `{}`", text::path(.0))]
     NoFile(PathBuf),
-    #[error("expected the tables of `tracer-postgres`, found none in that database")]
-    NoTables,
+    #[error("expected the tables of `{0}`, found none in that database")]
+    NoTables(&'static str),
+    #[error("expected the namespace of executions behind a `#` in that URL, found none")]
+    NoNamespace,
+    #[error("expected executions in the namespace `{0}`, found none")]
+    NoSuchNamespace(String),
     #[error("cannot reach that database")]
-    Connect(#[from] tokio_postgres::Error),
+    Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Open(#[from] StoreError),
     #[error("cannot start a thread for the connection")]
@@ -50,11 +54,15 @@ impl ExecError {
     pub(crate) fn help(&self) -> &'static str {
         match self {
             Self::NoFile(_) => "`--store FILE`, or the variable TRACER_EXECUTIONS, says where it is",
-            Self::NoTables => "does its `search_path` begin with the schema that they are in?",
+            Self::NoTables("tracer-postgres") => "does its `search_path` begin with the schema that they are in?",
+            Self::NoTables(_) => "does the URL name the database that they are in, `mysql://HOST/DATABASE`?",
+            Self::NoNamespace | Self::NoSuchNamespace(_) => "`redis://HOST/NUMBER#NAMESPACE` says where they are",
             Self::Connect(_) => "does a server answer there, without TLS?",
             Self::Thread(_) => "",
-            Self::Open(error) if error.store == "postgres" => "were the tables made by a release that this one knows?",
-            Self::Open(_) => "is it a file that `tracer-sqlite` has written, by a release that this one knows?",
+            Self::Open(error) if error.store == "sqlite" => {
+                "is it a file that `tracer-sqlite` has written, by a release that this one knows?"
+            }
+            Self::Open(_) => "was it made by a release that this one knows?",
             Self::Select(error) => error.help(),
             Self::NotConfirmed(_) => "`--yes` does it without asking",
             Self::Refused(error) => match error.code() {
@@ -68,9 +76,9 @@ impl ExecError {
     /// How the program ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::NoFile(_) | Self::NoTables => Exit::Nothing,
+            Self::NoFile(_) | Self::NoTables(_) | Self::NoSuchNamespace(_) => Exit::Nothing,
             Self::Select(error) => error.exit(),
-            Self::NotConfirmed(_) => Exit::Usage,
+            Self::NotConfirmed(_) | Self::NoNamespace => Exit::Usage,
             Self::Refused(error) if !matches!(error.code(), "STORE" | "CORRUPT" | "SCHEMA") => Exit::Nothing,
             Self::Connect(_) | Self::Thread(_) | Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
         }

@@ -1,11 +1,15 @@
 //! Opens what executions are in. Never makes it: what is missing is a mistake.
 
+use std::error::Error;
 use std::path::Path;
 
+use mysql_async::prelude::Queryable;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Config, NoTls};
 use tracer::execution::{DynStore, ExecutionManager};
+use tracer_mysql::MysqlStore;
 use tracer_postgres::PostgresStore;
+use tracer_redis::RedisStore;
 use tracer_sqlite::SqliteStore;
 
 use super::{ExecError, Manager};
@@ -18,29 +22,61 @@ pub(super) struct Opened {
 
 /// Opens a file, or the database behind a URL.
 pub(super) fn open(place: &Path) -> Result<Opened, ExecError> {
-    let url = place.to_str().filter(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"));
-    if let Some(url) = url {
-        return connect(&url.parse()?);
+    let url = place.to_str().unwrap_or_default();
+    match url.split_once("://").map(|(scheme, _)| scheme) {
+        Some("postgres" | "postgresql") => connected(postgres(url)),
+        Some("mysql") => connected(mysql(url)),
+        Some("redis" | "redis+unix") => connected(redis(url)),
+        _ if !place.is_file() => Err(ExecError::NoFile(place.to_owned())),
+        _ => {
+            let store = DynStore::new(SqliteStore::open(place)?);
+            Ok(Opened { manager: ExecutionManager::new(store), runtime: None })
+        }
     }
-    if !place.is_file() {
-        return Err(ExecError::NoFile(place.to_owned()));
-    }
-    let store = DynStore::new(SqliteStore::open(place)?);
-    Ok(Opened { manager: ExecutionManager::new(store), runtime: None })
 }
 
-fn connect(config: &Config) -> Result<Opened, ExecError> {
+fn connected(connecting: impl Future<Output = Result<DynStore, ExecError>>) -> Result<Opened, ExecError> {
     // One thread is enough for what is waited for one by one.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(ExecError::Thread)?;
-    let store = runtime.block_on(async {
-        let (client, connection) = config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        let has_tables = client.query_one("SELECT to_regclass('tracer_executions') IS NOT NULL", &[]).await?;
-        if !has_tables.try_get::<_, bool>(0)? {
-            return Err(ExecError::NoTables);
-        }
-        Ok(PostgresStore::connect(config.clone(), NoTls).await?)
-    })?;
-    Ok(Opened { manager: ExecutionManager::new(DynStore::new(store)), runtime: Some(runtime) })
+    let store = runtime.block_on(connecting)?;
+    Ok(Opened { manager: ExecutionManager::new(store), runtime: Some(runtime) })
+}
+
+fn unreachable(error: impl Into<Box<dyn Error + Send + Sync>>) -> ExecError {
+    ExecError::Connect(error.into())
+}
+
+async fn postgres(url: &str) -> Result<DynStore, ExecError> {
+    let config: Config = url.parse().map_err(unreachable)?;
+    let (client, connection) = config.connect(NoTls).await.map_err(unreachable)?;
+    tokio::spawn(connection);
+    let query = "SELECT to_regclass('tracer_executions') IS NOT NULL";
+    let has_tables: bool = client.query_one(query, &[]).await.and_then(|row| row.try_get(0)).map_err(unreachable)?;
+    if !has_tables {
+        return Err(ExecError::NoTables("tracer-postgres"));
+    }
+    Ok(DynStore::new(PostgresStore::connect(config, NoTls).await?))
+}
+
+async fn mysql(url: &str) -> Result<DynStore, ExecError> {
+    let options = mysql_async::Opts::from_url(url).map_err(unreachable)?;
+    let mut connection = mysql_async::Conn::new(options.clone()).await.map_err(unreachable)?;
+    let query = "SELECT count(*) FROM information_schema.tables
+        WHERE table_schema = database() AND table_name = 'tracer_executions'";
+    let tables: Option<u64> = connection.query_first(query).await.map_err(unreachable)?;
+    if tables != Some(1) {
+        return Err(ExecError::NoTables("tracer-mysql"));
+    }
+    Ok(DynStore::new(MysqlStore::connect(options).await?))
+}
+
+async fn redis(url: &str) -> Result<DynStore, ExecError> {
+    let (url, namespace) = url.split_once('#').ok_or(ExecError::NoNamespace)?;
+    let client = redis::Client::open(url).map_err(unreachable)?;
+    let mut connection = client.get_multiplexed_async_connection().await.map_err(unreachable)?;
+    if !RedisStore::is_there(&mut connection, namespace).await? {
+        return Err(ExecError::NoSuchNamespace(namespace.to_owned()));
+    }
+    Ok(DynStore::new(RedisStore::connect(client, namespace).await?))
 }
