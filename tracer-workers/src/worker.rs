@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
-    Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Refusal, Write,
+    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Refusal, Write,
 };
 
 use crate::attempt::{Attempt, Writes};
@@ -185,7 +185,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// What the store says. If the outcome could not be written, the lease ends, and another attempt follows.
     pub async fn run_by_id(&self, id: &ExecutionId, lease: Duration) -> Result<Option<Execution>, ExecutionError> {
         let types = self.handlers.keys().cloned().collect();
-        let claim = tracer::execution::Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
+        let claim = Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
         let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
         let Some(Handled { handler, .. }) = self.handlers.get(&execution.type_) else { return Ok(None) };
         let (_signal, signal) = watch::channel(Signal::Go);
@@ -301,12 +301,25 @@ struct Shared<S> {
 /// Claims whenever there is room and, as far as is known, work.
 async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
     let Shared { worker, held, stop, retried, .. } = &*shared;
+    let mut turn = 0;
     loop {
         let mut there_is_more = false;
         // From before the claims: what comes while they are made is not missed.
         let woken = worker.manager.store().wake();
-        for claim in wanted(worker, held) {
-            let (asked, limit) = (Instant::now(), claim.limit as usize);
+        let types = types(worker, held);
+        let is_any_full = claims::is_any_full(&types);
+        let mut claims = claims::next(&worker.name, worker.lease, &types);
+        // Each is the first in its turn, so that none takes all places again and again.
+        turn = (turn + 1) % claims.len().max(1);
+        claims.rotate_left(turn);
+        for claim in claims {
+            let free = worker.concurrency.saturating_sub(held.len());
+            let limit = free.min(claim.limit as usize);
+            if limit == 0 {
+                break;
+            }
+            let claim = Claim { limit: u32::try_from(limit).unwrap_or(u32::MAX), ..claim };
+            let asked = Instant::now();
             match worker.manager.claim(claim).await {
                 Ok(claimed) => {
                     there_is_more |= claimed.len() == limit;
@@ -327,7 +340,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
         tokio::select! {
             biased;
             () = stop.notified() => return,
-            () = held.changed(), if there_is_more || !has_room => {}
+            () = held.changed(), if there_is_more || is_any_full || !has_room => {}
             () = woken, if has_room => {}
             () = retried.notified(), if has_room => {}
             () = tokio::time::sleep(wait) => {}
@@ -335,17 +348,13 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
     }
 }
 
-fn wanted<S>(worker: &Worker<S>, held: &Held) -> Vec<tracer::execution::Claim> {
-    let free = worker.concurrency.saturating_sub(held.len());
-    let types: Vec<OfType<'_>> = worker
-        .handlers
-        .iter()
-        .map(|(type_, Handled { limit, .. })| {
-            let running = limit.map_or(0, |_| held.len_of(type_));
-            OfType { type_, limit: *limit, running }
-        })
-        .collect();
-    claims::next(&worker.name, worker.lease, &types, free)
+/// What is handled, and how many of it run.
+fn types<'w, S>(worker: &'w Worker<S>, held: &Held) -> Vec<OfType<'w>> {
+    let of = |(type_, Handled { limit, .. }): (&'w String, &Handled)| {
+        let running = limit.map_or(0, |_| held.len_of(type_));
+        OfType { type_, limit: *limit, running }
+    };
+    worker.handlers.iter().map(of).collect()
 }
 
 fn begin<S: ExecutionStore + Clone + 'static>(

@@ -240,6 +240,51 @@ fn no_more_run_at_once_than_may() {
     });
 }
 
+/// Whether there is much to do of a type with a limit, or nothing at all.
+#[test]
+fn a_type_with_a_limit_leaves_room_for_the_others() {
+    for backlog in [0, 100] {
+        run(async {
+            let manager = manager();
+            let handle = |_: Attempt, (): ()| async {
+                sleep(SECOND).await;
+                Ok::<_, Failure>(())
+            };
+            let worker = Worker::new(manager.clone()).concurrency(2);
+            let worker = worker.handler("limited", handle).limit("limited", 2).handler("scarce", handle);
+            let worker = worker.limit("scarce", 1).handler("work", handle).start();
+            let new = |type_: &str| NewExecution::new(type_).payload(());
+            manager.create_all((0..backlog).map(|_| new("limited")).collect::<Vec<_>>()).await.unwrap();
+            sleep(SECOND * 3).await;
+            for type_ in ["work", "scarce"] {
+                let id = manager.create(new(type_)).await.unwrap().id;
+                let done = tokio::time::timeout(SECOND * 10, ended(&manager, &id)).await.expect("it has its turn");
+                assert_eq!(done.status, S::Completed);
+            }
+            drop(worker);
+        });
+    }
+}
+
+#[test]
+fn a_place_that_is_free_again_is_filled_at_once() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, (): ()| async {
+            sleep(SECOND / 100).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).poll(SECOND * 3600).handler("work", handle).limit("work", 1);
+        let ids = manager.create_all((0..20).map(|_| new(())).collect::<Vec<_>>()).await.unwrap();
+        let (worker, started) = (worker.start(), Instant::now());
+        for id in ids {
+            ended(&manager, &id.unwrap().id).await;
+        }
+        assert!(started.elapsed() <= SECOND, "{:?}", started.elapsed());
+        worker.shutdown(SECOND).await;
+    });
+}
+
 #[test]
 fn the_most_urgent_runs_first_and_the_delayed_later() {
     run(async {
