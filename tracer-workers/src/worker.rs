@@ -332,8 +332,11 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
         }
         let has_room = held.len() < worker.concurrency;
         if there_is_more && has_room {
-            tokio::task::yield_now().await;
-            continue;
+            tokio::select! {
+                biased;
+                () = stop.notified() => return,
+                () = tokio::task::yield_now() => continue,
+            }
         }
         // Workers that began together are not to ask together.
         let wait = worker.poll.mul_f64(0.75 + fastrand::f64() / 2.0);

@@ -431,6 +431,30 @@ fn shutdown_finishes_what_it_can_and_gives_the_rest_back() {
 }
 
 #[test]
+fn shutdown_does_not_wait_for_the_end_of_a_backlog() {
+    run(async {
+        const JOBS: usize = 5000;
+        let manager = manager();
+        manager.create_all((0..JOBS).map(|_| new(())).collect::<Vec<_>>()).await.unwrap();
+        let done = Arc::new(AtomicUsize::new(0));
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let handle = {
+            let (done, begun) = (done.clone(), begun.clone());
+            move |_: Attempt, (): ()| {
+                done.fetch_add(1, Ordering::Relaxed);
+                begun.notify_one();
+                async { Ok::<_, Failure>(()) }
+            }
+        };
+        // There is always room for more than one claim brings.
+        let worker = Worker::new(manager.clone()).concurrency(1000).handler("work", handle).start();
+        begun.notified().await;
+        assert_eq!(worker.shutdown(SECOND).await, Left { given_back: 0 });
+        assert!(done.load(Ordering::Relaxed) < JOBS, "it went on to the end");
+    });
+}
+
+#[test]
 fn a_function_that_is_called_with_an_id_runs_that_one() {
     run(async {
         let manager = manager();
