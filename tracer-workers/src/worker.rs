@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::attempt::{Attempt, Writes};
 use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::{Held, Signal};
-use crate::run::run;
+use crate::run::{Panic, panicked, run};
 use crate::schedule::Schedule;
 use crate::settle::{Ended, Settler};
 
@@ -360,6 +361,14 @@ fn types<'w, S>(worker: &'w Worker<S>, held: &Held) -> Vec<OfType<'w>> {
     worker.handlers.iter().map(of).collect()
 }
 
+/// What an execution counts under, and how many with that may run. The key is made by code of the user's.
+fn key_of<S>(worker: &Worker<S>, execution: &Execution) -> Result<Option<(String, usize)>, Panic> {
+    let keyed = worker.handlers.get(&execution.type_).and_then(|handled| handled.keyed.as_ref());
+    let Some(Keyed { limit, key }) = keyed else { return Ok(None) };
+    let key = catch_unwind(AssertUnwindSafe(|| key(execution)))?;
+    Ok(key.map(|key| (key, *limit)))
+}
+
 fn begin<S: ExecutionStore + Clone + 'static>(
     shared: &Arc<Shared<S>>,
     execution: Execution,
@@ -367,14 +376,17 @@ fn begin<S: ExecutionStore + Clone + 'static>(
     ended: mpsc::UnboundedSender<Ended>,
 ) {
     let lease = execution.token();
-    let keyed = shared.worker.handlers.get(&execution.type_).and_then(|handled| handled.keyed.as_ref());
-    let key = keyed.and_then(|keyed| Some(((keyed.key)(&execution)?, keyed.limit)));
-    let has_room = key.as_ref().is_none_or(|(key, limit)| shared.held.len_of_key(&execution.type_, key) < *limit);
-    let key = key.map(|(key, _)| key).filter(|_| has_room);
+    let (key, end) = match key_of(&shared.worker, &execution) {
+        Ok(Some((key, limit))) if shared.held.len_of_key(&execution.type_, &key) >= limit => {
+            let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
+            (None, Some(Command::Release { delay }))
+        }
+        Ok(key) => (key.map(|(key, _)| key), None),
+        Err(panic) => (None, Some(panicked("what gives its key", &panic))),
+    };
     let signal = shared.held.add(lease, execution.type_.clone(), key, until);
-    if !has_room {
-        let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
-        drop(ended.send(Ended { lease, command: Some(Command::Release { delay }) }));
+    if end.is_some() {
+        drop(ended.send(Ended { lease, command: end }));
         return;
     }
     let shared = shared.clone();

@@ -785,6 +785,24 @@ fn no_more_with_one_key_run_at_once_than_may() {
 }
 
 #[test]
+fn a_key_that_panics_ends_that_attempt_and_nothing_else() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, _: serde_json::Value| async { Ok::<_, Failure>(()) };
+        let key = |execution: &Execution| Some(execution.payload.as_str().expect("a name").to_owned());
+        let worker = Worker::new(manager.clone()).handler("work", handle).limit_per_key("work", 2, key).start();
+        let nameless = manager.create(new(7)).await.unwrap().id;
+        let failed = ended(&manager, &nameless).await;
+        let error = failed.error.unwrap();
+        assert_eq!((failed.status, error.code.as_deref()), (S::Failed, Some(Failure::PANIC)));
+        assert!(error.message.contains("a name"), "{}", error.message);
+        let named = manager.create(new("Ada")).await.unwrap().id;
+        assert_eq!(ended(&manager, &named).await.status, S::Completed);
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
 fn a_schedule_creates_each_time_once_however_many_workers_have_it() {
     run(async {
         let started = Instant::now();
