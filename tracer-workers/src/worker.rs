@@ -13,7 +13,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
-    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Refusal, Write,
+    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Refusal,
+    Write,
 };
 
 use crate::attempt::{Attempt, Writes};
@@ -411,19 +412,35 @@ async fn beat_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let (leases, asked) = (held.leases(), Instant::now());
+        let leases = held.leases();
         if !leases.is_empty() {
             // A store that does not answer must not keep us from seeing that leases are over.
-            let answer = tokio::time::timeout(worker.lease / 3, worker.manager.heartbeat(&leases, worker.lease));
-            match answer.await {
-                Ok(Ok(beats)) => held.beat(&leases, &beats, asked, worker.lease),
-                Ok(Err(error)) => (worker.on_error)(&error),
-                Err(_) => {}
-            }
+            drop(tokio::time::timeout(worker.lease / 3, extend_all(worker, held, &leases)).await);
         }
         // By the next time it would be too late.
         held.drop_untrusted(Instant::now() + worker.lease / 3);
     }
+}
+
+/// Extends these leases together; one by one, if the store refuses them together.
+async fn extend_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, leases: &[Lease]) {
+    let Err(error) = extend(worker, held, leases).await else { return };
+    (worker.on_error)(&error);
+    if error.is_retryable() || leases.len() == 1 {
+        return;
+    }
+    for lease in leases {
+        if let Err(error) = extend(worker, held, std::slice::from_ref(lease)).await {
+            (worker.on_error)(&error);
+        }
+    }
+}
+
+async fn extend<S: ExecutionStore>(worker: &Worker<S>, held: &Held, leases: &[Lease]) -> Result<(), ExecutionError> {
+    let asked = Instant::now();
+    let beats = worker.manager.heartbeat(leases, worker.lease).await?;
+    held.beat(leases, &beats, asked, worker.lease);
+    Ok(())
 }
 
 /// Sweeps as soon as a lease that it knows of is over, and at intervals for those that it does not.

@@ -473,6 +473,8 @@ fn a_function_that_is_called_with_an_id_runs_that_one() {
 struct Cut {
     store: MemoryStore,
     is_cut: Arc<Mutex<Option<Written>>>,
+    /// An execution that cannot be read.
+    corrupt: Arc<Mutex<Option<ExecutionId>>>,
 }
 
 impl Cut {
@@ -523,6 +525,11 @@ impl ExecutionStore for Cut {
         self.call(self.store.claim(claim)).await
     }
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        let corrupt = *self.corrupt.lock().unwrap();
+        if leases.iter().any(|lease| Some(lease.id) == corrupt) {
+            let (source, written) = ("it is no execution".into(), Written::Nothing);
+            return Err(StoreError { store: "cut", operation: "read", trouble: Trouble::Corrupt, written, source });
+        }
         self.call(self.store.heartbeat(leases, extend)).await
     }
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
@@ -532,7 +539,7 @@ impl ExecutionStore for Cut {
 
 fn cut_off() -> (ExecutionManager<Cut>, Cut) {
     let store = MemoryStore::with_clock(TokioClock(Instant::now()));
-    let cut = Cut { store, is_cut: Arc::default() };
+    let cut = Cut { store, is_cut: Arc::default(), corrupt: Arc::default() };
     (ExecutionManager::new(cut.clone()), cut)
 }
 
@@ -586,6 +593,25 @@ fn a_worker_that_is_cut_off_stops_before_others_may_begin() {
         worker.shutdown(SECOND).await;
         other.shutdown(SECOND).await;
         assert_eq!(others.get(&id).await.unwrap().version, done.version);
+    });
+}
+
+#[test]
+fn one_that_cannot_be_read_costs_the_others_no_lease() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = |_: Attempt, seconds: u32| async move {
+            sleep(SECOND * seconds).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let bad = manager.create(new(1000)).await.unwrap().id;
+        let good = manager.create(new(100)).await.unwrap().id;
+        sleep(SECOND).await;
+        *cut.corrupt.lock().unwrap() = Some(bad);
+        let done = ended(&manager, &good).await;
+        assert_eq!((done.status, done.attempts), (S::Completed, 1));
+        worker.shutdown(SECOND).await;
     });
 }
 
