@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracer::execution::{
-    AttemptEnd, AttemptOf, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionError, ExecutionId,
+    AttemptEnd, AttemptOf, Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionError, ExecutionId,
     ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, NewExecution,
     Page, Progress, Refusal, RetryPolicy, StoreError, Swept, Trouble, Write, Written,
 };
@@ -593,6 +593,39 @@ fn a_worker_that_is_cut_off_stops_before_others_may_begin() {
         worker.shutdown(SECOND).await;
         other.shutdown(SECOND).await;
         assert_eq!(others.get(&id).await.unwrap().version, done.version);
+    });
+}
+
+/// Somebody has given it back behind the worker's back, and it comes here again before a heartbeat tells.
+#[test]
+fn an_attempt_that_another_one_here_has_taken_over_is_dropped() {
+    run(async {
+        let manager = manager();
+        let gauge = Gauge::default();
+        let lease = Arc::new(Mutex::new(None));
+        let handle = {
+            let (gauge, lease) = (gauge.clone(), lease.clone());
+            move |attempt: Attempt, (): ()| {
+                let counted = gauge.enter();
+                let first = lease.lock().unwrap().replace(attempt.lease()).is_none();
+                async move {
+                    if first {
+                        std::future::pending::<()>().await;
+                    }
+                    drop(counted);
+                    Ok::<_, Failure>(())
+                }
+            }
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(())).await.unwrap().id;
+        sleep(SECOND).await;
+        let first = lease.lock().unwrap().unwrap();
+        let release = Write::under(first, Command::Release { delay: Duration::ZERO });
+        manager.settle(vec![release]).await.unwrap().remove(0).unwrap();
+        assert_eq!(ended(&manager, &id).await.epoch, first.epoch + 1);
+        assert_eq!(gauge.most(), 1, "never two at once");
+        worker.shutdown(SECOND).await;
     });
 }
 
