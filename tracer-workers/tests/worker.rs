@@ -472,18 +472,18 @@ fn a_function_that_is_called_with_an_id_runs_that_one() {
 #[derive(Clone)]
 struct Cut {
     store: MemoryStore,
-    is_cut: Arc<Mutex<Option<Written>>>,
+    what: Arc<Mutex<Option<Written>>>,
     /// An execution that cannot be read.
     corrupt: Arc<Mutex<Option<ExecutionId>>>,
 }
 
 impl Cut {
     fn set(&self, cut: Option<Written>) {
-        *self.is_cut.lock().unwrap() = cut;
+        *self.what.lock().unwrap() = cut;
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let cut = *self.is_cut.lock().unwrap();
+        let cut = *self.what.lock().unwrap();
         let fault = |written| {
             let source = "the line was cut".into();
             StoreError { store: "cut", operation: "answer", trouble: Trouble::Unavailable, written, source }
@@ -539,7 +539,7 @@ impl ExecutionStore for Cut {
 
 fn cut_off() -> (ExecutionManager<Cut>, Cut) {
     let store = MemoryStore::with_clock(TokioClock(Instant::now()));
-    let cut = Cut { store, is_cut: Arc::default(), corrupt: Arc::default() };
+    let cut = Cut { store, what: Arc::default(), corrupt: Arc::default() };
     (ExecutionManager::new(cut.clone()), cut)
 }
 
