@@ -43,7 +43,8 @@ impl Held {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new attempt in, and gives what tells it what to do.
+    /// Takes a new attempt in, and gives what tells it what to do. One before it at the same execution that is here still
+    /// has been lost, which nobody else would tell it.
     pub(crate) fn add(
         &self,
         lease: Lease,
@@ -52,7 +53,10 @@ impl Held {
         until: Instant,
     ) -> watch::Receiver<Signal> {
         let (signal, receiver) = watch::channel(Signal::Go);
-        self.lock().insert(lease.id, Attempt { lease, type_, key, signal, until });
+        let before = self.lock().insert(lease.id, Attempt { lease, type_, key, signal, until });
+        if let Some(before) = before {
+            before.tell(Signal::Lost);
+        }
         receiver
     }
 

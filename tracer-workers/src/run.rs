@@ -42,12 +42,12 @@ pub(crate) async fn run(
     // Not before it has stopped may another attempt begin.
     match running.stop() {
         Ok(()) => end,
-        Err(panic) => end.map(|_| fail(panicked(&panic))),
+        Err(panic) => end.map(|_| panicked("the handler", &panic)),
     }
 }
 
 type Ended = Result<Result<Value, Failure>, ExecutionError>;
-type Panic = Box<dyn Any + Send>;
+pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// A handler whose panics end nothing else.
 struct Caught(Option<Boxed<Ended>>);
@@ -84,7 +84,7 @@ fn command(ended: Result<Ended, Panic>) -> Option<Command> {
         // The store could not be reached for what a node keeps. That is no fault of the execution's.
         Ok(Err(error)) if error.is_retryable() => return Some(Command::Release { delay: STORE_DELAY }),
         Ok(Err(error)) => error.failure(),
-        Err(panic) => panicked(&panic),
+        Err(panic) => return Some(panicked("the handler", &panic)),
     };
     Some(fail(failure))
 }
@@ -93,9 +93,10 @@ fn fail(failure: Failure) -> Command {
     Command::Fail { failure, random: fastrand::u32(..) }
 }
 
-fn panicked(panic: &Panic) -> Failure {
-    let message = format!("the handler panicked: {}", panic_text(&**panic).unwrap_or("no text"));
-    Failure::new(message).code(Failure::PANIC).retryable(true)
+/// How an attempt ends in which `what` has panicked.
+pub(crate) fn panicked(what: &str, panic: &Panic) -> Command {
+    let message = format!("{what} panicked: {}", panic_text(&**panic).unwrap_or("no text"));
+    fail(Failure::new(message).code(Failure::PANIC).retryable(true))
 }
 
 /// Waits until the handler is to be dropped, and says what the attempt comes to.

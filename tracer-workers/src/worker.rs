@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
-    Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Refusal, Write,
+    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Refusal,
+    Write,
 };
 
 use crate::attempt::{Attempt, Writes};
 use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::{Held, Signal};
-use crate::run::run;
+use crate::run::{Panic, panicked, run};
 use crate::schedule::Schedule;
 use crate::settle::{Ended, Settler};
 
@@ -185,7 +187,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// What the store says. If the outcome could not be written, the lease ends, and another attempt follows.
     pub async fn run_by_id(&self, id: &ExecutionId, lease: Duration) -> Result<Option<Execution>, ExecutionError> {
         let types = self.handlers.keys().cloned().collect();
-        let claim = tracer::execution::Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
+        let claim = Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
         let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
         let Some(Handled { handler, .. }) = self.handlers.get(&execution.type_) else { return Ok(None) };
         let (_signal, signal) = watch::channel(Signal::Go);
@@ -301,12 +303,25 @@ struct Shared<S> {
 /// Claims whenever there is room and, as far as is known, work.
 async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
     let Shared { worker, held, stop, retried, .. } = &*shared;
+    let mut turn = 0;
     loop {
         let mut there_is_more = false;
         // From before the claims: what comes while they are made is not missed.
         let woken = worker.manager.store().wake();
-        for claim in wanted(worker, held) {
-            let (asked, limit) = (Instant::now(), claim.limit as usize);
+        let types = types(worker, held);
+        let is_any_full = claims::is_any_full(&types);
+        let mut claims = claims::next(&worker.name, worker.lease, &types);
+        // Each is the first in its turn, so that none takes all places again and again.
+        turn = (turn + 1) % claims.len().max(1);
+        claims.rotate_left(turn);
+        for claim in claims {
+            let free = worker.concurrency.saturating_sub(held.len());
+            let limit = free.min(claim.limit as usize);
+            if limit == 0 {
+                break;
+            }
+            let claim = Claim { limit: u32::try_from(limit).unwrap_or(u32::MAX), ..claim };
+            let asked = Instant::now();
             match worker.manager.claim(claim).await {
                 Ok(claimed) => {
                     there_is_more |= claimed.len() == limit;
@@ -319,15 +334,18 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
         }
         let has_room = held.len() < worker.concurrency;
         if there_is_more && has_room {
-            tokio::task::yield_now().await;
-            continue;
+            tokio::select! {
+                biased;
+                () = stop.notified() => return,
+                () = tokio::task::yield_now() => continue,
+            }
         }
         // Workers that began together are not to ask together.
         let wait = worker.poll.mul_f64(0.75 + fastrand::f64() / 2.0);
         tokio::select! {
             biased;
             () = stop.notified() => return,
-            () = held.changed(), if there_is_more || !has_room => {}
+            () = held.changed(), if there_is_more || is_any_full || !has_room => {}
             () = woken, if has_room => {}
             () = retried.notified(), if has_room => {}
             () = tokio::time::sleep(wait) => {}
@@ -335,17 +353,21 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
     }
 }
 
-fn wanted<S>(worker: &Worker<S>, held: &Held) -> Vec<tracer::execution::Claim> {
-    let free = worker.concurrency.saturating_sub(held.len());
-    let types: Vec<OfType<'_>> = worker
-        .handlers
-        .iter()
-        .map(|(type_, Handled { limit, .. })| {
-            let running = limit.map_or(0, |_| held.len_of(type_));
-            OfType { type_, limit: *limit, running }
-        })
-        .collect();
-    claims::next(&worker.name, worker.lease, &types, free)
+/// What is handled, and how many of it run.
+fn types<'w, S>(worker: &'w Worker<S>, held: &Held) -> Vec<OfType<'w>> {
+    let of = |(type_, Handled { limit, .. }): (&'w String, &Handled)| {
+        let running = limit.map_or(0, |_| held.len_of(type_));
+        OfType { type_, limit: *limit, running }
+    };
+    worker.handlers.iter().map(of).collect()
+}
+
+/// What an execution counts under, and how many with that may run. The key is made by code of the user's.
+fn key_of<S>(worker: &Worker<S>, execution: &Execution) -> Result<Option<(String, usize)>, Panic> {
+    let keyed = worker.handlers.get(&execution.type_).and_then(|handled| handled.keyed.as_ref());
+    let Some(Keyed { limit, key }) = keyed else { return Ok(None) };
+    let key = catch_unwind(AssertUnwindSafe(|| key(execution)))?;
+    Ok(key.map(|key| (key, *limit)))
 }
 
 fn begin<S: ExecutionStore + Clone + 'static>(
@@ -355,14 +377,17 @@ fn begin<S: ExecutionStore + Clone + 'static>(
     ended: mpsc::UnboundedSender<Ended>,
 ) {
     let lease = execution.token();
-    let keyed = shared.worker.handlers.get(&execution.type_).and_then(|handled| handled.keyed.as_ref());
-    let key = keyed.and_then(|keyed| Some(((keyed.key)(&execution)?, keyed.limit)));
-    let has_room = key.as_ref().is_none_or(|(key, limit)| shared.held.len_of_key(&execution.type_, key) < *limit);
-    let key = key.map(|(key, _)| key).filter(|_| has_room);
+    let (key, end) = match key_of(&shared.worker, &execution) {
+        Ok(Some((key, limit))) if shared.held.len_of_key(&execution.type_, &key) >= limit => {
+            let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
+            (None, Some(Command::Release { delay }))
+        }
+        Ok(key) => (key.map(|(key, _)| key), None),
+        Err(panic) => (None, Some(panicked("what gives its key", &panic))),
+    };
     let signal = shared.held.add(lease, execution.type_.clone(), key, until);
-    if !has_room {
-        let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
-        drop(ended.send(Ended { lease, command: Some(Command::Release { delay }) }));
+    if end.is_some() {
+        drop(ended.send(Ended { lease, command: end }));
         return;
     }
     let shared = shared.clone();
@@ -387,19 +412,35 @@ async fn beat_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        let (leases, asked) = (held.leases(), Instant::now());
+        let leases = held.leases();
         if !leases.is_empty() {
             // A store that does not answer must not keep us from seeing that leases are over.
-            let answer = tokio::time::timeout(worker.lease / 3, worker.manager.heartbeat(&leases, worker.lease));
-            match answer.await {
-                Ok(Ok(beats)) => held.beat(&leases, &beats, asked, worker.lease),
-                Ok(Err(error)) => (worker.on_error)(&error),
-                Err(_) => {}
-            }
+            drop(tokio::time::timeout(worker.lease / 3, extend_all(worker, held, &leases)).await);
         }
         // By the next time it would be too late.
         held.drop_untrusted(Instant::now() + worker.lease / 3);
     }
+}
+
+/// Extends these leases together; one by one, if the store refuses them together.
+async fn extend_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, leases: &[Lease]) {
+    let Err(error) = extend(worker, held, leases).await else { return };
+    (worker.on_error)(&error);
+    if error.is_retryable() || leases.len() == 1 {
+        return;
+    }
+    for lease in leases {
+        if let Err(error) = extend(worker, held, std::slice::from_ref(lease)).await {
+            (worker.on_error)(&error);
+        }
+    }
+}
+
+async fn extend<S: ExecutionStore>(worker: &Worker<S>, held: &Held, leases: &[Lease]) -> Result<(), ExecutionError> {
+    let asked = Instant::now();
+    let beats = worker.manager.heartbeat(leases, worker.lease).await?;
+    held.beat(leases, &beats, asked, worker.lease);
+    Ok(())
 }
 
 /// Sweeps as soon as a lease that it knows of is over, and at intervals for those that it does not.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use tracer::execution::{
-    AttemptEnd, AttemptOf, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionError, ExecutionId,
+    AttemptEnd, AttemptOf, Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionError, ExecutionId,
     ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, NewExecution,
     Page, Progress, Refusal, RetryPolicy, StoreError, Swept, Trouble, Write, Written,
 };
@@ -240,6 +240,51 @@ fn no_more_run_at_once_than_may() {
     });
 }
 
+/// Whether there is much to do of a type with a limit, or nothing at all.
+#[test]
+fn a_type_with_a_limit_leaves_room_for_the_others() {
+    for backlog in [0, 100] {
+        run(async {
+            let manager = manager();
+            let handle = |_: Attempt, (): ()| async {
+                sleep(SECOND).await;
+                Ok::<_, Failure>(())
+            };
+            let worker = Worker::new(manager.clone()).concurrency(2);
+            let worker = worker.handler("limited", handle).limit("limited", 2).handler("scarce", handle);
+            let worker = worker.limit("scarce", 1).handler("work", handle).start();
+            let new = |type_: &str| NewExecution::new(type_).payload(());
+            manager.create_all((0..backlog).map(|_| new("limited")).collect::<Vec<_>>()).await.unwrap();
+            sleep(SECOND * 3).await;
+            for type_ in ["work", "scarce"] {
+                let id = manager.create(new(type_)).await.unwrap().id;
+                let done = tokio::time::timeout(SECOND * 10, ended(&manager, &id)).await.expect("it has its turn");
+                assert_eq!(done.status, S::Completed);
+            }
+            drop(worker);
+        });
+    }
+}
+
+#[test]
+fn a_place_that_is_free_again_is_filled_at_once() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, (): ()| async {
+            sleep(SECOND / 100).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).poll(SECOND * 3600).handler("work", handle).limit("work", 1);
+        let ids = manager.create_all((0..20).map(|_| new(())).collect::<Vec<_>>()).await.unwrap();
+        let (worker, started) = (worker.start(), Instant::now());
+        for id in ids {
+            ended(&manager, &id.unwrap().id).await;
+        }
+        assert!(started.elapsed() <= SECOND, "{:?}", started.elapsed());
+        worker.shutdown(SECOND).await;
+    });
+}
+
 #[test]
 fn the_most_urgent_runs_first_and_the_delayed_later() {
     run(async {
@@ -386,6 +431,30 @@ fn shutdown_finishes_what_it_can_and_gives_the_rest_back() {
 }
 
 #[test]
+fn shutdown_does_not_wait_for_the_end_of_a_backlog() {
+    run(async {
+        const JOBS: usize = 5000;
+        let manager = manager();
+        manager.create_all((0..JOBS).map(|_| new(())).collect::<Vec<_>>()).await.unwrap();
+        let done = Arc::new(AtomicUsize::new(0));
+        let begun = Arc::new(tokio::sync::Notify::new());
+        let handle = {
+            let (done, begun) = (done.clone(), begun.clone());
+            move |_: Attempt, (): ()| {
+                done.fetch_add(1, Ordering::Relaxed);
+                begun.notify_one();
+                async { Ok::<_, Failure>(()) }
+            }
+        };
+        // There is always room for more than one claim brings.
+        let worker = Worker::new(manager.clone()).concurrency(1000).handler("work", handle).start();
+        begun.notified().await;
+        assert_eq!(worker.shutdown(SECOND).await, Left { given_back: 0 });
+        assert!(done.load(Ordering::Relaxed) < JOBS, "it went on to the end");
+    });
+}
+
+#[test]
 fn a_function_that_is_called_with_an_id_runs_that_one() {
     run(async {
         let manager = manager();
@@ -403,16 +472,18 @@ fn a_function_that_is_called_with_an_id_runs_that_one() {
 #[derive(Clone)]
 struct Cut {
     store: MemoryStore,
-    is_cut: Arc<Mutex<Option<Written>>>,
+    what: Arc<Mutex<Option<Written>>>,
+    /// An execution that cannot be read.
+    corrupt: Arc<Mutex<Option<ExecutionId>>>,
 }
 
 impl Cut {
     fn set(&self, cut: Option<Written>) {
-        *self.is_cut.lock().unwrap() = cut;
+        *self.what.lock().unwrap() = cut;
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let cut = *self.is_cut.lock().unwrap();
+        let cut = *self.what.lock().unwrap();
         let fault = |written| {
             let source = "the line was cut".into();
             StoreError { store: "cut", operation: "answer", trouble: Trouble::Unavailable, written, source }
@@ -454,6 +525,11 @@ impl ExecutionStore for Cut {
         self.call(self.store.claim(claim)).await
     }
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        let corrupt = *self.corrupt.lock().unwrap();
+        if leases.iter().any(|lease| Some(lease.id) == corrupt) {
+            let (source, written) = ("it is no execution".into(), Written::Nothing);
+            return Err(StoreError { store: "cut", operation: "read", trouble: Trouble::Corrupt, written, source });
+        }
         self.call(self.store.heartbeat(leases, extend)).await
     }
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
@@ -463,7 +539,7 @@ impl ExecutionStore for Cut {
 
 fn cut_off() -> (ExecutionManager<Cut>, Cut) {
     let store = MemoryStore::with_clock(TokioClock(Instant::now()));
-    let cut = Cut { store, is_cut: Arc::default() };
+    let cut = Cut { store, what: Arc::default(), corrupt: Arc::default() };
     (ExecutionManager::new(cut.clone()), cut)
 }
 
@@ -517,6 +593,58 @@ fn a_worker_that_is_cut_off_stops_before_others_may_begin() {
         worker.shutdown(SECOND).await;
         other.shutdown(SECOND).await;
         assert_eq!(others.get(&id).await.unwrap().version, done.version);
+    });
+}
+
+/// Somebody has given it back behind the worker's back, and it comes here again before a heartbeat tells.
+#[test]
+fn an_attempt_that_another_one_here_has_taken_over_is_dropped() {
+    run(async {
+        let manager = manager();
+        let gauge = Gauge::default();
+        let lease = Arc::new(Mutex::new(None));
+        let handle = {
+            let (gauge, lease) = (gauge.clone(), lease.clone());
+            move |attempt: Attempt, (): ()| {
+                let counted = gauge.enter();
+                let first = lease.lock().unwrap().replace(attempt.lease()).is_none();
+                async move {
+                    if first {
+                        std::future::pending::<()>().await;
+                    }
+                    drop(counted);
+                    Ok::<_, Failure>(())
+                }
+            }
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(())).await.unwrap().id;
+        sleep(SECOND).await;
+        let first = lease.lock().unwrap().unwrap();
+        let release = Write::under(first, Command::Release { delay: Duration::ZERO });
+        manager.settle(vec![release]).await.unwrap().remove(0).unwrap();
+        assert_eq!(ended(&manager, &id).await.epoch, first.epoch + 1);
+        assert_eq!(gauge.most(), 1, "never two at once");
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn one_that_cannot_be_read_costs_the_others_no_lease() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = |_: Attempt, seconds: u32| async move {
+            sleep(SECOND * seconds).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let bad = manager.create(new(1000)).await.unwrap().id;
+        let good = manager.create(new(100)).await.unwrap().id;
+        sleep(SECOND).await;
+        *cut.corrupt.lock().unwrap() = Some(bad);
+        let done = ended(&manager, &good).await;
+        assert_eq!((done.status, done.attempts), (S::Completed, 1));
+        worker.shutdown(SECOND).await;
     });
 }
 
@@ -711,6 +839,24 @@ fn no_more_with_one_key_run_at_once_than_may() {
         }
         assert_eq!(gauges[..3].iter().map(Gauge::most).collect::<Vec<_>>(), [2, 2, 2]);
         assert!(gauges[3].most() > 2);
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn a_key_that_panics_ends_that_attempt_and_nothing_else() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, _: serde_json::Value| async { Ok::<_, Failure>(()) };
+        let key = |execution: &Execution| Some(execution.payload.as_str().expect("a name").to_owned());
+        let worker = Worker::new(manager.clone()).handler("work", handle).limit_per_key("work", 2, key).start();
+        let nameless = manager.create(new(7)).await.unwrap().id;
+        let failed = ended(&manager, &nameless).await;
+        let error = failed.error.unwrap();
+        assert_eq!((failed.status, error.code.as_deref()), (S::Failed, Some(Failure::PANIC)));
+        assert!(error.message.contains("a name"), "{}", error.message);
+        let named = manager.create(new("Ada")).await.unwrap().id;
+        assert_eq!(ended(&manager, &named).await.status, S::Completed);
         worker.shutdown(SECOND).await;
     });
 }

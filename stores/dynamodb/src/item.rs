@@ -10,10 +10,17 @@ use crate::trouble::Problem;
 
 /// DynamoDB's limit for an item, names of attributes included.
 pub(crate) const ITEM_LEN_BYTES_MAX: usize = 400 * 1024;
+/// What is kept free for what attempts add by themselves: who has run them, how they ended. Without it, one that its caller
+/// has filled could neither be claimed nor ended, and would be in the way of the others for ever.
+const ROOM_LEN_BYTES: usize = 32 * 1024;
+/// What callers may fill.
+const FILLED_LEN_BYTES_MAX: usize = ITEM_LEN_BYTES_MAX - ROOM_LEN_BYTES;
+/// Texts that are no longer than this do not count as filling.
+const MESSAGE_LEN_BYTES_USUAL: usize = 1024;
 /// What an item has besides values that are the caller's.
 const OVERHEAD_LEN_BYTES: usize = 4096;
 /// What is left for one value if the others are small.
-pub(crate) const VALUE_LEN_BYTES_MAX: usize = ITEM_LEN_BYTES_MAX - OVERHEAD_LEN_BYTES;
+pub(crate) const VALUE_LEN_BYTES_MAX: usize = FILLED_LEN_BYTES_MAX - OVERHEAD_LEN_BYTES;
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
@@ -154,22 +161,114 @@ pub(crate) fn new(execution: &Execution, mark: &str) -> Result<Item, Problem> {
     if let Some(parent) = execution.parent_id {
         set("parent", s(format!("{parent:x}")));
     }
-    check(item.values().map(len).sum())?;
+    check(item.values().map(len).sum(), FILLED_LEN_BYTES_MAX)?;
     Ok(item)
 }
 
-/// Whether an item that was read may have these values.
-pub(crate) fn check_changed(read: &Read, values: &[(&'static str, Option<AttributeValue>)]) -> Result<(), Problem> {
+/// Whether an item that was read may have these values, which are those of `execution`.
+pub(crate) fn check_changed(
+    read: &Read,
+    execution: &Execution,
+    values: &[(&'static str, Option<AttributeValue>)],
+) -> Result<(), Problem> {
     let changed: usize = values.iter().filter_map(|(_, value)| value.as_ref()).map(len).sum();
-    check(changed + read.payload_len)
+    let is_filled = read.execution.as_ref().is_ok_and(|before| is_filled_by_caller(before, execution));
+    check(changed + read.payload_len, if is_filled { FILLED_LEN_BYTES_MAX } else { ITEM_LEN_BYTES_MAX })
 }
 
-fn check(len: usize) -> Result<(), Problem> {
+/// Whether it has got more of what is the caller's.
+fn is_filled_by_caller(before: &Execution, after: &Execution) -> bool {
+    let texts_len = |execution: &Execution| {
+        let error = execution.error.as_ref().map_or(0, |error| error.message.len());
+        let progress = execution.progress.as_ref().and_then(|progress| progress.message.as_ref());
+        error + progress.map_or(0, String::len)
+    };
+    after.result != before.result
+        || after.checkpoints != before.checkpoints
+        || after.metadata != before.metadata
+        || texts_len(after) > texts_len(before).max(MESSAGE_LEN_BYTES_USUAL)
+}
+
+fn check(len: usize, limit: usize) -> Result<(), Problem> {
     // The names of attributes, the numbers, the mark and what is the same in all.
     let found = len + 512;
-    if found > ITEM_LEN_BYTES_MAX { Err(Problem::too_large(found)) } else { Ok(()) }
+    if found > limit { Err(Problem::too_large(found, limit)) } else { Ok(()) }
 }
 
 fn len(value: &AttributeValue) -> usize {
     value.as_s().map_or(8, String::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tracer::execution::{
+        Applied, Command, ExecutionManager, ExecutionStatus, HISTORY_LEN_MAX, Lease, MemoryStore, NewExecution, Write,
+    };
+
+    use super::*;
+
+    /// An execution as it is written, or why it is not.
+    struct Written(Execution);
+
+    impl Written {
+        fn change(&mut self, change: impl FnOnce(&mut Execution) -> Applied) -> Result<(), Problem> {
+            let before = self.0.clone();
+            let mut after = before.clone();
+            assert_eq!(change(&mut after), Applied::Changed);
+            let payload_len = Parts::of(&before).payload.map_or(0, |payload| payload.len());
+            let (revision, mark, status) = <(String, String, String)>::default();
+            let read = Read { id: before.id, revision, mark, status, key: None, payload_len, execution: Ok(before) };
+            check_changed(&read, &after, &changing(&after))?;
+            self.0 = after;
+            Ok(())
+        }
+
+        fn write(&mut self, command: Command) -> Result<(), Problem> {
+            let write = Write::new(self.0.id, command);
+            let write = match self.0.lease {
+                Some(_) => Write::under(Lease { id: self.0.id, epoch: self.0.epoch }, write.command),
+                None => write,
+            };
+            self.change(|execution| write.apply(execution, execution.updated_at).unwrap())
+        }
+
+        fn start(&mut self) {
+            let holder = Some(("w".repeat(255), Duration::from_secs(1)));
+            self.write(Command::Start { holder }).unwrap();
+        }
+
+        /// All attempts that are left are lost.
+        fn lose_all(&mut self) {
+            while self.0.status != ExecutionStatus::Failed {
+                if self.0.status != ExecutionStatus::Running {
+                    self.start();
+                }
+                let later = self.0.updated_at.after(Duration::from_secs(2));
+                self.change(|execution| execution.sweep(later)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_callers_have_filled_can_still_be_claimed_and_ended() {
+        let manager = ExecutionManager::new(MemoryStore::default());
+        let attempts = u32::try_from(HISTORY_LEN_MAX).unwrap() + 3;
+        let create = |len: usize| {
+            let new = NewExecution::new("work").payload("x".repeat(len)).max_attempts(attempts);
+            let execution = manager.prepare(new).unwrap().at(Timestamp::from_unix_ms(1_790_000_000_000));
+            self::new(&execution, &mark()).map(|_| Written(execution))
+        };
+        // By the payload, but for a few bytes.
+        let mut full = (0..FILLED_LEN_BYTES_MAX).rev().step_by(16).find_map(|len| create(len).ok()).unwrap();
+        full.lose_all();
+        // By checkpoints, a little at a time.
+        let mut full = create(VALUE_LEN_BYTES_MAX - 5000).unwrap();
+        full.start();
+        let checkpoint = |number: usize| Command::Checkpoint { key: number.to_string(), value: "x".repeat(50).into() };
+        let refused = (0..1000).find(|number| full.write(checkpoint(*number)).is_err());
+        assert!(refused.is_some_and(|number| number > 50), "{refused:?}");
+        full.lose_all();
+    }
 }

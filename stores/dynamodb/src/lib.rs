@@ -31,7 +31,8 @@
 //!   executions and takes over those of others *d* too early, while their holders believe in their leases: then an attempt
 //!   begins beside one that runs. The older one can write nothing any more, but what it does elsewhere may be done twice.
 //!   Let leases be much longer than the clocks differ.
-//! - Items have 400 KB at most: payload, result, checkpoints and metadata of an execution together.
+//! - Items have 400 KB at most. Payload, result, checkpoints and metadata of an execution together may fill all but 32 KB of
+//!   that, which are kept free for what its attempts add.
 //! - All that waits of one type, all that runs, and the order of creation are one partition of an index each, which takes
 //!   about 1000 writes a second.
 //!

@@ -153,7 +153,7 @@ impl DynamoStore {
     /// Writes what was changed if nobody else has written since it was read. Else what there is now, if anything.
     async fn save(&self, read: &Read, execution: &Execution) -> Done<Result<(), Option<Read>>> {
         let values = item::changing(execution);
-        item::check_changed(read, &values)?;
+        item::check_changed(read, execution, &values)?;
         let mark = item::mark();
         let mut update = self.client.update_item().table_name(&*self.table).key("pk", pk(read.id));
         let (mut sets, mut removes) = (Vec::new(), Vec::new());

@@ -31,8 +31,11 @@ impl Problem {
         Self { trouble: Trouble::Unavailable, written: Written::Nothing, source: message.into() }
     }
 
-    pub(crate) fn too_large(found: usize) -> Self {
-        let message = format!("expected an execution of at most {ITEM_LEN_BYTES_MAX} bytes (400 KB), found {found}");
+    pub(crate) fn too_large(found: usize, limit: usize) -> Self {
+        let message = format!(
+            "expected an execution of at most {limit} bytes, found {found}: DynamoDB takes {ITEM_LEN_BYTES_MAX}, of which its \
+             attempts need some"
+        );
         Self { trouble: Trouble::TooLarge, written: Written::Nothing, source: message.into() }
     }
 

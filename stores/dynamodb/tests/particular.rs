@@ -122,7 +122,7 @@ fn executions_that_are_too_large_are_refused_and_the_limit_is_named() {
         let error = manager.create(NewExecution::new("work").payload("x".repeat(410_000))).await.unwrap_err();
         assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
         let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.starts_with("expected an execution of at most 409600 bytes (400 KB), found 41"), "{source}");
+        assert!(source.starts_with("expected an execution of at most 376832 bytes, found 41"), "{source}");
         manager.start(&id).await.unwrap();
         // All together count, what does not change included.
         let error = manager.complete(&id, "x".repeat(5000)).await.unwrap_err();

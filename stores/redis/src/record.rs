@@ -6,9 +6,9 @@
 //! ```
 //!
 //! In the line, with a space between: the revision, which rises with each writing; the names of the parts that are too large
-//! to be here, each with a comma behind it; the timeout in milliseconds; the status; the priority; the place in the order of
-//! creation; the parent; how long type, idempotency key, body, payload, result and checkpoints are. What is none is empty, or
-//! 0 long. Then the type, the key and the parts.
+//! to be here, each with a comma behind it; the timeout in milliseconds; the status, or `corrupt` if it was set aside; the
+//! priority; the place in the order of creation; the parent; how long type, idempotency key, body, payload, result and
+//! checkpoints are. What is none is empty, or 0 long. Then the type, the key and the parts.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -58,7 +58,9 @@ impl Read {
         let head = Head::read(text);
         let payload_outside = head.as_ref().filter(|head| head.is_outside(PAYLOAD));
         let payload_len_outside = payload_outside.map(|head| head.part_lens[PAYLOAD]);
-        let parts = head.and_then(|head| head.parts(outside)).ok_or_else(|| "it is cut, or of another form".into());
+        let parts = head.filter(|head| !head.is_aside).and_then(|head| head.parts(outside));
+        let parts =
+            parts.ok_or_else(|| format!("{id} is cut or of another form, or was set aside because it was").into());
         let execution = parts.and_then(|parts| Ok(parts.join(id)?));
         let execution =
             execution.and_then(|mut execution| match start.as_deref().map(|start| begin(&mut execution, start)) {
@@ -93,6 +95,8 @@ fn begin(execution: &mut Execution, start: &[u8]) -> Option<()> {
 /// What the line says to programs.
 struct Head<'t> {
     outside: &'t str,
+    /// Nobody claims it any more, whatever else it says.
+    is_aside: bool,
     part_lens: [usize; 4],
     /// Those that are here.
     parts: &'t [u8],
@@ -103,12 +107,13 @@ impl<'t> Head<'t> {
         let line_len = text.iter().position(|byte| *byte == b'\n')?;
         let mut words = std::str::from_utf8(&text[..line_len]).ok()?.split(' ');
         let outside = words.nth(1)?;
-        let mut words = words.skip(5);
+        let is_aside = words.nth(1)? == "corrupt";
+        let mut words = words.skip(3);
         let mut len = || words.next()?.parse::<usize>().ok();
         let names_len = len()?.checked_add(len()?)?;
         let part_lens = [len()?, len()?, len()?, len()?];
         let parts = text.get((line_len + 1).checked_add(names_len)?..)?;
-        Some(Self { outside, part_lens, parts })
+        Some(Self { outside, is_aside, part_lens, parts })
     }
 
     fn is_outside(&self, part: usize) -> bool {

@@ -219,6 +219,31 @@ fn large_parts_come_back_and_go_with_the_rest() {
     });
 }
 
+/// Nobody claims it any more: it must not look as if it only had to wait.
+#[test]
+fn what_was_set_aside_is_said_to_be_corrupt() {
+    run(async {
+        let client = server::client().await;
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = RedisStore::connect(client.clone(), "aside").await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let mut other = connection(&client).await;
+        let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+        assert_eq!(manager.claim(claim(1)).await.unwrap().len(), 1);
+        let start = ["tracer:{aside}:running", &format!("{id:x}"), "yesterday"];
+        redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
+        clock.advance(Duration::from_secs(31));
+        assert_eq!(manager.tick().await.unwrap().total(), 0);
+        let error = manager.get(&id).await.unwrap_err();
+        assert_eq!(told(&error), ("CORRUPT", false, Written::Nothing));
+        // Who lists is not told of which it is otherwise.
+        let listed = manager.list(ListOptions::new()).await.unwrap_err();
+        assert!(std::error::Error::source(&listed).unwrap().to_string().contains(&id.to_string()), "{listed:?}");
+        manager.delete(&id).await.unwrap();
+        assert!(manager.list(ListOptions::new()).await.unwrap().is_empty());
+    });
+}
+
 /// What is remembered of a claim is only a guess at what is there.
 #[test]
 fn what_others_have_changed_since_a_claim_is_seen() {
