@@ -136,7 +136,7 @@ fn look_back(files: &[PathBuf], directory: &Path, own: Option<&Path>, quiet: boo
 /// What a process was at in the end: the trace of the first node that is told of, or its newest.
 fn telling_trace(recovered: &Recovered<'_>) -> Option<TraceId> {
     let open = recovered.open.first().map(|open| open.trace_id);
-    open.or_else(|| recovered.traces.last().map(|trace| trace.trace_id))
+    open.or_else(|| recovered.traces().last().map(|trace| trace.trace_id))
 }
 
 /// The commands that show it all. By its id: soon `last` is a trace of this process.

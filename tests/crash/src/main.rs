@@ -190,6 +190,13 @@ fn main() {
             work::items_until(number(rest[0]));
             wait();
         }
+        "wrap-traces-threads" => {
+            install(options(), directory);
+            std::thread::scope(|scope| {
+                (0..4).for_each(|_| drop(scope.spawn(|| work::items_until(number(rest[0])))));
+            });
+            wait();
+        }
         "threads" => {
             let black_box = install(options().bytes(1 << 20), directory);
             work::threads(number(rest[0]), number(rest[1]));

@@ -129,7 +129,7 @@ impl Contents for Indexed {
             // The first that was entered.
             since.entry(open.trace_id).or_insert(open.since_unix_ns);
         }
-        let traces = self.0.traces.iter().enumerate();
+        let traces = self.0.traces().iter().enumerate();
         let summaries = traces.map(|(place, trace)| {
             // What is open may have been entered before all that is left.
             let start = [Some(trace.first_unix_ns).filter(|ns| *ns > 0), since.get(&trace.trace_id).copied()];
@@ -287,7 +287,7 @@ impl Follow for Following {
         self.is_over = read.death != Death::StillRunning;
         let mut before = std::mem::take(&mut self.known);
         let mut changed = Vec::new();
-        for summary in &read.traces {
+        for summary in read.traces() {
             let known = before.remove(&summary.trace_id);
             if known.as_ref().is_none_or(|known| known.summary != *summary) {
                 changed.push(summary.trace_id);

@@ -34,7 +34,7 @@ impl From<tracer_blackbox::Recovered<'_>> for Recovered {
         } else {
             assert_eq!(records.len() as u64, read.confidence.records);
         }
-        for trace in read.traces.iter().take(TRACES_COMPARED) {
+        for trace in read.traces().iter().take(TRACES_COMPARED) {
             let of_it = |record: &&Record| record.trace_id() == trace.trace_id;
             let alone: Vec<_> = read.trace(trace.trace_id).collect();
             assert!(records.iter().filter(of_it).eq(&alone), "one trace is read as all are");
