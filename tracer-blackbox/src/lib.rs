@@ -44,6 +44,7 @@ compile_error!("tracer-blackbox knows Linux only");
 #[cfg(target_endian = "big")]
 compile_error!("tracer-blackbox writes words as they are, little-endian");
 
+mod aside;
 mod blackbox;
 mod clock;
 mod dictionary;

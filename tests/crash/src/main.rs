@@ -168,6 +168,8 @@ fn main() {
             let before = os::bytes_read();
             init.quiet(rest[1] == "quiet").init().unwrap();
             println!("{}", os::bytes_read() - before);
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            println!("{}", os::bytes_read() - before);
         }
         "wrap" => {
             install(options().bytes(256 << 10), directory);
