@@ -78,5 +78,5 @@ pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};
 pub use reader::{
     Confidence, Death, Gap, Observed, OpenNode, Outlines, Process, Records, RecoverError, Recovered, TraceSummary,
-    recover, recover_with,
+    recover, recover_watched, recover_with,
 };

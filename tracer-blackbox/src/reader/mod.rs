@@ -128,6 +128,20 @@ pub fn recover<'a>(bytes: impl Into<Cow<'a, [u8]>>) -> Result<Recovered<'a>, Rec
 ///
 /// If it is no file of this format. Everything else is said in what is returned.
 pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) -> Result<Recovered<'a>, RecoverError> {
+    recover_watched(bytes, observed, &|_| ())
+}
+
+/// Likewise. `done` is told how many more bytes are done with, each time that some are, maybe by two threads: in the end,
+/// of as many as there are.
+///
+/// # Errors
+///
+/// If it is no file of this format. Everything else is said in what is returned.
+pub fn recover_watched<'a>(
+    bytes: impl Into<Cow<'a, [u8]>>,
+    observed: &Observed,
+    done: Done<'_>,
+) -> Result<Recovered<'a>, RecoverError> {
     let bytes = bytes.into();
     let superblock = scan::superblock(&bytes)?;
     let dictionary = Arc::new(scan::dictionary(&bytes, &superblock));
@@ -139,9 +153,10 @@ pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) ->
         clock.take_rate(raw, observed.pair(&superblock, raw.is_some()));
     }
     let times = Times::new(clock);
-    let scan::Looked { valid, mut contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed);
+    let scan::Looked { valid, mut contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed, done);
     let scan = Scan { bytes: &bytes, dictionary, valid: &valid };
-    let running = Running::of(&scan, &mut contents);
+    let looked_at = valid.pages.len() as u64 * scan::LOOKED_AT;
+    let running = Running::of(&scan, &mut contents, Share::new((bytes.len() as u64).saturating_sub(looked_at), done));
     let recorded = if contents.last_ticks == 0 { 0 } else { times.unix_ns(contents.last_ticks) };
     let last_sign = recorded.max(status.get(Word::AliveNs));
     let death = death::classify(&scan, observed, last_sign);
@@ -169,6 +184,36 @@ pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) ->
         valid,
         bytes,
     })
+}
+
+/// Is told of bytes that are done with.
+pub(super) type Done<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Bytes that are done with as something else is, little by little.
+pub(super) struct Share<'a> {
+    bytes: u64,
+    told: u64,
+    done: Done<'a>,
+}
+
+impl<'a> Share<'a> {
+    fn new(bytes: u64, done: Done<'a>) -> Self {
+        Self { bytes, told: 0, done }
+    }
+
+    /// So many of all are done.
+    fn upto(&mut self, count: u64, all: u64) {
+        let part = u128::from(self.bytes) * u128::from(count.min(all)) / u128::from(all.max(1));
+        let now = u64::try_from(part).unwrap_or(self.bytes);
+        (self.done)(now.saturating_sub(self.told));
+        self.told = now.max(self.told);
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.upto(1, 1);
+    }
 }
 
 impl<'a> Recovered<'a> {

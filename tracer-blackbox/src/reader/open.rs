@@ -13,6 +13,7 @@ use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
 use tracer::recorder::{PREVIEW_AT, Preview};
 use tracer::{EnvId, FrameId, TraceId};
 
+use super::Share;
 use super::contents::{
     CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, PlaceMap,
     RESUMED, STEP_SHIFT, Seen, place_of,
@@ -186,7 +187,7 @@ const UNWOUND: u64 = 0;
 
 impl Running {
     /// Goes through the entries, in their order.
-    pub(super) fn of(scan: &Scan<'_>, contents: &mut Contents) -> Self {
+    pub(super) fn of(scan: &Scan<'_>, contents: &mut Contents, mut share: Share<'_>) -> Self {
         let mut running =
             Self { blocks_have_all: blocks_have_all(scan), envs: mem::take(&mut contents.envs), ..Self::default() };
         running.look_at_blocks(scan);
@@ -194,7 +195,9 @@ impl Running {
         if running.blocks_have_all {
             // What a block shows need not be looked for among the steps of common calls, but for the last of them.
             let mut events = running.last_events(scan).into_iter().peekable();
-            for some in contents.full.chunks(AT_ONCE) {
+            let all = contents.full.len() as u64;
+            for (nth, some) in (0..).zip(contents.full.chunks(AT_ONCE)) {
+                share.upto(nth * AT_ONCE as u64, all);
                 running.look_up_traces(some, scan);
                 for Full { seq, slot, env } in some {
                     while let Some(event) = events.next_if(|event| event.seq < *seq) {
@@ -207,7 +210,13 @@ impl Running {
             }
             events.for_each(|event| running.take_any(&event, scan));
         } else {
-            Merged::all(scan.clone()).for_each(|found| running.take_any(&found, scan));
+            let all = running.envs().iter().map(|env| u64::from(env.seen.records)).sum();
+            for (nth, found) in (0..).zip(Merged::all(scan.clone())) {
+                if nth % AT_ONCE as u64 == 0 {
+                    share.upto(nth, all);
+                }
+                running.take_any(&found, scan);
+            }
         }
         running
     }

@@ -12,7 +12,7 @@ use tracer::{Detail, Entry, TraceId};
 use super::contents::Contents;
 use super::gaps::Gap;
 use super::open::ShownFrames;
-use super::{Observed, RecoverError};
+use super::{Done, Observed, RecoverError};
 use crate::dictionary::Dictionary;
 use crate::format::{COPY_AT, DICTIONARY_AT, NoSuperblock, Superblock, slot_at, u32_at, u64_at};
 use crate::status::{StatusRead, Word};
@@ -121,6 +121,7 @@ pub(super) fn look(
     superblock: Superblock,
     dictionary: &Arc<Dictionary<'_>>,
     observed: &Observed,
+    done: Done<'_>,
 ) -> Looked {
     let is_torn = observed.host_was_lost(&superblock);
     let mut valid = Valid { superblock, is_torn, pages: Vec::new() };
@@ -132,7 +133,7 @@ pub(super) fn look(
     let (births, not_begun) = births(&pages, region, is_torn);
     let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &valid };
     let Part { pages: found, mut contents, mut gaps, unreadable, unsealed } =
-        Part::of_many(&scan, &ShownFrames::of(&scan), &births);
+        Part::of_many(&scan, &ShownFrames::of(&scan), &births, done);
     contents.finish();
     let unreadable = not_begun + unreadable;
     let given = StatusRead(bytes).get(Word::PagesGiven);
@@ -177,6 +178,9 @@ fn births(pages: &[Page], region: &[u8], is_torn: bool) -> (Vec<Page>, u64) {
 /// With more pages than this, a second thread looks at half of them.
 const PAGES_ALONE: usize = 256;
 
+/// Of the bytes of a page: the part that is done with when it was looked at.
+pub(super) const LOOKED_AT: u64 = PAGE_BYTES as u64 / 2;
+
 /// What there is in some of the pages.
 #[derive(Default)]
 struct Part {
@@ -188,23 +192,23 @@ struct Part {
 }
 
 impl Part {
-    fn of_many(scan: &Scan<'_>, shown: &ShownFrames, pages: &[Page]) -> Self {
+    fn of_many(scan: &Scan<'_>, shown: &ShownFrames, pages: &[Page], done: Done<'_>) -> Self {
         if pages.len() <= PAGES_ALONE {
-            return Self::of(scan, shown, pages);
+            return Self::of(scan, shown, pages, done);
         }
         let (older, newer) = pages.split_at(pages.len() / 2);
         thread::scope(|scope| {
-            let other = thread::Builder::new().spawn_scoped(scope, || Self::of(scan, shown, newer));
-            let mut part = Self::of(scan, shown, older);
+            let other = thread::Builder::new().spawn_scoped(scope, || Self::of(scan, shown, newer, done));
+            let mut part = Self::of(scan, shown, older, done);
             part.append(match other {
                 Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                Err(_) => Self::of(scan, shown, newer),
+                Err(_) => Self::of(scan, shown, newer, done),
             });
             part
         })
     }
 
-    fn of(scan: &Scan<'_>, shown: &ShownFrames, pages: &[Page]) -> Self {
+    fn of(scan: &Scan<'_>, shown: &ShownFrames, pages: &[Page], done: Done<'_>) -> Self {
         let mut part = Self::default();
         let region = scan.valid.superblock.pages.of(scan.bytes);
         for (birth, number) in pages.iter().copied() {
@@ -216,6 +220,7 @@ impl Part {
             };
             page.first_seq = part.contents.take(scan, shown, &page, part.pages.len());
             part.pages.push(page);
+            done(LOOKED_AT);
         }
         part
     }
@@ -467,18 +472,18 @@ mod tests {
         std::fs::remove_dir_all(&directory).unwrap();
         let superblock = superblock(&bytes).unwrap();
         let dictionary = Arc::new(dictionary(&bytes, &superblock));
-        let looked = look(&bytes, superblock, &dictionary, &Observed::default());
+        let looked = look(&bytes, superblock, &dictionary, &Observed::default(), &|_| ());
         let scan = Scan { bytes: &bytes, dictionary, valid: &looked.valid };
         let births: Vec<Page> =
             looked.valid.pages.iter().map(|page| (u64_at(scan.page(page.number), 8), page.number)).collect();
         assert!(births.len() > PAGES_ALONE, "{}", births.len());
         let shown = ShownFrames::of(&scan);
-        let whole = said(&scan, &shown, Part::of(&scan, &shown, &births));
-        assert!(whole == said(&scan, &shown, Part::of_many(&scan, &shown, &births)));
+        let whole = said(&scan, &shown, Part::of(&scan, &shown, &births, &|_| ()));
+        assert!(whole == said(&scan, &shown, Part::of_many(&scan, &shown, &births, &|_| ())));
         for split in [0, 1, 200, births.len()] {
             let (older, newer) = births.split_at(split);
-            let mut part = Part::of(&scan, &shown, older);
-            part.append(Part::of(&scan, &shown, newer));
+            let mut part = Part::of(&scan, &shown, older, &|_| ());
+            part.append(Part::of(&scan, &shown, newer, &|_| ()));
             assert!(whole == said(&scan, &shown, part), "split at {split}");
         }
     }
