@@ -169,6 +169,9 @@ fn main() {
             init.quiet(rest[1] == "quiet").init().unwrap();
             println!("{}", os::bytes_read() - before);
             std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            if rest.contains(&"alone") {
+                os::wait_for_threads();
+            }
             println!("{}", os::bytes_read() - before);
         }
         "wrap" => {

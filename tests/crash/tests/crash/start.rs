@@ -69,7 +69,7 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
 
 /// Bytes that a program reads that does nothing else.
 fn read_by_init(directory: &Path) -> u64 {
-    let mut init = start("init", directory, &[&NO_LIMIT.to_string(), "loud"]);
+    let mut init = start("init", directory, &[&NO_LIMIT.to_string(), "loud", "alone"]);
     init.line();
     init.go_on();
     let read = init.line().parse().unwrap();
