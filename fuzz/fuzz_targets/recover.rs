@@ -30,7 +30,7 @@ fn read(bytes: &[u8]) {
     assert_eq!(first, recover(bytes));
     if let Ok(read) = &first {
         read.records().for_each(drop);
-        for trace in &read.traces {
+        for trace in read.traces() {
             read.trace(trace.trace_id).for_each(drop);
         }
     }

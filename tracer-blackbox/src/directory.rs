@@ -3,6 +3,7 @@
 //! `<directory>/<app>/*.tbx`. A file that somebody has looked at has a mark beside it, `*.read`; only those are ever
 //! deleted, the oldest first, and never one of a living process.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,6 +15,9 @@ use crate::live;
 use crate::machine;
 use crate::reader::{Observed, RecoverError, Recovered, recover_with, superblock};
 use crate::status::{self, ENDED, StatusRead, Word};
+
+/// What the name of a mark ends with.
+const MARK_EXTENSION: &str = "read";
 
 /// A file of a directory, read.
 #[derive(Debug)]
@@ -57,22 +61,47 @@ pub struct Progress {
 ///
 /// If the directory cannot be read. What cannot be read inside it is left out.
 pub fn files_in(directory: impl AsRef<Path>) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let is_ours = |path: &Path| path.extension().is_some_and(|end| end == EXTENSION);
+    Ok(listed(directory.as_ref())?.into_iter().map(|file| file.path).collect())
+}
+
+/// A file of a directory, not read.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) is_marked: bool,
+    len: u64,
+}
+
+/// The files below a directory, oldest first. Each is asked about once: a program that starts waits for this.
+pub(crate) fn listed(directory: &Path) -> io::Result<Vec<ListedFile>> {
+    let (mut paths, mut marks) = (Vec::new(), HashSet::new());
+    let mut take = |path: PathBuf| match path.extension() {
+        Some(end) if end == EXTENSION => paths.push(path),
+        Some(end) if end == MARK_EXTENSION => _ = marks.insert(path),
+        _ => {}
+    };
     for entry in fs::read_dir(directory)?.flatten() {
         // Links are not followed: nobody of ours makes any.
         let Ok(kind) = entry.file_type() else { continue };
         if kind.is_dir() {
             let files = fs::read_dir(entry.path()).into_iter().flatten().flatten();
             let files = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
-            found.extend(files.map(|file| file.path()).filter(|path| is_ours(path)));
-        } else if kind.is_file() && is_ours(&entry.path()) {
-            found.push(entry.path());
+            files.for_each(|file| take(file.path()));
+        } else if kind.is_file() {
+            take(entry.path());
         }
     }
-    let born = |path: &PathBuf| fs::metadata(path).and_then(|file| file.created().or_else(|_| file.modified())).ok();
-    found.sort_by_cached_key(|path| (born(path), path.clone()));
-    Ok(found)
+    let mut found: Vec<_> = paths
+        .into_iter()
+        .map(|path| {
+            let metadata = fs::metadata(&path).ok();
+            let born = metadata.as_ref().and_then(|file| file.created().or_else(|_| file.modified()).ok());
+            let len = metadata.map_or(0, |file| file.len());
+            (born, ListedFile { is_marked: marks.contains(&mark_of(&path)), len, path })
+        })
+        .collect();
+    found.sort_by(|(one, first), (other, second)| (one, &first.path).cmp(&(other, &second.path)));
+    Ok(found.into_iter().map(|(_, file)| file).collect())
 }
 
 /// Reads the files below a directory one after the other, oldest first; says how far it is after each. No more than one
@@ -165,11 +194,25 @@ fn beginning(file: &File) -> io::Result<Vec<u8>> {
     live::plain(file, COPY_AT + SUPERBLOCK_LEN, &mut |_| ())
 }
 
-/// Whether the process of a file says that it ended in order. No more is read than says so: most do, and the next process
-/// waits for the answer.
-pub(crate) fn has_ended_in_order(path: &Path) -> bool {
-    let bytes = opened(path).and_then(|file| live::plain(&file, DEATH_AT, &mut |_| ()));
-    bytes.is_ok_and(|bytes| superblock(&bytes).is_ok() && StatusRead(&bytes).get(Word::State) == ENDED)
+/// What the process of a file is up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It says that it ended in order.
+    Ended,
+    /// It is gone, and does not say so.
+    Dead,
+    /// It lives, or that cannot be known; or it is no file of ours.
+    Other,
+}
+
+/// No more is read than says so: the next process waits for the answer.
+pub(crate) fn standing(path: &Path) -> Standing {
+    let bytes = opened(path).and_then(|file| live::plain(&file, DEATH_AT, &mut |_| ())).unwrap_or_default();
+    match superblock(&bytes) {
+        Ok(_) if StatusRead(&bytes).get(Word::State) == ENDED => Standing::Ended,
+        Ok(block) if is_dead(&block) => Standing::Dead,
+        _ => Standing::Other,
+    }
 }
 
 /// How often the system has killed for want of memory where a dead process was: it could not see its own end.
@@ -193,7 +236,7 @@ fn is_dead(block: &Superblock) -> bool {
 }
 
 fn mark_of(path: &Path) -> PathBuf {
-    path.with_extension("read")
+    path.with_extension(MARK_EXTENSION)
 }
 
 /// Says that somebody has looked at a file; `true` for the first who does.
@@ -217,7 +260,7 @@ pub fn acknowledge(path: impl AsRef<Path>) -> io::Result<()> {
     }
 }
 
-pub(crate) fn is_marked(path: &Path) -> bool {
+fn is_marked(path: &Path) -> bool {
     mark_of(path).exists()
 }
 
@@ -228,21 +271,19 @@ pub(crate) fn is_marked(path: &Path) -> bool {
 ///
 /// If the directory cannot be read.
 pub fn delete_read(directory: impl AsRef<Path>, bytes_max: u64) -> io::Result<usize> {
-    Ok(delete_read_of(files_in(directory)?, bytes_max))
+    Ok(delete_read_of(&listed(directory.as_ref())?, bytes_max))
 }
 
 /// Likewise, of these files, the oldest of which is first.
-pub(crate) fn delete_read_of(paths: Vec<PathBuf>, bytes_max: u64) -> usize {
-    let len = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
-    let mut total: u64 = paths.iter().map(len).sum();
+pub(crate) fn delete_read_of(files: &[ListedFile], bytes_max: u64) -> usize {
+    let mut total: u64 = files.iter().map(|file| file.len).sum();
     let mut deleted = 0;
-    for path in paths {
+    for ListedFile { path, is_marked, len } in files {
         if total <= bytes_max {
             break;
         }
-        let len = len(&path);
-        if is_marked(&path) && !is_of_the_living(&path) && fs::remove_file(&path).is_ok() {
-            let _gone_or_not = fs::remove_file(mark_of(&path));
+        if *is_marked && !is_of_the_living(path) && fs::remove_file(path).is_ok() {
+            let _gone_or_not = fs::remove_file(mark_of(path));
             total -= len;
             deleted += 1;
         }

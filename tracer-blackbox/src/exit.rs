@@ -4,6 +4,7 @@
 
 use std::sync::Once;
 
+use crate::aside;
 use crate::fork;
 use crate::panics;
 
@@ -46,6 +47,7 @@ fn register() {
 }
 
 fn end(status: Option<u32>) {
+    aside::wait();
     // A main that panics returns 101; that is no end in order.
     if panics::in_main() && status.is_none_or(|status| status == 101) {
         return;

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use tracer::recorder::block::BLOCK_BYTES;
 use tracer::recorder::{SitesHeld, hold_sites};
 
+use crate::aside::{self, UnderWay};
 use crate::dictionary;
 use crate::machine;
 use crate::map::Map;
@@ -32,6 +33,7 @@ struct Kept {
     boxes: Vec<KeptBox>,
     _list: MutexGuard<'static, Vec<&'static Shared>>,
     _sites: SitesHeld,
+    _aside: MutexGuard<'static, UnderWay>,
 }
 
 struct KeptBox {
@@ -68,6 +70,7 @@ pub(crate) fn forget(shared: &'static Shared) {
 }
 
 extern "C" fn prepare() {
+    let aside = aside::hold();
     let sites = hold_sites();
     let list = boxes();
     let boxes = list.iter().map(|shared| {
@@ -76,7 +79,7 @@ extern "C" fn prepare() {
         let blocks = state.blocks.used().map(|(block, taker)| (block, taker, read_block(shared.map, block))).collect();
         KeptBox { shared, state, _dictionary: dictionary, blocks }
     });
-    let kept = Kept { boxes: boxes.collect(), _list: list, _sites: sites };
+    let kept = Kept { boxes: boxes.collect(), _list: list, _sites: sites, _aside: aside };
     // A thread that is being torn down has no place to keep it; then the locks are free again, at the usual risk.
     let _kept = KEPT.try_with(|place| place.replace(Some(kept)));
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tracer::{TraceId, Tracer};
 
+use crate::aside;
 use crate::blackbox::BlackBox;
-use crate::directory::{delete_read_of, files_in, has_ended_in_order, is_marked, mark, recover_file};
+use crate::directory::{ListedFile, Standing, delete_read_of, listed, mark, recover_file, standing};
 use crate::options::Options;
 use crate::reader::{Death, Recovered};
 
@@ -41,7 +42,9 @@ impl Default for Init {
 /// The directory is `TRACER_DIR`; if that is not set, `/tmp/tracer` on AWS Lambda, and `.tracer` in the working directory
 /// elsewhere. `SIGSEGV` and the like are noted, then go to whoever handled them before. For each process that did not
 /// end in order and that nobody has been told of, a few lines on standard error say what it was doing, unless
-/// `TRACER_QUIET` is set. Files that were told of are deleted, oldest first, when all take more than 256 MiB.
+/// `TRACER_QUIET` is set: a thread reads what they left, so that the program need not wait. A program that ends in order
+/// before that is done waits for it then, two seconds at most. Files that were told of are deleted, oldest first, when all
+/// take more than 256 MiB.
 ///
 /// `None`: there was no memory for it; the tracer is as it was.
 ///
@@ -93,10 +96,8 @@ impl Init {
             }
         };
         Tracer::builder().recorder(black_box.clone()).install();
-        let files = files_in(&place).unwrap_or_default();
-        look_back(&files, &directory, black_box.path().as_deref(), self.quiet);
-        // Room is a wish. What cannot be deleted now can be the next time.
-        delete_read_of(files, self.bytes_max);
+        let files = listed(&place).unwrap_or_default();
+        LookBack { files, directory, bytes_max: self.bytes_max }.begin(black_box.path().as_deref(), self.quiet);
         Some(black_box)
     }
 }
@@ -111,32 +112,67 @@ pub fn default_directory() -> PathBuf {
     }
 }
 
-/// Tells what earlier processes left, each once. `directory`: the place of these files, as it was given.
-fn look_back(files: &[PathBuf], directory: &Path, own: Option<&Path>, quiet: bool) {
-    let others = files.iter().filter(|path| Some(&***path) != own && !is_marked(path));
-    let mut told_of = None;
-    for path in others {
-        if has_ended_in_order(path) {
-            mark(path);
-            continue;
+/// A look at what earlier processes left.
+struct LookBack {
+    files: Vec<ListedFile>,
+    /// Their place, as it was given.
+    directory: PathBuf,
+    bytes_max: u64,
+}
+
+impl LookBack {
+    /// Looks at how each ended. Where there is more to it, a thread reads what they left: the program does not wait.
+    fn begin(mut self, own: Option<&Path>, quiet: bool) {
+        let mut dead = Vec::new();
+        for (place, file) in self.files.iter_mut().enumerate() {
+            if file.is_marked || Some(&*file.path) == own {
+                continue;
+            }
+            match standing(&file.path) {
+                Standing::Ended => file.is_marked = mark(&file.path),
+                // Quiet: nobody is told, so it stays as it is.
+                Standing::Dead if !quiet => dead.push(place),
+                Standing::Dead | Standing::Other => {}
+            }
         }
-        // Quiet: nobody is told, so it stays as it is.
-        let recovered = if quiet { None } else { recover_file(path).ok() };
-        let Some(recovered) = recovered.filter(|recovered| is_to_be_told(&recovered.death)) else { continue };
-        if mark(path) {
-            eprint!("{}", told(&recovered));
-            told_of = Some(telling_trace(&recovered));
+        if dead.is_empty() {
+            self.make_room();
+        } else {
+            aside::run(move || {
+                self.tell(&dead);
+                self.make_room();
+            });
         }
     }
-    if let Some(trace) = told_of {
-        eprintln!("tracer: {}", how_to_see_more(directory, trace));
+
+    /// Tells of each once.
+    fn tell(&mut self, dead: &[usize]) {
+        let mut told_of = None;
+        for place in dead {
+            let file = &mut self.files[*place];
+            let recovered = recover_file(&file.path).ok().filter(|recovered| is_to_be_told(&recovered.death));
+            let Some(recovered) = recovered else { continue };
+            if mark(&file.path) {
+                file.is_marked = true;
+                eprint!("{}", told(&recovered));
+                told_of = Some(telling_trace(&recovered));
+            }
+        }
+        if let Some(trace) = told_of {
+            eprintln!("tracer: {}", how_to_see_more(&self.directory, trace));
+        }
+    }
+
+    /// Room is a wish. What cannot be deleted now can be the next time.
+    fn make_room(&self) {
+        delete_read_of(&self.files, self.bytes_max);
     }
 }
 
 /// What a process was at in the end: the trace of the first node that is told of, or its newest.
 fn telling_trace(recovered: &Recovered<'_>) -> Option<TraceId> {
     let open = recovered.open.first().map(|open| open.trace_id);
-    open.or_else(|| recovered.traces.last().map(|trace| trace.trace_id))
+    open.or_else(|| recovered.traces().last().map(|trace| trace.trace_id))
 }
 
 /// The commands that show it all. By its id: soon `last` is a trace of this process.

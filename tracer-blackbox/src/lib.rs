@@ -44,6 +44,7 @@ compile_error!("tracer-blackbox knows Linux only");
 #[cfg(target_endian = "big")]
 compile_error!("tracer-blackbox writes words as they are, little-endian");
 
+mod aside;
 mod blackbox;
 mod clock;
 mod dictionary;
@@ -77,5 +78,5 @@ pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};
 pub use reader::{
     Confidence, Death, Gap, Observed, OpenNode, Outlines, Process, Records, RecoverError, Recovered, TraceSummary,
-    recover, recover_with,
+    recover, recover_watched, recover_with,
 };

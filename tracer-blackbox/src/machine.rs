@@ -59,9 +59,18 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
 
 /// What the system says in one of its small files.
 fn text(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(4096);
-    // They have no length: std would ask for it, and then read piece by piece.
-    File::open(path).ok()?.take(u64::MAX).read_to_end(&mut bytes).ok()?;
+    text_in(&mut File::open(path).ok()?)
+}
+
+fn text_in(file: &mut File) -> Option<String> {
+    let mut bytes = vec![0; 4096];
+    // The system gives them whole, if there is room: no second reading has to say that this was the end.
+    let len = file.read(&mut bytes).ok()?;
+    if len == bytes.len() {
+        file.read_to_end(&mut bytes).ok()?;
+    } else {
+        bytes.truncate(len);
+    }
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -123,18 +132,22 @@ pub(crate) struct MemoryFiles {
 impl MemoryFiles {
     /// Those of the group that has a limit, else of one where kills are counted; and what they say.
     ///
-    /// A program that starts waits for this: no file is read twice.
+    /// A program that starts waits for this: no file is read twice, and none that says nothing.
     pub(crate) fn find() -> Option<(Self, MemoryUse)> {
         let mut unlimited = None;
-        for files in Self::candidates(&text("/proc/self/cgroup").unwrap_or_default()) {
-            let limit = files.limit();
-            if limit > 0 {
-                let read = MemoryUse { limit, ..files.read_but_limit() };
-                return Some((files, read));
-            }
-            if unlimited.is_none() {
-                let read = files.read_but_limit();
-                unlimited = read.kills.is_some().then_some((files, read));
+        for groups in Self::candidates(&text("/proc/self/cgroup").unwrap_or_default()) {
+            // The first that is there.
+            let found = groups.into_iter().find_map(|files| files.limit().map(|limit| (files, limit)));
+            match found {
+                Some((files, limit)) if limit > 0 => {
+                    let read = MemoryUse { limit, ..files.read_but_limit() };
+                    return Some((files, read));
+                }
+                Some((files, _)) if unlimited.is_none() => {
+                    let kills = kills_in(&files.events);
+                    unlimited = kills.is_some().then(|| (files, MemoryUse { kills, ..MemoryUse::default() }));
+                }
+                _ => {}
             }
         }
         unlimited
@@ -145,23 +158,25 @@ impl MemoryFiles {
         &self.events
     }
 
-    fn candidates(groups: &str) -> Vec<Self> {
+    /// Of each hierarchy, the places where the group may be.
+    fn candidates(groups: &str) -> Vec<Vec<Self>> {
         let mut found = Vec::new();
         for line in groups.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
             // Inside a container the path is often that of the host, and the group is mounted at the root.
-            for path in [path.trim_end_matches('/'), ""] {
-                if controllers.is_empty() {
-                    found.push(Self::at(&format!("/sys/fs/cgroup{path}"), "current", "max", EVENTS_V2));
-                } else if controllers.split(',').any(|name| name == "memory") {
-                    let at = format!("/sys/fs/cgroup/memory{path}");
-                    found.push(Self::at(&at, "usage_in_bytes", "limit_in_bytes", EVENTS_V1));
-                }
+            let mut paths = vec![path.trim_end_matches('/'), ""];
+            // A process in the group at the root has it twice.
+            paths.dedup();
+            if controllers.is_empty() {
+                let at = |path| Self::at(&format!("/sys/fs/cgroup{path}"), "current", "max", EVENTS_V2);
+                found.push(paths.into_iter().map(at).collect());
+            } else if controllers.split(',').any(|name| name == "memory") {
+                let at = |path| format!("/sys/fs/cgroup/memory{path}");
+                let at = |path| Self::at(&at(path), "usage_in_bytes", "limit_in_bytes", EVENTS_V1);
+                found.push(paths.into_iter().map(at).collect());
             }
         }
-        // A process in the group at the root has it twice.
-        found.dedup();
         found
     }
 
@@ -171,17 +186,18 @@ impl MemoryFiles {
     }
 
     pub(crate) fn read(&self) -> MemoryUse {
-        MemoryUse { limit: self.limit(), ..self.read_but_limit() }
+        MemoryUse { limit: self.limit().unwrap_or(0), ..self.read_but_limit() }
     }
 
     fn read_but_limit(&self) -> MemoryUse {
         MemoryUse { used: number(&self.used).unwrap_or(0), limit: 0, kills: kills_in(&self.events) }
     }
 
-    /// Zero: none.
-    fn limit(&self) -> u64 {
+    /// Zero: none. `None`: there is no such group.
+    fn limit(&self) -> Option<u64> {
+        let limit = text(&self.limit)?.trim().parse().unwrap_or(0);
         // More than any machine has means that there is none.
-        number(&self.limit).filter(|limit| *limit < 1 << 60).unwrap_or(0)
+        Some(if limit < 1 << 60 { limit } else { 0 })
     }
 }
 
@@ -275,13 +291,14 @@ mod tests {
 
     #[test]
     fn a_group_at_the_root_is_looked_at_once() {
-        assert_eq!(MemoryFiles::candidates("0::/\n4:memory:/\n").len(), 2);
+        let found = MemoryFiles::candidates("0::/\n4:memory:/\n");
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
     }
 
     #[test]
     fn cgroups_of_both_versions_are_looked_for() {
         let found = MemoryFiles::candidates("0::/user/a\n4:cpu,memory:/docker/x\n3:cpuset:/\n");
-        let used: Vec<_> = found.iter().map(|files| &*files.used).collect();
+        let used: Vec<_> = found.iter().flatten().map(|files| &*files.used).collect();
         assert_eq!(
             used,
             [

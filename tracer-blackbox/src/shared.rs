@@ -299,9 +299,13 @@ impl Shared {
         state.writers += 1;
         self.status.set(Word::PagesGiven, state.births);
         state.index.look_at(self.map, number);
-        self.pages_used.fetch_max(number + 1, Ordering::Relaxed);
         let page = &self.map.pages()[number];
-        page.open(state.births, state.writers);
+        // One that was never given to anybody is all zeroes. To touch it here would take four pages of the disk at once.
+        if number >= self.pages_used.fetch_max(number + 1, Ordering::Relaxed) {
+            page.begin(state.births, state.writers);
+        } else {
+            page.open(state.births, state.writers);
+        }
         state.unsealed[number] = true;
         page
     }

@@ -1,12 +1,13 @@
 //! A black box as the recorder of a tracer, in one process.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use serde_json::json;
 use tracer::{Record, Status, Tracer};
-use tracer_blackbox::{BlackBox, Death, Gap, Options, recover_dir, recover_file};
+use tracer_blackbox::{BlackBox, Death, Gap, Observed, Options, recover_dir, recover_file, recover_watched};
 
 /// A directory that is gone when it is dropped.
 struct Directory(PathBuf);
@@ -39,6 +40,25 @@ fn call(tracer: &Tracer, n: u64) -> tracer::TraceId {
     let id = ctx.trace_id();
     drop(ctx.step("node", Status::Exit, ()).unwrap());
     id
+}
+
+/// Of each part of a recovery, so that a bar does not stand still.
+#[test]
+fn who_watches_a_recovery_is_told_of_all_bytes_little_by_little() {
+    let directory = Directory::new();
+    let (black_box, tracer) = open(&directory, small().bytes(1 << 20));
+    (0..4000).for_each(|n| _ = call(&tracer, n));
+    let bytes = std::fs::read(black_box.path().unwrap()).unwrap();
+    // With all blocks, and after a restart, when they are not believed.
+    let after_a_restart = Observed { boot_id: Some([7; 16]), ..Observed::default() };
+    for observed in [Observed::default(), after_a_restart] {
+        let told = Mutex::new(Vec::new());
+        recover_watched(&bytes, &observed, &|more| told.lock().unwrap().push(more)).unwrap();
+        let told = told.into_inner().unwrap();
+        assert_eq!(told.iter().sum::<u64>(), bytes.len() as u64);
+        let most = told.iter().max().unwrap();
+        assert!(*most < bytes.len() as u64 / 20, "{most} of {} bytes at once", bytes.len());
+    }
 }
 
 #[test]

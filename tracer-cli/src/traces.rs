@@ -291,9 +291,10 @@ impl RecordKey {
 }
 
 fn short_len(ids: impl Iterator<Item = TraceId>) -> usize {
-    let mut ids: Vec<_> = ids.map(|id| format!("{id:x}")).collect();
+    let mut ids: Vec<_> = ids.map(TraceId::get).collect();
     ids.sort_unstable();
-    let common = |pair: &[String]| pair[0].bytes().zip(pair[1].bytes()).take_while(|(one, other)| one == other).count();
+    // A digit has four bits.
+    let common = |pair: &[u128]| (pair[0] ^ pair[1]).leading_zeros() as usize / 4;
     ids.windows(2).map(|pair| common(pair) + 1).fold(SHORT_LEN_MIN, usize::max)
 }
 

@@ -200,8 +200,12 @@ mod system {
     /// The kernel watches the counter and drops it from the clock sources when it drifts or differs by core.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     fn counter_is_trusted() -> bool {
-        std::fs::read("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-            .is_ok_and(|source| source.starts_with(b"tsc"))
+        use std::io::Read;
+        let mut source = [0; 4];
+        // No more than that: every program that starts waits for it.
+        std::fs::File::open("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+            .and_then(|mut file| file.read_exact(&mut source))
+            .is_ok_and(|()| source == *b"tsc\n")
     }
 
     #[cfg(all(target_arch = "aarch64", target_os = "linux"))]

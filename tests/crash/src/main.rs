@@ -168,6 +168,11 @@ fn main() {
             let before = os::bytes_read();
             init.quiet(rest[1] == "quiet").init().unwrap();
             println!("{}", os::bytes_read() - before);
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            if rest.contains(&"alone") {
+                os::wait_for_threads();
+            }
+            println!("{}", os::bytes_read() - before);
         }
         "wrap" => {
             install(options().bytes(256 << 10), directory);
@@ -188,6 +193,13 @@ fn main() {
         "wrap-traces" => {
             install(options(), directory);
             work::items_until(number(rest[0]));
+            wait();
+        }
+        "wrap-traces-threads" => {
+            install(options(), directory);
+            std::thread::scope(|scope| {
+                (0..4).for_each(|_| drop(scope.spawn(|| work::items_until(number(rest[0])))));
+            });
             wait();
         }
         "threads" => {

@@ -50,6 +50,13 @@ pub(crate) fn stop() {
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
+/// Waits until no other thread is there.
+pub(crate) fn wait_for_threads() {
+    while std::fs::read_dir("/proc/self/task").unwrap().count() > 1 {
+        std::thread::yield_now();
+    }
+}
+
 /// How many bytes this process has read so far.
 pub(crate) fn bytes_read() -> u64 {
     let counts = std::fs::read_to_string("/proc/self/io").unwrap();

@@ -4,13 +4,15 @@
 //! Steps of an env are numbered without a gap, so a header of a run of events and their count say which they are.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use tracer::TraceId;
 use tracer::recorder::SiteNumbers;
 use tracer::recorder::page::SLOT_WORDS;
 
+use super::open::{Env, ShownFrames};
 use super::scan::{Found, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage, trace_in};
+use super::table::Table;
 
 pub(super) const KIND_STEP: u64 = 1;
 pub(super) const KIND_ENV: u64 = 2;
@@ -25,34 +27,62 @@ pub(super) const STEP_SHIFT: u32 = 20;
 /// Ticks in a unit of the time of an event.
 const TIME_UNIT: u64 = 4;
 
-/// Numbers of envs and traces are random already; a multiplication spreads them.
-#[derive(Debug, Default)]
-pub(super) struct Mixer(u64);
+/// For sets of what is open: spreads few numbers, in another way each time, since somebody may mean harm.
+#[derive(Debug, Clone)]
+pub(super) struct Spread(u64);
 
-impl Hasher for Mixer {
+/// See [`Spread`].
+#[derive(Debug)]
+pub(super) struct Spreader {
+    seed: u64,
+    sum: u64,
+}
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self(RandomState::new().hash_one(()) | 1)
+    }
+}
+
+impl BuildHasher for Spread {
+    type Hasher = Spreader;
+
+    fn build_hasher(&self) -> Spreader {
+        Spreader { seed: self.0, sum: 0 }
+    }
+}
+
+impl Hasher for Spreader {
     fn finish(&self) -> u64 {
-        self.0
+        self.sum
     }
 
     fn write(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+            self.write_u64(u64::from(*byte));
         }
     }
 
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32);
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
-    fn write_u128(&mut self, number: u128) {
-        self.write_u64(number as u64);
+    fn write_u64(&mut self, number: u64) {
+        let product = u128::from(self.sum ^ number ^ self.seed) * u128::from(self.seed);
+        #[expect(clippy::cast_possible_truncation, reason = "takes the halves apart")]
+        let (high, low) = ((product >> 64) as u64, product as u64);
+        self.sum = high ^ low;
     }
 }
 
-type EnvMap<T> = HashMap<u64, T, BuildHasherDefault<Mixer>>;
-pub(super) type EnvSet = HashSet<u64, BuildHasherDefault<Mixer>>;
-pub(super) type TraceMap<T> = HashMap<TraceId, T, BuildHasherDefault<Mixer>>;
+/// The envs of what is open.
+pub(super) type EnvSet = HashSet<u64, Spread>;
+/// Frames that are open.
+pub(super) type FrameSet = HashSet<u64, Spread>;
+/// By the place of an env of which something is open.
+pub(super) type PlaceMap<T> = HashMap<u32, T, Spread>;
+/// By a trace, as its place, and a frame of it that is open.
+pub(super) type FrameMap<T> = HashMap<(u32, u64), T, Spread>;
 
 /// Records of one env that stand in one page.
 #[derive(Debug, Clone, Copy)]
@@ -69,21 +99,19 @@ pub(super) struct Stretch {
 /// What there is of an env, or of a trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
-    /// Its records: itself, its steps and its notes.
-    pub(super) records: u64,
-    pub(super) steps: u64,
-    /// 1 if its own record is there; of many, their number.
-    pub(super) envs: u64,
+    /// Its records: itself, its steps and its notes. No file has as many as this can count.
+    pub(super) records: u32,
+    pub(super) steps: u32,
     /// Steps that enter a node for the first time.
-    pub(super) spans: u64,
+    pub(super) spans: u32,
+    /// The page that has the last step.
+    pub(super) newest: u32,
+    /// Behind its last step.
+    pub(super) end: u64,
     /// The lowest number of a record.
     pub(super) first_seq: u64,
     pub(super) first_ticks: u64,
     pub(super) last_ticks: u64,
-    /// Behind its last step.
-    pub(super) end: u64,
-    /// The page that has the last step.
-    pub(super) newest: u32,
 }
 
 /// An env left another one, which is of the same trace.
@@ -101,14 +129,16 @@ pub(super) struct Departure {
 pub(super) struct Full {
     pub(super) seq: u64,
     pub(super) slot: Slot,
-    /// What it says of which env, by its place.
+    /// The env that it is of, by its place; any, if it is of none.
     pub(super) env: u32,
 }
 
 /// Numbers envs in the order in which they are met, so that all that is known of one is found without its id.
 #[derive(Debug, Default)]
-pub(super) struct EnvPlaces {
-    places: EnvMap<u32>,
+pub(super) struct Envs {
+    /// By place.
+    pub(super) all: Vec<Env>,
+    places: Table,
     /// The env that was asked for before, and its place: entries of one lie together.
     last: Option<(u64, u32)>,
 }
@@ -116,18 +146,46 @@ pub(super) struct EnvPlaces {
 /// What stands in the pages of a file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    /// What was written in full, by number: all but the steps of common calls.
+    /// What was written in full, by number: not the steps of common calls, nor those that say nothing of what is open.
     pub(super) full: Vec<Full>,
     /// When anything was last written.
     pub(super) last_ticks: u64,
     pub(super) stretches: Vec<Stretch>,
-    pub(super) places: EnvPlaces,
-    /// The envs with their ids, by place.
-    pub(super) envs: Vec<(u64, Seen)>,
+    pub(super) envs: Envs,
     /// Where envs left others.
     pub(super) departures: Vec<Departure>,
     /// Of the page that is looked at.
-    growing: Vec<(Stretch, Seen)>,
+    page: PageContents,
+}
+
+/// What stands in one page, before the places of its envs are known: they are looked up one right after the other, as none
+/// of these looks at memory has to wait for the one before it.
+#[derive(Debug, Default)]
+struct PageContents {
+    grown: Vec<Grown>,
+    found: Vec<FoundInPage>,
+    /// Those of the envs of `grown`.
+    places: Vec<u32>,
+}
+
+/// Steps of one env without a gap, by its id.
+#[derive(Debug)]
+struct Grown {
+    env: u64,
+    from: u64,
+    to: u64,
+    seen: Seen,
+}
+
+/// An entry that was written in full.
+#[derive(Debug)]
+struct FoundInPage {
+    seq: u64,
+    slot: Slot,
+    /// Which of the grown it is of; of none, if that is not there.
+    grown: usize,
+    /// The number of a step that says nothing of what is open, unless it is the last of its env.
+    step: Option<u64>,
 }
 
 /// The run that events belong to.
@@ -142,44 +200,81 @@ struct Run {
     ticks: u64,
 }
 
-impl EnvPlaces {
-    pub(super) fn get(&self, env: u64) -> Option<u32> {
-        self.places.get(&env).copied()
+impl Envs {
+    /// The place of an env that some entry or block is of.
+    pub(super) fn get(&self, id: u64) -> Option<u32> {
+        self.places.get(u128::from(id), |place| self.id_at(place))
     }
 
-    /// The place of an env. If it had none, that is `next`.
-    pub(super) fn get_or(&mut self, env: u64, next: usize) -> u32 {
+    /// The place of an env.
+    pub(super) fn place(&mut self, id: u64) -> u32 {
         match self.last {
-            Some((last, place)) if last == env => place,
+            Some((last, place)) if last == id => place,
             _ => {
                 // No file has as many slots.
-                let next = u32::try_from(next).unwrap_or(u32::MAX);
-                let place = *self.places.entry(env).or_insert(next);
-                self.last = Some((env, place));
+                let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+                let id_at = |place: u32| u128::from(self.all[place_of(place)].id);
+                let place = self.places.get_or(u128::from(id), next, id_at);
+                if place == next {
+                    self.all.push(Env::new(id));
+                }
+                self.last = Some((id, place));
                 place
             }
         }
     }
+
+    /// None is looked for any more.
+    pub(super) fn forget_ids(&mut self) {
+        (self.places, self.last) = (Table::default(), None);
+    }
+
+    fn id_at(&self, place: u32) -> u128 {
+        u128::from(self.all[place_of(place)].id)
+    }
 }
 
 impl Contents {
-    /// Takes what stands in a page; gives the lowest number in it.
-    pub(super) fn take(&mut self, scan: &Scan<'_>, page: &ValidPage) -> u64 {
-        let place = u32::try_from(scan.valid.pages.len()).unwrap_or(u32::MAX);
-        let (full_len, departures_len) = (self.full.len(), self.departures.len());
-        let counted = page.whole().and_then(|slots| self.count(scan, page, place, slots));
+    /// Takes what stands in a page, which has this place among the pages; gives the lowest number in it.
+    pub(super) fn take(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: usize) -> u64 {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        let departures_len = self.departures.len();
+        let counted = page.whole().and_then(|slots| self.count(scan, shown, page, place, slots));
         let first_seq = counted.unwrap_or_else(|| {
-            self.full.truncate(full_len);
+            self.page.found.clear();
+            self.page.grown.clear();
             self.departures.truncate(departures_len);
-            self.growing.clear();
-            self.decode(scan, page, place)
+            self.decode(scan, shown, page, place)
         });
-        for (stretch, seen) in self.growing.drain(..) {
+        let PageContents { grown, found, places } = &mut self.page;
+        places.clear();
+        places.extend(grown.iter().map(|of| self.envs.place(of.env)));
+        for (Grown { from, to, seen, .. }, env) in grown.drain(..).zip(places.iter().copied()) {
             self.last_ticks = self.last_ticks.max(seen.last_ticks);
-            self.stretches.push(stretch);
-            self.envs[place_of(stretch.env)].1.add(&seen);
+            self.stretches.push(Stretch { env, from, to, page: place });
+            self.envs.all[place_of(env)].seen.add(&seen);
         }
+        let end = |env: u32| self.envs.all.get(place_of(env)).map_or(0, |env| env.seen.end);
+        self.full.extend(found.drain(..).filter_map(|FoundInPage { seq, slot, grown, step }| {
+            let env = places.get(grown).copied().unwrap_or(0);
+            step.is_none_or(|step| step + 1 >= end(env)).then_some(Full { seq, slot, env })
+        }));
         first_seq
+    }
+
+    /// Takes what stands in later pages, the first of which has this place.
+    pub(super) fn append(&mut self, later: Self, place: usize) {
+        let before = u32::try_from(place).unwrap_or(u32::MAX);
+        let places: Vec<u32> = later.envs.all.iter().map(|env| self.envs.place(env.id)).collect();
+        for (Env { seen, .. }, place) in later.envs.all.iter().zip(&places) {
+            self.envs.all[place_of(*place)].seen.add(&Seen { newest: seen.newest + before, ..*seen });
+        }
+        let now = |env: u32| places.get(place_of(env)).copied().unwrap_or(0);
+        self.full.extend(later.full.into_iter().map(|full| Full { env: now(full.env), ..full }));
+        let stretches = later.stretches.into_iter();
+        self.stretches.extend(stretches.map(|of| Stretch { env: now(of.env), page: of.page + before, ..of }));
+        self.departures.extend(later.departures);
+        self.last_ticks = self.last_ticks.max(later.last_ticks);
     }
 
     /// Puts in order what was taken.
@@ -190,17 +285,16 @@ impl Contents {
         self.stretches.sort_by_key(|stretch| (stretch.env, stretch.from, stretch.to, stretch.page));
     }
 
-    fn env(&mut self, env: u64) -> u32 {
-        let place = self.places.get_or(env, self.envs.len());
-        if place_of(place) == self.envs.len() {
-            self.envs.push((env, Seen::NOTHING));
-        }
-        place
-    }
-
     /// Counts events by the headers before them. `None`: they are not as a thread writes them, so that they have to be
     /// decoded.
-    fn count(&mut self, scan: &Scan<'_>, page: &ValidPage, place: u32, slots: usize) -> Option<u64> {
+    fn count(
+        &mut self,
+        scan: &Scan<'_>,
+        shown: &ShownFrames,
+        page: &ValidPage,
+        place: u32,
+        slots: usize,
+    ) -> Option<u64> {
         let (mut run, mut is_cut, mut first_seq) = (None::<Run>, false, u64::MAX);
         for nth in 0..slots {
             let slot = Slot::new(page.number, nth);
@@ -209,8 +303,8 @@ impl Contents {
             match words[0] & KIND_MASK {
                 KIND_STEP..=5 => {
                     first_seq = first_seq.min(seq);
-                    let env = self.see(place, seq, &words);
-                    self.full.push(Full { seq, slot, env });
+                    self.see(place, seq, &words);
+                    self.page.find(seq, slot, shown.tells_no_more(&words));
                     let is_step = words[0] & KIND_MASK == KIND_STEP;
                     if let Some(run) = run.as_mut() {
                         run.seq = seq + 1;
@@ -227,10 +321,8 @@ impl Contents {
                 }
                 KIND_ENTER | KIND_EXIT => {
                     let run = run.as_mut().filter(|run| run.env != 0 && !is_cut)?;
-                    let env = self.env(run.env);
-                    let (stretch, seen) = run.events(scan, &words, env, place)?;
+                    self.page.grow(run.events(scan, &words, place)?);
                     is_cut = words[SLOT_WORDS - 1] == 0;
-                    self.grow(stretch, seen);
                     continue;
                 }
                 0 => {
@@ -245,66 +337,69 @@ impl Contents {
         Some(first_seq)
     }
 
-    fn decode(&mut self, scan: &Scan<'_>, page: &ValidPage, place: u32) -> u64 {
+    fn decode(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: u32) -> u64 {
         let entries = scan.entries(page);
         for Found { seq, words, slot } in &entries {
-            let (seq, env) = (*seq, self.see(place, *seq, words));
-            self.full.extend(slot.map(|slot| Full { seq, slot, env }));
+            self.see(place, *seq, words);
+            if let Some(slot) = slot {
+                self.page.find(*seq, *slot, shown.tells_no_more(words));
+            }
         }
         entries.first().map_or(u64::MAX, |found| found.seq)
     }
 
-    /// Gives the place of the env that an entry is of.
-    fn see(&mut self, page: u32, seq: u64, words: &[u64; 8]) -> u32 {
+    fn see(&mut self, page: u32, seq: u64, words: &[u64; 8]) {
         let [tag, ticks, env, step, ..] = *words;
-        let id = env;
-        let env = self.env(id);
         let number = step >> STEP_SHIFT;
         let (from, to) = match tag & KIND_MASK {
             KIND_STEP => (number, number + 1),
             KIND_ENV => (0, 1),
             KIND_NOTE => (number + 1, number + 1),
-            _ => return env,
+            // It goes on there.
+            _ if env != 0 => return self.page.grow(Grown { env, from: 0, to: 0, seen: Seen::NOTHING }),
+            _ => return,
         };
         let is_step = tag & KIND_MASK == KIND_STEP;
         let is_enter = is_step && tag & (STATUS | RESUMED) == 0;
         if tag & KIND_MASK == KIND_ENV && words[6] != 0 {
             let is_recovery = tag >> 4 & 7 == CAUSE_RECOVERY;
-            self.departures.push(Departure { trace: trace_in(words), env: id, left: words[6], is_recovery });
+            self.departures.push(Departure { trace: trace_in(words), env, left: words[6], is_recovery });
         }
-        let stretch = Stretch { env, from, to, page };
-        self.grow(
-            stretch,
-            Seen {
-                records: 1,
-                steps: u64::from(is_step),
-                envs: u64::from(tag & KIND_MASK == KIND_ENV),
-                spans: u64::from(is_enter),
-                first_seq: seq,
-                first_ticks: ticks,
-                last_ticks: ticks,
-                end: to,
-                newest: page,
-            },
-        );
-        env
+        let seen = Seen {
+            records: 1,
+            steps: u32::from(is_step),
+            spans: u32::from(is_enter),
+            first_seq: seq,
+            first_ticks: ticks,
+            last_ticks: ticks,
+            end: to,
+            newest: page,
+        };
+        self.page.grow(Grown { env, from, to, seen });
+    }
+}
+
+impl PageContents {
+    /// Takes what is of the last that has grown.
+    fn find(&mut self, seq: u64, slot: Slot, step: Option<u64>) {
+        self.found.push(FoundInPage { seq, slot, grown: self.grown.len().wrapping_sub(1), step });
     }
 
-    fn grow(&mut self, stretch: Stretch, seen: Seen) {
-        match self.growing.last_mut() {
-            Some((last, all)) if last.env == stretch.env && last.to == stretch.from => {
-                last.to = stretch.to;
-                all.add(&seen);
+    fn grow(&mut self, more: Grown) {
+        match self.grown.last_mut() {
+            Some(last) if last.env == more.env && last.to == more.from => {
+                last.to = more.to;
+                last.seen.add(&more.seen);
             }
-            _ => self.growing.push((stretch, seen)),
+            _ => self.grown.push(more),
         }
     }
 }
 
 impl Run {
     /// The steps that the events of a slot are.
-    fn events(&mut self, scan: &Scan<'_>, words: &[u64; 8], env: u32, page: u32) -> Option<(Stretch, Seen)> {
-        let (mut steps, mut spans, mut first_ticks) = (0, 0, 0);
+    fn events(&mut self, scan: &Scan<'_>, words: &[u64; 8], page: u32) -> Option<Grown> {
+        let (mut steps, mut spans, mut first_ticks) = (0_u32, 0, 0);
         for word in words.iter().take_while(|word| **word != 0) {
             match word & KIND_MASK {
                 KIND_ENTER => spans += 1,
@@ -324,12 +419,10 @@ impl Run {
             return None;
         }
         let (from, seq) = (self.step, self.seq);
-        (self.step, self.seq) = (from.checked_add(steps)?, seq + steps);
-        let stretch = Stretch { env, from, to: self.step, page };
+        (self.step, self.seq) = (from.checked_add(steps.into())?, seq + u64::from(steps));
         let seen = Seen {
             records: steps,
             steps,
-            envs: 0,
             spans,
             first_seq: seq,
             first_ticks,
@@ -337,7 +430,7 @@ impl Run {
             end: self.step,
             newest: page,
         };
-        Some((stretch, seen))
+        Some(Grown { env: self.env, from, to: self.step, seen })
     }
 }
 
@@ -351,7 +444,6 @@ impl Seen {
     pub(super) const NOTHING: Self = Self {
         records: 0,
         steps: 0,
-        envs: 0,
         spans: 0,
         first_seq: u64::MAX,
         first_ticks: u64::MAX,
@@ -361,10 +453,9 @@ impl Seen {
     };
 
     pub(super) fn add(&mut self, other: &Self) {
-        self.records += other.records;
-        self.steps += other.steps;
-        self.envs += other.envs;
-        self.spans += other.spans;
+        self.records = self.records.saturating_add(other.records);
+        self.steps = self.steps.saturating_add(other.steps);
+        self.spans = self.spans.saturating_add(other.spans);
         self.first_seq = self.first_seq.min(other.first_seq);
         self.first_ticks = self.first_ticks.min(other.first_ticks);
         self.last_ticks = self.last_ticks.max(other.last_ticks);

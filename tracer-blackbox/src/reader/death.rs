@@ -36,9 +36,9 @@ pub enum Death {
     },
     /// Killed for want of memory.
     Memory {
-        /// Bytes in use when it last looked.
+        /// Bytes in use when it last looked; zero if nothing limits them.
         used: u64,
-        /// The bytes that it was allowed.
+        /// The bytes that it was allowed; zero if nothing limits them but the machine.
         limit: u64,
     },
     /// Killed, and nothing says why: `SIGKILL`, or a signal that was not to be noted.
@@ -62,6 +62,7 @@ impl fmt::Display for Death {
             Self::Signal { number, address: 0 } => write!(f, "died of {}", signal_name(*number)),
             Self::Signal { number, address } => write!(f, "died of {} at {address:#x}", signal_name(*number)),
             Self::DeadlineExceeded { .. } => f.write_str("ended by its host: the deadline was exceeded"),
+            Self::Memory { limit: 0, .. } => f.write_str("killed for want of memory"),
             Self::Memory { used, limit } => {
                 write!(f, "killed for want of memory: {} of {} MiB in use", used >> 20, limit >> 20)
             }

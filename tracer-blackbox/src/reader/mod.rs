@@ -9,6 +9,7 @@ mod gaps;
 mod merge;
 mod open;
 mod scan;
+mod table;
 mod traces;
 
 use std::borrow::Cow;
@@ -28,7 +29,7 @@ use open::{Open, Running};
 use scan::{Found, KIND_MASK, Scan, Slot, Valid, trace_in};
 pub(crate) use scan::{Numbers, superblock};
 pub use traces::TraceSummary;
-use traces::{Places, Tells, Traces};
+use traces::{Listed, Traces};
 
 use crate::clock::FileClock;
 use crate::dictionary::Dictionary;
@@ -42,8 +43,6 @@ use crate::status::{StatusRead, Word};
 pub struct Recovered<'a> {
     /// Who wrote it.
     pub process: Process,
-    /// The traces, in the order of their first records.
-    pub traces: Vec<TraceSummary>,
     /// The nodes that were running, in the order in which they were entered.
     pub open: Vec<OpenNode>,
     /// What is not there.
@@ -56,8 +55,7 @@ pub struct Recovered<'a> {
     pub confidence: Confidence,
     bytes: Cow<'a, [u8]>,
     valid: Valid,
-    places: Places,
-    tells: Vec<Tells>,
+    all: Traces,
     times: Times,
 }
 
@@ -130,6 +128,20 @@ pub fn recover<'a>(bytes: impl Into<Cow<'a, [u8]>>) -> Result<Recovered<'a>, Rec
 ///
 /// If it is no file of this format. Everything else is said in what is returned.
 pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) -> Result<Recovered<'a>, RecoverError> {
+    recover_watched(bytes, observed, &|_| ())
+}
+
+/// Likewise. `done` is told how many more bytes are done with, each time that some are, maybe by two threads: in the end,
+/// of as many as there are.
+///
+/// # Errors
+///
+/// If it is no file of this format. Everything else is said in what is returned.
+pub fn recover_watched<'a>(
+    bytes: impl Into<Cow<'a, [u8]>>,
+    observed: &Observed,
+    done: Done<'_>,
+) -> Result<Recovered<'a>, RecoverError> {
     let bytes = bytes.into();
     let superblock = scan::superblock(&bytes)?;
     let dictionary = Arc::new(scan::dictionary(&bytes, &superblock));
@@ -141,15 +153,20 @@ pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) ->
         clock.take_rate(raw, observed.pair(&superblock, raw.is_some()));
     }
     let times = Times::new(clock);
-    let scan::Looked { valid, mut contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed);
+    let scan::Looked { valid, mut contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed, done);
     let scan = Scan { bytes: &bytes, dictionary, valid: &valid };
-    let running = Running::of(&scan, &mut contents);
+    let looked_at = valid.pages.len() as u64 * scan::LOOKED_AT;
+    let running = Running::of(&scan, &mut contents, Share::new((bytes.len() as u64).saturating_sub(looked_at), done));
     let recorded = if contents.last_ticks == 0 { 0 } else { times.unix_ns(contents.last_ticks) };
     let last_sign = recorded.max(status.get(Word::AliveNs));
     let death = death::classify(&scan, observed, last_sign);
     let open = running.open();
-    let traces = Traces::new(contents, running, &open, &times, &death);
-    gaps.extend(traces.gaps);
+    let all = Traces::new(contents, running, &open);
+    gaps.extend(all.gaps());
+    let (records, orphans) = all.records();
+    if orphans > 0 {
+        gaps.push(Gap::Orphans { records: orphans });
+    }
     let functions = status.get(Word::SitesMissing);
     if functions > 0 {
         gaps.push(Gap::Names { functions });
@@ -157,24 +174,61 @@ pub fn recover_with<'a>(bytes: impl Into<Cow<'a, [u8]>>, observed: &Observed) ->
     let dropped = status.get(Word::Dropped);
     Ok(Recovered {
         process: process(&valid, last_sign),
-        traces: traces.all,
         open: open.iter().map(|open| described(open, &scan, &times)).collect(),
-        confidence: Confidence::new(traces.records, &gaps, dropped),
+        confidence: Confidence::new(records, &gaps, dropped),
         gaps,
         dropped,
         death,
-        places: traces.places,
-        tells: traces.tells,
+        all,
         times,
         valid,
         bytes,
     })
 }
 
+/// Is told of bytes that are done with.
+pub(super) type Done<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Bytes that are done with as something else is, little by little.
+pub(super) struct Share<'a> {
+    bytes: u64,
+    told: u64,
+    done: Done<'a>,
+}
+
+impl<'a> Share<'a> {
+    fn new(bytes: u64, done: Done<'a>) -> Self {
+        Self { bytes, told: 0, done }
+    }
+
+    /// So many of all are done.
+    fn upto(&mut self, count: u64, all: u64) {
+        let part = u128::from(self.bytes) * u128::from(count.min(all)) / u128::from(all.max(1));
+        let now = u64::try_from(part).unwrap_or(self.bytes);
+        (self.done)(now.saturating_sub(self.told));
+        self.told = now.max(self.told);
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.upto(1, 1);
+    }
+}
+
 impl<'a> Recovered<'a> {
+    /// The traces, in the order of their first records. They are put together when they are first asked for.
+    pub fn traces(&self) -> &[TraceSummary] {
+        &self.listed().all
+    }
+
+    fn listed(&self) -> &Listed {
+        self.all.listed(&self.scan(), &self.times, &self.death)
+    }
+
     /// The traces that were not over.
     pub fn active(&self) -> impl Iterator<Item = TraceId> + '_ {
-        self.traces.iter().filter(|trace| trace.is_active).map(|trace| trace.trace_id)
+        self.traces().iter().filter(|trace| trace.is_active).map(|trace| trace.trace_id)
     }
 
     /// All records, by [`Record::seq`]: read a page at a time.
@@ -191,9 +245,9 @@ impl<'a> Recovered<'a> {
     /// can be looked at without reading all of it. What they say has ended may have begun before.
     pub fn newest(&self, trace: TraceId, at_least: u64) -> Records<'_> {
         let scan = self.scan();
-        let pages = self.places.newest_pages(trace, at_least, &scan);
+        let pages = self.all.newest_pages(trace, at_least, &scan);
         let mut records = Records::new(self, self.times.clone(), Some((trace, pages)));
-        for env in self.places.envs(trace).filter_map(EnvId::new) {
+        for env in self.all.envs(trace).filter_map(EnvId::new) {
             records.assembler.know(trace, env);
         }
         records
@@ -201,7 +255,7 @@ impl<'a> Recovered<'a> {
 
     /// What a line on a trace says, without the other records.
     pub fn outlines(&self) -> Outlines<'_> {
-        Outlines { read: self, scan: self.scan() }
+        Outlines { read: self, listed: self.listed(), scan: self.scan() }
     }
 
     fn scan(&self) -> Scan<'_> {
@@ -214,7 +268,7 @@ impl<'a> Recovered<'a> {
     }
 
     fn trace_by(&self, trace: TraceId, times: Times) -> Records<'_> {
-        let pages = self.places.pages(trace, &self.scan());
+        let pages = self.all.pages(trace, &self.scan());
         Records::new(self, times, Some((trace, pages)))
     }
 
@@ -225,30 +279,36 @@ impl<'a> Recovered<'a> {
 }
 
 /// Gives the records of traces that say most.
-#[derive(Debug)]
 pub struct Outlines<'a> {
     read: &'a Recovered<'a>,
+    listed: &'a Listed,
     scan: Scan<'a>,
+}
+
+impl fmt::Debug for Outlines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlines").field("read", self.read).finish_non_exhaustive()
+    }
 }
 
 impl Outlines<'_> {
     /// Of a trace, by its place in [`Recovered::traces`]: its root env, with what started it and the payload.
     pub fn root(&self, place: usize) -> Option<EnvRecord> {
-        let record = self.record(place, self.read.tells.get(place)?.root?)?;
+        let record = self.record(place, self.listed.tells.get(place)?.root?)?;
         record.as_env().cloned()
     }
 
     /// Likewise, the step that says most about how it failed: the error that ended it, or else the first. Its key is
     /// that of a step whose callers are not known.
     pub fn failure(&self, place: usize) -> Option<StepRecord> {
-        let record = self.record(place, self.read.tells.get(place)?.failed?)?;
+        let record = self.record(place, self.listed.tells.get(place)?.failed?)?;
         record.as_step().cloned()
     }
 
     fn record(&self, place: usize, slot: Slot) -> Option<Record> {
         let found = self.scan.found(slot)?;
         let mut assembler = Assembler::new(Names(self.scan.dictionary.clone()));
-        assembler.know(self.read.traces.get(place)?.trace_id, EnvId::new(found.words[2])?);
+        assembler.know(self.listed.all.get(place)?.trace_id, EnvId::new(found.words[2])?);
         assembler.push(&found.entry(), self.scan.detail(&found).as_ref(), &self.read.times)
     }
 }
@@ -256,7 +316,7 @@ impl Outlines<'_> {
 /// What it says; not the bytes that it says it by.
 impl PartialEq for Recovered<'_> {
     fn eq(&self, other: &Self) -> bool {
-        let said = |of: &Self| (of.process.clone(), of.traces.clone(), of.open.clone(), of.gaps.clone());
+        let said = |of: &Self| (of.process.clone(), of.traces().to_vec(), of.open.clone(), of.gaps.clone());
         said(self) == said(other)
             && (self.dropped, &self.death, &self.confidence) == (other.dropped, &other.death, &other.confidence)
     }
@@ -266,7 +326,7 @@ impl fmt::Debug for Recovered<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recovered")
             .field("process", &self.process)
-            .field("traces", &self.traces)
+            .field("traces", &self.traces())
             .field("open", &self.open)
             .field("gaps", &self.gaps)
             .field("death", &self.death)
@@ -302,10 +362,10 @@ impl<'a> Records<'a> {
             None => (None, Merged::all(scan.clone())),
         };
         let mut assembler = Assembler::new(Names(scan.dictionary.clone()));
-        for (trace, env) in read.places.known() {
+        for (trace, env) in read.all.known.iter().copied() {
             assembler.know(trace, env);
         }
-        let of = trace.map(|trace| (trace, read.places.envs(trace).collect()));
+        let of = trace.map(|trace| (trace, read.all.envs(trace).collect()));
         Self { scan, entries, assembler, times, of }
     }
 

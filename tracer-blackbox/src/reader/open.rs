@@ -4,20 +4,23 @@
 //! moment in which the process died: a step is written to its page first, and to the block after that. So the last step
 //! of an env counts whatever the block says, and it is looked for among the events of common calls too.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::mem;
+use std::num::NonZeroU32;
 
 use serde_json::Value;
 use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
 use tracer::recorder::{PREVIEW_AT, Preview};
 use tracer::{EnvId, FrameId, TraceId};
 
+use super::Share;
 use super::contents::{
-    CAUSE_RECOVERY, Contents, Departure, EnvPlaces, Full, KIND_ENV, KIND_NOTE, KIND_STEP, RESUMED, STEP_SHIFT, Seen,
-    TraceMap, place_of,
+    CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, PlaceMap,
+    RESUMED, STEP_SHIFT, Seen, place_of,
 };
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
+use super::table::Table;
 use crate::format::{FRAME_BYTES, u32_at, u64_at};
 use crate::status::Word;
 
@@ -60,25 +63,76 @@ pub(super) struct Open {
 /// What runs.
 #[derive(Debug, Default)]
 pub(super) struct Running {
-    places: EnvPlaces,
-    pub(super) envs: Vec<Env>,
-    trace_places: TraceMap<u32>,
-    pub(super) traces: Vec<Followed>,
+    envs: Envs,
+    trace_places: Table,
+    /// By place.
+    pub(super) traces: Vec<TraceId>,
+    followed: Vec<Followed>,
     /// The trace that was asked for before: entries of one lie together.
     last_trace: u32,
     /// Of traces that went on after they were over: the entries that say one or the other.
     pub(super) turns: Vec<(TraceId, Slot)>,
     blocks_have_all: bool,
     /// The frames that blocks show, by the place of their trace.
-    shown: HashMap<(u32, u64), Shown>,
+    shown: FrameMap<Shown>,
+    /// What is open besides, by the place of its env, in the order in which it was entered.
+    entered: PlaceMap<Vec<Entered>>,
+    /// Of lines with more frames than a block has, by the place of their env: the innermost in the block.
+    deepest: PlaceMap<u64>,
+}
+
+/// A place in a list; none takes no more room than one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(NonZeroU32);
+
+impl Place {
+    fn new(place: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(place))
+    }
+
+    pub(super) fn get(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+/// The frames that blocks show, of whatever trace.
+#[derive(Debug, Default)]
+pub(super) struct ShownFrames {
+    frames: FrameSet,
+    /// All that is open is among them, but for steps by hand and the last of an env.
+    are_all: bool,
+}
+
+impl ShownFrames {
+    pub(super) fn of(scan: &Scan<'_>) -> Self {
+        let mut shown = Self { frames: FrameSet::default(), are_all: blocks_have_all(scan) };
+        for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
+            if u64_at(block, 0) != 0 {
+                shown.are_all &= !is_deep(block);
+                shown.frames.extend(block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).map(|frame| u64_at(frame, 0)));
+            }
+        }
+        shown
+    }
+
+    /// The number of a step that says nothing of what is open, unless it is the last of its env.
+    pub(super) fn tells_no_more(&self, words: &[u64; 8]) -> Option<u64> {
+        let (tag, frame) = (words[0], words[4]);
+        let is_common = tag & KIND_MASK == KIND_STEP && frame != 0 && tag & RESUMED == 0 && (tag >> 4) & 7 != FAILED;
+        (is_common && self.are_all && !self.frames.contains(&frame)).then_some(words[3] >> STEP_SHIFT)
+    }
+}
+
+/// Whether a line has more frames than its block.
+fn is_deep(block: &[u8]) -> bool {
+    u64_at(block, 6 * 8) & (1 << 33) != 0
 }
 
 /// A trace, by its entries.
 #[derive(Debug)]
-pub(super) struct Followed {
-    pub(super) id: TraceId,
+struct Followed {
     /// The entry that says that it is over.
-    pub(super) over: Option<Slot>,
+    over: Option<Slot>,
     /// A block shows frames of it.
     is_shown: bool,
 }
@@ -88,19 +142,15 @@ pub(super) struct Followed {
 pub(super) struct Env {
     pub(super) id: u64,
     /// By its place.
-    pub(super) trace: Option<u32>,
+    pub(super) trace: Option<Place>,
     pub(super) seen: Seen,
     pub(super) is_root: bool,
     /// Its own record, if that is there.
     pub(super) record: Option<Slot>,
-    /// When an error ended it, and by which step.
-    pub(super) failed: Option<(u64, Option<Slot>)>,
+    /// The step by which an error ended it: no common one, so it has a slot.
+    pub(super) failed: Option<Slot>,
     /// The env that recovered from that, by its place.
-    pub(super) successor: Option<u32>,
-    /// In the order in which they were entered. Not those that blocks show.
-    open: Vec<Entered>,
-    /// Of a line with more frames than a block has: the innermost in the block.
-    deepest: Option<u64>,
+    pub(super) successor: Option<Place>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +176,8 @@ struct Shown {
     has_ended: bool,
 }
 
+/// Entries whose traces are looked up together.
+const AT_ONCE: usize = 256;
 const CAUSE_ROOT: u64 = 0;
 const KIND_OVER: u64 = 4;
 const KIND_RESUMED: u64 = 5;
@@ -135,32 +187,48 @@ const UNWOUND: u64 = 0;
 
 impl Running {
     /// Goes through the entries, in their order.
-    pub(super) fn of(scan: &Scan<'_>, contents: &mut Contents) -> Self {
-        let envs = contents.envs.iter().map(|(id, seen)| Env::new(*id, *seen));
-        let mut running = Self {
-            blocks_have_all: blocks_have_all(scan),
-            envs: envs.collect(),
-            places: mem::take(&mut contents.places),
-            ..Self::default()
-        };
+    pub(super) fn of(scan: &Scan<'_>, contents: &mut Contents, mut share: Share<'_>) -> Self {
+        let mut running =
+            Self { blocks_have_all: blocks_have_all(scan), envs: mem::take(&mut contents.envs), ..Self::default() };
         running.look_at_blocks(scan);
         running.look_at_departures(&contents.departures);
         if running.blocks_have_all {
             // What a block shows need not be looked for among the steps of common calls, but for the last of them.
             let mut events = running.last_events(scan).into_iter().peekable();
-            for Full { seq, slot, env } in &contents.full {
-                while let Some(event) = events.next_if(|event| event.seq < *seq) {
-                    running.take_any(&event, scan);
-                }
-                if let Some(found) = scan.found(*slot) {
-                    running.take(&found, *env, scan);
+            let all = contents.full.len() as u64;
+            for (nth, some) in (0..).zip(contents.full.chunks(AT_ONCE)) {
+                share.upto(nth * AT_ONCE as u64, all);
+                running.look_up_traces(some, scan);
+                for Full { seq, slot, env } in some {
+                    while let Some(event) = events.next_if(|event| event.seq < *seq) {
+                        running.take_any(&event, scan);
+                    }
+                    if let Some(found) = scan.found(*slot) {
+                        running.take(&found, *env, scan);
+                    }
                 }
             }
             events.for_each(|event| running.take_any(&event, scan));
         } else {
-            Merged::all(scan.clone()).for_each(|found| running.take_any(&found, scan));
+            let all = running.envs().iter().map(|env| u64::from(env.seen.records)).sum();
+            for (nth, found) in (0..).zip(Merged::all(scan.clone())) {
+                if nth % AT_ONCE as u64 == 0 {
+                    share.upto(nth, all);
+                }
+                running.take_any(&found, scan);
+            }
         }
         running
+    }
+
+    /// Gives places to the traces that entries name, before these are taken: looking them up one right after the other does
+    /// not wait for memory each time.
+    fn look_up_traces(&mut self, entries: &[Full], scan: &Scan<'_>) {
+        for words in entries.iter().filter_map(|full| scan.words(full.slot)) {
+            if let (KIND_ENV, Some(trace)) = (words[0] & KIND_MASK, trace_in(&words)) {
+                self.trace(trace);
+            }
+        }
     }
 
     fn look_at_blocks(&mut self, scan: &Scan<'_>) {
@@ -177,7 +245,6 @@ impl Running {
                 continue;
             }
             let of = self.trace(trace);
-            let is_deep = word(6) & (1 << 33) != 0;
             let mut deepest = None;
             for frame in block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).take(depth) {
                 let word = |word: usize| u64_at(frame, word * 8);
@@ -188,14 +255,16 @@ impl Running {
                     let preview = Preview::read(word(2), std::array::from_fn(|nth| word(PREVIEW_AT + nth)));
                     let preview = preview.filter(|_| !scan.valid.is_torn);
                     self.shown.insert((of, id), Shown { env, site, ticks, enter: None, preview, has_ended: false });
-                    self.traces[place_of(of)].is_shown = true;
+                    self.followed[place_of(of)].is_shown = true;
                     deepest = Some(id);
                 }
             }
-            let at = self.env(env.get());
-            self.at(at).deepest = deepest.filter(|_| is_deep);
-            if deepest.is_some() {
-                self.at(at).trace = Some(of);
+            let at = self.envs.place(env.get());
+            if let Some(deepest) = deepest {
+                self.at(at).trace = Some(Place::new(of));
+                if is_deep(block) {
+                    self.deepest.insert(at, deepest);
+                }
             }
         }
     }
@@ -204,14 +273,14 @@ impl Running {
     /// line with more frames than its block has may have entered some of them there.
     fn look_at_departures(&mut self, departures: &[Departure]) {
         for departure in departures.iter().rev() {
-            let left = self.env(departure.left);
+            let left = self.envs.place(departure.left);
             self.belongs(left, departure.trace);
             if departure.is_recovery {
-                let env = self.env(departure.env);
+                let env = self.envs.place(departure.env);
                 // The block shows the one or, if the process died on the way, the other.
-                let deepest = self.at(env).deepest.or(self.at(left).deepest);
-                self.at(left).deepest = deepest;
-                self.at(env).deepest = deepest;
+                if let Some(deepest) = self.deepest.get(&env).or(self.deepest.get(&left)).copied() {
+                    self.deepest.extend([(left, deepest), (env, deepest)]);
+                }
             }
         }
     }
@@ -229,38 +298,46 @@ impl Running {
         events
     }
 
-    /// The place of an env.
-    fn env(&mut self, env: u64) -> u32 {
-        let place = self.places.get_or(env, self.envs.len());
-        if place_of(place) == self.envs.len() {
-            self.envs.push(Env::new(env, Seen::NOTHING));
-        }
-        place
+    fn at(&mut self, env: u32) -> &mut Env {
+        &mut self.envs.all[place_of(env)]
     }
 
-    fn at(&mut self, env: u32) -> &mut Env {
-        &mut self.envs[place_of(env)]
+    /// Everything has its place by now.
+    pub(super) fn forget_ids(&mut self) {
+        self.envs.forget_ids();
+        self.trace_places = Table::default();
+    }
+
+    /// The envs, by place.
+    pub(super) fn envs(&self) -> &[Env] {
+        &self.envs.all
+    }
+
+    /// Whether an entry says that the trace at a place is over.
+    pub(super) fn is_over(&self, trace: u32) -> bool {
+        self.followed[place_of(trace)].over.is_some()
     }
 
     /// The place of a trace.
     fn trace(&mut self, id: TraceId) -> u32 {
-        if self.traces.get(place_of(self.last_trace)).is_some_and(|last| last.id == id) {
+        if self.traces.get(place_of(self.last_trace)).is_some_and(|last| *last == id) {
             return self.last_trace;
         }
         let next = u32::try_from(self.traces.len()).unwrap_or(u32::MAX);
-        self.last_trace = *self.trace_places.entry(id).or_insert(next);
+        self.last_trace = self.trace_places.get_or(id.get(), next, |place| self.traces[place_of(place)].get());
         if self.last_trace == next {
-            self.traces.push(Followed { id, over: None, is_shown: false });
+            self.traces.push(id);
+            self.followed.push(Followed { over: None, is_shown: false });
         }
         self.last_trace
     }
 
     fn belongs(&mut self, env: u32, trace: Option<TraceId>) {
-        self.at(env).trace = trace.map(|trace| self.trace(trace));
+        self.at(env).trace = trace.map(|trace| Place::new(self.trace(trace)));
     }
 
     fn take_any(&mut self, found: &Found, scan: &Scan<'_>) {
-        let env = self.env(found.words[2]);
+        let env = self.envs.place(found.words[2]);
         self.take(found, env, scan);
     }
 
@@ -276,11 +353,11 @@ impl Running {
                 }
                 match what {
                     ENTERED => self.enter(at, found),
-                    _ if frame == 0 => self.at(at).end(six, false),
+                    _ if frame == 0 => self.end_of(at, six, false),
                     _ => self.end(at, frame),
                 }
                 if what == FAILED {
-                    self.at(at).failed = Some((found.words[1], found.slot));
+                    self.at(at).failed = found.slot;
                 }
             }
             KIND_ENV => {
@@ -289,24 +366,25 @@ impl Running {
                 self.belongs(at, trace_in(&found.words));
                 if what == CAUSE_RECOVERY {
                     // What is open goes on in this one.
-                    let left = self.env(six);
-                    self.at(left).successor = Some(at);
-                    self.at(at).open = mem::take(&mut self.at(left).open);
+                    let left = self.envs.place(six);
+                    self.at(left).successor = Some(Place::new(at));
+                    let entered = self.entered.remove(&left).unwrap_or_default();
+                    self.entered.insert(at, entered);
                 }
             }
             KIND_NOTE if what == UNWOUND => self.end(at, frame),
             KIND_OVER => {
                 if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
                     let of = self.trace(trace);
-                    self.traces[place_of(of)].over = Some(slot);
+                    self.followed[place_of(of)].over = Some(slot);
                 }
             }
             KIND_RESUMED => {
                 if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
                     let of = self.trace(trace);
-                    let before = self.traces[place_of(of)].over.take();
+                    let before = self.followed[place_of(of)].over.take();
                     self.turns.extend(before.into_iter().chain([slot]).map(|slot| (trace, slot)));
-                    self.at(at).trace = Some(of);
+                    self.at(at).trace = Some(Place::new(of));
                 }
             }
             // Of a later version, or a note that ends nothing.
@@ -322,33 +400,44 @@ impl Running {
             shown.enter = shown.enter.or(found.slot);
             return;
         }
-        let blocks_have_all = self.blocks_have_all;
-        let env = self.at(at);
-        let is_last = (step >> STEP_SHIFT) + 1 >= env.seen.end;
-        let is_deep = env.deepest.is_some_and(|deepest| frame > deepest);
-        if is_frame && blocks_have_all && !is_last && !is_deep {
+        let is_last = (step >> STEP_SHIFT) + 1 >= self.at(at).seen.end;
+        let is_deep = || self.deepest.get(&at).is_some_and(|deepest| frame > *deepest);
+        if is_frame && self.blocks_have_all && !is_last && !is_deep() {
             // It has ended by an event, or its block would show it.
             return;
         }
         let run = if is_frame { frame } else { step >> STEP_SHIFT };
-        if tag & RESUMED != 0 && env.open.iter().any(|open| open.is_frame && open.run == run) {
+        let entered = self.entered.entry(at).or_default();
+        if tag & RESUMED != 0 && entered.iter().any(|open| open.is_frame && open.run == run) {
             return;
         }
         let site = u32::try_from(step & 0xf_ffff).unwrap_or(0);
-        env.open.push(Entered { run, is_frame, site, ticks, slot: found.slot });
+        entered.push(Entered { run, is_frame, site, ticks, slot: found.slot });
     }
 
     fn end(&mut self, at: u32, frame: u64) {
         match self.shown(at, frame) {
             Some(shown) => shown.has_ended = true,
-            None => self.at(at).end(frame, true),
+            None => self.end_of(at, frame, true),
+        }
+    }
+
+    /// Ends what no block shows.
+    fn end_of(&mut self, at: u32, run: u64, is_frame: bool) {
+        let Some(entered) = self.entered.get_mut(&at) else { return };
+        // Nearly always the last.
+        if let Some(place) = entered.iter().rposition(|open| open.run == run && open.is_frame == is_frame) {
+            entered.remove(place);
+            if entered.is_empty() {
+                self.entered.remove(&at);
+            }
         }
     }
 
     /// The frame of the trace of an env, if a block shows it.
     fn shown(&mut self, at: u32, frame: u64) -> Option<&mut Shown> {
-        let trace = self.at(at).trace.filter(|_| frame != 0)?;
-        if !self.traces[place_of(trace)].is_shown {
+        let trace = self.at(at).trace.filter(|_| frame != 0)?.get();
+        if !self.followed[place_of(trace)].is_shown {
             return None;
         }
         self.shown.get_mut(&(trace, frame))
@@ -356,28 +445,28 @@ impl Running {
 
     /// The trace at a place, unless nothing is to come of it.
     fn goes_on(&self, trace: u32) -> Option<TraceId> {
-        let trace = &self.traces[place_of(trace)];
-        trace.over.is_none().then_some(trace.id)
+        (!self.is_over(trace)).then_some(self.traces[place_of(trace)])
     }
 
     /// The envs of which others say what trace they are of.
     pub(super) fn known(&self) -> impl Iterator<Item = (TraceId, EnvId)> + '_ {
-        let known = self.envs.iter().filter(|env| env.record.is_none());
-        known.filter_map(|env| Some((self.traces[place_of(env.trace?)].id, EnvId::new(env.id)?)))
+        let known = self.envs().iter().filter(|env| env.record.is_none());
+        known.filter_map(|env| Some((self.traces[place_of(env.trace?.get())], EnvId::new(env.id)?)))
     }
 
     /// An env that some entry or block is of.
     fn get(&self, env: u64) -> Option<&Env> {
-        self.envs.get(place_of(self.places.get(env)?))
+        self.envs().get(place_of(self.envs.get(env)?))
     }
 
     /// What is open, in the order in which it was entered.
     pub(super) fn open(&self) -> Vec<Open> {
         let mut open = Vec::new();
-        for env in &self.envs {
-            let Some(trace) = env.trace.and_then(|trace| self.goes_on(trace)) else { continue };
+        for (at, entered) in &self.entered {
+            let env = &self.envs()[place_of(*at)];
+            let Some(trace) = env.trace.and_then(|trace| self.goes_on(trace.get())) else { continue };
             let Some(id) = EnvId::new(env.id) else { continue };
-            open.extend(env.open.iter().map(|entered| {
+            open.extend(entered.iter().map(|entered| {
                 let Entered { run, is_frame, site, ticks, slot } = *entered;
                 let frame = if is_frame { run } else { 0 };
                 Open { trace, env: id, frame, site, ticks, enter: slot, preview: None }
@@ -388,7 +477,7 @@ impl Running {
             let Shown { env, site, ticks, enter, preview, .. } = *shown;
             Some(Open { trace: self.goes_on(*trace)?, env, frame: *frame, site, ticks, enter, preview })
         }));
-        open.sort_by_key(|open| (open.ticks, open.trace, open.frame));
+        open.sort_by_key(|open| (open.ticks, open.trace, open.frame, open.env));
         open
     }
 }
@@ -401,24 +490,8 @@ fn blocks_have_all(scan: &Scan<'_>) -> bool {
 }
 
 impl Env {
-    fn new(id: u64, seen: Seen) -> Self {
-        Self {
-            id,
-            trace: None,
-            seen,
-            is_root: false,
-            record: None,
-            failed: None,
-            successor: None,
-            open: Vec::new(),
-            deepest: None,
-        }
-    }
-
-    fn end(&mut self, run: u64, is_frame: bool) {
-        // Nearly always the last.
-        if let Some(place) = self.open.iter().rposition(|open| open.run == run && open.is_frame == is_frame) {
-            self.open.remove(place);
-        }
+    /// One of which nothing is there.
+    pub(super) fn new(id: u64) -> Self {
+        Self { id, trace: None, seen: Seen::NOTHING, is_root: false, record: None, failed: None, successor: None }
     }
 }

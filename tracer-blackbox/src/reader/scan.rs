@@ -1,6 +1,9 @@
 //! Finding what is valid in the bytes of a file: every slot of every page, by its check, and nothing by its position.
 
+use std::num::NonZeroU32;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use tracer::recorder::page::{PAGE_BYTES, PART_BYTES, SLOT_WORDS, SLOTS, check, slot_seed};
 use tracer::recorder::{Decoder, SiteNumbers};
@@ -8,7 +11,8 @@ use tracer::{Detail, Entry, TraceId};
 
 use super::contents::Contents;
 use super::gaps::Gap;
-use super::{Observed, RecoverError};
+use super::open::ShownFrames;
+use super::{Done, Observed, RecoverError};
 use crate::dictionary::Dictionary;
 use crate::format::{COPY_AT, DICTIONARY_AT, NoSuperblock, Superblock, slot_at, u32_at, u64_at};
 use crate::status::{StatusRead, Word};
@@ -26,21 +30,22 @@ pub(super) const KIND_MASK: u64 = 15;
 /// In the first word of an entry, the number stands above the tag.
 pub(super) const SEQ_SHIFT: u32 = 16;
 
-/// Where an entry stands: page « 8 + slot.
+/// Where an entry stands: page « 8 + slot + 1, so that none takes no more room than one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot(u32);
+pub(super) struct Slot(NonZeroU32);
 
 impl Slot {
     pub(super) fn new(page: u32, slot: usize) -> Self {
-        Self((page << 8) | u32::try_from(slot).unwrap_or(0))
+        const { assert!(SLOTS < 256) };
+        Self(NonZeroU32::MIN.saturating_add((page << 8) | u32::try_from(slot).unwrap_or(0)))
     }
 
     fn page(self) -> u32 {
-        self.0 >> 8
+        (self.0.get() - 1) >> 8
     }
 
     fn slot(self) -> usize {
-        usize::from(self.0.to_le_bytes()[0])
+        usize::from((self.0.get() - 1).to_le_bytes()[0])
     }
 }
 
@@ -116,67 +121,121 @@ pub(super) fn look(
     superblock: Superblock,
     dictionary: &Arc<Dictionary<'_>>,
     observed: &Observed,
+    done: Done<'_>,
 ) -> Looked {
     let is_torn = observed.host_was_lost(&superblock);
-    let mut looked = Looked {
-        valid: Valid { superblock, is_torn, pages: Vec::new() },
-        contents: Contents::default(),
-        gaps: Vec::new(),
-    };
-    looked.look(bytes, dictionary);
-    looked
+    let mut valid = Valid { superblock, is_torn, pages: Vec::new() };
+    let region = valid.superblock.pages.of(bytes);
+    let mut pages: Vec<Page> =
+        (0..).zip(region.chunks(PAGE_BYTES)).map(|(number, page)| (u64_at(page, 8), number)).collect();
+    // In the order of their births, entries are nearly in the order of their numbers.
+    pages.sort_unstable();
+    let (births, not_begun) = births(&pages, region, is_torn);
+    let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &valid };
+    let Part { pages: found, mut contents, mut gaps, unreadable, unsealed } =
+        Part::of_many(&scan, &ShownFrames::of(&scan), &births, done);
+    contents.finish();
+    let unreadable = not_begun + unreadable;
+    let given = StatusRead(bytes).get(Word::PagesGiven);
+    // A birth that is garbage is larger than any that was given.
+    let newest = pages.iter().rev().map(|(birth, _)| *birth).find(|birth| *birth <= given).unwrap_or(0);
+    let over = newest.saturating_sub(found.len() as u64 + unreadable);
+    let cut = valid.superblock.file_len.saturating_sub(bytes.len() as u64);
+    for (count, gap) in [
+        (unreadable, Gap::Unreadable { pages: unreadable }),
+        (unsealed, Gap::Unsealed { slots: unsealed }),
+        (over, Gap::WrittenOver { pages: over }),
+        (cut, Gap::CutOff { bytes: cut }),
+    ] {
+        gaps.extend((count > 0).then_some(gap));
+    }
+    valid.pages = found;
+    Looked { valid, contents, gaps }
 }
 
-impl Looked {
-    fn look(&mut self, bytes: &[u8], dictionary: &Arc<Dictionary<'_>>) {
-        let region = self.valid.superblock.pages.of(bytes);
-        let mut pages: Vec<(u64, u32)> =
-            (0..).zip(region.chunks(PAGE_BYTES)).map(|(number, page)| (u64_at(page, 8), number)).collect();
-        // In the order of their births, entries are nearly in the order of their numbers.
-        pages.sort_unstable();
-        let (mut births, mut unreadable, mut unsealed, mut before) = (0, 0, 0, 0);
-        let mut is_one_begun = false;
-        for (birth, number) in pages.iter().copied() {
-            if birth == 0 || birth == before {
-                let page = page_of(region, number);
-                let is_used = page.get(64..).is_some_and(|slots| slots.iter().any(|byte| *byte != 0));
-                // The process may have died while one began anew: then its head was emptied first. Under a lock, so there
-                // is one at most.
-                let begins = !is_one_begun && !self.valid.is_torn && u64_at(page, 0) == 0;
-                is_one_begun |= birth == 0 && is_used && begins;
-                unreadable += u64::from(birth == 0 && is_used && !begins);
-                continue;
-            }
-            before = birth;
-            let seen = self.look_at(page_of(region, number), birth, number);
-            unsealed += seen.unsealed;
-            let Some(mut page) = seen.page else {
-                unreadable += 1;
-                continue;
-            };
-            births += 1;
-            let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &self.valid };
-            page.first_seq = self.contents.take(&scan, &page);
-            self.valid.pages.push(page);
+/// A page by its birth and its place in the file.
+type Page = (u64, u32);
+
+/// The pages that have begun, in their order, the first of each birth; and how many others are in use.
+fn births(pages: &[Page], region: &[u8], is_torn: bool) -> (Vec<Page>, u64) {
+    let (mut births, mut unreadable, mut is_one_begun) = (Vec::with_capacity(pages.len()), 0, false);
+    for (birth, number) in pages.iter().copied() {
+        if birth != 0 && births.last().is_none_or(|(before, _)| *before != birth) {
+            births.push((birth, number));
+            continue;
         }
-        self.contents.finish();
-        let given = StatusRead(bytes).get(Word::PagesGiven);
-        // A birth that is garbage is larger than any that was given.
-        let newest = pages.iter().rev().map(|(birth, _)| *birth).find(|birth| *birth <= given).unwrap_or(0);
-        let over = newest.saturating_sub(births + unreadable);
-        let cut = self.valid.superblock.file_len.saturating_sub(bytes.len() as u64);
-        for (count, gap) in [
-            (unreadable, Gap::Unreadable { pages: unreadable }),
-            (unsealed, Gap::Unsealed { slots: unsealed }),
-            (over, Gap::WrittenOver { pages: over }),
-            (cut, Gap::CutOff { bytes: cut }),
-        ] {
-            self.gaps.extend((count > 0).then_some(gap));
+        let page = page_of(region, number);
+        let is_used = page.get(64..).is_some_and(|slots| slots.iter().any(|byte| *byte != 0));
+        // The process may have died while one began anew: then its head was emptied first. Under a lock, so there is one
+        // at most.
+        let begins = !is_one_begun && !is_torn && u64_at(page, 0) == 0;
+        is_one_begun |= birth == 0 && is_used && begins;
+        unreadable += u64::from(birth == 0 && is_used && !begins);
+    }
+    (births, unreadable)
+}
+
+/// With more pages than this, a second thread looks at half of them.
+const PAGES_ALONE: usize = 256;
+
+/// Of the bytes of a page: the part that is done with when it was looked at.
+pub(super) const LOOKED_AT: u64 = PAGE_BYTES as u64 / 2;
+
+/// What there is in some of the pages.
+#[derive(Default)]
+struct Part {
+    pages: Vec<ValidPage>,
+    contents: Contents,
+    gaps: Vec<Gap>,
+    unreadable: u64,
+    unsealed: u64,
+}
+
+impl Part {
+    fn of_many(scan: &Scan<'_>, shown: &ShownFrames, pages: &[Page], done: Done<'_>) -> Self {
+        if pages.len() <= PAGES_ALONE {
+            return Self::of(scan, shown, pages, done);
         }
+        let (older, newer) = pages.split_at(pages.len() / 2);
+        thread::scope(|scope| {
+            let other = thread::Builder::new().spawn_scoped(scope, || Self::of(scan, shown, newer, done));
+            let mut part = Self::of(scan, shown, older, done);
+            part.append(match other {
+                Ok(other) => other.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(_) => Self::of(scan, shown, newer, done),
+            });
+            part
+        })
     }
 
-    fn look_at(&mut self, page: &[u8], birth: u64, number: u32) -> Seen {
-        let salt = self.valid.superblock.salt;
+    fn of(scan: &Scan<'_>, shown: &ShownFrames, pages: &[Page], done: Done<'_>) -> Self {
+        let mut part = Self::default();
+        let region = scan.valid.superblock.pages.of(scan.bytes);
+        for (birth, number) in pages.iter().copied() {
+            let seen = part.look_at(scan, page_of(region, number), birth, number);
+            part.unsealed += seen.unsealed;
+            let Some(mut page) = seen.page else {
+                part.unreadable += 1;
+                continue;
+            };
+            page.first_seq = part.contents.take(scan, shown, &page, part.pages.len());
+            part.pages.push(page);
+            done(LOOKED_AT);
+        }
+        part
+    }
+
+    /// Takes what is in the pages after these.
+    fn append(&mut self, newer: Self) {
+        self.contents.append(newer.contents, self.pages.len());
+        self.pages.extend(newer.pages);
+        self.gaps.extend(newer.gaps);
+        self.unreadable += newer.unreadable;
+        self.unsealed += newer.unsealed;
+    }
+
+    fn look_at(&mut self, scan: &Scan<'_>, page: &[u8], birth: u64, number: u32) -> Seen {
+        let (salt, is_torn) = (scan.valid.superblock.salt, scan.valid.is_torn);
         let said = usize::try_from(u64_at(page, 0)).unwrap_or(usize::MAX).div_ceil(SLOT_WORDS).min(SLOTS);
         let forgotten = usize::try_from(u64_at(page, 24)).unwrap_or(usize::MAX);
         let (mut unsealed, mut end, mut torn) = (0, 0, 0);
@@ -186,7 +245,7 @@ impl Looked {
                 None => State::Torn,
                 Some(words) => match u32_at(page, CHECKS_AT + nth * 4) {
                     0 if words == [0; SLOT_WORDS] => State::Nothing,
-                    0 if self.valid.is_torn => {
+                    0 if is_torn => {
                         unsealed += 1;
                         State::Nothing
                     }
@@ -361,5 +420,71 @@ impl Numbers {
 impl SiteNumbers for &Numbers {
     fn node(&self, site: u32) -> Option<(u32, u64)> {
         *self.0.get(usize::try_from(site).ok()?)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tracer::{Status, Tracer};
+
+    use super::*;
+    use crate::blackbox::BlackBox;
+
+    /// What was found, but for how it is looked up, and for steps that say nothing.
+    fn said(scan: &Scan<'_>, shown: &ShownFrames, mut part: Part) -> String {
+        part.contents.finish();
+        let Part { pages, contents, gaps, unreadable, unsealed } = part;
+        let Contents { mut full, last_ticks, stretches, envs, departures, .. } = contents;
+        full.retain_mut(|full| {
+            let words = scan.words(full.slot).unwrap();
+            // That a trace is over is of no env.
+            full.env = if words[2] == 0 { 0 } else { full.env };
+            let step = shown.tells_no_more(&words);
+            step.is_none_or(|step| step + 1 == envs.all[usize::try_from(full.env).unwrap()].seen.end)
+        });
+        assert!(full.len() > 1000, "{}", full.len());
+        format!(
+            "{pages:?} {full:?} {last_ticks} {stretches:?} {:?} {departures:?} {gaps:?} {unreadable} {unsealed}",
+            envs.all
+        )
+    }
+
+    #[test]
+    fn half_the_pages_on_another_thread_say_what_all_on_one_do() {
+        let directory = std::env::temp_dir().join(format!("tracer-parts-{}", std::process::id()));
+        let black_box = BlackBox::options().app("parts", "").bytes(6 << 20).open(&directory).unwrap();
+        let tracer = Tracer::builder().recorder(black_box.clone()).build();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let tracer = &tracer;
+                scope.spawn(move || {
+                    let mut long = tracer.create_env(json!({"thread": thread}), "long");
+                    for n in 0..2_000_u64 {
+                        let ctx = tracer.create_env(n, "short").step("node", Status::Enter, n).unwrap();
+                        drop(ctx.step("node", if n % 7 == 0 { Status::Error } else { Status::Exit }, ()).unwrap());
+                        long = long.step("node", Status::Enter, n).unwrap().step("node", Status::Exit, ()).unwrap();
+                    }
+                });
+            }
+        });
+        let bytes = std::fs::read(black_box.path().unwrap()).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        let superblock = superblock(&bytes).unwrap();
+        let dictionary = Arc::new(dictionary(&bytes, &superblock));
+        let looked = look(&bytes, superblock, &dictionary, &Observed::default(), &|_| ());
+        let scan = Scan { bytes: &bytes, dictionary, valid: &looked.valid };
+        let births: Vec<Page> =
+            looked.valid.pages.iter().map(|page| (u64_at(scan.page(page.number), 8), page.number)).collect();
+        assert!(births.len() > PAGES_ALONE, "{}", births.len());
+        let shown = ShownFrames::of(&scan);
+        let whole = said(&scan, &shown, Part::of(&scan, &shown, &births, &|_| ()));
+        assert!(whole == said(&scan, &shown, Part::of_many(&scan, &shown, &births, &|_| ())));
+        for split in [0, 1, 200, births.len()] {
+            let (older, newer) = births.split_at(split);
+            let mut part = Part::of(&scan, &shown, older, &|_| ());
+            part.append(Part::of(&scan, &shown, newer, &|_| ()));
+            assert!(whole == said(&scan, &shown, part), "split at {split}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use tracer::{EnvId, TraceId, TraceState};
 use super::Death;
 use super::contents::{Contents, EnvSet, Seen, Stretch, place_of};
 use super::gaps::Gap;
-use super::open::{Env, Followed, Open, Running};
+use super::open::{Env, Open, Running};
 use super::scan::{Scan, Slot};
 
 /// A trace, without its records.
@@ -38,31 +38,35 @@ pub struct TraceSummary {
     pub last_unix_ns: u64,
 }
 
-/// Where the records of each trace are.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    /// With the traces that they are of, by place.
-    envs: Vec<(u64, Option<u32>)>,
-    traces: Vec<TraceId>,
-    /// Traces with the places of their envs, in order; put so when it is first asked for.
-    by_trace: OnceLock<Vec<(TraceId, u32)>>,
+/// Traces, and where the records of each are: put together when they are asked for.
+pub(super) struct Traces {
+    running: Running,
     /// By env.
     stretches: Vec<Stretch>,
-    /// Envs whose own records are not there.
-    known: Vec<(TraceId, EnvId)>,
-    /// Of a trace: the page that says that it is over, though it went on.
-    turns: Vec<(TraceId, Slot)>,
+    /// Envs whose own records are not there, and whose traces are known all the same.
+    pub(super) known: Vec<(TraceId, EnvId)>,
+    /// Of which something is open.
+    open: EnvSet,
+    by_trace: OnceLock<ByTrace>,
+    /// Traces with their places, in order.
+    by_id: OnceLock<Vec<(TraceId, u32)>>,
+    listed: OnceLock<Listed>,
 }
 
-/// Traces in the order of their first records, places, and what is missing.
-pub(super) struct Traces {
+/// Traces in the order of their first records.
+pub(super) struct Listed {
     pub(super) all: Vec<TraceSummary>,
-    pub(super) places: Places,
-    pub(super) gaps: Vec<Gap>,
-    /// All records of known traces.
-    pub(super) records: u64,
-    /// In the order of `all`.
+    /// Likewise.
     pub(super) tells: Vec<Tells>,
+}
+
+/// The envs of each trace, by their places.
+#[derive(Debug, Default)]
+struct ByTrace {
+    /// Those of one trace beside each other.
+    envs: Vec<u32>,
+    /// By the place of a trace: how many are before its own. One more for the end.
+    begin: Vec<u32>,
 }
 
 /// The entries that say most about a trace.
@@ -77,101 +81,152 @@ const STEP_GAPS_MAX: usize = 10_000;
 
 /// What is there of a trace.
 struct Gathered {
-    id: TraceId,
-    is_over: bool,
+    /// Its place.
+    trace: u32,
     seen: Seen,
     envs: u64,
+    /// Of which their own records are there.
+    envs_recorded: u64,
     lost_steps: u64,
     /// By its place.
     root: Option<u32>,
     /// The first error.
-    failed: Option<(u64, Option<Slot>)>,
+    failed: Option<Slot>,
 }
 
 impl Traces {
-    pub(super) fn new(contents: Contents, running: Running, open: &[Open], times: &Times, death: &Death) -> Self {
-        let mut traces =
-            Self { all: Vec::new(), places: Places::default(), gaps: Vec::new(), records: 0, tells: Vec::new() };
-        let mut gathered: Vec<Gathered> = running.traces.iter().map(Gathered::new).collect();
-        let mut orphans = 0;
-        for (place, env) in (0..).zip(&running.envs) {
-            match env.trace {
-                Some(trace) => gathered[place_of(trace)].add(place, env),
-                None => orphans += env.seen.records,
-            }
-        }
-        // Of some, no more was said than that they are over.
-        gathered.retain(|of| of.envs > 0);
-        for (place, from, to) in missing(&contents.stretches) {
-            let env = &running.envs[place_of(place)];
-            let (Some(trace), Some(env_id)) = (env.trace, EnvId::new(env.id)) else { continue };
-            if traces.gaps.len() < STEP_GAPS_MAX {
-                traces.gaps.push(Gap::Steps { trace_id: running.traces[place_of(trace)].id, env_id, from, to });
-            }
-        }
-        if orphans > 0 {
-            traces.gaps.push(Gap::Orphans { records: orphans });
-        }
-        // Those of which only blocks know have lost their records: they are the oldest.
-        gathered.sort_by_key(|of| (if of.seen.records > 0 { of.seen.first_seq } else { 0 }, of.id));
-        let open_envs: EnvSet = open.iter().map(|open| open.env.get()).collect();
-        traces.records = gathered.iter().map(|of| of.seen.records).sum();
-        traces.all = gathered.iter().map(|of| of.summary(&running, &open_envs, times, death)).collect();
-        traces.tells = gathered.iter().map(|of| of.tells(&running)).collect();
-        traces.places = Places {
-            envs: running.envs.iter().map(|env| (env.id, env.trace)).collect(),
-            traces: running.traces.iter().map(|trace| trace.id).collect(),
-            by_trace: OnceLock::new(),
-            stretches: contents.stretches,
+    pub(super) fn new(contents: Contents, mut running: Running, open: &[Open]) -> Self {
+        running.forget_ids();
+        Self {
             known: running.known().collect(),
-            turns: running.turns,
+            running,
+            stretches: contents.stretches,
+            open: open.iter().map(|open| open.env.get()).collect(),
+            by_trace: OnceLock::new(),
+            by_id: OnceLock::new(),
+            listed: OnceLock::new(),
+        }
+    }
+
+    /// Records of envs whose traces are known, and of others.
+    pub(super) fn records(&self) -> (u64, u64) {
+        let (mut known, mut orphans) = (0, 0);
+        for env in self.running.envs() {
+            *(if env.trace.is_some() { &mut known } else { &mut orphans }) += u64::from(env.seen.records);
+        }
+        (known, orphans)
+    }
+
+    /// Steps that are missing.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
+        let missing = missing(&self.stretches).filter_map(|(place, from, to)| {
+            let env = &self.running.envs()[place_of(place)];
+            let trace_id = self.running.traces[place_of(env.trace?.get())];
+            Some(Gap::Steps { trace_id, env_id: EnvId::new(env.id)?, from, to })
+        });
+        missing.take(STEP_GAPS_MAX)
+    }
+
+    pub(super) fn listed(&self, scan: &Scan<'_>, times: &Times, death: &Death) -> &Listed {
+        self.listed.get_or_init(|| {
+            let (by_trace, running) = (self.by_trace(), &self.running);
+            let order = by_trace.in_order(running);
+            let mut listed = Listed { all: Vec::with_capacity(order.len()), tells: Vec::with_capacity(order.len()) };
+            for trace in order {
+                let of = Gathered::new(trace, by_trace.of(trace), running, scan);
+                listed.all.push(of.summary(running, &self.open, times, death));
+                listed.tells.push(of.tells(running));
+            }
+            listed
+        })
+    }
+
+    fn by_trace(&self) -> &ByTrace {
+        self.by_trace.get_or_init(|| ByTrace::new(&self.running))
+    }
+}
+
+impl ByTrace {
+    fn new(running: &Running) -> Self {
+        let mut begin = vec![0; running.traces.len() + 1];
+        let places = || running.envs().iter().map(|env| env.trace.map(|trace| place_of(trace.get())));
+        places().flatten().for_each(|trace| begin[trace + 1] += 1);
+        let mut before = 0;
+        for count in &mut begin {
+            before += *count;
+            *count = before;
+        }
+        let (mut envs, mut next) = (vec![0; place_of(before)], begin.clone());
+        for (env, trace) in (0..).zip(places()) {
+            let Some(trace) = trace else { continue };
+            envs[place_of(next[trace])] = env;
+            next[trace] += 1;
+        }
+        Self { envs, begin }
+    }
+
+    fn of(&self, trace: u32) -> &[u32] {
+        let at = |trace| self.begin.get(trace).copied().map_or(self.envs.len(), place_of);
+        &self.envs[at(place_of(trace))..at(place_of(trace) + 1)]
+    }
+
+    /// The traces that have any, in the order of their first records. Of some, no more was said than that they are over.
+    fn in_order(&self, running: &Running) -> Vec<u32> {
+        let traces = (0..).take(running.traces.len()).filter(|trace| !self.of(*trace).is_empty());
+        let first_seq = |trace: u32| {
+            let seen = self.of(trace).iter().map(|env| &running.envs()[place_of(*env)].seen);
+            seen.filter(|seen| seen.records > 0).map(|seen| seen.first_seq).min()
         };
-        traces
+        // Those of which only blocks know have lost their records: they are the oldest.
+        let mut order: Vec<(u64, u32)> = traces.map(|trace| (first_seq(trace).unwrap_or(0), trace)).collect();
+        order.sort_by_key(|(first_seq, trace)| (*first_seq, running.traces[place_of(*trace)]));
+        order.into_iter().map(|(_, trace)| trace).collect()
     }
 }
 
 /// Steps that are missing between others, or before the first: of each env, by its place, from the one to the other.
-fn missing(stretches: &[Stretch]) -> Vec<(u32, u64, u64)> {
-    let mut missing = Vec::new();
+fn missing(stretches: &[Stretch]) -> impl Iterator<Item = (u32, u64, u64)> + '_ {
     let mut before = (u32::MAX, 0);
-    for Stretch { env, from, to, .. } in stretches {
+    stretches.iter().filter_map(move |Stretch { env, from, to, .. }| {
         let (env_before, end) = before;
         let end = if env_before == *env { end } else { 1 };
-        if *from > end && to > from {
-            missing.push((*env, end, from - 1));
-        }
         before = (*env, end.max(*to));
-    }
-    missing
+        (*from > end && to > from).then(|| (*env, end, from - 1))
+    })
 }
 
 impl Gathered {
-    fn new(of: &Followed) -> Self {
-        let (id, is_over) = (of.id, of.over.is_some());
-        Self { id, is_over, seen: Seen::NOTHING, envs: 0, lost_steps: 0, root: None, failed: None }
+    fn new(trace: u32, envs: &[u32], running: &Running, scan: &Scan<'_>) -> Self {
+        let mut gathered =
+            Self { trace, seen: Seen::NOTHING, envs: 0, envs_recorded: 0, lost_steps: 0, root: None, failed: None };
+        for place in envs {
+            gathered.add(*place, &running.envs()[place_of(*place)], scan);
+        }
+        gathered
     }
 
     /// Takes one of its envs.
-    fn add(&mut self, place: u32, env: &Env) {
+    fn add(&mut self, place: u32, env: &Env, scan: &Scan<'_>) {
         self.envs += 1;
+        self.envs_recorded += u64::from(env.record.is_some());
         self.root = self.root.or(env.is_root.then_some(place));
         let failed = [env.failed, self.failed].into_iter().flatten();
-        self.failed = failed.min_by_key(|(ticks, _)| *ticks);
-        self.lost_steps += env.seen.end.saturating_sub(1).saturating_sub(env.seen.steps);
+        self.failed = failed.min_by_key(|slot| scan.words(*slot).map(|words| words[1]));
+        self.lost_steps += env.seen.end.saturating_sub(1).saturating_sub(env.seen.steps.into());
         self.seen.add(&env.seen);
     }
 
     fn summary(&self, running: &Running, open: &EnvSet, times: &Times, death: &Death) -> TraceSummary {
-        let (seen, is_active) = (&self.seen, !self.is_over);
+        let (seen, is_active) = (&self.seen, !running.is_over(self.trace));
         let time = |ticks| if seen.records > 0 { times.unix_ns(ticks) } else { 0 };
         TraceSummary {
-            trace_id: self.id,
+            trace_id: running.traces[place_of(self.trace)],
             state: self.state(running, open, is_active, death),
             is_active,
-            records: seen.records,
-            steps: seen.steps,
-            envs: seen.envs,
-            spans: seen.spans,
+            records: seen.records.into(),
+            steps: seen.steps.into(),
+            envs: self.envs_recorded,
+            spans: seen.spans.into(),
             lost_steps: self.lost_steps,
             first_unix_ns: time(seen.first_ticks),
             last_unix_ns: time(seen.last_ticks),
@@ -180,11 +235,11 @@ impl Gathered {
 
     /// The root env, followed through its recoveries to the last one; and how many these are.
     fn last<'r>(&self, running: &'r Running) -> (Option<&'r Env>, u64) {
-        let at = |place| running.envs.get(place_of(place));
+        let at = |place| running.envs().get(place_of(place));
         let mut last = self.root.and_then(at);
         let mut recoveries = 0;
         // As many as there are envs: what is no trace of ours may lead in a circle.
-        while let Some(next) = last.and_then(|env| at(env.successor?)).filter(|_| recoveries < self.envs) {
+        while let Some(next) = last.and_then(|env| at(env.successor?.get())).filter(|_| recoveries < self.envs) {
             recoveries += 1;
             last = Some(next);
         }
@@ -193,9 +248,9 @@ impl Gathered {
 
     /// Its own record, and the step that says most about how it failed: the one that ended it, or the first.
     fn tells(&self, running: &Running) -> Tells {
-        let root = self.root.and_then(|root| running.envs[place_of(root)].record);
+        let root = self.root.and_then(|root| running.envs()[place_of(root)].record);
         let failed = self.last(running).0.and_then(|last| last.failed).or(self.failed);
-        Tells { root, failed: failed.and_then(|(_, slot)| slot) }
+        Tells { root, failed }
     }
 
     fn state(&self, running: &Running, open: &EnvSet, is_active: bool, death: &Death) -> TraceState {
@@ -214,28 +269,21 @@ impl Gathered {
     }
 }
 
-impl Places {
+impl Traces {
     /// The envs of a trace, by their places.
     fn of(&self, trace: TraceId) -> impl Iterator<Item = u32> + '_ {
-        let by_trace = self.by_trace.get_or_init(|| {
-            let envs = (0..).zip(&self.envs);
-            let mut all: Vec<_> =
-                envs.filter_map(|(place, (_, trace))| Some((self.traces[place_of((*trace)?)], place))).collect();
+        let by_id = self.by_id.get_or_init(|| {
+            let mut all: Vec<_> = self.running.traces.iter().copied().zip(0..).collect();
             all.sort_unstable();
             all
         });
-        let from = by_trace.partition_point(|(other, _)| *other < trace);
-        by_trace[from..].iter().take_while(move |(other, _)| *other == trace).map(|(_, place)| *place)
+        let place = by_id.binary_search_by_key(&trace, |(id, _)| *id).map(|at| by_id[at].1);
+        place.map_or(&[][..], |place| self.by_trace().of(place)).iter().copied()
     }
 
     /// The envs of a trace.
     pub(super) fn envs(&self, trace: TraceId) -> impl Iterator<Item = u64> + '_ {
-        self.of(trace).map(|place| self.envs[place_of(place)].0)
-    }
-
-    /// The envs whose own records are not there, and whose traces are known all the same.
-    pub(super) fn known(&self) -> impl Iterator<Item = (TraceId, EnvId)> + '_ {
-        self.known.iter().copied()
+        self.of(trace).map(|place| self.running.envs()[place_of(place)].id)
     }
 
     /// The last of the pages that have records of a trace, until they have so many.
@@ -262,7 +310,8 @@ impl Places {
     /// The pages that have records of a trace.
     pub(super) fn pages(&self, trace: TraceId, scan: &Scan<'_>) -> Vec<u32> {
         let of_env = |env| self.stretches_of(env).map(|stretch| stretch.page);
-        let turns = self.turns.iter().filter(|(other, _)| *other == trace).filter_map(|(_, slot)| scan.place_of(*slot));
+        let turns =
+            self.running.turns.iter().filter(|(other, _)| *other == trace).filter_map(|(_, slot)| scan.place_of(*slot));
         let mut pages: Vec<u32> = self.of(trace).flat_map(of_env).chain(turns).collect();
         pages.sort_unstable();
         pages.dedup();

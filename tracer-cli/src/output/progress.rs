@@ -15,13 +15,13 @@ impl Progress {
     pub(crate) fn new(total_bytes: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::hidden());
-            let style = ProgressStyle::with_template("reading {wide_bar} {bytes} of {total_bytes}, {eta} left");
+            let style = ProgressStyle::with_template("reading {wide_bar} {percent} %, {eta} left");
             style.map_or(bar.clone(), |style| bar.with_style(style))
         });
         Self(bar)
     }
 
-    /// So many bytes more were read.
+    /// So many bytes more are done with.
     pub(crate) fn advance(&self, bytes: u64) {
         let Some(bar) = &self.0 else { return };
         bar.inc(bytes);

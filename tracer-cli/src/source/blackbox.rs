@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
     Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, read_open,
-    recover_with,
+    recover_watched, recover_with,
 };
 
 use super::{
-    Contents, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Skipped, Source, Summary, Telling, open,
+    Contents, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Seen, Skipped, Source, Summary, Telling,
+    open,
 };
 
 /// The format.
@@ -44,13 +45,18 @@ impl Format for BlackBoxes {
         head.starts_with(MAGIC)
     }
 
-    fn read(&self, path: &Path, file: File, seen: &dyn Fn(u64)) -> Result<Source, ReadError> {
+    fn passes(&self) -> u64 {
+        // They are copied, then searched.
+        2
+    }
+
+    fn read(&self, path: &Path, file: File, seen: Seen<'_>) -> Result<Source, ReadError> {
         // Before the bytes: a process that is dead by now writes no more, so they say how it ended. The other way round,
         // one that ends in order in between would seem to be killed.
         let observed = Observed::here();
         let bytes = bytes(path, &file, seen)?;
         let len = bytes.len() as u64;
-        let read = recover_with(bytes, &observed).map_err(|error| refused(path, error))?;
+        let read = recover_watched(bytes, &observed, seen).map_err(|error| refused(path, error))?;
         Ok(source(self.name(), path, len, read))
     }
 
@@ -59,7 +65,7 @@ impl Format for BlackBoxes {
     }
 }
 
-fn bytes(path: &Path, file: &File, seen: &dyn Fn(u64)) -> Result<Vec<u8>, ReadError> {
+fn bytes(path: &Path, file: &File, seen: Seen<'_>) -> Result<Vec<u8>, ReadError> {
     let len = file.metadata().map_err(|error| ReadError::io(path, error))?.len();
     if len > LEN_MAX {
         return Err(no_black_box(path, format!("more than {} MiB", LEN_MAX >> 20)));
@@ -129,7 +135,7 @@ impl Contents for Indexed {
             // The first that was entered.
             since.entry(open.trace_id).or_insert(open.since_unix_ns);
         }
-        let traces = self.0.traces.iter().enumerate();
+        let traces = self.0.traces().iter().enumerate();
         let summaries = traces.map(|(place, trace)| {
             // What is open may have been entered before all that is left.
             let start = [Some(trace.first_unix_ns).filter(|ns| *ns > 0), since.get(&trace.trace_id).copied()];
@@ -287,7 +293,7 @@ impl Follow for Following {
         self.is_over = read.death != Death::StillRunning;
         let mut before = std::mem::take(&mut self.known);
         let mut changed = Vec::new();
-        for summary in &read.traces {
+        for summary in read.traces() {
             let known = before.remove(&summary.trace_id);
             if known.as_ref().is_none_or(|known| known.summary != *summary) {
                 changed.push(summary.trace_id);

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use tracer::{Record, SCHEMA, TraceId};
 
 use super::lines::{LINE_LEN_MAX, Line, Lines};
-use super::{Contents, Counted, Follow, Format, Outlines, ReadError, Skipped, Source, Summary, open};
+use super::{Contents, Counted, Follow, Format, Outlines, ReadError, Seen, Skipped, Source, Summary, open};
 use crate::traces::summary;
 
 /// The format.
@@ -35,7 +35,7 @@ impl Format for JsonLines {
         head.trim_ascii_start().first().is_none_or(|byte| *byte == b'{')
     }
 
-    fn read(&self, path: &Path, file: File, seen: &dyn Fn(u64)) -> Result<Source, ReadError> {
+    fn read(&self, path: &Path, file: File, seen: Seen<'_>) -> Result<Source, ReadError> {
         let mut records = Vec::new();
         let reader = BufReader::with_capacity(BUFFER_LEN, Counted { reader: file, seen });
         let mut scan = scan(reader, &mut |record| records.push(record)).map_err(|error| ReadError::io(path, error))?;

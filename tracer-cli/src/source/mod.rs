@@ -32,6 +32,9 @@ const FORMATS: &[&dyn Format] = &[
     &JsonLines,
 ];
 
+/// Is told of bytes that are done with.
+pub(crate) type Seen<'a> = &'a (dyn Fn(u64) + Sync);
+
 /// How files of one kind are told and read.
 pub(crate) trait Format: Sync {
     /// As messages call it.
@@ -48,8 +51,14 @@ pub(crate) trait Format: Sync {
     /// Whether a file that begins with these bytes (up to 512) is one, whatever its name.
     fn begins(&self, head: &[u8]) -> bool;
 
-    /// Reads `file`, which was opened at `path` and is a regular file. `seen` is told of bytes as they are read.
-    fn read(&self, path: &Path, file: File, seen: &dyn Fn(u64)) -> Result<Source, ReadError>;
+    /// How often it goes through the bytes of a file until that is read.
+    fn passes(&self) -> u64 {
+        1
+    }
+
+    /// Reads `file`, which was opened at `path` and is a regular file. `seen` is told of bytes as they are done with, in
+    /// each of its [`passes`](Self::passes).
+    fn read(&self, path: &Path, file: File, seen: Seen<'_>) -> Result<Source, ReadError>;
 
     /// Follows the file at `path` from its beginning on.
     fn follow(&self, path: &Path) -> Box<dyn Follow>;
@@ -209,7 +218,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(crate) fn read(&self, seen: &dyn Fn(u64)) -> Result<Source, ReadError> {
+    pub(crate) fn read(&self, seen: Seen<'_>) -> Result<Source, ReadError> {
         self.format.read(&self.path, open(&self.path)?, seen)
     }
 }
@@ -237,11 +246,11 @@ pub(crate) fn find(places: &[PathBuf]) -> (Vec<Found>, Vec<ReadError>) {
     (files, troubles)
 }
 
-/// Reads the files of records in these places. `begin` is told how many bytes there are, and returns what is told of
-/// bytes as they are read.
-pub(crate) fn read_all<S: Fn(u64)>(places: &[PathBuf], begin: impl FnOnce(u64) -> S) -> Reading {
+/// Reads the files of records in these places. `begin` is told how many bytes there are to be done with, and returns what
+/// is told of them.
+pub(crate) fn read_all<S: Fn(u64) + Sync>(places: &[PathBuf], begin: impl FnOnce(u64) -> S) -> Reading {
     let (files, troubles) = find(places);
-    let seen = begin(files.iter().map(|file| file.size_bytes).sum());
+    let seen = begin(files.iter().map(|file| file.size_bytes * file.format.passes()).sum());
     let mut reading = Reading { sources: Vec::new(), troubles };
     for file in files {
         match file.read(&seen) {
@@ -300,7 +309,7 @@ pub(crate) fn formats() -> String {
 /// Tells of bytes as they are read.
 struct Counted<'a, R> {
     reader: R,
-    seen: &'a dyn Fn(u64),
+    seen: Seen<'a>,
 }
 
 impl<R: Read> Read for Counted<'_, R> {

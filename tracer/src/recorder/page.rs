@@ -74,6 +74,11 @@ impl Page {
         fence(Ordering::Release);
         self.data.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.checks.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.begin(birth, writer);
+    }
+
+    /// Likewise, of a page that is all zeroes: nothing else of it is touched than what is written.
+    pub fn begin(&'static self, birth: u64, writer: u64) {
         self.head[2].store(writer, Ordering::Relaxed);
         self.head[3].store(0, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);

@@ -152,6 +152,27 @@ fn after_a_restart() -> Observed {
     Observed { boot_id: Some([7; 16]), ..Observed::default() }
 }
 
+/// The beginning of values that lies beside an open frame has no check: after a loss of power it may be of another.
+#[test]
+fn values_beside_open_frames_are_not_believed_after_a_power_loss() {
+    let directory = Directory::new();
+    start("wrap-values", directory.path(), &["20000"]).ready().kill();
+    let bytes = directory.bytes();
+    let open = |observed: &Observed| {
+        let read = recover_with(&bytes, observed).unwrap();
+        // Where pages are not sealed, the end of a short call may be missing.
+        let long = read.open.into_iter().filter(|node| node.node != "item");
+        long.map(|node| (node.node, node.arguments)).collect::<Vec<_>>()
+    };
+    let expected = |values: [Value; 3]| {
+        let nodes = ["ordered", "told", "long"].map(str::to_owned).into_iter().zip(values);
+        nodes.chain([("middle".to_owned(), Value::Null)]).collect::<Vec<_>>()
+    };
+    let values = [json!({"order": 17}), json!({"text": "more than ha"}), json!({"calls": 20000})];
+    assert_eq!(open(&Observed::default()), expected(values), "the control");
+    assert_eq!(open(&after_a_restart()), expected([Value::Null, Value::Null, Value::Null]));
+}
+
 /// Slots that look like steps, envs or notes, whatever their check.
 fn entries_unchecked(image: &[u8]) -> usize {
     let pages = &image[image.len() - (256 << 10)..];

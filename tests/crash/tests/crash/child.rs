@@ -1,7 +1,7 @@
 //! A program to be killed, and what it leaves.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -34,7 +34,7 @@ impl From<tracer_blackbox::Recovered<'_>> for Recovered {
         } else {
             assert_eq!(records.len() as u64, read.confidence.records);
         }
-        for trace in read.traces.iter().take(TRACES_COMPARED) {
+        for trace in read.traces().iter().take(TRACES_COMPARED) {
             let of_it = |record: &&Record| record.trace_id() == trace.trace_id;
             let alone: Vec<_> = read.trace(trace.trace_id).collect();
             assert!(records.iter().filter(of_it).eq(&alone), "one trace is read as all are");
@@ -174,11 +174,17 @@ impl Running {
         self.child.wait().unwrap()
     }
 
-    /// Kills it; gives what it wrote to standard error.
-    pub(crate) fn kill_and_read(mut self) -> String {
+    /// Kills it when it has written so to standard error; gives all that it wrote there.
+    pub(crate) fn kill_when_told(mut self, until: &str) -> String {
+        let mut error = BufReader::new(self.child.stderr.take().unwrap());
+        let mut text = String::new();
+        while !text.contains(until) {
+            assert!(error.read_line(&mut text).unwrap() > 0, "not told: {text}");
+        }
         self.child.kill().unwrap();
-        let output = self.child.wait_with_output().unwrap();
-        String::from_utf8_lossy(&output.stderr).into_owned()
+        error.read_to_string(&mut text).unwrap();
+        self.child.wait().unwrap();
+        text
     }
 
     /// Tells it to go on, by the end of its input.

@@ -112,13 +112,13 @@ fn an_invocation_that_took_too_long_is_told_once_by_the_next_start() {
     let answered_by = unix_ms() + 400;
     let next = lambda.invoke(next, "fast", answered_by).unwrap();
     thread::sleep(Duration::from_millis(answered_by.saturating_sub(unix_ms()) + 1));
-    let told = next.running.kill_and_read();
+    let told = next.running.kill_when_told("lists all");
     assert_eq!(told.matches("ended by its host: the deadline was exceeded").count(), 1, "{told}");
     assert_eq!(told.matches(r#"handle was running with {"event":"slow"}"#).count(), 1, "{told}");
     assert!(!told.contains("fast"), "what had been answered is not told: {told}");
 
     // The one before it was killed while it waited for work. That is told, and nothing once more.
-    let last = lambda.start(directory.path()).running.kill_and_read();
+    let last = lambda.start(directory.path()).running.kill_when_told("lists all");
     assert!(!last.contains("deadline") && !last.contains("was running"), "{last}");
     assert_eq!(last.matches(") killed\n").count(), 1, "{last}");
 }

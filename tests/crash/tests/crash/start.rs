@@ -1,7 +1,12 @@
 //! A program that starts tells what those before it left, and makes room.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use crate::child::{Directory, Running, command, start, start_command};
 
@@ -62,21 +67,66 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
     assert!(!its.exists(), "told, and gone");
 }
 
+/// Bytes that a program reads that does nothing else.
+fn read_by_init(directory: &Path) -> u64 {
+    let mut init = start("init", directory, &[&NO_LIMIT.to_string(), "loud", "alone"]);
+    init.line();
+    init.go_on();
+    let read = init.line().parse().unwrap();
+    assert!(init.end().0.success());
+    read
+}
+
 #[test]
-fn of_a_process_that_ended_in_order_no_more_than_the_beginning_is_read() {
+fn of_a_process_that_ended_in_order_or_lives_no_more_than_the_beginning_is_read() {
     let directory = Directory::new();
-    let read = || {
-        let mut init = start("init", directory.path(), &[&NO_LIMIT.to_string(), "loud"]);
-        let read: u64 = init.line().parse().unwrap();
-        assert!(init.end().0.success());
-        read
-    };
-    let first = read();
-    let second = read();
+    let first = read_by_init(directory.path());
+    let second = read_by_init(directory.path());
     let beginning = second - first;
     assert!(beginning > 0 && beginning < 64 << 10, "{first} bytes, then {second}");
-    // The control: what was killed is read whole.
-    let len = fs::metadata(killed(directory.path())).unwrap().len();
-    let third = read();
-    assert!(third > len, "{third} of {len} bytes");
+    let lives = start("open", directory.path(), &[]).ready();
+    let third = read_by_init(directory.path());
+    assert!(third - first < 128 << 10, "{first} bytes, then {third}");
+    lives.kill();
 }
+
+#[test]
+fn a_program_does_not_wait_for_what_is_told_of_others() {
+    let directory = Directory::new();
+    let len = fs::metadata(killed(directory.path())).unwrap().len();
+    // Nobody can be told anything until somebody takes out what fills the pipe.
+    let (mut told, mut full) = std::io::pipe().unwrap();
+    full.write_all(&vec![b' '; PIPE_LEN]).unwrap();
+    let mut command = command("init", directory.path(), &[&NO_LIMIT.to_string(), "loud"]);
+    command.env_remove("TRACER_QUIET").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(full);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let (say, said) = mpsc::channel();
+    thread::spawn(move || output.lines().try_for_each(|line| say.send(line.unwrap().parse::<u64>().unwrap())));
+    let first = said.recv_timeout(Duration::from_secs(30)).expect("it goes on");
+
+    let mut text = String::new();
+    let mut told = BufReader::new(&mut told);
+    while !text.contains("lists all") {
+        assert!(told.read_line(&mut text).unwrap() > 0, "{text}");
+    }
+    assert_eq!(text.matches(") killed\n").count(), 1, "{text}");
+    drop(child.stdin.take());
+    let second = said.recv().unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(first < 1 << 20 && second > len, "{first} bytes, then {second} of {len}");
+}
+
+/// What is told is not lost because the program has less to do than it takes to read that.
+#[test]
+fn a_program_that_ends_at_once_tells_all_the_same() {
+    let directory = Directory::new();
+    killed(directory.path());
+    killed(directory.path());
+    let text = told(directory.path(), NO_LIMIT, "loud");
+    assert_eq!(text.matches(") killed\n").count(), 2, "{text}");
+}
+
+/// What a pipe of Linux holds.
+const PIPE_LEN: usize = 64 << 10;
