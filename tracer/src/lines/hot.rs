@@ -229,7 +229,7 @@ impl Hot {
         if !room.page.has_room_for(values) {
             return None;
         }
-        let (above, _) = caller.block.key(caller.depth - 1);
+        let (above, _) = caller.frame.key().unwrap_or_else(|| caller.block.key(caller.depth - 1));
         let occurrence = caller.frame.count(caller.site.node)?;
         let key = key::call(above, site.hash, occurrence);
         let (block, SiteId { site: number, node }) = (caller.block, caller.site);

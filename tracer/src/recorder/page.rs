@@ -171,7 +171,7 @@ impl Page {
 
     /// Whether a detail and its entry fit.
     pub(crate) fn has_room_for(&self, detail: &[u8]) -> bool {
-        detail.len().div_ceil(PART_BYTES) < self.free_slots()
+        self.free_slots().checked_sub(1).is_some_and(|slots| detail.len() <= slots * PART_BYTES)
     }
 
     /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
