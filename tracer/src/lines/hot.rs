@@ -206,9 +206,10 @@ impl Hot {
             return None;
         }
         let node = caller.site.node;
-        let since = match USUAL {
-            true => caller.frame.calls_since_last(node, call.occurrence)?,
-            false => caller.frame.calls_since(node, call.occurrence)?,
+        let since = if USUAL {
+            caller.frame.calls_since_last(node, call.occurrence)?
+        } else {
+            caller.frame.calls_since(node, call.occurrence)?
         };
         if since > OCCURRENCES {
             return None;

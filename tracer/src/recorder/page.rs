@@ -186,14 +186,13 @@ impl Page {
 
     /// Writes a detail that there is room for; gives the place behind it.
     fn fill_parts(&self, bytes: &[u8]) -> usize {
-        let mut at = self.next_slot();
-        let mut parts = bytes.chunks_exact(PART_BYTES);
-        for part in &mut parts {
+        let (mut at, mut rest) = (self.next_slot(), bytes);
+        while let Some((part, behind)) = rest.split_first_chunk() {
             self.fill(at, whole_part(part));
-            at += SLOT_WORDS;
+            (at, rest) = (at + SLOT_WORDS, behind);
         }
-        if !parts.remainder().is_empty() {
-            self.fill(at, last_part(parts.remainder()));
+        if !rest.is_empty() {
+            self.fill(at, last_part(rest));
             at += SLOT_WORDS;
         }
         at
@@ -248,7 +247,7 @@ impl Page {
 
 /// A slot of [`PART_BYTES`] bytes.
 #[inline]
-fn whole_part(bytes: &[u8]) -> [u64; SLOT_WORDS] {
+fn whole_part(bytes: &[u8; PART_BYTES]) -> [u64; SLOT_WORDS] {
     let (begin, rest) = bytes.split_at(6);
     let mut words = [KIND_PART | ((PART_BYTES as u64) << 8); SLOT_WORDS];
     words[0] |= begin.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)) << 16;

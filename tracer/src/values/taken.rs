@@ -68,6 +68,7 @@ impl Drop for Recorded {
 }
 
 #[inline(never)]
+#[expect(clippy::unnecessary_box_returns, reason = "the box is what is used again")]
 fn begin(redacted: Paths) -> Box<Values> {
     let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
     let mut values = spare.unwrap_or_else(|| Box::new(Values { fields: Fields::new() }));
