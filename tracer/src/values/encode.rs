@@ -78,9 +78,11 @@ impl Fields {
         &self.writer.out
     }
 
-    /// What it takes, in bytes.
-    pub(super) fn capacity(&self) -> usize {
-        self.writer.out.capacity()
+    /// Gives memory back if it takes more than so many bytes; what it holds then goes with it.
+    pub(super) fn shrink(&mut self, capacity_max: usize) {
+        if self.writer.out.capacity() > capacity_max {
+            self.writer.out = Vec::new();
+        }
     }
 }
 

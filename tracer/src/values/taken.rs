@@ -19,7 +19,7 @@ thread_local! {
     static SPARE: RefCell<Vec<Box<Values>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Buffers that a thread keeps, and the largest one that it does.
+/// Buffers that a thread keeps, and how large they may be.
 const SPARE_MAX: usize = 4;
 const SPARE_BYTES_MAX: usize = 4096;
 
@@ -77,10 +77,8 @@ fn begin(redacted: Paths) -> Box<Values> {
 }
 
 #[inline(never)]
-fn keep(values: Box<Values>) {
-    if values.fields.capacity() > SPARE_BYTES_MAX {
-        return;
-    }
+fn keep(mut values: Box<Values>) {
+    values.fields.shrink(SPARE_BYTES_MAX);
     // A thread that ends keeps nothing.
     let _ended = SPARE.try_with(|spare| {
         if let Ok(mut spare) = spare.try_borrow_mut() {
