@@ -4,6 +4,7 @@
 //! on. One that is over is there as long as the page is that says so.
 
 use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracer::TraceId;
@@ -35,7 +36,10 @@ const TRACES: usize = 1024;
 
 impl Index {
     pub(crate) fn new(pages: usize) -> Self {
-        Self { seen: vec![(0, 0); pages], traces: IdMap::with_capacity_and_hasher(TRACES, Default::default()) }
+        Self {
+            seen: vec![(0, 0); pages],
+            traces: IdMap::with_capacity_and_hasher(TRACES, BuildHasherDefault::default()),
+        }
     }
 
     /// Whether the trace is there. No page begins anew meanwhile.
