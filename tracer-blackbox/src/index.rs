@@ -3,10 +3,12 @@
 //! A trace that is not over is there, even if all that it recorded was written over: whoever holds a context of it may go
 //! on. One that is over is there as long as the page is that says so.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracer::TraceId;
+use tracer::recorder::IdMap;
 use tracer::recorder::page::{Page, SLOT_WORDS};
 
 use crate::map::Map;
@@ -15,7 +17,7 @@ use crate::map::Map;
 pub(crate) struct Index {
     /// By page: its birth, and how many slots were looked at.
     seen: Vec<(u64, usize)>,
-    traces: HashMap<TraceId, Known>,
+    traces: IdMap<TraceId, Known>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +36,10 @@ const TRACES: usize = 1024;
 
 impl Index {
     pub(crate) fn new(pages: usize) -> Self {
-        Self { seen: vec![(0, 0); pages], traces: HashMap::with_capacity(TRACES) }
+        Self {
+            seen: vec![(0, 0); pages],
+            traces: IdMap::with_capacity_and_hasher(TRACES, BuildHasherDefault::default()),
+        }
     }
 
     /// Whether the trace is there. No page begins anew meanwhile.
@@ -61,18 +66,19 @@ impl Index {
         let (seen, from) = self.seen[number];
         let from = if seen == birth { from } else { 0 };
         let to = page.len() / SLOT_WORDS;
-        for slot in map.slots(number).chunks_exact(SLOT_WORDS).take(to).skip(from) {
-            self.take(slot, birth, map.pages());
+        let slots = map.slots(number).get(from * SLOT_WORDS..to * SLOT_WORDS).unwrap_or_default();
+        for slot in slots.chunks_exact(SLOT_WORDS) {
+            // Nearly all of them are steps.
+            let kind = slot[0].load(Ordering::Relaxed) & 15;
+            if matches!(kind, KIND_ENV | KIND_OVER | KIND_RESUMED) {
+                self.take(slot, kind, birth, map.pages());
+            }
         }
         self.seen[number] = (birth, to.max(from));
     }
 
-    fn take(&mut self, slot: &[AtomicU64], birth: u64, pages: &[Page]) {
+    fn take(&mut self, slot: &[AtomicU64], kind: u64, birth: u64, pages: &[Page]) {
         let word = |nth: usize| slot[nth].load(Ordering::Relaxed);
-        let kind = word(0) & 15;
-        if !matches!(kind, KIND_ENV | KIND_OVER | KIND_RESUMED) {
-            return;
-        }
         let Some(trace) = TraceId::new((u128::from(word(4)) << 64) | u128::from(word(5))) else { return };
         if self.traces.len() == self.traces.capacity() {
             let there: HashSet<u64> = pages.iter().map(Page::birth).collect();

@@ -56,7 +56,7 @@ fn begin_with(site: &'static Site, at: Option<&Context>, values: Recorded, frame
 }
 
 /// Tries a common call, and once more if it only wanted for a run.
-pub(super) fn common<T>(enter: impl Fn() -> Option<T>) -> Option<T> {
+pub(super) fn common<T>(mut enter: impl FnMut() -> Option<T>) -> Option<T> {
     enter().or_else(|| {
         if !hot::with(Hot::wants_run) {
             return None;
@@ -251,12 +251,6 @@ impl End {
     /// A success without anything to say.
     pub(super) fn plain() -> Self {
         Self { error: None, detail: None }
-    }
-
-    /// Whether it is [that](Self::plain).
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        self.error.is_none() && self.detail.is_none()
     }
 
     pub(super) fn of(outcome: Outcome) -> Self {

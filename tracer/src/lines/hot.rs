@@ -123,10 +123,12 @@ pub(super) fn with<R>(work: impl FnOnce(&Hot) -> R) -> R {
 }
 
 /// The call of a future, counted before it begins.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counted {
+    /// The line that it was counted in; `None`: it was not.
+    pub(super) cell: Option<&'static LineCell>,
     /// The caller.
-    pub(super) at: Position,
+    pub(super) caller: u64,
     pub(super) key: u64,
     pub(super) occurrence: u32,
 }
@@ -182,38 +184,43 @@ impl Hot {
         Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
     }
 
-    /// Counts a call of `site` by the frame that the thread is in, and pins the line for it.
-    #[inline(never)]
-    pub(super) fn count(&self, site: &'static Site) -> Option<Counted> {
+    /// Counts a call of `site` by the frame that the thread is in, and pins the line for it. `USUAL`: only if that called
+    /// the same node last, for later likewise.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
+    pub(super) fn count<const USUAL: bool>(&self, site: &'static Site) -> Option<Counted> {
         let Caller { block, frame, id, site: SiteId { node, .. }, .. } = self.caller(site)?;
-        let at = Position { cell: self.cell.get()?, frame: FrameId::from_raw(id) };
-        let (key, _) = frame.key()?;
-        let occurrence = if frame.await_call() <= u64::from(OCCURRENCES) { frame.count(node) } else { None };
-        let Some(occurrence) = occurrence else {
-            frame.begin_call();
-            return None;
-        };
-        let key = key::call(key, site.hash, occurrence);
+        let (key, occurrence) = if USUAL { frame.await_again(node)? } else { frame.await_any(node)? };
         block.set(block::PINS, block.get(block::PINS) + 1);
-        Some(Counted { at, key, occurrence })
+        let key = key::call(key, site.hash, occurrence);
+        Some(Counted { cell: self.cell.get(), caller: id, key, occurrence })
     }
 
-    /// Enters `site`, whose call was [counted](Self::count), where it was called; unpins the line. The thread stays in
-    /// the caller.
-    #[inline(never)]
-    pub(super) fn enter_counted(&self, site: &'static Site, call: Counted) -> Option<FrameId> {
+    /// Enters `site`, whose call was [counted](Self::count), where it was called; unpins the line. Gives the frame.
+    /// `USUAL`: only if the caller called the same node last, and the time stamp counter is the clock.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
+    pub(super) fn enter_counted<const USUAL: bool>(&self, site: &'static Site, call: Counted) -> Option<u64> {
         let caller = self.caller(site)?;
-        let here = FrameId::from_raw(caller.id) == call.at.frame;
-        self.cell.get().filter(|cell| here && std::ptr::eq(*cell, call.at.cell))?;
-        if caller.frame.calls_since(caller.site.node, call.occurrence)? > OCCURRENCES {
+        if caller.id != call.caller || !self.is_in(call.cell) {
             return None;
         }
-        let room = self.room::<false>(&caller)?;
+        let node = caller.site.node;
+        let since = if USUAL {
+            caller.frame.calls_since_last(node, call.occurrence)?
+        } else {
+            caller.frame.calls_since(node, call.occurrence)?
+        };
+        if since > OCCURRENCES {
+            return None;
+        }
+        let room = self.room::<USUAL>(&caller)?;
         let frame = self.open(&caller, &room, call.occurrence);
         caller.next.set_key(call.key, caller.id);
-        caller.frame.begin_call();
+        caller.frame.begin_awaited();
         caller.block.set(block::PINS, caller.block.get(block::PINS) - 1);
-        FrameId::from_raw(frame)
+        self.frame.set(frame);
+        Some(frame)
     }
 
     /// Enters `site` below the frame that the thread is in, with values: the bytes of a detail.
@@ -223,7 +230,7 @@ impl Hot {
         if !room.page.has_room_for(values) {
             return None;
         }
-        let (above, _) = caller.block.key(caller.depth - 1);
+        let (above, _) = caller.frame.key().unwrap_or_else(|| caller.block.key(caller.depth - 1));
         let occurrence = caller.frame.count(caller.site.node)?;
         let key = key::call(above, site.hash, occurrence);
         let (block, SiteId { site: number, node }) = (caller.block, caller.site);
@@ -247,8 +254,11 @@ impl Hot {
             let block = self.block.get()?;
             let depth = block.get(block::DEPTH).wrapping_sub(1);
             let frame = block.frame(depth)?;
-            let here = self.cell.get().map(std::ptr::from_ref) == entered.cell.map(std::ptr::from_ref);
-            if !here || frame.raw_id() != entered.frame || depth < self.floor.get() || frame.is_in_flow() {
+            if !self.is_in(entered.cell)
+                || frame.raw_id() != entered.frame
+                || depth < self.floor.get()
+                || frame.is_in_flow()
+            {
                 return None;
             }
             let room = self.room_in::<false>(self.page.get()?, 0)?;
@@ -300,7 +310,10 @@ impl Hot {
         let block = self.block.get()?;
         let site = site.plain()?;
         let depth = block.get(block::DEPTH);
-        let ((frame, next), id) = (block.innermost(depth)?, self.frame.get());
+        if !Block::has_room(depth) {
+            return None;
+        }
+        let ((frame, next), id) = (block.innermost(depth), self.frame.get());
         (frame.raw_id() == id).then_some(Caller { block, frame, next, id, depth, site })
     }
 
@@ -346,13 +359,20 @@ impl Hot {
         id
     }
 
-    /// Goes to `at` in the line that the thread is in; gives the frame it was in.
+    /// Goes to a frame of the line of `cell`, if that is the one that the thread is in; gives the frame that it was in. 0
+    /// is none.
     #[inline]
-    pub(super) fn go(&self, at: Position) -> Option<Position> {
+    pub(super) fn go(&self, cell: Option<&'static LineCell>, frame: u64) -> Option<u64> {
         self.block.get()?;
-        let cell = self.cell.get().filter(|cell| std::ptr::eq(*cell, at.cell))?;
-        let before = self.frame.replace(at.frame.map_or(0, FrameId::raw));
-        Some(Position { cell, frame: FrameId::from_raw(before) })
+        self.is_in(cell).then(|| self.frame.replace(frame))
+    }
+
+    /// Whether the line of `cell` is the one that the thread is in, if something is lent.
+    #[inline]
+    fn is_in(&self, cell: Option<&'static LineCell>) -> bool {
+        // As addresses: whether there are any is not asked.
+        let address = |cell: Option<&'static LineCell>| cell.map_or(std::ptr::null(), std::ptr::from_ref);
+        address(self.cell.get()) == address(cell)
     }
 
     /// Ends a frame of the line of `cell`, the innermost, which went well, and goes back to the frame `before` in the
@@ -363,8 +383,7 @@ impl Hot {
         let (Some(block), Some(page)) = (self.block.get(), self.page.get()) else { return false };
         let depth = block.get(block::DEPTH).wrapping_sub(1);
         let Some(frame) = block.frame(depth) else { return false };
-        let here = self.cell.get().map(std::ptr::from_ref) == cell.map(std::ptr::from_ref);
-        if !here || frame.raw_id() != id || depth < self.floor.get() || frame.is_in_flow() {
+        if !self.is_in(cell) || frame.raw_id() != id || depth < self.floor.get() || frame.is_in_flow() {
             return false;
         }
         let Some(room) = self.room_in::<USUAL>(page, 0) else { return false };

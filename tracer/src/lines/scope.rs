@@ -23,6 +23,17 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// The place of the frame with this number, 0 for none.
+    pub(super) fn of(cell: Option<&'static Cell>, frame: u64) -> Option<Self> {
+        Some(Self { cell: cell?, frame: FrameId::from_raw(frame) })
+    }
+
+    /// The number of the frame; 0 for none.
+    #[inline]
+    pub(super) fn raw_frame(self) -> u64 {
+        self.frame.map_or(0, FrameId::raw)
+    }
+
     /// Whether both lie in one trace.
     pub(crate) fn same_trace(self, other: Self) -> bool {
         std::ptr::eq(self.cell, other.cell)

@@ -9,12 +9,11 @@ use pin_project_lite::pin_project;
 
 use super::cell::Cell;
 use super::frame::common;
-use super::hot::{self, Counted};
+use super::hot::{self, Counted, Hot};
 use super::line::{Call, End};
 use super::scope::{self, Position};
-use super::within::Within;
+use super::within::{Home, Stay, Within};
 use crate::context::Context;
-use crate::id::FrameId;
 use crate::outcome::Outcome;
 use crate::record::ErrorKind;
 use crate::recorder::Tag;
@@ -56,8 +55,10 @@ struct State {
     /// Dropped by hand, so that the drop of a future that is not recorded is one look at this.
     stage: ManuallyDrop<Stage>,
     occurrence: u32,
-    /// The caller, whose line is pinned; when running, the frame.
-    at: Option<Position>,
+    /// The line of the caller, which is pinned; when running, of the frame.
+    cell: Option<&'static Cell>,
+    /// The caller; when running, the frame. 0 for none.
+    frame: u64,
     key: u64,
     site: Option<&'static Site>,
 }
@@ -119,7 +120,7 @@ impl State {
     // Not a constant: the compiler would copy all of its bytes.
     #[inline]
     fn off() -> Self {
-        Self { stage: ManuallyDrop::new(Stage::Off), occurrence: 0, at: None, key: 0, site: None }
+        Self { stage: ManuallyDrop::new(Stage::Off), occurrence: 0, cell: None, frame: 0, key: 0, site: None }
     }
 
     #[inline]
@@ -128,15 +129,24 @@ impl State {
             return Self::off();
         }
         if context.is_none() {
-            if let Some(Counted { at: Position { cell, frame }, key, occurrence }) = count(site) {
-                let (stage, at) = (Stage::Called(values), Some(Position { cell, frame }));
-                return Self { stage: ManuallyDrop::new(stage), occurrence, at, key, site: Some(site) };
+            let mut counted = Counted::default();
+            count(site, &mut counted);
+            if counted.cell.is_some() {
+                return Self::of(Stage::Called(values), counted, site);
             }
         }
         match called_anywhere(site, context, values) {
-            Some((stage, at)) => Self { stage: ManuallyDrop::new(stage), occurrence: 0, at, key: 0, site: Some(site) },
+            Some((stage, at)) => {
+                let (cell, caller) = (at.map(|at| at.cell), at.map_or(0, Position::raw_frame));
+                Self::of(stage, Counted { cell, caller, ..Counted::default() }, site)
+            }
             None => Self::off(),
         }
+    }
+
+    #[inline]
+    fn of(stage: Stage, Counted { cell, caller, key, occurrence }: Counted, site: &'static Site) -> Self {
+        Self { stage: ManuallyDrop::new(stage), occurrence, cell, frame: caller, key, site: Some(site) }
     }
 
     #[inline]
@@ -144,27 +154,29 @@ impl State {
         matches!(*self.stage, Stage::Off)
     }
 
-    /// The frame; it is entered now if it was not. `None`: it is not recorded.
+    /// The call, if it was counted as a common one, has no values, and did not begin yet.
     #[inline]
-    fn running(&mut self) -> Option<Position> {
-        if !matches!(*self.stage, Stage::Running { .. }) {
-            self.begin();
-        }
-        self.at
+    fn counted(&self) -> Option<(&'static Site, Counted)> {
+        let (Stage::Called(values), Some(site)) = (&*self.stage, self.site) else { return None };
+        let call = Counted { cell: self.cell, caller: self.frame, key: self.key, occurrence: self.occurrence };
+        (!values.is_some()).then_some((site, call))
     }
 
-    /// Begins at the first poll, if it is recorded.
+    /// Where the call was made; when running, the frame.
+    fn at(&self) -> Option<Position> {
+        Position::of(self.cell, self.frame)
+    }
+
+    /// Begins at the first poll, if it is recorded; the thread stays where it is.
+    #[cold]
     #[inline(never)]
     fn begin(&mut self) {
-        let Self { stage, occurrence, at, key, site, .. } = std::mem::replace(self, Self::off());
+        let at = self.at();
+        let Self { stage, occurrence, key, site, .. } = std::mem::replace(self, Self::off());
         let began = site.and_then(|site| match (ManuallyDrop::into_inner(stage), at) {
             (Stage::Called(values), Some(at)) => {
-                let counted = Counted { at, key, occurrence };
-                let usual = || hot::with(|hot| hot.enter_counted(site, counted));
-                match if values.is_some() { None } else { common(usual) } {
-                    Some(frame) => Some((Position { frame: Some(frame), ..at }, std::thread::panicking())),
-                    None => Called::of(counted, values).begin(site, Some(at)),
-                }
+                let call = Call { parent: at.frame, key, occurrence, tag: Tag::enter(false) };
+                Called { call: Some(call), given: false, values }.begin(site, Some(at))
             }
             (Stage::Called(values), None) => Called { call: None, given: false, values }.begin(site, None),
             (Stage::CalledElsewhere(called), at) => called.begin(site, at),
@@ -172,14 +184,31 @@ impl State {
         });
         if let Some((at, panicking)) = began {
             self.stage = ManuallyDrop::new(Stage::Running { panicking });
-            self.at = Some(at);
+            (self.cell, self.frame) = (Some(at.cell), at.raw_frame());
         }
     }
 }
 
 #[inline(never)]
-fn count(site: &'static Site) -> Option<Counted> {
-    hot::with(|hot| hot.count(site))
+fn count(site: &'static Site, counted: &mut Counted) {
+    hot::with(|hot| count_in(hot, site, counted));
+}
+
+/// The usual call: calls nothing.
+#[inline(never)]
+fn count_in(hot: &Hot, site: &'static Site, counted: &mut Counted) {
+    match hot.count::<true>(site) {
+        Some(call) => *counted = call,
+        None => count_again(hot, site, counted),
+    }
+}
+
+/// Less usual calls.
+#[inline(never)]
+fn count_again(hot: &Hot, site: &'static Site, counted: &mut Counted) {
+    if let Some(call) = hot.count::<false>(site) {
+        *counted = call;
+    }
 }
 
 #[cold]
@@ -204,11 +233,6 @@ fn called_anywhere(
 }
 
 impl Called {
-    fn of(Counted { at, key, occurrence }: Counted, values: Recorded) -> Self {
-        let call = Call { parent: at.frame, key, occurrence, tag: Tag::enter(false) };
-        Self { call: Some(call), given: false, values }
-    }
-
     /// Begins what was called at `pinned`; `None`: not recorded.
     #[cold]
     #[inline(never)]
@@ -249,14 +273,9 @@ impl Called {
 }
 
 #[inline(never)]
-fn end_common(cell: &'static Cell, frame: u64, before: u64) -> bool {
-    hot::with(|hot| hot.end::<false>(Some(cell), frame, before))
-}
-
-#[inline(never)]
 fn drop_recorded<F>(mut future: Pin<&mut Option<F>>, state: &mut State) {
-    let State { stage, at, .. } = std::mem::replace(state, State::off());
-    let stage = ManuallyDrop::into_inner(stage);
+    let at = state.at();
+    let stage = ManuallyDrop::into_inner(std::mem::replace(state, State::off()).stage);
     let Some(at) = at else { return };
     if let Stage::Running { panicking } = stage {
         // Inner frames end before this one does, whatever their drops do.
@@ -287,52 +306,159 @@ fn poll_recorded<F: Future, J: Fn(&F::Output) -> Outcome>(
     state: &mut State,
     cx: &mut task::Context<'_>,
 ) -> Poll<F::Output> {
-    let Some(at) = state.running() else {
-        return future.poll(cx);
-    };
-    let within = Some(Within::enter(at));
-    let mut poll = Polled { at, within, state, done: false };
-    let Poll::Ready(output) = future.poll(cx) else {
-        poll.done = true;
-        return Poll::Pending;
-    };
-    poll.finish(End::of(judge(&output)));
-    Poll::Ready(output)
+    let mut poll = Polled { state, stay: None };
+    poll.enter();
+    let polled = future.poll(cx);
+    match &polled {
+        Poll::Ready(output) if poll.stay.is_some() => poll.end(judge(output)),
+        _ => poll.leave(),
+    }
+    std::mem::forget(poll);
+    polled
 }
 
 /// One poll: whatever unwinds out of it ends the frame as a panic.
 struct Polled<'a> {
-    at: Position,
-    within: Option<Within>,
     state: &'a mut State,
-    /// The frame stays open, or has ended.
-    done: bool,
+    /// `None`: the call is not recorded, the thread is where it was.
+    stay: Option<Stay>,
 }
 
+// None of these is generic: they are compiled once. The usual of each calls nothing.
 impl Polled<'_> {
-    #[inline]
-    fn finish(&mut self, end: End) {
-        self.done = true;
-        *self.state = State::off();
-        let before = self.within.as_ref().and_then(Within::before);
-        let raw = |at: Position| at.frame.map_or(0, FrameId::raw);
-        if end.is_plain() && before.is_some_and(|before| end_common(self.at.cell, raw(self.at), raw(before))) {
-            // The thread is back where it was.
-            std::mem::forget(self.within.take());
-        } else {
-            scope::with(|scope| scope.end(self.at, end));
+    /// Goes to the frame; enters it if it was not.
+    #[inline(never)]
+    fn enter(&mut self) {
+        match *self.state.stage {
+            Stage::Running { .. } => hot::with(|hot| self.go_in(hot)),
+            _ if std::thread::panicking() => self.begin(),
+            _ => hot::with(|hot| self.begin_in(hot)),
         }
+    }
+
+    #[inline(never)]
+    fn go_in(&mut self, hot: &Hot) {
+        let State { cell, frame, .. } = *self.state;
+        match hot.go(cell, frame) {
+            Some(before) => self.stay = Some(Stay { cell, home: Home::Here(before) }),
+            None => self.go_elsewhere(),
+        }
+    }
+
+    #[inline(never)]
+    fn go_elsewhere(&mut self) {
+        self.stay = self.state.at().map(Stay::elsewhere);
+    }
+
+    #[inline(never)]
+    fn begin_in(&mut self, hot: &Hot) {
+        if !self.begin_as::<true>(hot) {
+            self.begin();
+        }
+    }
+
+    /// Enters the frame as a common call.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
+    fn begin_as<const USUAL: bool>(&mut self, hot: &Hot) -> bool {
+        let Some((site, call)) = self.state.counted() else { return false };
+        let Some(frame) = hot.enter_counted::<USUAL>(site, call) else { return false };
+        self.state.stage = ManuallyDrop::new(Stage::Running { panicking: !USUAL && std::thread::panicking() });
+        self.state.frame = frame;
+        self.stay = Some(Stay { cell: call.cell, home: Home::Here(call.caller) });
+        true
+    }
+
+    /// Less usual beginnings.
+    #[inline(never)]
+    fn begin(&mut self) {
+        let is_counted = self.state.counted().is_some_and(|(_, call)| call.cell.is_some());
+        if is_counted && common(|| hot::with(|hot| self.begin_as::<false>(hot)).then_some(())).is_some() {
+            return;
+        }
+        self.state.begin();
+        if !self.state.is_off() {
+            hot::with(|hot| self.go_in(hot));
+        }
+    }
+
+    /// Goes back to where the thread was.
+    #[inline(never)]
+    fn leave(&mut self) {
+        hot::with(|hot| self.leave_in(hot));
+    }
+
+    #[inline(never)]
+    fn leave_in(&mut self, hot: &Hot) {
+        if let Some(stay) = &self.stay {
+            if !stay.leave_in(hot) {
+                stay.leave_elsewhere();
+            }
+        }
+    }
+
+    /// Ends the frame, and goes back.
+    #[inline]
+    fn end(&mut self, outcome: Outcome) {
+        if outcome.is_plain() {
+            // Nothing is in it to be dropped.
+            std::mem::forget(outcome);
+            self.end_well();
+        } else {
+            self.finish(End::of(outcome));
+        }
+    }
+
+    #[inline(never)]
+    fn end_well(&mut self) {
+        hot::with(|hot| self.end_in(hot));
+    }
+
+    #[inline(never)]
+    fn end_in(&mut self, hot: &Hot) {
+        if !self.end_as::<true>(hot) {
+            self.end_again(hot);
+        }
+    }
+
+    /// Less usual ends.
+    #[inline(never)]
+    fn end_again(&mut self, hot: &Hot) {
+        if !self.end_as::<false>(hot) {
+            self.finish(End::plain());
+        }
+    }
+
+    /// Ends the frame as a common call.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
+    fn end_as<const USUAL: bool>(&mut self, hot: &Hot) -> bool {
+        let Some(Stay { cell, home: Home::Here(before) }) = self.stay else { return false };
+        let ended = hot.end::<USUAL>(cell, self.state.frame, before);
+        if ended {
+            self.state.stage = ManuallyDrop::new(Stage::Off);
+        }
+        ended
+    }
+
+    #[inline(never)]
+    fn finish(&mut self, end: End) {
+        let at = self.state.at();
+        *self.state = State::off();
+        if let Some(at) = at {
+            scope::with(|scope| scope.end(at, end));
+        }
+        self.leave();
     }
 }
 
 impl Drop for Polled<'_> {
-    #[inline]
+    #[cold]
     fn drop(&mut self) {
-        if !self.done {
+        if self.stay.is_some() {
             let panicking = matches!(*self.state.stage, Stage::Running { panicking: true });
-            self.finish(End::dropped(Some(self.at), panicking, Some(ErrorKind::Cancelled)));
+            self.finish(End::dropped(self.state.at(), panicking, Some(ErrorKind::Cancelled)));
         }
-        self.within.take();
     }
 }
 

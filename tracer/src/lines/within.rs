@@ -1,44 +1,72 @@
 //! Being at a position for a while: during a poll, a drop, or a call that was carried elsewhere.
 
-use super::hot;
+use super::cell::Cell;
+use super::hot::{self, Hot};
 use super::scope::{self, Position};
 
-/// This thread is at a position until it is dropped.
+/// This thread is in a line until it is dropped.
 #[derive(Debug)]
-pub(super) struct Within {
-    at: Position,
-    before: Option<Position>,
-    holds: bool,
+pub(super) struct Within(Stay);
+
+/// Where a thread is for a while, and where it goes back to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stay {
+    /// The line that it is in. Always there; asking whether it is would cost.
+    pub(super) cell: Option<&'static Cell>,
+    pub(super) home: Home,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Home {
+    /// The frame with this number in the same line (0: none), and that is all that is to be restored.
+    Here(u64),
+    Elsewhere {
+        before: Option<Position>,
+        /// The line is to be let go of.
+        holds: bool,
+    },
 }
 
 impl Within {
     #[inline]
     pub(super) fn enter(at: Position) -> Self {
-        match hot::with(|hot| hot.go(at)) {
-            Some(before) => Self { at, before: Some(before), holds: false },
-            None => Self::enter_elsewhere(at),
-        }
+        let before = hot::with(|hot| hot.go(Some(at.cell), at.raw_frame()));
+        Self(
+            before.map_or_else(|| Stay::elsewhere(at), |before| Stay { cell: Some(at.cell), home: Home::Here(before) }),
+        )
     }
+}
 
+impl Stay {
+    /// Goes to a position that is not in the line that the thread is in, or not known to be.
     #[inline(never)]
-    fn enter_elsewhere(at: Position) -> Self {
+    pub(super) fn elsewhere(at: Position) -> Self {
         let entered = scope::with(|scope| (scope.hold(at.cell) == Some(true), scope.go(Some(at))));
         let (holds, before) = entered.unwrap_or((false, None));
-        Self { at, before, holds }
+        let home = match before {
+            Some(before) if !holds && std::ptr::eq(before.cell, at.cell) => Home::Here(before.raw_frame()),
+            _ => Home::Elsewhere { before, holds },
+        };
+        Self { cell: Some(at.cell), home }
     }
 
-    /// Where the thread was before, if that is all that is to be restored.
+    /// Goes back, if that is only to another frame of the line.
     #[inline]
-    pub(super) fn before(&self) -> Option<Position> {
-        self.before.filter(|before| !self.holds && std::ptr::eq(before.cell, self.at.cell))
+    pub(super) fn leave_in(&self, hot: &Hot) -> bool {
+        matches!(self.home, Home::Here(before) if hot.go(self.cell, before).is_some())
     }
 
+    /// Goes back.
     #[inline(never)]
-    fn leave_elsewhere(&self) {
+    pub(super) fn leave_elsewhere(&self) {
+        let (before, holds) = match self.home {
+            Home::Here(before) => (Position::of(self.cell, before), false),
+            Home::Elsewhere { before, holds } => (before, holds),
+        };
         scope::with(|scope| {
-            scope.go(self.before);
-            if self.holds {
-                scope.let_go(self.at.cell);
+            scope.go(before);
+            if let (true, Some(cell)) = (holds, self.cell) {
+                scope.let_go(cell);
             }
         });
     }
@@ -47,8 +75,8 @@ impl Within {
 impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
-        if self.before().and_then(|before| hot::with(|hot| hot.go(before))).is_none() {
-            self.leave_elsewhere();
+        if !hot::with(|hot| self.0.leave_in(hot)) {
+            self.0.leave_elsewhere();
         }
     }
 }

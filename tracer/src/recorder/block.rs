@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::id::FrameId;
 use crate::lines::key;
+use crate::recorder::page::OCCURRENCES;
 use crate::recorder::{PREVIEW_AT, Preview, Tag};
 use crate::site::SiteId;
 
@@ -132,15 +133,19 @@ impl Block {
 }
 
 impl Block {
-    /// The innermost frame and the place of the next; `None`: there is no frame, or no such place, or the depth has a
-    /// flag.
+    /// Whether at this depth, which has no flag, there is a frame, and room for the next.
     #[inline]
-    pub(crate) fn innermost(&self, depth: u64) -> Option<(Frame<'_>, Frame<'_>)> {
-        let at = usize::try_from(depth).ok()?.wrapping_sub(1);
-        if at >= FRAMES - 1 {
-            return None;
-        }
-        Some((Frame(&self.frames[at]), Frame(&self.frames[at + 1])))
+    pub(crate) const fn has_room(depth: u64) -> bool {
+        depth.wrapping_sub(1) < FRAMES as u64 - 1
+    }
+
+    /// The innermost frame and the place of the next, at a depth that [has room](Self::has_room).
+    // Not an `Option`: looking into it again would cost.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a place in a block")]
+    pub(crate) fn innermost(&self, depth: u64) -> (Frame<'_>, Frame<'_>) {
+        let at = depth as usize;
+        (Frame(&self.frames[at - 1]), Frame(&self.frames[at]))
     }
 }
 
@@ -378,11 +383,41 @@ impl Frame<'_> {
         calls
     }
 
+    /// Counts a call of `node` that does not begin yet; gives the key of this frame and the number of the call. `None`:
+    /// there are too many of these for a reader to tell them apart, there is no room to count it, or no key is kept;
+    /// nothing was done.
+    pub(crate) fn await_any(self, node: u32) -> Option<(u64, u32)> {
+        let (key, _) = self.key()?;
+        let occurrence = if self.await_call() <= u64::from(OCCURRENCES) { self.count(node) } else { None };
+        if occurrence.is_none() {
+            self.begin_call();
+        }
+        Some((key, occurrence?))
+    }
+
+    /// [`await_any`](Self::await_any), if the node is the one that it called last, and calls were awaited before.
+    #[inline]
+    pub(crate) fn await_again(self, node: u32) -> Option<(u64, u32)> {
+        let calls = self.get(PENDING);
+        if self.get(STATE) & (KEYED | AWAITED) != KEYED | AWAITED || calls >= u64::from(OCCURRENCES) {
+            return None;
+        }
+        let occurrence = self.count_again(node)?;
+        self.set(PENDING, calls + 1);
+        Some((self.get(KEY), occurrence))
+    }
+
     /// A call that was counted before begins.
     pub(crate) fn begin_call(self) {
         if self.has(AWAITED) {
-            self.set(PENDING, self.get(PENDING).saturating_sub(1));
+            self.begin_awaited();
         }
+    }
+
+    /// A call of a frame that awaits some begins.
+    #[inline]
+    pub(crate) fn begin_awaited(self) {
+        self.set(PENDING, self.get(PENDING).saturating_sub(1));
     }
 
     /// How far the calls of `node` have been counted beyond this one; `None`: they are counted elsewhere.
@@ -390,6 +425,14 @@ impl Frame<'_> {
     pub(crate) fn calls_since(self, node: u32, occurrence: u32) -> Option<u32> {
         let calls = self.calls().into_iter().find(|calls| calls >> 32 == u64::from(node))?;
         Some((calls as u32).wrapping_sub(occurrence))
+    }
+
+    /// [`calls_since`](Self::calls_since), if the node is the one that it called last.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "takes one half")]
+    pub(crate) fn calls_since_last(self, node: u32, occurrence: u32) -> Option<u32> {
+        let calls = self.get(CALLS);
+        (calls >> 32 == u64::from(node)).then(|| (calls as u32).wrapping_sub(occurrence))
     }
 
     /// Counts a fork, and gives its number, from 0.

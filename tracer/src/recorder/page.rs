@@ -156,33 +156,62 @@ impl Page {
     /// and nothing was done.
     pub fn put(&self, words: [u64; SLOT_WORDS]) -> bool {
         let at = self.next_slot();
+        let is_put = self.fill(at, words);
+        if is_put {
+            self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
+        }
+        is_put
+    }
+
+    /// Writes the words of the slot at a place, the first of them last. `false`: there is no such slot.
+    #[inline]
+    fn fill(&self, at: usize, words: [u64; SLOT_WORDS]) -> bool {
         let Some([first, others @ ..]) = self.data.get(at..at + SLOT_WORDS) else { return false };
         for (word, value) in others.iter().zip(&words[1..]) {
             word.store(*value, Ordering::Relaxed);
         }
         first.store(words[0], Ordering::Release);
-        self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
         true
     }
 
     /// Whether a detail and its entry fit.
     pub(crate) fn has_room_for(&self, detail: &[u8]) -> bool {
-        detail.len().div_ceil(PART_BYTES) < self.free_slots()
+        self.free_slots().checked_sub(1).is_some_and(|slots| detail.len() <= slots * PART_BYTES)
     }
 
     /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
     /// many, or none would be left for the entry; nothing was done.
     pub fn put_parts(&self, bytes: &[u8]) -> bool {
-        if !self.has_room_for(bytes) {
-            return false;
+        self.has_room_for(bytes) && {
+            let at = self.fill_parts(bytes);
+            self.head[0].store(at as u64, Ordering::Release);
+            true
         }
-        bytes.chunks(PART_BYTES).all(|part| self.put(part_words(part)))
+    }
+
+    /// Writes a detail that there is room for; gives the place behind it.
+    fn fill_parts(&self, bytes: &[u8]) -> usize {
+        let (mut at, mut rest) = (self.next_slot(), bytes);
+        while let Some((part, behind)) = rest.split_first_chunk() {
+            self.fill(at, whole_part(part));
+            (at, rest) = (at + SLOT_WORDS, behind);
+        }
+        if !rest.is_empty() {
+            self.fill(at, last_part(rest));
+            at += SLOT_WORDS;
+        }
+        at
     }
 
     /// Puts a detail and the entry that it belongs to into the next slots. `false`: there are not that many, and nothing
     /// was done.
     pub fn put_with(&self, words: [u64; SLOT_WORDS], detail: &[u8]) -> bool {
-        self.put_parts(detail) && self.put(words)
+        self.has_room_for(detail) && {
+            let at = self.fill_parts(detail);
+            self.fill(at, words);
+            self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
+            true
+        }
     }
 
     /// Puts an event at a place, which is the [next](Self::next).
@@ -202,20 +231,45 @@ impl Page {
             // Nothing in it is valid, and a check would make it look as if something had been.
             return;
         }
-        for (nth, slot) in self.data[..len / SLOT_WORDS * SLOT_WORDS].chunks_exact(SLOT_WORDS).enumerate() {
+        let slots = &self.data[..len / SLOT_WORDS * SLOT_WORDS];
+        let check = |slot: &[AtomicU64], nth| {
             let words = std::array::from_fn(|word| slot[word].load(Ordering::Relaxed));
-            let check = u64::from(check(&words, slot_seed(salt, birth, nth)));
-            self.checks[nth / 2].fetch_or(check << (32 * (nth % 2)), Ordering::Relaxed);
+            u64::from(check(&words, slot_seed(salt, birth, nth)))
+        };
+        for (nth, pair) in slots.chunks(2 * SLOT_WORDS).enumerate() {
+            let (first, second) = pair.split_at(SLOT_WORDS);
+            let first = check(first, 2 * nth);
+            if second.is_empty() {
+                // Whoever sees the other slot complete may be about to write both.
+                self.checks[nth].fetch_or(first, Ordering::Relaxed);
+            } else {
+                // Neither changes any more, so all who write it write the same.
+                self.checks[nth].store(first | (check(second, 2 * nth + 1) << 32), Ordering::Relaxed);
+            }
         }
     }
 }
 
-fn part_words(bytes: &[u8]) -> [u64; SLOT_WORDS] {
-    let mut slot = [0_u8; SLOT_WORDS * 8];
-    slot[0] = u8::try_from(KIND_PART).unwrap_or(0);
-    slot[1] = u8::try_from(bytes.len()).unwrap_or(0);
-    slot[2..2 + bytes.len()].copy_from_slice(bytes);
-    std::array::from_fn(|word| u64::from_le_bytes(std::array::from_fn(|byte| slot[word * 8 + byte])))
+/// A slot of [`PART_BYTES`] bytes.
+#[inline]
+fn whole_part(bytes: &[u8; PART_BYTES]) -> [u64; SLOT_WORDS] {
+    let (begin, rest) = bytes.split_at(6);
+    let mut words = [KIND_PART | ((PART_BYTES as u64) << 8); SLOT_WORDS];
+    words[0] |= begin.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)) << 16;
+    for (word, bytes) in words[1..].iter_mut().zip(rest.chunks_exact(8)) {
+        *word = bytes.try_into().map_or(0, u64::from_le_bytes);
+    }
+    words
+}
+
+/// A slot of fewer bytes.
+#[inline]
+fn last_part(bytes: &[u8]) -> [u64; SLOT_WORDS] {
+    let mut whole = [0; PART_BYTES];
+    whole[..bytes.len()].copy_from_slice(bytes);
+    let mut words = whole_part(&whole);
+    words[0] = (words[0] & !0xff00) | ((bytes.len() as u64) << 8);
+    words
 }
 
 /// The bytes of a detail in a slot; `None` if it holds none.

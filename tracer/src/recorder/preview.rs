@@ -29,7 +29,10 @@ impl Preview {
     pub(super) fn of(values: &[u8], truncated: bool) -> Self {
         let mut bytes = [0; WORDS * 8];
         let len = values.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&values[..len]);
+        match values.first_chunk() {
+            Some(first) => bytes = *first,
+            None => bytes[..len].copy_from_slice(values),
+        }
         let cut = if truncated || len < values.len() { CUT } else { 0 };
         let word = |nth: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[nth * 8 + byte]));
         let words = std::array::from_fn(word);

@@ -1,7 +1,7 @@
 //! A serialiser into `MessagePack` that knows its bounds.
 //!
 //! It stops at a byte limit and at a depth, leaving a value that is complete as far as it goes: the 32-bit length of an
-//! array or map is written anew with each of its elements, so that it is right whenever the end comes.
+//! array or map is written when it ends, and when anything in it says that no more is taken.
 //!
 //! What is redacted goes the same way into a hash instead of the bytes: a second serialiser would be compiled once more
 //! for every type that is recorded.
@@ -14,39 +14,75 @@ use serde::ser;
 use super::Captured;
 use super::digest::Digest;
 use super::map_key::MapKey;
-use super::name::{Name, Plain};
+use super::name::{Name, Names};
 use super::redact::{Path, Paths};
+use crate::recorder::{VALUES_HEAD_LEN, values_head};
 
 pub(super) const NIL: u8 = 0xc0;
 const TRUE: u8 = 0xc3;
+const MAP: u8 = 0xdf;
 
 /// Room for the arguments of most functions at once.
 const LEN_USUAL: usize = 128;
 
-/// A writer of named values.
+/// A writer of named values, used again and again: the bytes of a detail that is nothing but values.
 #[derive(Debug)]
 pub(super) struct Fields {
     writer: Writer,
     open: Open,
 }
 
+/// The head of the detail, which comes last, and the beginning of the map.
+const BEGIN: [u8; VALUES_HEAD_LEN + 5] = {
+    let mut begin = [0; VALUES_HEAD_LEN + 5];
+    begin[VALUES_HEAD_LEN] = MAP;
+    begin
+};
+
 impl Fields {
-    /// Writes behind what is in `bytes`.
-    pub(super) fn new(bytes: Vec<u8>, limits: Limits, redacted: Paths) -> Self {
-        let limits = Limits { bytes: limits.bytes + bytes.len(), ..limits };
-        let mut writer = Writer::behind(bytes, limits, redacted);
-        let open = writer.open_map();
-        Self { writer, open }
+    /// To [begin](Self::begin) with.
+    pub(super) fn new() -> Self {
+        let limits = Limits::default();
+        let mut writer = Writer::new(Limits { bytes: VALUES_HEAD_LEN + limits.bytes, ..limits });
+        writer.names = Some(Box::default());
+        Self { writer, open: Open { length_at: 0, count: 0 } }
+    }
+
+    /// Begins anew.
+    pub(super) fn begin(&mut self, redacted: Paths) {
+        let writer = &mut self.writer;
+        writer.out.clear();
+        writer.out.extend_from_slice(&BEGIN);
+        (writer.owes_value, writer.truncated, writer.secret) = (false, false, None);
+        writer.redacted = redacted;
+        self.open = Open { length_at: VALUES_HEAD_LEN + 1, count: 0 };
     }
 
     /// Writes one named value.
+    #[inline]
     pub(super) fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
-        self.writer.field(&mut self.open, Name::of(name), value);
+        self.writer.field(&mut self.open, name, value);
     }
 
-    /// The bytes, and whether something was left out.
-    pub(super) fn finish(self) -> (Vec<u8>, bool) {
-        (self.writer.out, self.writer.truncated)
+    /// Completes the bytes.
+    pub(super) fn end(&mut self) {
+        self.writer.set_length(self.open);
+        let out = &mut self.writer.out;
+        let head = values_head(out.len() - VALUES_HEAD_LEN, self.writer.truncated);
+        out[..VALUES_HEAD_LEN].copy_from_slice(&head);
+    }
+
+    /// The bytes, once they are [complete](Self::end).
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.writer.out
+    }
+
+    /// Gives memory back if it takes more than so many bytes; what it holds then goes with it.
+    pub(super) fn shrink(&mut self, capacity_max: usize) {
+        if self.writer.out.capacity() > capacity_max {
+            self.writer.out = Vec::new();
+        }
     }
 }
 
@@ -73,6 +109,7 @@ pub(super) struct Writer {
     owes_value: bool,
     truncated: bool,
     redacted: Paths,
+    names: Option<Box<Names>>,
     /// A redacted value is being taken: all goes here, and nothing of it is written.
     secret: Option<Box<Digest>>,
 }
@@ -135,11 +172,8 @@ impl FloorCharBoundary for str {
 
 impl Writer {
     pub(super) fn new(limits: Limits) -> Self {
-        Self::behind(Vec::with_capacity(LEN_USUAL), limits, &[])
-    }
-
-    fn behind(out: Vec<u8>, limits: Limits, redacted: Paths) -> Self {
-        Self { out, limits, owes_value: false, truncated: false, redacted, secret: None }
+        let out = Vec::with_capacity(LEN_USUAL);
+        Self { out, limits, owes_value: false, truncated: false, redacted: &[], names: None, secret: None }
     }
 
     pub(super) fn finish(self) -> Captured {
@@ -167,16 +201,20 @@ impl Writer {
         self.marker("$error", |writer| writer.text(&failed));
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, name: Name<'_>, value: &T) {
-        if self.is_full() {
+    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, name: &'static str, value: &T) {
+        if self.redacted.is_empty() && self.plain(name) {
+            fields.count += 1;
+            self.value(Path::root(), value);
+        } else if self.is_full() {
             self.truncated = true;
-            return;
-        }
-        self.count(fields);
-        self.name(name);
-        match Path::root().into_field(self.redacted, name) {
-            Some(path) => self.value(path, value),
-            None => self.redact(0, value),
+        } else {
+            fields.count += 1;
+            let name = self.name_of(name);
+            self.name(name);
+            match Path::root().into_field(self.redacted, name) {
+                Some(path) => self.value(path, value),
+                None => self.redact(0, value),
+            }
         }
     }
 
@@ -286,7 +324,7 @@ impl Writer {
     }
 
     fn open_map(&mut self) -> Open {
-        let open = self.open_as(0xdf);
+        let open = self.open_as(MAP);
         if let Some(digest) = &mut self.secret {
             digest.begin_map();
         }
@@ -295,41 +333,45 @@ impl Writer {
 
     fn open_as(&mut self, tag: u8) -> Open {
         if self.secret.is_none() {
-            self.tagged(tag, [0; 4]);
+            self.out.extend_from_slice(&[tag, 0, 0, 0, 0]);
         } else {
             self.push(tag);
         }
         Open { length_at: self.out.len().saturating_sub(4), count: 0 }
     }
 
-    /// Counts one more element, which is to follow. Of a secret the end is taken instead.
+    /// Writes how many elements there are. Of a secret the end is taken instead.
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
-    fn count(&mut self, open: &mut Open) {
-        open.count += 1;
+    fn set_length(&mut self, open: Open) {
         if self.secret.is_none() {
-            self.out[open.length_at..open.length_at + 4].copy_from_slice(&open.count.to_be_bytes());
+            if let Some(length) = self.out.get_mut(open.length_at..open.length_at + 4) {
+                length.copy_from_slice(&open.count.to_be_bytes());
+            }
         }
     }
 
     fn name(&mut self, name: Name<'_>) {
-        match name.plain {
-            Some(bytes) if self.has_room_for(name) => self.plain(bytes, name.text.len()),
-            _ => self.text(name.text),
+        self.text(name.text);
+    }
+
+    fn name_of(&mut self, text: &'static str) -> Name<'static> {
+        Name::of(text, self.names.as_deref_mut())
+    }
+
+    /// Writes a name that is known to be no secret, outside of secrets. `false`: it is not, or there is no room for it;
+    /// nothing was done.
+    // Calls nothing, so that whoever calls it has nothing to save.
+    #[inline]
+    fn plain(&mut self, text: &'static str) -> bool {
+        let end = self.out.len() + 1 + text.len();
+        let Some(bytes) = self.names.as_ref().and_then(|names| names.plain(text)) else { return false };
+        let has_room = end <= self.limits.bytes && self.out.capacity() - self.out.len() >= bytes.len();
+        if has_room {
+            // All that a name may have: that needs no look at how many there are.
+            self.out.extend_from_slice(bytes);
+            self.out.truncate(end);
         }
-    }
-
-    /// Nothing is cut of it, and it is not a part of a secret.
-    #[inline]
-    fn has_room_for(&self, name: Name<'_>) -> bool {
-        self.secret.is_none() && self.out.len() + name.text.len() < self.limits.bytes
-    }
-
-    /// A name of `len` bytes: all that it may have are written, which needs no look at how many there are.
-    #[inline]
-    fn plain(&mut self, bytes: Plain, len: usize) {
-        let end = self.out.len() + 1 + len;
-        self.out.extend_from_slice(&bytes);
-        self.out.truncate(end);
+        has_room
     }
 
     /// Writes a text, cut to what still fits.
@@ -414,6 +456,8 @@ pub(super) struct Compound<'a> {
 enum OpenAs {
     Array(Open),
     Map(Open),
+    /// A map that is no part of a secret and that no path leads into.
+    Plain(Open),
     /// Too deep: swallow everything.
     Nothing,
     /// The fields of a variant that is redacted as a whole.
@@ -430,6 +474,8 @@ impl<'a> Serializer<'a> {
         let open = if depth > self.writer.limits.depth {
             self.writer.too_deep();
             OpenAs::Nothing
+        } else if map && self.writer.secret.is_none() && self.writer.redacted.is_empty() {
+            OpenAs::Plain(self.writer.open_as(MAP))
         } else if map {
             OpenAs::Map(self.writer.open_map())
         } else {
@@ -462,44 +508,54 @@ impl<'a> Serializer<'a> {
 
 impl Compound<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        let written = self.write_element(value);
+        self.unless_stopped(written)
+    }
+
+    fn write_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
         match &mut self.open {
             OpenAs::Array(open) => {
                 self.writer.full()?;
                 let path = self.path.into_element(self.writer.redacted, open.count as usize);
-                self.writer.count(open);
+                open.count += 1;
                 self.writer.nested(path, self.depth, value)?;
             }
             OpenAs::Secret => self.writer.take_secret(self.depth, value),
-            OpenAs::Map(_) | OpenAs::Nothing => {}
+            OpenAs::Map(_) | OpenAs::Plain(_) | OpenAs::Nothing => {}
         }
         Ok(())
     }
 
     #[inline]
-    fn entry<T: Serialize + ?Sized>(&mut self, name: Name<'_>, value: &T) -> Written {
-        if self.plain_key(name) {
-            return value.serialize(Serializer::new(self.writer, self.path, self.depth));
-        }
-        self.key(name, self.path.into_field(self.writer.redacted, name))?;
-        self.value(value)
+    fn entry<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
+        let written = if self.plain_key(name) {
+            value.serialize(Serializer::new(self.writer, self.path, self.depth))
+        } else {
+            self.unusual_key(name).and_then(|()| self.value(value))
+        };
+        self.unless_stopped(written)
     }
 
     /// The name of an entry whose value is written whatever it is called, if that is so.
-    fn plain_key(&mut self, name: Name<'_>) -> bool {
-        let (OpenAs::Map(open), Some(bytes)) = (&mut self.open, name.plain) else { return false };
-        if !self.writer.redacted.is_empty() || !self.writer.has_room_for(name) {
-            return false;
-        }
-        self.writer.count(open);
-        self.writer.plain(bytes, name.text.len());
-        true
+    #[inline(never)]
+    fn plain_key(&mut self, name: &'static str) -> bool {
+        let OpenAs::Plain(open) = &mut self.open else { return false };
+        let is_written = self.writer.plain(name);
+        open.count += u32::from(is_written);
+        is_written
+    }
+
+    #[inline(never)]
+    fn unusual_key(&mut self, name: &'static str) -> Written {
+        let name = self.writer.name_of(name);
+        self.key(name, self.path.into_field(self.writer.redacted, name))
     }
 
     /// The name of an entry whose value goes on at `path`, or is redacted.
     fn key(&mut self, name: Name<'_>, path: Option<Path>) -> Written {
-        let OpenAs::Map(open) = &mut self.open else { return Ok(()) };
+        let (OpenAs::Map(open) | OpenAs::Plain(open)) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
-        self.writer.count(open);
+        open.count += 1;
         self.writer.name(name);
         self.writer.owes_value = true;
         self.next = path;
@@ -508,7 +564,7 @@ impl Compound<'_> {
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
         match self.open {
-            OpenAs::Map(_) => {
+            OpenAs::Map(_) | OpenAs::Plain(_) => {
                 self.writer.owes_value = false;
                 let path = self.next.take();
                 self.writer.nested(path, self.depth, value)?;
@@ -522,7 +578,24 @@ impl Compound<'_> {
         Ok(())
     }
 
-    fn finish(self) {
+    /// What was written last; if nothing comes after it, how much there is.
+    #[inline]
+    fn unless_stopped(&mut self, written: Written) -> Written {
+        if written.is_err() {
+            self.set_length();
+        }
+        written
+    }
+
+    #[inline(never)]
+    fn set_length(&mut self) {
+        if let OpenAs::Array(open) | OpenAs::Map(open) | OpenAs::Plain(open) = self.open {
+            self.writer.set_length(open);
+        }
+    }
+
+    fn finish(mut self) {
+        self.set_length();
         match (self.open, &mut self.writer.secret) {
             (OpenAs::Secret, _) => self.writer.end_secret(),
             (OpenAs::Array(_), Some(digest)) => digest.end_array(),
@@ -653,10 +726,10 @@ impl<'a> ser::Serializer for Serializer<'a> {
         value: &T,
     ) -> Written {
         let mut map = self.compound(true);
-        let variant = Name::of(variant);
+        let variant = map.writer.name_of(variant);
         let path = (!variant.is_secret()).then_some(map.path);
-        map.key(variant, path)?;
-        map.value(value)?;
+        let written = map.key(variant, path).and_then(|()| map.value(value));
+        map.unless_stopped(written)?;
         map.finish();
         Ok(())
     }
@@ -680,7 +753,8 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(Name::of(variant), false))
+        let variant = self.writer.name_of(variant);
+        Ok(self.variant(variant, false))
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
@@ -698,7 +772,8 @@ impl<'a> ser::Serializer for Serializer<'a> {
         variant: &'static str,
         _len: usize,
     ) -> Result<Compound<'a>, Stop> {
-        Ok(self.variant(Name::of(variant), true))
+        let variant = self.writer.name_of(variant);
+        Ok(self.variant(variant, true))
     }
 }
 
@@ -734,7 +809,7 @@ macro_rules! entries {
             type Error = Stop;
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
-                self.entry(Name::of(name), value)
+                self.entry(name, value)
             }
 
             fn end(self) -> Written {
@@ -757,11 +832,13 @@ impl ser::SerializeMap for Compound<'_> {
         }
         let name = key.serialize(MapKey::default())?;
         let name = Name::new(&name);
-        self.key(name, self.path.into_field(self.writer.redacted, name))
+        let written = self.key(name, self.path.into_field(self.writer.redacted, name));
+        self.unless_stopped(written)
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
-        self.value(value)
+        let written = self.value(value);
+        self.unless_stopped(written)
     }
 
     fn end(self) -> Written {

@@ -75,18 +75,13 @@ pub fn values(site: &'static Site, fill: impl FnOnce(&mut Values)) -> Recorded {
     if !crate::switch::is_on() {
         return Recorded::none();
     }
-    Recorded::taken(|bytes| {
-        let mut values = Values { fields: Fields::new(std::mem::take(bytes), Limits::default(), site.redact) };
-        fill(&mut values);
-        let truncated;
-        (*bytes, truncated) = values.fields.finish();
-        truncated
-    })
+    Recorded::taken(site.redact, fill)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recorder::Detail;
     use serde_json::json;
 
     fn capture<T: Serialize + ?Sized>(value: &T) -> Captured {
@@ -97,14 +92,20 @@ mod tests {
 
     /// What is recorded where this is redacted.
     fn hash_of<T: Serialize + ?Sized>(value: &T) -> Value {
-        let mut writer = Fields::new(Vec::new(), Limits::default(), &[]);
+        let mut writer = fields(&[]);
         writer.field("secret", value);
         finished(writer).to_json()["secret"].take()
     }
 
-    fn finished(fields: Fields) -> Captured {
-        let (bytes, truncated) = fields.finish();
-        Captured { bytes, truncated }
+    fn fields(redacted: redact::Paths) -> Fields {
+        let mut fields = Fields::new();
+        fields.begin(redacted);
+        fields
+    }
+
+    fn finished(mut fields: Fields) -> Captured {
+        fields.end();
+        Detail::read(fields.as_bytes()).unwrap().values.unwrap()
     }
 
     #[derive(Serialize)]
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_failing_value_is_its_error_and_harms_no_other() {
-        let mut writer = Fields::new(Vec::new(), Limits::default(), &[]);
+        let mut writer = fields(&[]);
         writer.field("before", &1);
         writer.field("fails", &[Fails]);
         writer.field("panics", &Panics);
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn named_paths_are_redacted() {
-        let mut writer = Fields::new(Vec::new(), Limits::default(), &["card", "customer.email"]);
+        let mut writer = fields(&["card", "customer.email"]);
         writer.field("card", "4242");
         writer.field("customer", &json!({"email": "a@b", "id": 7}));
         writer.field("others", &json!([{"card": "not this one"}]));
@@ -303,7 +304,7 @@ mod tests {
             Password(&'static str, u8),
             Bearer(&'static str),
         }
-        let mut writer = Fields::new(Vec::new(), Limits::default(), &["method.number"]);
+        let mut writer = fields(&["method.number"]);
         for method in [
             Method::New(Card { number: 4242 }),
             Method::Known { number: 4242 },

@@ -1,15 +1,13 @@
 //! Names of fields: whether they hold secrets, and their bytes, both found once.
 
-use std::cell::Cell;
-
 use super::redact::is_secret;
 
-/// The name of a value, as text and, if that is known, as it is written.
+/// The name of a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Name<'a> {
     pub(super) text: &'a str,
-    /// Of a name that is no secret.
-    pub(super) plain: Option<Plain>,
+    /// It is known to be no secret.
+    is_plain: bool,
 }
 
 /// A name as `MessagePack` has it; what is past its end is zero.
@@ -21,65 +19,79 @@ const PLAIN_LEN_MAX: usize = size_of::<Plain>() - 1;
 /// Places that names are kept at, by their address. Each has two: the last one, and the one before.
 const PLACES: usize = 64;
 
+/// Names in the program that are known to be no secrets.
+// Not in a thread-local: a function that looks into one has to save what it works with first.
 #[derive(Debug)]
+pub(super) struct Names([[Known; 2]; PLACES]);
+
+#[derive(Debug, Clone, Copy)]
 struct Known {
     /// Address and length: what is at that place never changes, so it is the same name.
-    place: Cell<(usize, usize)>,
-    bytes: Cell<Plain>,
+    place: (usize, usize),
+    bytes: Plain,
 }
 
-impl Known {
-    const fn none() -> Self {
-        Self { place: Cell::new((0, 0)), bytes: Cell::new([0; size_of::<Plain>()]) }
+impl Default for Names {
+    fn default() -> Self {
+        Self([[Known { place: (0, 0), bytes: [0; size_of::<Plain>()] }; 2]; PLACES])
     }
 }
 
-thread_local! {
-    // With nothing to drop: a look at it is a look at memory.
-    static NAMES: [[Known; 2]; PLACES] = const { [const { [const { Known::none() }; 2] }; PLACES] };
-}
-
-impl<'a> Name<'a> {
-    /// A name that may be another the next time.
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, plain: None }
-    }
-
-    /// A name in the program.
+impl Names {
     #[inline]
-    pub(super) fn of(text: &'static str) -> Self {
+    const fn place((address, len): (usize, usize)) -> usize {
+        (address ^ (address >> 6) ^ len) % PLACES
+    }
+
+    /// The name as it is written, if it was [learned](Self::learn).
+    #[inline]
+    pub(super) fn plain(&self, text: &'static str) -> Option<&Plain> {
         let place = (text.as_ptr().addr(), text.len());
-        let plain = NAMES.with(|names| {
-            let [last, before] = &names[(place.0 ^ (place.0 >> 6) ^ place.1) % PLACES];
-            if last.place.get() == place {
-                Some(last.bytes.get())
-            } else if before.place.get() == place {
-                Some(before.bytes.get())
-            } else {
-                learn(text, last, before)
-            }
-        });
-        Self { text, plain }
+        let [last, before] = &self.0[Self::place(place)];
+        if last.place == place {
+            Some(&last.bytes)
+        } else if before.place == place {
+            Some(&before.bytes)
+        } else {
+            None
+        }
     }
 
-    #[inline]
-    pub(super) fn is_secret(&self) -> bool {
-        self.plain.is_none() && is_secret(self.text)
+    /// Keeps the name, if it is short, and no secret; whether it is.
+    fn learn(&mut self, text: &'static str) -> bool {
+        let Some(bytes) = learn(text) else { return false };
+        let place = (text.as_ptr().addr(), text.len());
+        let [last, before] = &mut self.0[Self::place(place)];
+        *before = std::mem::replace(last, Known { place, bytes });
+        true
     }
 }
 
-/// Keeps the name, if it is one to be known.
-#[cold]
-fn learn(text: &'static str, last: &Known, before: &Known) -> Option<Plain> {
+fn learn(text: &'static str) -> Option<Plain> {
     if text.len() > PLAIN_LEN_MAX || is_secret(text) {
         return None;
     }
     let mut bytes = [0; size_of::<Plain>()];
     bytes[0] = 0xa0 | u8::try_from(text.len()).ok()?;
     bytes[1..=text.len()].copy_from_slice(text.as_bytes());
-    before.place.set(last.place.replace((text.as_ptr().addr(), text.len())));
-    before.bytes.set(last.bytes.replace(bytes));
     Some(bytes)
+}
+
+impl<'a> Name<'a> {
+    /// A name that may be another the next time.
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, is_plain: false }
+    }
+
+    /// A name in the program.
+    pub(super) fn of(text: &'static str, names: Option<&mut Names>) -> Self {
+        Self { text, is_plain: names.is_some_and(|names| names.plain(text).is_some() || names.learn(text)) }
+    }
+
+    #[inline]
+    pub(super) fn is_secret(&self) -> bool {
+        !self.is_plain && is_secret(self.text)
+    }
 }
 
 #[cfg(test)]
@@ -88,27 +100,31 @@ mod tests {
 
     #[test]
     fn names_are_told_apart_though_they_share_a_place() {
+        let mut known = Names::default();
         let names: Vec<&'static str> = (0..8 * PLACES).map(|n| &*format!("field{n}").leak()).collect();
         for _ in 0..2 {
             for name in &names {
-                let plain = Name::of(name).plain.unwrap();
+                assert!(!Name::of(name, Some(&mut known)).is_secret());
+                let plain = known.plain(name).unwrap();
                 assert_eq!(&plain[1..=name.len()], name.as_bytes());
                 assert_eq!(usize::from(plain[0] & 0x1f), name.len());
             }
         }
         // One address, two lengths that share a place.
         let text: &'static str = "customer".repeat(10).leak();
-        assert!(Name::of(&text[..8]).plain.is_some());
-        assert!(Name::of(&text[..8 + PLACES]).plain.is_none());
+        assert!(known.learn(&text[..8]) && known.plain(&text[..8]).is_some());
+        assert!(!known.learn(&text[..8 + PLACES]) && known.plain(&text[..8 + PLACES]).is_none());
     }
 
     #[test]
     fn secrets_are_never_known() {
+        let mut known = Names::default();
         for _ in 0..2 {
-            assert!(Name::of("password").is_secret());
-            assert!(!Name::of("passport").is_secret());
-            assert!(Name::of("the_password_of_the_customer").is_secret());
-            assert!(!Name::of("the_passport_of_the_customer").is_secret());
+            let mut is_secret = |text| Name::of(text, Some(&mut known)).is_secret();
+            assert!(is_secret("password"));
+            assert!(!is_secret("passport"));
+            assert!(is_secret("the_password_of_the_customer"));
+            assert!(!is_secret("the_passport_of_the_customer"));
         }
     }
 }

@@ -4,25 +4,22 @@
 
 use std::cell::RefCell;
 
-use super::Captured;
-use crate::recorder::{Detail, VALUES_HEAD_LEN, values_head};
+use super::encode::Fields;
+use super::redact::Paths;
+use super::{Captured, Values};
+use crate::recorder::Detail;
 
 /// Values taken for a step; nothing when recording is off or the node records none. One pointer.
 #[derive(Debug, Default)]
-pub struct Recorded(Option<Box<Buffer>>);
-
-#[derive(Debug, Default)]
-struct Buffer {
-    bytes: Vec<u8>,
-}
+pub struct Recorded(Option<Box<Values>>);
 
 thread_local! {
     /// Buffers that wait for the next values.
     #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
-    static SPARE: RefCell<Vec<Box<Buffer>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Box<Values>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Buffers that a thread keeps, and the largest one that it does.
+/// Buffers that a thread keeps, and how large they may be.
 const SPARE_MAX: usize = 4;
 const SPARE_BYTES_MAX: usize = 4096;
 
@@ -32,23 +29,18 @@ impl Recorded {
         Self(None)
     }
 
-    /// What `take` writes behind the bytes that it is given; it says whether something was left out.
-    pub(super) fn taken(take: impl FnOnce(&mut Vec<u8>) -> bool) -> Self {
-        let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
-        let mut buffer = spare.unwrap_or_default();
-        let bytes = &mut buffer.bytes;
-        bytes.clear();
-        bytes.extend_from_slice(&[0; VALUES_HEAD_LEN]);
-        let truncated = take(bytes);
-        let head = values_head(bytes.len() - VALUES_HEAD_LEN, truncated);
-        bytes[..VALUES_HEAD_LEN].copy_from_slice(&head);
-        Self(Some(buffer))
+    /// What `fill` takes.
+    pub(super) fn taken(redacted: Paths, fill: impl FnOnce(&mut Values)) -> Self {
+        let mut values = begin(redacted);
+        fill(&mut values);
+        values.fields.end();
+        Self(Some(values))
     }
 
     /// As the bytes of a detail; see [`Detail::read`].
     #[inline]
     pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
-        self.0.as_ref().map(|buffer| &buffer.bytes[..])
+        self.0.as_ref().map(|values| values.fields.as_bytes())
     }
 
     #[inline]
@@ -69,22 +61,29 @@ impl Recorded {
 impl Drop for Recorded {
     #[inline]
     fn drop(&mut self) {
-        if let Some(buffer) = self.0.take() {
-            keep(buffer);
+        if let Some(values) = self.0.take() {
+            keep(values);
         }
     }
 }
 
 #[inline(never)]
-fn keep(buffer: Box<Buffer>) {
-    if buffer.bytes.capacity() > SPARE_BYTES_MAX {
-        return;
-    }
+#[expect(clippy::unnecessary_box_returns, reason = "the box is what is used again")]
+fn begin(redacted: Paths) -> Box<Values> {
+    let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
+    let mut values = spare.unwrap_or_else(|| Box::new(Values { fields: Fields::new() }));
+    values.fields.begin(redacted);
+    values
+}
+
+#[inline(never)]
+fn keep(mut values: Box<Values>) {
+    values.fields.shrink(SPARE_BYTES_MAX);
     // A thread that ends keeps nothing.
     let _ended = SPARE.try_with(|spare| {
         if let Ok(mut spare) = spare.try_borrow_mut() {
             if spare.len() < SPARE_MAX {
-                spare.push(buffer);
+                spare.push(values);
             }
         }
     });
