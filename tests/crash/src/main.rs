@@ -61,6 +61,9 @@ fn main() {
             wait();
         }
         "panic" => {
+            if rest.first() == Some(&"slowly") {
+                std::panic::set_hook(Box::new(|_| std::thread::sleep(Duration::from_millis(1200))));
+            }
             install(options(), directory);
             work::outer(17, &|| panic!("no such luck"));
         }

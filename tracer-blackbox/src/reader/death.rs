@@ -170,9 +170,12 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
     let death = status::DeathNote::read(scan.bytes, superblock.salt);
     let number = death.map_or(0, |death| i32::try_from(death.signal).unwrap_or(0));
     match (death, ends_by_panic, Panic::read(scan.bytes, superblock.salt)) {
-        // A panic that cannot unwind ends in `abort`, in whichever thread.
+        // A panic that cannot unwind ends in `abort`, in whichever thread. Where none unwinds it is the thread's own, however
+        // long it took to tell of it.
         (Some(death), _, Some(panic))
-            if number == libc::SIGABRT && death.unix_ns.abs_diff(panic.unix_ns) < UNWINDING_MAX_NS =>
+            if number == libc::SIGABRT
+                && (death.unix_ns.abs_diff(panic.unix_ns) < UNWINDING_MAX_NS
+                    || (superblock.flags & PANIC_ABORTS != 0 && death.thread == panic.thread)) =>
         {
             return Death::Panic { text: panic.text };
         }

@@ -184,6 +184,16 @@ fn a_panic_that_ends_the_process_at_once_is_the_error_of_what_was_running() {
     assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
 }
 
+/// As on a slow machine that draws a backtrace.
+#[test]
+fn a_panic_that_takes_long_to_tell_is_why_the_process_ended() {
+    let directory = Directory::new();
+    let (status, _) = start_command(aborting("panic", directory.path(), &["slowly"])).end();
+    assert_eq!(status.signal(), Some(6));
+    let recovered = directory.recovered();
+    assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+}
+
 /// The control: where it unwinds, the others go on, and it is not why the process ended.
 #[test]
 fn control_a_panic_of_a_thread_alone_is_no_death() {
