@@ -1,6 +1,6 @@
 //! The tables, and how files of older versions become such of this one.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use tracer::execution::{StoreError, Written};
 
 use crate::trouble::{Problem, foreign};
@@ -80,10 +80,10 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     transaction.commit().map_err(failed)
 }
 
-/// How many steps the file has taken.
-fn version(transaction: &Transaction<'_>) -> Result<usize, StoreError> {
+/// How many steps the file has taken: an error if it is another program's, or of a newer version.
+pub(crate) fn version(connection: &Connection) -> Result<usize, StoreError> {
     let number = |query: &str| {
-        let number: Result<i64, _> = transaction.query_row(query, [], |row| row.get(0));
+        let number: Result<i64, _> = connection.query_row(query, [], |row| row.get(0));
         number.map_err(|error| Problem::from(error).into_store("read the version of the file", Written::Nothing))
     };
     let (owner, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);

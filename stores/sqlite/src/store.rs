@@ -92,10 +92,14 @@ impl Options {
     /// opened or written. Nothing was written.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
         let path = path.as_ref();
-        let failed = |problem: Problem| problem.into_store("open the file", Written::Nothing);
-        let mut writer = connect(path, self.survives).map_err(|error| failed(error.into()))?;
+        let failed = |error: rusqlite::Error| Problem::from(error).into_store("open the file", Written::Nothing);
+        let mut writer = connect(path).map_err(failed)?;
+        // Before anything is set: another program's file stays as it is.
+        schema::version(&writer)?;
+        prepare(&writer, self.survives).map_err(failed)?;
         schema::migrate(&mut writer)?;
-        let reader = connect(path, self.survives).map_err(|error| failed(error.into()))?;
+        let reader =
+            connect(path).and_then(|reader| prepare(&reader, self.survives).map(|()| reader)).map_err(failed)?;
         let started = Lane::writing(writer).and_then(|writer| Ok((writer, Lane::reading(reader)?)));
         let (writer, reader) = started.map_err(|error| StoreError {
             store: NAME,
@@ -118,12 +122,16 @@ impl Options {
     }
 }
 
-fn connect(path: &Path, survives: Survives) -> rusqlite::Result<Connection> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // No URI: a path is a path, whatever characters it has.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
-    write_ahead(&connection)?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection, survives: Survives) -> rusqlite::Result<()> {
+    write_ahead(connection)?;
     let synchronous = if survives >= Survives::PowerLoss { "FULL" } else { "NORMAL" };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "cache_size", CACHE_KIB)?;
@@ -133,7 +141,7 @@ fn connect(path: &Path, survives: Survives) -> rusqlite::Result<Connection> {
     // Else statements are planned anew for each new value of what they limit.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(connection)
+    Ok(())
 }
 
 /// Gives the file a write-ahead log. Of several that do so at once SQLite answers all but one that the file is busy,

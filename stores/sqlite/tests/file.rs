@@ -169,8 +169,10 @@ fn files_of_others_and_of_newer_versions_are_left_alone() {
     let path = |name: &str| directory.path().join(name);
 
     Connection::open(path("other")).unwrap().execute_batch("CREATE TABLE users (name TEXT)").unwrap();
+    let before = std::fs::read(path("other")).unwrap();
     let (code, source, written) = refused(&path("other"));
     assert_eq!((code, written), ("SCHEMA", Written::Nothing));
+    assert!(std::fs::read(path("other")).unwrap() == before, "not even its journal mode has changed");
     assert_eq!(source, "expected a file of this store, found one of application 0");
 
     drop(SqliteStore::open(path("newer")).unwrap());
