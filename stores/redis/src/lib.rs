@@ -18,7 +18,8 @@
 //! Every call is a script, or a few: Redis runs each as a whole. Creations and claims are one. A change is read, made by the
 //! rules, and written if nobody else has written in between; if somebody has, only that one is read and changed again. What
 //! was claimed here is remembered, and need not be read. No call holds the server up for more than some hundred executions
-//! or some megabytes; more become several. The time is the server's.
+//! or some megabytes, more become several; but for a claim of all types, which looks at the first of each. The time is the
+//! server's.
 //!
 //! An execution is one text. What of it is longer than 4 KiB has a key of its own.
 //!

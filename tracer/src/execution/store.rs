@@ -47,7 +47,7 @@ use crate::id::ExecutionId;
 /// # Time
 ///
 /// All instants are those of one clock, the store's; it never falls. Callers send durations. Nothing depends on the
-/// clocks of workers.
+/// clocks of workers, unless the store has none of its own and says so, as `tracer-dynamodb` does.
 ///
 /// # Reading
 ///
