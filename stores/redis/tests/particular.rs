@@ -135,9 +135,9 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
         let store = RedisStore::connect(client.clone(), "corrupt").await.unwrap().with_clock(clock.clone());
         let manager = ExecutionManager::new(store);
         let mut ids = Vec::new();
-        for number in 0..10 {
+        for number in 0..11 {
             let large = "x".repeat(if number == 5 { 5000 } else { 0 });
-            let new = NewExecution::new("work").payload(format!("{number}{large}")).priority(9 - number);
+            let new = NewExecution::new("work").payload(format!("{number}{large}")).priority(10 - number);
             ids.push(manager.create(new).await.unwrap().id);
         }
         let mut other = connection(&client).await;
@@ -159,25 +159,29 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
         redis::cmd("DEL").arg(payload).exec_async(&mut other).await.unwrap();
         let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[6]);
         redis::cmd("DEL").arg(record).exec_async(&mut other).await.unwrap();
+        let list = format!("tracer:{{corrupt}}:execution:{:x}", ids[7]);
+        redis::cmd("DEL").arg(&list).exec_async(&mut other).await.unwrap();
+        redis::cmd("RPUSH").arg(&list).arg("a list").exec_async(&mut other).await.unwrap();
         let claimed = manager.claim(claim(3)).await.unwrap();
-        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), ids[7..]);
-        let start = ["tracer:{corrupt}:running", &format!("{:x}", ids[7]), "yesterday"];
+        assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), ids[8..]);
+        let start = ["tracer:{corrupt}:running", &format!("{:x}", ids[8]), "yesterday"];
         redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
-        let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[9]);
+        let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[10]);
         redis::cmd("DEL").arg(record).exec_async(&mut other).await.unwrap();
-        let corrupt = [&ids[..6], &ids[7..8]].concat();
+        let corrupt = [&ids[..6], &ids[7..9]].concat();
         for id in &corrupt {
             assert_eq!(told(&manager.get(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
             assert_eq!(told(&manager.start(id).await.unwrap_err()), ("CORRUPT", false, Written::Nothing));
         }
-        for id in [&ids[6], &ids[9]] {
+        for id in [&ids[6], &ids[10]] {
             assert_eq!(manager.get(id).await.unwrap_err().code(), "NOT_FOUND");
         }
         assert_eq!(manager.list(ListOptions::new()).await.unwrap_err().code(), "CORRUPT");
         clock.advance(Duration::from_secs(31));
         assert_eq!(manager.tick().await.unwrap().failed, 1);
-        assert_eq!(manager.get(&ids[8]).await.unwrap().status, ExecutionStatus::Failed);
-        for id in &corrupt {
+        assert_eq!(manager.get(&ids[9]).await.unwrap().status, ExecutionStatus::Failed);
+        redis::cmd("DEL").arg(list).exec_async(&mut other).await.unwrap();
+        for id in corrupt.iter().filter(|id| **id != ids[7]) {
             manager.delete(id).await.unwrap();
         }
         assert!(manager.claim(claim(9)).await.unwrap().is_empty());

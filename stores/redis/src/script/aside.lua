@@ -4,7 +4,7 @@
 redis.call('ZCARD', sweep)
 for at = 1, #ARGV, 2 do
   local id = ARGV[at]
-  local text = redis.call('GET', records .. id)
+  local text = redis.call('MGET', records .. id)[1]
   local mark = text and (redis.call('HGET', running, id) or string.match(text, '^%S*')) or ''
   if mark == ARGV[at + 1] then
     local head = head_of(text)

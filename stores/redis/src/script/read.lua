@@ -3,5 +3,9 @@
 local answers = { whole(time(ARGV[1])) }
 local ids = {}
 for at = 3, #ARGV do ids[at - 2] = ARGV[at] end
-read(ids, tonumber(ARGV[2]), function(number, _, answer) answers[number + 1] = answer end)
+read(ids, tonumber(ARGV[2]), function(number, text, answer)
+  -- Who asks for this one is to know that its key is of another kind.
+  if not text then redis.call('GET', records .. ids[number]) end
+  answers[number + 1] = answer
+end)
 return answers

@@ -71,7 +71,8 @@ end
 local many = 100
 
 -- Reads executions, as many as fit into so many bytes, at least one. `each` is called with the number, the text, and an
--- answer: who has claimed it, the text, and what was too large for that. If it answers something, no more are read.
+-- answer: who has claimed it, the text, and what was too large for that. If it answers something, no more are read. A key of
+-- another kind is taken for none.
 local function read(ids, bytes, each)
   for first = 1, #ids, many do
     local last = math.min(first + many - 1, #ids)
@@ -82,12 +83,10 @@ local function read(ids, bytes, each)
     for number = first, last do
       local text = texts[number - first + 1]
       local answer = { starts[number - first + 1], text }
-      -- MGET takes a key of another kind for none.
-      if not text then redis.call('GET', records .. ids[number]) end
       if text then
         bytes = bytes - #text
         for name in string.gmatch(string.match(text, '^%d+ (%S*)') or '', '%a+') do
-          local large = redis.call('GET', part(name, ids[number]))
+          local large = redis.call('MGET', part(name, ids[number]))[1]
           bytes = bytes - (large and #large or 0)
           table.insert(answer, large)
         end
