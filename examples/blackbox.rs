@@ -1,8 +1,8 @@
 //! What was it doing when it was killed?
 //!
 //! One line in `main`, and what a traced call has recorded survives the process, however that dies. This one kills
-//! itself: `cargo run -p tracer-examples --example blackbox`, then `cargo run -p tracer-cli -- show last`. Run it twice,
-//! and the second process tells of the first.
+//! itself: `cargo run -p tracer-examples --example blackbox`, then `cargo run -p tracer-cli -- show last`. Run it again with
+//! `-- carefully`, and it lives, and tells of the first.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn night_run() {
 
 #[traced_node(record)]
 fn charge(order: u32, cents: u32) {
-    if order == 4 {
+    if order == 4 && std::env::args().nth(1).is_none() {
         println!("about to charge {cents} cents");
         // As the system does when memory runs out: nothing can be handled, flushed or said any more.
         let itself = std::process::id().to_string();

@@ -23,17 +23,22 @@ examples! { quickstart manual axum batch order flow async_tasks json_lines execu
 #[test]
 fn blackbox() {
     let directory = tempfile::tempdir().expect("there is a temporary directory");
-    let run = || {
+    let run = |arguments: &[&str]| {
         let mut example = Command::new(program("examples/blackbox"));
-        example.env_remove("TRACER_DIR").current_dir(&directory).output().expect("the example was built")
+        example
+            .args(arguments)
+            .env_remove("TRACER_DIR")
+            .current_dir(&directory)
+            .output()
+            .expect("the example was built")
     };
-    let first = run();
+    let first = run(&[]);
     assert!(!first.status.success(), "it was to be killed");
     // What it prints is not told, but what `tracer` says of it afterwards.
     let shown = Command::new(tracer()).args(["show", "last"]).env_remove("TRACER_DIR").current_dir(&directory).output();
     let shown = shown.expect("the program was built").stdout;
     compare("blackbox", &String::from_utf8(shown).expect("it prints UTF-8"));
-    let told = run().stderr;
+    let told = run(&["carefully"]).stderr;
     let told = String::from_utf8_lossy(&told);
     assert!(
         told.contains(" killed\n") && told.contains(r#"charge was running with {"cents":1904,"order":4}"#),

@@ -143,8 +143,10 @@ fn note(signal: libc::c_int, info: *mut libc::siginfo_t) {
     for shared in &BOXES {
         // SAFETY: null, or a box that is never given back, stored in `watch`.
         if let Some(shared) = unsafe { shared.load(Ordering::Acquire).as_ref() } {
-            DeathNote::of(shared.map, shared.salt()).write(death);
-            shared.seal_now();
+            // Not again for the `abort` of another's handler: of the stack for handlers it has left little.
+            if DeathNote::of(shared.map, shared.salt()).write(death) {
+                shared.seal_now();
+            }
         }
     }
 }

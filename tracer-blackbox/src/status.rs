@@ -128,10 +128,10 @@ impl DeathNote {
         Self { words: map.words(DEATH_AT, DEATH_WORDS), salt }
     }
 
-    /// Safe to call from a signal handler. The first note stays: what comes after it is its consequence.
-    pub(crate) fn write(self, death: Death) {
+    /// Safe to call from a signal handler. The first note stays: what comes after it is its consequence. Whether this is it.
+    pub(crate) fn write(self, death: Death) -> bool {
         if self.words[0].load(Ordering::Relaxed) != 0 {
-            return;
+            return false;
         }
         let said = [death.signal, death.code, death.address, death.thread, death.unix_ns];
         for (word, value) in self.words[1..].iter().zip(said) {
@@ -139,6 +139,7 @@ impl DeathNote {
         }
         self.words[6].store(mix_words(&said, self.salt), Ordering::Relaxed);
         self.words[0].store(1, Ordering::Release);
+        true
     }
 
     pub(crate) fn read(bytes: &[u8], salt: u64) -> Option<Death> {

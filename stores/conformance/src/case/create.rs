@@ -167,7 +167,7 @@ pub(crate) async fn values_come_back_as_they_were<S: ExecutionStore + 'static>(b
         json!(5e-324),
         json!(2.225_073_858_507_201_4e-308),
         json!(1.000_000_000_000_000_2),
-        json!("x".repeat(100_000)),
+        json!("x".repeat(90_000)),
         nested,
     ];
     for value in values {
