@@ -1,0 +1,421 @@
+//! What serde is given: it takes a value apart for the writer, and knows how deep it is and which paths are redacted.
+
+use serde::Serialize;
+use serde::ser;
+
+use super::super::map_key::MapKey;
+use super::super::name::Name;
+use super::super::redact::Path;
+use super::{MAP, NIL, Open, Stop, TRUE, Writer, Written};
+
+pub(super) struct Serializer<'a> {
+    writer: &'a mut Writer,
+    path: Path,
+    /// How many arrays and maps are around it.
+    depth: usize,
+    /// How many newtypes and `Some`s are around it without an array or map between.
+    wrappers: usize,
+}
+
+/// An array or map, taking its elements.
+pub(super) struct Compound<'a> {
+    writer: &'a mut Writer,
+    path: Path,
+    depth: usize,
+    open: OpenAs,
+    /// The path of the value of the last map key; `None`: it is to be redacted.
+    next: Option<Path>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum OpenAs {
+    Array(Open),
+    Map(Open),
+    /// A map that is no part of a secret and that no path leads into.
+    Plain(Open),
+    /// Too deep: swallow everything.
+    Nothing,
+    /// The fields of a variant that is redacted as a whole.
+    Secret,
+}
+
+impl<'a> Serializer<'a> {
+    pub(super) fn new(writer: &'a mut Writer, path: Path, depth: usize) -> Self {
+        Self { writer, path, depth, wrappers: 0 }
+    }
+
+    fn compound(self, map: bool) -> Compound<'a> {
+        let depth = self.depth + 1;
+        let open = if depth > self.writer.limits.depth {
+            self.writer.too_deep();
+            OpenAs::Nothing
+        } else if map && self.writer.secret.is_none() && self.writer.redacted.is_empty() {
+            OpenAs::Plain(self.writer.open_as(MAP))
+        } else if map {
+            OpenAs::Map(self.writer.open_map())
+        } else {
+            OpenAs::Array(self.writer.open_array())
+        };
+        Compound { writer: self.writer, path: self.path, depth, open, next: None }
+    }
+
+    /// Goes into a wrapper that leaves no mark of its own, unless there are absurdly many inside each other.
+    fn unwrapped<T: Serialize + ?Sized>(self, value: &T) -> Written {
+        if self.wrappers >= self.writer.limits.depth {
+            self.writer.too_deep();
+            return Ok(());
+        }
+        value.serialize(Self { wrappers: self.wrappers + 1, ..self })
+    }
+
+    /// `{variant: […]}` or `{variant: {…}}`. A variant is no field: paths pass through it.
+    fn variant(self, name: Name<'_>, map: bool) -> Compound<'a> {
+        self.writer.push(0x81);
+        self.writer.name(name);
+        if name.is_secret() && self.writer.secret.is_none() {
+            self.writer.begin_secret();
+            let (path, depth) = (self.path, self.depth);
+            return Compound { writer: self.writer, path, depth, open: OpenAs::Secret, next: None };
+        }
+        self.compound(map)
+    }
+}
+
+impl Compound<'_> {
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        let written = self.write_element(value);
+        self.unless_stopped(written)
+    }
+
+    fn write_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        match &mut self.open {
+            OpenAs::Array(open) => {
+                self.writer.full()?;
+                let path = self.path.into_element(self.writer.redacted, open.count as usize);
+                open.count += 1;
+                self.writer.nested(path, self.depth, value)?;
+            }
+            OpenAs::Secret => self.writer.take_secret(self.depth, value),
+            OpenAs::Map(_) | OpenAs::Plain(_) | OpenAs::Nothing => {}
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn entry<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
+        let written = if self.plain_key(name) {
+            value.serialize(Serializer::new(self.writer, self.path, self.depth))
+        } else {
+            self.unusual_key(name).and_then(|()| self.value(value))
+        };
+        self.unless_stopped(written)
+    }
+
+    /// The name of an entry whose value is written whatever it is called, if that is so.
+    #[inline(never)]
+    fn plain_key(&mut self, name: &'static str) -> bool {
+        let OpenAs::Plain(open) = &mut self.open else { return false };
+        let is_written = self.writer.plain(name);
+        open.count += u32::from(is_written);
+        is_written
+    }
+
+    #[inline(never)]
+    fn unusual_key(&mut self, name: &'static str) -> Written {
+        let name = self.writer.name_of(name);
+        self.key(name, self.path.into_field(self.writer.redacted, name))
+    }
+
+    /// The name of an entry whose value goes on at `path`, or is redacted.
+    fn key(&mut self, name: Name<'_>, path: Option<Path>) -> Written {
+        let (OpenAs::Map(open) | OpenAs::Plain(open)) = &mut self.open else { return Ok(()) };
+        self.writer.full()?;
+        open.count += 1;
+        self.writer.name(name);
+        self.writer.owes_value = true;
+        self.next = path;
+        Ok(())
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        match self.open {
+            OpenAs::Map(_) | OpenAs::Plain(_) => {
+                self.writer.owes_value = false;
+                let path = self.next.take();
+                self.writer.nested(path, self.depth, value)?;
+                if let Some(digest) = &mut self.writer.secret {
+                    digest.end_entry();
+                }
+            }
+            OpenAs::Secret => self.writer.take_secret(self.depth, value),
+            OpenAs::Array(_) | OpenAs::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// What was written last; if nothing comes after it, how much there is.
+    #[inline]
+    fn unless_stopped(&mut self, written: Written) -> Written {
+        if written.is_err() {
+            self.set_length();
+        }
+        written
+    }
+
+    #[inline(never)]
+    fn set_length(&mut self) {
+        if let OpenAs::Array(open) | OpenAs::Map(open) | OpenAs::Plain(open) = self.open {
+            self.writer.set_length(open);
+        }
+    }
+
+    fn finish(mut self) {
+        self.set_length();
+        match (self.open, &mut self.writer.secret) {
+            (OpenAs::Secret, _) => self.writer.end_secret(),
+            (OpenAs::Array(_), Some(digest)) => digest.end_array(),
+            (OpenAs::Map(_), Some(digest)) => digest.end_map(),
+            _ => {}
+        }
+    }
+}
+
+macro_rules! integers {
+    ($($method:ident($int:ty) => $write:ident;)*) => {$(
+        fn $method(self, v: $int) -> Written {
+            self.writer.$write(v.into());
+            Ok(())
+        }
+    )*};
+}
+
+impl<'a> ser::Serializer for Serializer<'a> {
+    type Ok = ();
+    type Error = Stop;
+    type SerializeSeq = Compound<'a>;
+    type SerializeTuple = Compound<'a>;
+    type SerializeTupleStruct = Compound<'a>;
+    type SerializeTupleVariant = Compound<'a>;
+    type SerializeMap = Compound<'a>;
+    type SerializeStruct = Compound<'a>;
+    type SerializeStructVariant = Compound<'a>;
+
+    integers! {
+        serialize_i8(i8) => signed;
+        serialize_i16(i16) => signed;
+        serialize_i32(i32) => signed;
+        serialize_i64(i64) => signed;
+        serialize_u8(u8) => unsigned;
+        serialize_u16(u16) => unsigned;
+        serialize_u32(u32) => unsigned;
+        serialize_u64(u64) => unsigned;
+    }
+
+    fn serialize_bool(self, v: bool) -> Written {
+        self.writer.push(if v { TRUE } else { 0xc2 });
+        Ok(())
+    }
+
+    fn serialize_i128(self, v: i128) -> Written {
+        match i64::try_from(v) {
+            Ok(v) => self.serialize_i64(v),
+            Err(_) => self.collect_str(&v),
+        }
+    }
+
+    fn serialize_u128(self, v: u128) -> Written {
+        match u64::try_from(v) {
+            Ok(v) => self.serialize_u64(v),
+            Err(_) => self.collect_str(&v),
+        }
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn serialize_f32(self, v: f32) -> Written {
+        self.writer.tagged(0xca, v.to_be_bytes());
+        Ok(())
+    }
+
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    fn serialize_f64(self, v: f64) -> Written {
+        self.writer.tagged(0xcb, v.to_be_bytes());
+        Ok(())
+    }
+
+    fn serialize_char(self, v: char) -> Written {
+        self.serialize_str(v.encode_utf8(&mut [0; 4]))
+    }
+
+    fn serialize_str(self, v: &str) -> Written {
+        self.writer.text(v);
+        Ok(())
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Written {
+        let room = self.writer.room(v.len());
+        if v.len() > room {
+            self.writer.truncated = true;
+        }
+        let kept = &v[..v.len().min(room)];
+        self.writer.sized(0xc6, kept.len());
+        self.writer.extend(kept);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Written {
+        self.serialize_unit()
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Written {
+        self.unwrapped(value)
+    }
+
+    fn serialize_unit(self) -> Written {
+        self.writer.push(NIL);
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Written {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(self, _name: &'static str, _index: u32, variant: &'static str) -> Written {
+        self.serialize_str(variant)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
+        let path = self.path.into_element(self.writer.redacted, 0);
+        match self.writer.path_of(path) {
+            Some(path) => Self { path, ..self }.unwrapped(value),
+            None => self.writer.nested(None, self.depth, value),
+        }
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Written {
+        let mut map = self.compound(true);
+        let variant = map.writer.name_of(variant);
+        let path = (!variant.is_secret()).then_some(map.path);
+        let written = map.key(variant, path).and_then(|()| map.value(value));
+        map.unless_stopped(written)?;
+        map.finish();
+        Ok(())
+    }
+
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(false))
+    }
+
+    fn serialize_tuple(self, _len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(false))
+    }
+
+    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(false))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Compound<'a>, Stop> {
+        let variant = self.writer.name_of(variant);
+        Ok(self.variant(variant, false))
+    }
+
+    fn serialize_map(self, _len: Option<usize>) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(true))
+    }
+
+    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.compound(true))
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        _len: usize,
+    ) -> Result<Compound<'a>, Stop> {
+        let variant = self.writer.name_of(variant);
+        Ok(self.variant(variant, true))
+    }
+}
+
+macro_rules! elements {
+    ($($trait:ident::$method:ident)*) => {$(
+        impl ser::$trait for Compound<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+                self.element(value)
+            }
+
+            fn end(self) -> Written {
+                self.finish();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+elements! {
+    SerializeSeq::serialize_element
+    SerializeTuple::serialize_element
+    SerializeTupleStruct::serialize_field
+    SerializeTupleVariant::serialize_field
+}
+
+macro_rules! entries {
+    ($($trait:ident)*) => {$(
+        impl ser::$trait for Compound<'_> {
+            type Ok = ();
+            type Error = Stop;
+
+            fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
+                self.entry(name, value)
+            }
+
+            fn end(self) -> Written {
+                self.finish();
+                Ok(())
+            }
+        }
+    )*};
+}
+
+entries! { SerializeStruct SerializeStructVariant }
+
+impl ser::SerializeMap for Compound<'_> {
+    type Ok = ();
+    type Error = Stop;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Written {
+        if matches!(self.open, OpenAs::Nothing) {
+            return Ok(());
+        }
+        let name = key.serialize(MapKey::default())?;
+        let name = Name::new(&name);
+        let written = self.key(name, self.path.into_field(self.writer.redacted, name));
+        self.unless_stopped(written)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+        let written = self.value(value);
+        self.unless_stopped(written)
+    }
+
+    fn end(self) -> Written {
+        self.finish();
+        Ok(())
+    }
+}
