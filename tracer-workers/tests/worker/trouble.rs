@@ -1,0 +1,252 @@
+//! Stores that cannot be reached, leases that are lost, executions that cannot be read.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracer::execution::{
+    Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionError, ExecutionId, ExecutionManager,
+    ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, Page, Refusal, StoreError, Swept,
+    Trouble, Write, Written,
+};
+use tracer_workers::{Attempt, Worker};
+
+use crate::{Gauge, LEASE, SECOND, TokioClock, ended, manager, new, run};
+
+/// A store that can be cut off: no call gets through, or no answer comes back.
+#[derive(Clone)]
+pub(crate) struct Cut {
+    store: MemoryStore,
+    what: Arc<Mutex<Option<Written>>>,
+    /// An execution that cannot be read.
+    corrupt: Arc<Mutex<Option<ExecutionId>>>,
+}
+
+impl Cut {
+    pub(crate) fn set(&self, cut: Option<Written>) {
+        *self.what.lock().unwrap() = cut;
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let cut = *self.what.lock().unwrap();
+        let fault = |written| {
+            let source = "the line was cut".into();
+            StoreError { store: "cut", operation: "answer", trouble: Trouble::Unavailable, written, source }
+        };
+        match cut {
+            None => call.await,
+            Some(Written::Nothing) => Err(fault(Written::Nothing)),
+            Some(Written::Unknown) => {
+                call.await?;
+                Err(fault(Written::Unknown))
+            }
+        }
+    }
+}
+
+impl ExecutionStore for Cut {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+    async fn create(&self, new: Vec<Create>) -> Result<Vec<Created>, StoreError> {
+        self.store.create(new).await
+    }
+    async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
+        self.store.find_by_id(id).await
+    }
+    async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
+        self.store.find_by_idempotency_key(key).await
+    }
+    async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        self.call(self.store.update(writes)).await
+    }
+    async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
+        self.store.list(options).await
+    }
+    async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
+        self.store.delete(id).await
+    }
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.call(self.store.claim(claim)).await
+    }
+    async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
+        let corrupt = *self.corrupt.lock().unwrap();
+        if leases.iter().any(|lease| Some(lease.id) == corrupt) {
+            let (source, written) = ("it is no execution".into(), Written::Nothing);
+            return Err(StoreError { store: "cut", operation: "read", trouble: Trouble::Corrupt, written, source });
+        }
+        self.call(self.store.heartbeat(leases, extend)).await
+    }
+    async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        self.call(self.store.sweep(limit)).await
+    }
+}
+
+pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
+    let store = MemoryStore::with_clock(TokioClock(Instant::now()));
+    let cut = Cut { store, what: Arc::default(), corrupt: Arc::default() };
+    (ExecutionManager::new(cut.clone()), cut)
+}
+
+/// Whenever the other one begins, and though it seldom asks for work.
+#[test]
+fn a_lost_lease_is_seen_when_it_is_over() {
+    for offset in 0..40 {
+        run(async {
+            let (manager, _) = cut_off();
+            let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+            let claim = Claim { types: vec![], only: Some(id), limit: 1, worker: "dead".to_owned(), lease: LEASE };
+            assert_eq!(manager.claim(claim).await.unwrap().len(), 1);
+            let claimed = Instant::now();
+            sleep(SECOND / 40 * offset).await;
+            let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+            let worker = Worker::new(manager.clone()).poll(LEASE).handler("work", handle).start();
+            ended(&manager, &id).await;
+            assert!(claimed.elapsed() <= LEASE + SECOND / 2, "{:?}", claimed.elapsed());
+            worker.shutdown(SECOND).await;
+        });
+    }
+}
+
+#[test]
+fn a_worker_that_is_cut_off_stops_before_others_may_begin() {
+    run(async {
+        let (cut_manager, cut) = cut_off();
+        let others = ExecutionManager::new(cut.store.clone());
+        let gauge = Gauge::default();
+        let handle = |gauge: Gauge, forever: bool| {
+            move |_: Attempt, (): ()| {
+                let counted = gauge.enter();
+                async move {
+                    if forever {
+                        std::future::pending::<()>().await;
+                    }
+                    drop(counted);
+                    Ok::<_, Failure>("the other one")
+                }
+            }
+        };
+        let worker = Worker::new(cut_manager).handler("work", handle(gauge.clone(), true)).start();
+        let id = others.create(new(()).max_attempts(2)).await.unwrap().id;
+        sleep(SECOND * 100).await;
+        cut.set(Some(Written::Nothing));
+        let other = Worker::new(others.clone()).handler("work", handle(gauge.clone(), false)).start();
+        let done = ended(&others, &id).await;
+        assert_eq!((done.result, done.attempts), (Some("the other one".into()), 2));
+        assert_eq!(gauge.most(), 1, "never in two places at once");
+        cut.set(None);
+        worker.shutdown(SECOND).await;
+        other.shutdown(SECOND).await;
+        assert_eq!(others.get(&id).await.unwrap().version, done.version);
+    });
+}
+
+/// Somebody has given it back behind the worker's back, and it comes here again before a heartbeat tells.
+#[test]
+fn an_attempt_that_another_one_here_has_taken_over_is_dropped() {
+    run(async {
+        let manager = manager();
+        let gauge = Gauge::default();
+        let lease = Arc::new(Mutex::new(None));
+        let handle = {
+            let (gauge, lease) = (gauge.clone(), lease.clone());
+            move |attempt: Attempt, (): ()| {
+                let counted = gauge.enter();
+                let first = lease.lock().unwrap().replace(attempt.lease()).is_none();
+                async move {
+                    if first {
+                        std::future::pending::<()>().await;
+                    }
+                    drop(counted);
+                    Ok::<_, Failure>(())
+                }
+            }
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(())).await.unwrap().id;
+        sleep(SECOND).await;
+        let first = lease.lock().unwrap().unwrap();
+        let release = Write::under(first, Command::Release { delay: Duration::ZERO });
+        manager.settle(vec![release]).await.unwrap().remove(0).unwrap();
+        assert_eq!(ended(&manager, &id).await.epoch, first.epoch + 1);
+        assert_eq!(gauge.most(), 1, "never two at once");
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn one_that_cannot_be_read_costs_the_others_no_lease() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = |_: Attempt, seconds: u32| async move {
+            sleep(SECOND * seconds).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let bad = manager.create(new(1000)).await.unwrap().id;
+        let good = manager.create(new(100)).await.unwrap().id;
+        sleep(SECOND).await;
+        *cut.corrupt.lock().unwrap() = Some(bad);
+        let done = ended(&manager, &good).await;
+        assert_eq!((done.status, done.attempts), (S::Completed, 1));
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn outcomes_are_not_lost_when_replies_are() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let on_error = {
+            let told = told.clone();
+            move |error: &ExecutionError| told.lock().unwrap().push(error.code())
+        };
+        let handle = |_: Attempt, (): ()| async {
+            sleep(SECOND).await;
+            Ok::<_, Failure>("once")
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).on_error(on_error).start();
+        for written in [Written::Nothing, Written::Unknown] {
+            let id = manager.create(new(()).max_attempts(3)).await.unwrap().id;
+            sleep(Duration::from_millis(900)).await;
+            assert_eq!(manager.get(&id).await.unwrap().status, S::Running);
+            cut.set(Some(written));
+            sleep(SECOND * 3).await;
+            cut.set(None);
+            let done = ended(&manager, &id).await;
+            assert_eq!((done.status, done.attempts, done.result), (S::Completed, 1, Some("once".into())));
+        }
+        let told = told.lock().unwrap().clone();
+        assert!(!told.is_empty() && told.iter().all(|code| *code == "STORE"), "{told:?}");
+        worker.shutdown(SECOND).await;
+    });
+}
+
+/// The store says nothing, and the next look for work is far away: who finds a lost lease takes it up.
+#[test]
+fn who_finds_a_lost_lease_runs_it_at_once() {
+    run(async {
+        let (manager, _) = cut_off();
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        let handle = |attempt: Attempt, (): ()| async move {
+            if attempt.lease().epoch == 1 {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Failure>(attempt.lease().epoch)
+        };
+        let worker = || Worker::new(manager.clone()).poll(SECOND * 3600).handler("work", handle);
+        let dead = worker().start();
+        while manager.get(&id).await.unwrap().status != S::Running {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let survivor = worker().start();
+        sleep(Duration::from_millis(1)).await;
+        let died = Instant::now();
+        drop(dead);
+        let done = ended(&manager, &id).await;
+        assert_eq!((done.attempts, done.result), (2, Some(2.into())));
+        assert!(died.elapsed() <= LEASE + SECOND, "{:?}", died.elapsed());
+        survivor.shutdown(SECOND).await;
+    });
+}
