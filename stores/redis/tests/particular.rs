@@ -29,6 +29,13 @@ async fn manager(client: &Client, namespace: &str) -> ExecutionManager<RedisStor
     ExecutionManager::new(RedisStore::connect(client.clone(), namespace).await.unwrap())
 }
 
+/// At a time that only the test moves.
+async fn with_clock(client: &Client, namespace: &str) -> (ManualClock, ExecutionManager<RedisStore>) {
+    let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+    let store = RedisStore::connect(client.clone(), namespace).await.unwrap().with_clock(clock.clone());
+    (clock, ExecutionManager::new(store))
+}
+
 async fn connection(client: &Client) -> MultiplexedConnection {
     // What tests ask for may take long: no timeout.
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
@@ -131,9 +138,7 @@ fn time_is_the_servers() {
 fn what_is_no_execution_keeps_nobody_from_the_others() {
     run(async {
         let client = server::client().await;
-        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
-        let store = RedisStore::connect(client.clone(), "corrupt").await.unwrap().with_clock(clock.clone());
-        let manager = ExecutionManager::new(store);
+        let (clock, manager) = with_clock(&client, "corrupt").await;
         let mut ids = Vec::new();
         for number in 0..11 {
             let large = "x".repeat(if number == 5 { 5000 } else { 0 });
@@ -228,9 +233,7 @@ fn large_parts_come_back_and_go_with_the_rest() {
 fn what_was_set_aside_is_said_to_be_corrupt() {
     run(async {
         let client = server::client().await;
-        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
-        let store = RedisStore::connect(client.clone(), "aside").await.unwrap().with_clock(clock.clone());
-        let manager = ExecutionManager::new(store);
+        let (clock, manager) = with_clock(&client, "aside").await;
         let mut other = connection(&client).await;
         let id = manager.create(NewExecution::new("work")).await.unwrap().id;
         assert_eq!(manager.claim(claim(1)).await.unwrap().len(), 1);
@@ -295,9 +298,7 @@ fn what_others_have_changed_since_a_claim_is_seen() {
 fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
     run(async {
         let client = server::client().await;
-        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
-        let store = RedisStore::connect(client.clone(), "kinds").await.unwrap().with_clock(clock.clone());
-        let manager = ExecutionManager::new(store);
+        let (clock, manager) = with_clock(&client, "kinds").await;
         let mut other = connection(&client).await;
         let parent = manager.create(NewExecution::new("parent").delay(Duration::from_secs(3600))).await.unwrap().id;
         let new = || NewExecution::new("work").parent(parent).max_attempts(9);
