@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
 use tracer::execution::{
-    Execution, ExecutionError, ExecutionManager, ExecutionStore, Failure, InvalidInput, Lease, Progress,
+    Command, Execution, ExecutionError, ExecutionManager, ExecutionStore, Failure, InvalidInput, Lease, Progress,
 };
 
 use crate::held::Signal;
@@ -39,12 +39,15 @@ pub(crate) type Work = Box<dyn FnOnce() -> Boxed<Result<Value, Failure>> + Send>
 impl<S: ExecutionStore + Clone + 'static> Writes for ExecutionManager<S> {
     fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>> {
         let manager = self.clone();
-        Box::pin(async move { manager.under(&lease).checkpoint(&lease.id, &key, value).await.map(drop) })
+        Box::pin(async move {
+            let command = Command::checkpoint(&key, value)?;
+            manager.under(&lease).settle(&lease.id, command).await
+        })
     }
 
     fn progress(&self, lease: Lease, progress: Progress) -> Boxed<Result<(), ExecutionError>> {
         let manager = self.clone();
-        Box::pin(async move { manager.under(&lease).update_progress(&lease.id, progress).await.map(drop) })
+        Box::pin(async move { manager.under(&lease).settle(&lease.id, Command::Progress(progress)).await })
     }
 
     fn run(&self, execution: Arc<Execution>, work: Work) -> Boxed<Result<Result<Value, Failure>, ExecutionError>> {

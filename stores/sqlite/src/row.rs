@@ -12,14 +12,18 @@ use tracer::execution::{
     Parts, Refusal, Swept, Timestamp, Write,
 };
 
-use crate::trouble::{Corrupt, Problem};
+use crate::trouble::{Corrupt, Problem, TEXT_LEN_BYTES_MAX};
 
 type Result<T> = std::result::Result<T, Problem>;
 
 /// What [`Found::read`] reads, by what a row is found by.
 macro_rules! select {
     ($($behind:literal)?) => {
-        concat!("SELECT seq, id, body, payload, result, checkpoints FROM executions WHERE " $(, $behind)?)
+        concat!(
+            "SELECT seq, id, body, payload, result, CASE WHEN kept_len > 0 THEN (
+                 SELECT '{' || group_concat(c.key || ':' || c.value, ',') || '}' FROM checkpoints c WHERE c.seq = e.seq
+             ) END, kept_len FROM executions e WHERE " $(, $behind)?
+        )
     };
 }
 
@@ -27,6 +31,8 @@ macro_rules! select {
 #[derive(Clone)]
 struct Found {
     seq: i64,
+    /// How many bytes of checkpoints there are, whether they were read or not.
+    kept_len: i64,
     /// About how many bytes it has.
     len_bytes: usize,
     execution: Execution,
@@ -66,7 +72,7 @@ impl Found {
         let len_bytes = body.len() + values.into_iter().flatten().map(str::len).sum::<usize>();
         let named = id.ok_or_else(|| corrupt(None, "its id is not one"))?;
         let execution = parts.join(named).map_err(|error| corrupt(id, error))?;
-        Ok(Self { seq: row.get(0)?, len_bytes, execution })
+        Ok(Self { seq: row.get(0)?, kept_len: row.get(6)?, len_bytes, execution })
     }
 }
 
@@ -78,6 +84,9 @@ fn read_id(row: &Row<'_>, column: usize) -> Result<Option<ExecutionId>> {
 const BY_SEQ: &str = select!("seq = ?1");
 const BY_ID: &str = select!("id = ?1");
 const BY_KEY: &str = select!("idempotency_key = ?1");
+/// What a change depends on: no rule looks at the payload or the checkpoints.
+const TO_CHANGE: &str = "SELECT seq, id, body, NULL, result, NULL, kept_len FROM executions WHERE id = ?1";
+const TO_SWEEP: &str = "SELECT seq, id, body, NULL, result, NULL, kept_len FROM executions WHERE seq = ?1";
 
 fn find(connection: &Connection, query: &str, value: impl ToSql) -> Result<Option<Found>> {
     first(&mut *connection.prepare_cached(query)?, value)
@@ -121,7 +130,7 @@ impl Claimed {
     fn write(&mut self, save: &mut Save<'_>, write: &Write, now: Timestamp) -> Result<Option<Execution>> {
         let Some((body, mut found)) = self.0.remove(&write.id) else { return Ok(None) };
         let is_changed = write.apply(&mut found.execution, now) == Ok(Applied::Changed);
-        let is_saved = is_changed && save.write_over(&body, &found)?;
+        let is_saved = is_changed && save.change(&mut found, &write.command, Some(&body))?;
         Ok(is_saved.then_some(found.execution))
     }
 }
@@ -168,37 +177,60 @@ pub(crate) fn create(
 }
 
 /// Writes changes: prepared once for all of a batch.
-struct Save<'c>(CachedStatement<'c>);
+struct Save<'c> {
+    connection: &'c Connection,
+    execution: CachedStatement<'c>,
+}
 
 impl<'c> Save<'c> {
     fn prepare(connection: &'c Connection) -> Result<Self> {
-        Ok(Self(connection.prepare_cached(
-            "UPDATE executions SET status = ?2, due_at = ?3, sweep_at = ?4, body = ?5, result = ?6, checkpoints = ?7
+        let execution = connection.prepare_cached(
+            "UPDATE executions SET status = ?2, due_at = ?3, sweep_at = ?4, body = ?5, result = ?6, kept_len = ?7
              WHERE seq = ?1 AND (?8 IS NULL OR body = ?8)",
-        )?))
+        )?;
+        Ok(Self { connection, execution })
     }
 
-    /// Writes what has changed; gives the body that was written.
+    /// Writes what has changed, whatever is in the row; gives the body that was written.
     fn write(&mut self, found: &Found) -> Result<String> {
         Ok(self.execute(found, None)?.1)
     }
 
-    /// Writes what has changed, if the body in the row is still this one; whether it was.
-    fn write_over(&mut self, body: &str, found: &Found) -> Result<bool> {
-        Ok(self.execute(found, Some(body))?.0 == 1)
+    /// Writes what a command has changed, if the body in the row is still `over`, where that is given; whether it was.
+    fn change(&mut self, found: &mut Found, command: &Command, over: Option<&str>) -> Result<bool> {
+        let Some((key, value)) = Parts::of_checkpoint(command) else { return Ok(self.execute(found, over)?.0 == 1) };
+        let len = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX / 4);
+        let before: Option<i64> = self
+            .connection
+            .prepare_cached(
+                "SELECT octet_length(key) + octet_length(value) FROM checkpoints WHERE seq = ?1 AND key = ?2",
+            )?
+            .query_row(params![found.seq, key], |row| row.get(0))
+            .optional()?;
+        found.kept_len = found.kept_len + len(&key) + len(&value) - before.unwrap_or(0);
+        if u64::try_from(found.kept_len).is_ok_and(|len| len > TEXT_LEN_BYTES_MAX) {
+            return Err(Problem::TooLarge { found: found.kept_len });
+        }
+        if self.execute(found, over)?.0 != 1 {
+            return Ok(false);
+        }
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO checkpoints (seq, key, value) VALUES (?1, ?2, ?3)")?
+            .execute(params![found.seq, key, value])?;
+        Ok(true)
     }
 
     fn execute(&mut self, found: &Found, over: Option<&str>) -> Result<(usize, String)> {
         let execution = &found.execution;
-        let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
-        let changed = self.0.execute(params![
+        let Parts { body, result, .. } = Parts::without_payload(execution);
+        let changed = self.execution.execute(params![
             found.seq,
             execution.status.as_str(),
             due_at(execution),
             execution.sweep_at().map(ms),
             body,
             result,
-            checkpoints,
+            found.kept_len,
             over,
         ])?;
         Ok((changed, body))
@@ -212,14 +244,35 @@ pub(crate) fn update(
     writes: &[Write],
     now: Timestamp,
 ) -> Result<Vec<std::result::Result<Execution, Refusal>>> {
+    change_all(connection, claimed, BY_ID, writes, now)
+}
+
+/// Likewise, where nobody wants to see what comes of it.
+pub(crate) fn settle(
+    connection: &Connection,
+    claimed: &mut Claimed,
+    writes: &[Write],
+    now: Timestamp,
+) -> Result<Vec<std::result::Result<(), Refusal>>> {
+    let outcomes = change_all(connection, claimed, TO_CHANGE, writes, now)?;
+    Ok(outcomes.into_iter().map(|outcome| outcome.map(drop)).collect())
+}
+
+fn change_all(
+    connection: &Connection,
+    claimed: &mut Claimed,
+    by_id: &str,
+    writes: &[Write],
+    now: Timestamp,
+) -> Result<Vec<std::result::Result<Execution, Refusal>>> {
     let mut save = Save::prepare(connection)?;
     let mut one = |write: &Write| {
         if let Some(execution) = claimed.write(&mut save, write, now)? {
             return Ok(Ok(execution));
         }
-        let Some(mut found) = find(connection, BY_ID, blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
+        let Some(mut found) = find(connection, by_id, blob(write.id))? else { return Ok(Err(Refusal::NotFound)) };
         match write.apply(&mut found.execution, now) {
-            Ok(Applied::Changed) => drop(save.write(&found)?),
+            Ok(Applied::Changed) => drop(save.change(&mut found, &write.command, None)?),
             Ok(Applied::Unchanged) => {}
             Err(refusal) => return Ok(Err(refusal)),
         }
@@ -229,19 +282,17 @@ pub(crate) fn update(
 }
 
 pub(crate) fn delete(connection: &Connection, id: ExecutionId) -> Result<std::result::Result<(), Refusal>> {
-    let status = connection
-        .prepare_cached("SELECT status FROM executions WHERE id = ?1")?
-        .query_row([blob(id)], |row| row.get::<_, String>(0))
+    let row = connection
+        .prepare_cached("SELECT seq, status FROM executions WHERE id = ?1")?
+        .query_row([blob(id)], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
         .optional()?;
-    match status.as_deref().map(str::parse::<ExecutionStatus>) {
-        None => return Ok(Err(Refusal::NotFound)),
-        Some(Ok(status @ ExecutionStatus::Running)) => {
-            return Ok(Err(Refusal::Transition { command: "delete", status }));
-        }
-        // What is no execution may go, too.
-        Some(_) => {}
+    let Some((seq, status)) = row else { return Ok(Err(Refusal::NotFound)) };
+    // What is no execution may go, too.
+    if let Ok(status @ ExecutionStatus::Running) = status.parse() {
+        return Ok(Err(Refusal::Transition { command: "delete", status }));
     }
-    connection.prepare_cached("DELETE FROM executions WHERE id = ?1")?.execute([blob(id)])?;
+    connection.prepare_cached("DELETE FROM checkpoints WHERE seq = ?1")?.execute([seq])?;
+    connection.prepare_cached("DELETE FROM executions WHERE seq = ?1")?.execute([seq])?;
     Ok(Ok(()))
 }
 
@@ -351,7 +402,7 @@ pub(crate) fn heartbeat(
     extend: std::time::Duration,
     now: Timestamp,
 ) -> Result<Beat> {
-    let Some(mut found) = find(connection, BY_ID, blob(lease.id))? else { return Ok(Beat::Lost) };
+    let Some(mut found) = find(connection, TO_CHANGE, blob(lease.id))? else { return Ok(Beat::Lost) };
     let beat = found.execution.renew(lease.epoch, extend, now);
     if beat != Beat::Lost {
         Save::prepare(connection)?.write(&found)?;
@@ -367,7 +418,7 @@ pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Resu
         seqs.collect::<rusqlite::Result<_>>()?
     };
     let mut swept = Swept::default();
-    let (mut by_seq, mut save) = (connection.prepare_cached(BY_SEQ)?, Save::prepare(connection)?);
+    let (mut by_seq, mut save) = (connection.prepare_cached(TO_SWEEP)?, Save::prepare(connection)?);
     for seq in seqs {
         let Some(mut found) = readable(connection, &mut by_seq, seq)? else { continue };
         if found.execution.sweep(now) == Applied::Changed {

@@ -1,7 +1,7 @@
 //! The tables, and how files of older versions become such of this one.
 
-use rusqlite::{Connection, TransactionBehavior};
-use tracer::execution::{StoreError, Written};
+use rusqlite::{Connection, TransactionBehavior, params};
+use tracer::execution::{Parts, StoreError, Written};
 
 use crate::trouble::{Problem, foreign};
 
@@ -10,7 +10,9 @@ use crate::trouble::{Problem, foreign};
 /// `due_at` is the time from which a waiting execution may be claimed, and null for all others; `sweep_at` the time at
 /// which a running one has to be looked at. Both indexes hold only what has one, so that claims and sweeps cost the same
 /// however many executions have ended. `body` is the execution as JSON, without what has a column of its own at the end.
-/// Version 2 has the index of idempotency keys hold only what has one; a `UNIQUE` column's own cannot be dropped.
+/// Version 2 has the index of idempotency keys hold only what has one; a `UNIQUE` column's own cannot be dropped. From
+/// version 3 on each checkpoint has a row, so that one more costs the same however many there are; `kept_len` is how many
+/// bytes those of an execution have.
 const STEPS: &[&str] = &[
     "
     CREATE TABLE executions (
@@ -62,7 +64,22 @@ const STEPS: &[&str] = &[
     CREATE INDEX executions_parent ON executions (parent_id, created_at, id) WHERE parent_id IS NOT NULL;
     CREATE UNIQUE INDEX executions_key ON executions (idempotency_key) WHERE idempotency_key IS NOT NULL;
 ",
+    "
+    CREATE TABLE checkpoints (
+        seq INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (seq, key)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE executions ADD COLUMN kept_len INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    ALTER TABLE executions DROP COLUMN checkpoints;
+",
 ];
+
+/// In files of this version checkpoints have rows of their own.
+const KEPT: usize = 3;
 
 /// Says whose file it is: `trce`.
 const APPLICATION_ID: i64 = 0x7472_6365;
@@ -74,10 +91,36 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let version = version(&transaction)?;
     for (step, number) in STEPS.iter().zip(1..).skip(version) {
         transaction.execute_batch(step).map_err(failed)?;
-        transaction.pragma_update(None, "user_version", number).map_err(failed)?;
+        if number == KEPT {
+            split_checkpoints(&transaction).map_err(failed)?;
+        }
+        transaction.pragma_update(None, "user_version", i64::try_from(number).unwrap_or(i64::MAX)).map_err(failed)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
+}
+
+/// Gives each checkpoint a row. A text that is none becomes a row that is none: it is still there, and cannot be read.
+fn split_checkpoints(connection: &Connection) -> rusqlite::Result<()> {
+    let mut kept = connection.prepare("SELECT seq, checkpoints FROM executions WHERE checkpoints IS NOT NULL")?;
+    let mut insert = connection.prepare("INSERT INTO checkpoints (seq, key, value) VALUES (?1, ?2, ?3)")?;
+    let mut weigh = connection.prepare(
+        "UPDATE executions SET kept_len = (
+             SELECT sum(octet_length(key) + octet_length(value)) FROM checkpoints c WHERE c.seq = executions.seq
+         ) WHERE seq = ?1",
+    )?;
+    let mut rows = kept.query([])?;
+    while let Some(row) = rows.next()? {
+        let (seq, text): (i64, String) = (row.get(0)?, row.get(1)?);
+        let split = Parts::split_checkpoints(&text).unwrap_or_else(|| vec![(String::new(), text)]);
+        for (key, value) in &split {
+            insert.execute(params![seq, key, value])?;
+        }
+        if !split.is_empty() {
+            weigh.execute([seq])?;
+        }
+    }
+    Ok(())
 }
 
 /// How many steps the file has taken: an error if it is another program's, or of a newer version.

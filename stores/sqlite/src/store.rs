@@ -14,13 +14,11 @@ use tracer::execution::{
 use tracer::{Clock, SystemClock};
 
 use crate::lane::Lane;
-use crate::trouble::{NAME, Problem};
+use crate::trouble::{NAME, Problem, TEXT_LEN_BYTES_MAX};
 use crate::{row, schema};
 
 /// How long a transaction waits for those of other processes.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// SQLite's own limit for a text (`SQLITE_MAX_LENGTH`).
-const TEXT_LEN_BYTES_MAX: u64 = 1_000_000_000;
 /// How much of the file a connection keeps in memory, in KiB as SQLite wants them: what a batch of executions touches, and
 /// the ways there in the indexes.
 const CACHE_KIB: i64 = -16_384;
@@ -249,6 +247,18 @@ impl ExecutionStore for SqliteStore {
         let work = move |connection: &Connection, now| {
             let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
             row::update(connection, claimed, &writes, now)
+        };
+        self.write("update executions", work).await
+    }
+
+    async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claimed = self.shared.claimed.clone();
+        let work = move |connection: &Connection, now| {
+            let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            row::settle(connection, claimed, &writes, now)
         };
         self.write("update executions", work).await
     }

@@ -91,7 +91,7 @@ fn many_may_open_a_new_file_at_once() {
         });
         let connection = Connection::open(&path).unwrap();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(version, 2);
+        assert_eq!(version, 4);
     }
 }
 
@@ -179,7 +179,7 @@ fn files_of_others_and_of_newer_versions_are_left_alone() {
     Connection::open(path("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let (code, source, _) = refused(&path("newer"));
     assert_eq!(code, "SCHEMA");
-    assert_eq!(source, "expected version 2 or older, found 99: update this program");
+    assert_eq!(source, "expected version 4 or older, found 99: update this program");
 
     std::fs::write(path("text"), "a,b\n1,2\n".repeat(1000)).unwrap();
     let before = std::fs::read(path("text")).unwrap();

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
-use super::error::Refusal;
+use super::error::{InvalidInput, Refusal};
 use super::failure::Failure;
 use super::history::AttemptEnd;
+use super::new::{check_name, to_value};
 use super::progress::Progress;
 use super::record::{CANCELLATION_REASON, Execution, Lease, LeaseTerms};
 use super::status::{Event, ExecutionStatus};
@@ -73,7 +75,8 @@ pub enum Command {
     Retry,
     /// Reports how far the attempt has come.
     Progress(Progress),
-    /// Keeps a value for later attempts. The last one under a key stays.
+    /// Keeps a value for later attempts. The last one under a key stays. It is the only one that changes what is kept, and
+    /// none asks what that is: a store need not read it.
     Checkpoint {
         /// Its name.
         key: String,
@@ -119,6 +122,16 @@ pub enum Beat {
 }
 
 impl Command {
+    /// [`Checkpoint`](Self::Checkpoint), of anything that is JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`] if the key is no name, or the value is no JSON or nested too deeply.
+    pub fn checkpoint(key: &str, value: impl Serialize) -> Result<Self, InvalidInput> {
+        check_name("a checkpoint key", key)?;
+        Ok(Self::Checkpoint { key: key.to_owned(), value: to_value("the checkpoint", value)? })
+    }
+
     /// The verb, for messages.
     pub const fn name(&self) -> &'static str {
         match self {

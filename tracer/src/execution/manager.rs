@@ -420,11 +420,16 @@ impl<S: ExecutionStore> Expecting<'_, S> {
         key: &str,
         value: impl Serialize,
     ) -> impl Future<Output = Result<Execution, ExecutionError>> {
-        let command = check_name("a checkpoint key", key).and_then(|()| {
-            let value = to_value("the checkpoint", value)?;
-            Ok(Command::Checkpoint { key: key.to_owned(), value })
-        });
-        self.write(*id, command)
+        self.write(*id, Command::checkpoint(key, value))
+    }
+
+    /// Does what nobody wants to see the outcome of, only whether it was refused. A checkpoint then costs the same however
+    /// many there are; [`checkpoint`](Self::checkpoint) reads them all.
+    pub async fn settle(self, id: &ExecutionId, command: Command) -> Result<(), ExecutionError> {
+        let write = Write { id: *id, expected: self.expected, command };
+        let outcomes = self.manager.store.settle(vec![write]).await;
+        only(outcomes.map_err(|error| ExecutionError::new(Some(*id), error))?)
+            .map_err(|refusal| ExecutionError::refused(*id, refusal))
     }
 
     /// Ends the attempt because it takes too long.

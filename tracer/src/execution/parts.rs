@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::body;
+use super::command::Command;
 use super::record::Execution;
 use crate::id::ExecutionId;
 
@@ -18,7 +19,7 @@ pub struct Parts<T> {
     pub payload: Option<T>,
     /// The result, as JSON.
     pub result: Option<T>,
-    /// The checkpoints, as JSON.
+    /// The checkpoints, as a JSON object.
     pub checkpoints: Option<T>,
 }
 
@@ -53,7 +54,22 @@ impl Parts<String> {
         Self { payload, ..Self::without_payload(execution) }
     }
 
-    /// The same, for who writes a change: the payload, which never changes, is left out.
+    /// The key and the value of the checkpoint that a command keeps, if it does, for stores where each has a row of its
+    /// own: both as JSON, so that `{`, `key:value` of each with commas between, and `}` are the text of all.
+    pub fn of_checkpoint(command: &Command) -> Option<(String, String)> {
+        match command {
+            Command::Checkpoint { key, value } => Some((text(key), text(value))),
+            _ => None,
+        }
+    }
+
+    /// The same of each in the text of all; `None` if that is no such text.
+    pub fn split_checkpoints(all: &str) -> Option<Vec<(String, String)>> {
+        let all: BTreeMap<String, Value> = serde_json::from_str(all).ok()?;
+        Some(all.iter().map(|(key, value)| (text(key), text(value))).collect())
+    }
+
+    /// The same as [`of`](Self::of), for who writes a change: the payload, which never changes, is left out.
     pub fn without_payload(execution: &Execution) -> Self {
         Self {
             body: body::write(execution),

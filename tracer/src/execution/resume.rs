@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::command::Command;
 use super::error::{ExecutionError, ExecutionErrorKind};
 use super::manager::ExecutionManager;
 use super::new::to_value;
@@ -58,7 +59,11 @@ enum Kept {
 impl<S: ExecutionStore + Clone + 'static> Keep for ExecutionManager<S> {
     fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>> {
         let manager = self.clone();
-        Box::pin(async move { manager.under(&lease).checkpoint(&lease.id, &key, value).await.map(drop) })
+        Box::pin(async move {
+            let command =
+                Command::checkpoint(&key, value).map_err(|error| ExecutionError::invalid(Some(lease.id), error))?;
+            manager.under(&lease).settle(&lease.id, command).await
+        })
     }
 }
 

@@ -86,8 +86,8 @@ pub trait ExecutionStore: Send + Sync {
     ) -> impl Future<Output = Result<Vec<Result<Execution, Refusal>>, StoreError>> + Send;
 
     /// Applies writes whose outcome nobody wants to see, only whether they were refused: those with which workers end
-    /// attempts. Otherwise as [`update`](Self::update), by which it is provided; a store overrides it where it can save
-    /// something.
+    /// attempts, and keep checkpoints in them. Otherwise as [`update`](Self::update), by which it is provided; a store
+    /// overrides it where it can save something: what it does not read, for instance, because no answer shows it.
     fn settle(&self, writes: Vec<Write>) -> impl Future<Output = Result<Vec<Result<(), Refusal>>, StoreError>> + Send {
         async move {
             let outcomes = self.update(writes).await?;
