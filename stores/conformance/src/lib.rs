@@ -88,6 +88,7 @@ cases! { ($)
     life {
         every_command_in_every_status_is_as_the_table_says
         a_retried_execution_keeps_what_it_had
+        checkpoints_that_were_settled_are_there
         attempts_are_used_up
         a_dead_letter_can_be_driven_anew
         attempts_are_remembered

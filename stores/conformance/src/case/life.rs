@@ -1,14 +1,18 @@
 //! The life of an execution without leases.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tracer::execution::{
     AttemptEnd, Command, Event, Execution, ExecutionId, ExecutionStatus as S, ExecutionStore, Expected, Failure,
-    HISTORY_LEN_MAX, Progress, RetryPolicy, Timestamp, Write,
+    HISTORY_LEN_MAX, ListOptions, Progress, RetryPolicy, Timestamp, Write,
 };
 
 use super::code;
-use crate::bed::{Bed, SECOND};
+use crate::bed::{Bed, SECOND, claim_of};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// An execution in this status, with attempts left unless `last`.
 async fn in_status<T: ExecutionStore + 'static>(bed: &Bed<T>, status: S, last: bool) -> Execution {
@@ -100,6 +104,46 @@ pub(crate) async fn a_retried_execution_keeps_what_it_had<T: ExecutionStore + 's
     let done = bed.manager.complete(id, "r").await.unwrap();
     assert_eq!((done.result, done.error, done.attempts), (Some("r".into()), None, 2));
     assert_eq!(done.checkpoints.len(), 2);
+}
+
+pub(crate) async fn checkpoints_that_were_settled_are_there<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    let held = bed.claimed_with(|new| new.max_attempts(2).idempotency_key("the same")).await;
+    let (id, lease) = (held.id, held.token());
+    let odd = "{\"a\": \\, 'é'}";
+    let values =
+        [json!("text"), json!({"b": [1, null], "a": "\u{0}\n"}), Value::Null, json!(0.1), json!(u64::MAX), json!("")];
+    let keys = ["plain", odd, "nothing", "a fraction", "a number", "empty"];
+    let keep = |(key, value)| Write::under(lease, Command::checkpoint(key, value).unwrap());
+    let over = json!("over");
+    let first = keys.into_iter().zip([&over; 6]).map(keep);
+    let writes = first.chain(keys.into_iter().zip(&values).map(keep)).collect();
+    assert_eq!(bed.store().settle(writes).await.unwrap(), [const { Ok(()) }; 12]);
+    let mut kept: BTreeMap<String, Value> = keys.map(str::to_owned).into_iter().zip(values).collect();
+    let found = bed.get(&id).await;
+    assert_eq!((&found.checkpoints, found.version, &found.payload), (&kept, held.version + 12, &held.payload));
+
+    // What shows an execution shows all that it has kept.
+    let progress = bed.manager.under(&lease).update_progress(&id, Progress::new(1, 2)).await.unwrap();
+    assert_eq!(progress.checkpoints, kept);
+    kept.insert("one more".to_owned(), 7.into());
+    assert_eq!(bed.manager.under(&lease).checkpoint(&id, "one more", 7).await.unwrap().checkpoints, kept);
+    let page = bed.manager.list(ListOptions::default()).await.unwrap();
+    assert_eq!(page.executions[0].checkpoints, kept);
+    assert_eq!(bed.manager.find_by_idempotency_key("the same").await.unwrap().unwrap().checkpoints, kept);
+
+    // No end of an attempt takes anything of it away.
+    let failed = Write::under(lease, Command::Fail { failure: Failure::new("no").retryable(true), random: 0 });
+    assert_eq!(bed.store().settle(vec![failed]).await.unwrap(), [Ok(())]);
+    bed.clock.advance(DAY);
+    let claimed = bed.manager.claim(claim_of(&[], 1)).await.unwrap().remove(0);
+    assert_eq!(claimed.checkpoints, kept);
+    bed.clock.advance(DAY);
+    assert_eq!(bed.store().sweep(9).await.unwrap().total(), 1);
+    let swept = bed.get(&id).await;
+    assert_eq!((swept.status, &swept.checkpoints), (S::Failed, &kept));
+    bed.manager.delete(&id).await.unwrap();
+    let anew = bed.create_with(|new| new.idempotency_key("the same")).await;
+    assert!(bed.get(&anew.id).await.checkpoints.is_empty());
 }
 
 pub(crate) async fn attempts_are_used_up<T: ExecutionStore + 'static>(bed: Bed<T>) {
