@@ -1,5 +1,7 @@
 //! Claims and heartbeats: one statement each, which touches the queue only.
 
+use crate::row::columns;
+
 /// The server's time.
 pub(crate) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
@@ -23,8 +25,9 @@ macro_rules! claim {
                 FROM due, clock WHERE q.ctid = due.ctid
                 RETURNING q.id, q.version, q.claimed_at, q.lease_until, q.worker
             )
-            SELECT e.id, e.body, e.payload, e.result, e.checkpoints, q.version, q.claimed_at, q.lease_until, q.worker
-            FROM q JOIN tracer_executions e ON e.id = q.id"
+            SELECT ",
+            columns!(),
+            " FROM q JOIN tracer_executions e ON e.id = q.id"
         )
     };
 }

@@ -15,9 +15,21 @@ use tracer::execution::{
 
 use crate::trouble::{Corrupt, Problem};
 
-/// What [`read`] reads, and from where.
-pub(crate) const COLUMNS: &str =
-    "e.id, e.body, e.payload, e.result, e.checkpoints, q.version, q.claimed_at, q.lease_until, q.worker";
+/// What [`read`] reads of a whole execution.
+macro_rules! columns {
+    () => {
+        "e.id, e.body, e.payload, e.result, CASE WHEN e.kept_len > 0 THEN (
+             SELECT '{' || string_agg(c.key || ':' || c.value, ',') || '}' FROM tracer_checkpoints c WHERE c.id = e.id
+         ) END, q.version, q.claimed_at, q.lease_until, q.worker"
+    };
+}
+pub(crate) use columns;
+
+pub(crate) const COLUMNS: &str = columns!();
+/// The same of what a change depends on: no rule looks at the payload or the checkpoints.
+pub(crate) const TO_CHANGE: &str =
+    "e.id, e.body, NULL::text, e.result, NULL::text, q.version, q.claimed_at, q.lease_until, q.worker";
+/// From where.
 pub(crate) const TABLES: &str = "tracer_executions e LEFT JOIN tracer_queue q ON q.id = e.id";
 
 pub(crate) fn ms(at: Timestamp) -> i64 {
@@ -202,30 +214,71 @@ pub(crate) struct Updates {
     statuses: Vec<&'static str>,
     bodies: Vec<String>,
     results: Vec<Option<String>>,
-    checkpoints: Vec<Option<String>>,
+    kept: Vec<i64>,
     len: Len,
 }
 
+/// Says how many bytes of checkpoints each has.
 pub(crate) const UPDATE: &str = "
     UPDATE tracer_executions e
-    SET body_status = n.status, body = n.body, result = n.result, checkpoints = n.checkpoints
-    FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[]) AS n (id, status, body, result, checkpoints)
-    WHERE e.id = n.id";
+    SET body_status = n.status, body = n.body, result = n.result, kept_len = e.kept_len + n.kept
+    FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS n (id, status, body, result, kept)
+    WHERE e.id = n.id
+    RETURNING e.kept_len";
 
 impl Updates {
-    pub(crate) fn push(&mut self, execution: &Execution) -> Result<(), Problem> {
-        let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
-        self.len.add([&body].into_iter().chain(&result).chain(&checkpoints))?;
+    /// `kept`: by how many bytes its checkpoints have become more.
+    pub(crate) fn push(&mut self, execution: &Execution, kept: i64) -> Result<(), Problem> {
+        let Parts { body, result, .. } = Parts::without_payload(execution);
+        self.len.add([&body].into_iter().chain(&result))?;
         self.ids.push(bytes(execution.id));
         self.statuses.push(execution.status.as_str());
         self.bodies.push(body);
         self.results.push(result);
-        self.checkpoints.push(checkpoints);
+        self.kept.push(kept);
         Ok(())
     }
 
     pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 5] {
-        [&self.ids, &self.statuses, &self.bodies, &self.results, &self.checkpoints]
+        [&self.ids, &self.statuses, &self.bodies, &self.results, &self.kept]
+    }
+}
+
+/// Checkpoints, column by column; each key of an execution once.
+#[derive(Default)]
+pub(crate) struct Checkpoints {
+    ids: Vec<Vec<u8>>,
+    keys: Vec<String>,
+    values: Vec<String>,
+    len: Len,
+}
+
+/// Says by how many bytes those of each execution, which is locked, have become more.
+pub(crate) const KEEP: &str = "
+    WITH n AS MATERIALIZED (
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[]) AS n (id, key, value)
+    ), before AS MATERIALIZED (
+        SELECT c.id, sum(octet_length(c.key) + octet_length(c.value)) AS len
+        FROM n JOIN tracer_checkpoints c ON c.id = n.id AND c.key = n.key GROUP BY c.id
+    ), kept AS (
+        INSERT INTO tracer_checkpoints (id, key, value) SELECT id, key, value FROM n
+        ON CONFLICT (id, key) DO UPDATE SET value = excluded.value
+    )
+    SELECT n.id, n.len - coalesce(before.len, 0)
+    FROM (SELECT id, sum(octet_length(key) + octet_length(value)) AS len FROM n GROUP BY id) n
+        LEFT JOIN before ON before.id = n.id";
+
+impl Checkpoints {
+    pub(crate) fn push(&mut self, id: ExecutionId, key: String, value: String) -> Result<(), Problem> {
+        self.len.add([&key, &value])?;
+        self.ids.push(bytes(id));
+        self.keys.push(key);
+        self.values.push(value);
+        Ok(())
+    }
+
+    pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 3] {
+        [&self.ids, &self.keys, &self.values]
     }
 }
 
@@ -399,17 +452,15 @@ mod tests {
         let new =
             ExecutionManager::new(MemoryStore::default()).prepare(NewExecution::new("work")).expect("it is right");
         let small = new.at(timestamp(0));
-        let large = || "x".repeat(2000).into();
-        let (mut with_result, mut with_checkpoint) = (small.clone(), small.clone());
-        with_result.result = Some(large());
-        with_checkpoint.checkpoints.insert("key".to_owned(), large());
-        // The end of an attempt does not write checkpoints.
-        for (execution, may_be_changed, may_end) in
-            [(small, true, true), (with_result, false, false), (with_checkpoint, false, true)]
-        {
-            let changed = Updates { len: nearly_full(), ..Updates::default() }.push(&execution);
+        let large = "x".repeat(2000);
+        let id = small.id;
+        let mut with_result = small.clone();
+        with_result.result = Some(large.clone().into());
+        for (execution, value, fits) in [(small, String::new(), true), (with_result, large, false)] {
+            let changed = Updates { len: nearly_full(), ..Updates::default() }.push(&execution, 0);
             let ended = Ends { len: nearly_full(), ..Ends::default() }.push(&execution, 1, timestamp(0));
-            for (pushed, fits) in [(changed, may_be_changed), (ended, may_end)] {
+            let kept = Checkpoints { len: nearly_full(), ..Checkpoints::default() }.push(id, "key".to_owned(), value);
+            for pushed in [changed, ended, kept] {
                 assert!(if fits { pushed.is_ok() } else { matches!(pushed, Err(Problem::TooLarge { .. })) });
             }
         }

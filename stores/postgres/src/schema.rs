@@ -70,10 +70,25 @@ const STEPS: &[&str] = &[
     ALTER TABLE tracer_executions SET (fillfactor = 40);
     ALTER TABLE tracer_executions RENAME COLUMN status TO body_status;
 "#,
+    r#"
+    LOCK TABLE tracer_executions;
+    CREATE TABLE tracer_checkpoints (
+        id bytea,
+        key text COLLATE "C",
+        value text NOT NULL,
+        PRIMARY KEY (id, key)
+    );
+    ALTER TABLE tracer_executions ADD COLUMN kept_len bigint NOT NULL DEFAULT 0;
+"#,
+    r"
+    ALTER TABLE tracer_executions DROP COLUMN checkpoints;
+",
 ];
 
 /// From this version on what waits or runs has a row in the queue.
 const QUEUE: usize = 3;
+/// From this version on each checkpoint has a row, so that one more costs the same however many there are.
+const KEPT: usize = 4;
 
 /// Any number; nobody else is to take the same one.
 const LOCK: i64 = 0x7472_6163_6572;
@@ -92,11 +107,13 @@ pub(crate) async fn migrate(transaction: &Transaction<'_>, patience: Duration) -
     let version: i64 = version.map_or(0, |row| row.get(0));
     let taken = usize::try_from(version).ok().filter(|taken| *taken <= STEPS.len());
     let taken = taken.ok_or(Problem::Newer { expected: STEPS.len(), found: version })?;
-    for step in &STEPS[taken..] {
+    for (step, number) in STEPS.iter().zip(1..).skip(taken) {
         in_time(STEP, transaction.batch_execute(step)).await?;
-    }
-    if taken < QUEUE {
-        in_time(STEP, fill_queue(transaction)).await?;
+        match number {
+            QUEUE => in_time(STEP, fill_queue(transaction)).await?,
+            KEPT => in_time(STEP, split_checkpoints(transaction)).await?,
+            _ => {}
+        }
     }
     let newest = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let set = "INSERT INTO tracer_schema VALUES (true, $1) ON CONFLICT (single) DO UPDATE SET version = $1";
@@ -118,6 +135,31 @@ async fn fill_queue(transaction: &Transaction<'_>) -> Result<(), tokio_postgres:
         rows.iter().filter_map(body).for_each(|execution| queue.push(&execution));
         transaction.execute(&enqueue, &queue.values()).await?;
     }
+}
+
+/// Gives each checkpoint a row. A text that is none becomes a row that is none: it is still there, and cannot be read.
+async fn split_checkpoints(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    let next = "SELECT id, checkpoints FROM tracer_executions
+                WHERE id > $1 AND checkpoints IS NOT NULL ORDER BY id LIMIT 100";
+    let insert = "INSERT INTO tracer_checkpoints SELECT $1, * FROM unnest($2::text[], $3::text[])";
+    let (next, insert) = (transaction.prepare(next).await?, transaction.prepare(insert).await?);
+    let mut last: Vec<u8> = Vec::new();
+    loop {
+        let rows = transaction.query(&next, &[&last]).await?;
+        let Some(row) = rows.last() else { break };
+        last = row.try_get(0)?;
+        for row in &rows {
+            let (id, text): (&[u8], &str) = (row.try_get(0)?, row.try_get(1)?);
+            let split = Parts::split_checkpoints(text).unwrap_or_else(|| vec![(String::new(), text.to_owned())]);
+            let (keys, values): (Vec<String>, Vec<String>) = split.into_iter().unzip();
+            transaction.execute(&insert, &[&id, &keys, &values]).await?;
+        }
+    }
+    let weigh = "UPDATE tracer_executions e SET kept_len = n.len
+                 FROM (SELECT id, sum(octet_length(key) + octet_length(value)) AS len FROM tracer_checkpoints GROUP BY id) n
+                 WHERE e.id = n.id";
+    transaction.execute(weigh, &[]).await?;
+    Ok(())
 }
 
 fn body(row: &Row) -> Option<Execution> {

@@ -1,6 +1,6 @@
 //! The store: each call that writes is one transaction, of one statement where that is enough.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use tokio_postgres::{Config, Row, Socket};
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
-    Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Write, Written,
+    Lease, ListOptions, Page, Parts, Refusal, StoreError, Survives, Swept, Timestamp, Write, Written,
 };
 
 use crate::claimed::{Claimed, Kept};
 use crate::hint::{Listener, Said};
 use crate::queue::{ASIDE, BEAT, CLAIM, CLAIM_ONE, NOW, TYPES, UNCLAIM};
 use crate::row::{
-    COLUMNS, END, ENQUEUE, Ends, INSERT, INSERT_NEW, Inserts, Queue, TABLES, UPDATE, Updates, bytes, duration_ms, id,
-    list, ms, read, timestamp,
+    COLUMNS, Checkpoints, END, ENQUEUE, Ends, INSERT, INSERT_NEW, Inserts, KEEP, Queue, TABLES, TO_CHANGE, UPDATE,
+    Updates, bytes, duration_ms, id, list, ms, read, timestamp,
 };
 use crate::schema;
 use crate::trouble::{NAME, Problem};
@@ -42,7 +42,7 @@ const ATTEMPTS: u32 = 8;
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off";
 /// PostgreSQL's own limit for a value.
-const TEXT_LEN_BYTES_MAX: u64 = 1_000_000_000;
+const TEXT_LEN_BYTES_MAX: usize = 1_000_000_000;
 
 type Done<T> = Result<T, Problem>;
 
@@ -197,14 +197,17 @@ impl PostgresStore {
         }
     }
 
+    /// Applies writes. The answers are what `columns` read.
     async fn write_all(
         &self,
         transaction: &Transaction<'_>,
+        columns: &str,
         writes: &[Write],
     ) -> Done<Vec<Result<Execution, Refusal>>> {
-        let mut executions = lock(transaction, writes.iter().map(|write| write.id)).await?;
+        let mut executions = lock(transaction, columns, writes.iter().map(|write| write.id)).await?;
         let now = self.now(transaction).await?;
-        let mut changed: HashSet<ExecutionId> = HashSet::new();
+        let mut changed: HashMap<ExecutionId, i64> = HashMap::new();
+        let mut checkpoints: BTreeMap<(ExecutionId, String), String> = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
             let Some(execution) = executions.get_mut(&write.id) else {
@@ -213,12 +216,16 @@ impl PostgresStore {
             };
             let applied = write.apply(execution, now.max(execution.updated_at));
             if applied == Ok(Applied::Changed) {
-                changed.insert(write.id);
+                changed.insert(write.id, 0);
+                let checkpoint = Parts::of_checkpoint(&write.command);
+                checkpoints.extend(checkpoint.map(|(key, value)| ((write.id, key), value)));
             }
             outcomes.push(applied.map(|_| execution.clone()));
         }
-        save(transaction, executions.values().filter(|execution| changed.contains(&execution.id))).await?;
-        if changed.iter().filter_map(|id| executions.get(id)).any(Said::is_worth) {
+        changed.extend(keep(transaction, checkpoints).await?);
+        let changed: Vec<_> = changed.iter().filter_map(|(id, kept)| Some((executions.get(id)?, *kept))).collect();
+        save(transaction, changed.iter().copied()).await?;
+        if changed.iter().any(|(execution, _)| Said::is_worth(execution)) {
             self.said.say(transaction).await?;
         }
         Ok(outcomes)
@@ -316,7 +323,7 @@ impl PostgresStore {
             }
             is_changed
         });
-        save(transaction, &executions).await?;
+        save(transaction, executions.iter().map(|execution| (execution, 0))).await?;
         if executions.iter().any(Said::is_worth) {
             self.said.say(transaction).await?;
         }
@@ -433,6 +440,7 @@ async fn existing(transaction: &Transaction<'_>, new: &Create) -> Done<Execution
 /// record.
 async fn lock(
     transaction: &Transaction<'_>,
+    columns: &str,
     ids: impl Iterator<Item = ExecutionId>,
 ) -> Done<HashMap<ExecutionId, Execution>> {
     let ids: Vec<Vec<u8>> = ids.map(bytes).collect();
@@ -440,7 +448,7 @@ async fn lock(
     let statement = transaction.prepare_cached(queue).await?;
     let queued = transaction.query(&statement, &[&ids]).await?;
     let queued: HashSet<ExecutionId> = queued.iter().filter_map(id).collect();
-    let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.id = ANY($1) ORDER BY e.id FOR UPDATE OF e");
+    let query = format!("SELECT {columns} FROM {TABLES} WHERE e.id = ANY($1) ORDER BY e.id FOR UPDATE OF e");
     let statement = transaction.prepare_cached(&query).await?;
     let rows = transaction.query(&statement, &[&ids]).await?;
     let mut executions = HashMap::with_capacity(rows.len());
@@ -455,11 +463,32 @@ async fn lock(
     Ok(executions)
 }
 
-/// Writes executions that are locked: those that have not ended have a row in the queue afterwards, the others none.
-async fn save(transaction: &Transaction<'_>, executions: impl IntoIterator<Item = &Execution>) -> Done<()> {
+/// Keeps checkpoints of executions that are locked; by how many bytes those of each have become more.
+async fn keep(
+    transaction: &Transaction<'_>,
+    checkpoints: BTreeMap<(ExecutionId, String), String>,
+) -> Done<Vec<(ExecutionId, i64)>> {
+    if checkpoints.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut columns = Checkpoints::default();
+    for ((id, key), value) in checkpoints {
+        columns.push(id, key, value)?;
+    }
+    let statement = transaction.prepare_cached(KEEP).await?;
+    let rows = transaction.query(&statement, &columns.values()).await?;
+    rows.iter().filter_map(|row| id(row).map(|id| Ok((id, row.try_get(1)?)))).collect()
+}
+
+/// Writes executions that are locked, with by how many bytes their checkpoints have become more: those that have not ended
+/// have a row in the queue afterwards, the others none.
+async fn save<'a>(
+    transaction: &Transaction<'_>,
+    executions: impl IntoIterator<Item = (&'a Execution, i64)>,
+) -> Done<()> {
     let (mut updates, mut queue, mut ended) = (Updates::default(), Queue::default(), Vec::new());
-    for execution in executions {
-        updates.push(execution)?;
+    for (execution, kept) in executions {
+        updates.push(execution, kept)?;
         if execution.status.is_terminal() {
             ended.push(bytes(execution.id));
         } else {
@@ -476,7 +505,13 @@ async fn save(transaction: &Transaction<'_>, executions: impl IntoIterator<Item 
     }
     if !ended.is_empty() || !queue.is_empty() {
         let statement = transaction.prepare_cached(UPDATE).await?;
-        transaction.execute(&statement, &updates.values()).await?;
+        for row in transaction.query(&statement, &updates.values()).await? {
+            // They are read as one text.
+            let kept = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
+            if kept > TEXT_LEN_BYTES_MAX {
+                return Err(Problem::TooLarge { found: kept, limit: TEXT_LEN_BYTES_MAX });
+            }
+        }
     }
     Ok(())
 }
@@ -486,7 +521,7 @@ async fn save(transaction: &Transaction<'_>, executions: impl IntoIterator<Item 
 async fn readable(transaction: &Transaction<'_>, locked: &[Row]) -> Done<Vec<Execution>> {
     let mut unread: HashSet<&[u8]> = locked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let ids: Vec<&[u8]> = unread.iter().copied().collect();
-    let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.id = ANY($1)");
+    let query = format!("SELECT {TO_CHANGE} FROM {TABLES} WHERE e.id = ANY($1)");
     let statement = transaction.prepare_cached(&query).await?;
     let mut executions = Vec::with_capacity(ids.len());
     for row in transaction.query(&statement, &[&ids]).await? {
@@ -518,7 +553,7 @@ impl ExecutionStore for PostgresStore {
             name: NAME,
             consistent_list: true,
             survives: Survives::PowerLoss,
-            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX),
+            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX as u64),
         }
     }
 
@@ -550,7 +585,7 @@ impl ExecutionStore for PostgresStore {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        transact!(self, "update executions", |transaction| self.write_all(transaction, &writes))
+        transact!(self, "update executions", |transaction| self.write_all(transaction, COLUMNS, &writes))
     }
 
     async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
@@ -571,7 +606,8 @@ impl ExecutionStore for PostgresStore {
         }
         let mut settled = Vec::new();
         if !rest.is_empty() {
-            let done = transact!(self, "update executions", |transaction| self.write_all(transaction, &rest));
+            let done =
+                transact!(self, "update executions", |transaction| self.write_all(transaction, TO_CHANGE, &rest));
             settled = done.map_err(|error| StoreError {
                 written: if ended.is_empty() { error.written } else { Written::Unknown },
                 ..error
@@ -637,6 +673,7 @@ async fn delete(transaction: &Transaction<'_>, id: ExecutionId) -> Done<Result<(
         return Ok(Err(Refusal::Transition { command: "delete", status: ExecutionStatus::Running }));
     }
     transaction.execute("DELETE FROM tracer_queue WHERE id = $1", &[&id]).await?;
+    transaction.execute("DELETE FROM tracer_checkpoints WHERE id = $1", &[&id]).await?;
     transaction.execute("DELETE FROM tracer_executions WHERE id = $1", &[&id]).await?;
     Ok(Ok(()))
 }

@@ -76,7 +76,7 @@ type Manager = ExecutionManager<PostgresStore>;
 
 async fn what_was_there_is(old: &Old, manager: &Manager) {
     let version: i64 = old.client.query_one("SELECT version FROM tracer_schema", &[]).await.unwrap().get(0);
-    assert_eq!(version, 3);
+    assert_eq!(version, 5);
     for (name, before) in &old.executions {
         assert_eq!(&manager.get(&before.id).await.unwrap(), before, "{name}");
         if let Some(key) = &before.idempotency_key {
@@ -176,4 +176,17 @@ fn tables_of_version_2_become_ones_of_this() {
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
+}
+
+#[tokio::test]
+async fn checkpoints_that_cannot_be_read_are_kept() {
+    let config = server::config("unreadable_checkpoints").await;
+    let old = old(&config, include_str!("data/v1.sql")).await;
+    let half = "UPDATE tracer_executions SET checkpoints = '{\"half' WHERE idempotency_key = 'running'";
+    old.client.batch_execute(half).await.unwrap();
+    let manager = ExecutionManager::new(PostgresStore::connect(config, NoTls).await.unwrap().with_clock(clock()));
+    assert_eq!(manager.get(&old.executions["running"].id).await.unwrap_err().code(), "CORRUPT");
+    assert_eq!(manager.get(&old.executions["completed"].id).await.unwrap(), old.executions["completed"]);
+    let query = "SELECT c.value FROM tracer_checkpoints c JOIN tracer_executions e USING (id) WHERE idempotency_key = 'running'";
+    assert_eq!(old.client.query_one(query, &[]).await.unwrap().get::<_, String>(0), "{\"half");
 }

@@ -39,7 +39,26 @@ fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
         client(&config).await.execute("UPDATE tracer_schema SET version = 99", &[]).await.unwrap();
         let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
         assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
-        assert_eq!(error.source.to_string(), "expected version 3 or older, found 99: update this program");
+        assert_eq!(error.source.to_string(), "expected version 5 or older, found 99: update this program");
+    });
+}
+
+#[test]
+fn checkpoints_are_no_more_than_can_be_read_again() {
+    run(async {
+        let config = server::config("many_checkpoints").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap());
+        let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+        manager.start(&id).await.unwrap();
+        let before = manager.checkpoint(&id, "key", "value").await.unwrap();
+        let by_hand = "UPDATE tracer_executions SET kept_len = kept_len + 999999980";
+        client(&config).await.execute(by_hand, &[]).await.unwrap();
+        // What stands under the same key makes room.
+        let kept = manager.checkpoint(&id, "key", "other").await.unwrap();
+        assert_eq!((kept.version, &kept.checkpoints["key"]), (before.version + 1, &"other".into()));
+        let error = manager.checkpoint(&id, "another", "value").await.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable(), error.written()), ("TOO_LARGE", false, Written::Nothing));
+        assert_eq!(manager.get(&id).await.unwrap(), kept);
     });
 }
 

@@ -128,6 +128,43 @@ fn files_of_version_1_go_on() {
 }
 
 #[test]
+fn checkpoints_are_no_more_than_can_be_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    let by_hand = Connection::open(&path).unwrap();
+    run(async {
+        let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+        manager.start(&id).await.unwrap();
+        let before = manager.checkpoint(&id, "key", "value").await.unwrap();
+        by_hand.execute("UPDATE executions SET kept_len = kept_len + 999999980", []).unwrap();
+        // What stands under the same key makes room.
+        let kept = manager.checkpoint(&id, "key", "other").await.unwrap();
+        assert_eq!((kept.version, &kept.checkpoints["key"]), (before.version + 1, &"other".into()));
+        let error = manager.checkpoint(&id, "another", "value").await.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable(), error.written()), ("TOO_LARGE", false, Written::Nothing));
+        assert_eq!(manager.get(&id).await.unwrap(), kept);
+    });
+}
+
+#[test]
+fn checkpoints_of_version_1_that_cannot_be_read_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let by_hand = Connection::open(&path).unwrap();
+    by_hand.execute_batch(include_str!("data/v1.sql")).unwrap();
+    by_hand.execute("UPDATE executions SET checkpoints = '{\"half' WHERE type = 'running'", []).unwrap();
+    let running: Execution = serde_json::from_str(include_str!("data/v1.jsonl").lines().nth(2).unwrap()).unwrap();
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    run(async {
+        assert_eq!(manager.get(&running.id).await.unwrap_err().code(), "CORRUPT");
+        assert_eq!(manager.list(ListOptions::new().status(ExecutionStatus::Failed)).await.unwrap().len(), 1);
+    });
+    let text: String = by_hand.query_row("SELECT value FROM checkpoints", [], |row| row.get(0)).unwrap();
+    assert_eq!(text, "{\"half");
+}
+
+#[test]
 fn what_fails_half_way_has_written_nothing_alone_or_among_others() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("executions.db");
