@@ -42,7 +42,7 @@ const ATTEMPTS: u32 = 8;
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off";
 /// PostgreSQL's own limit for a value.
-const TEXT_LEN_BYTES_MAX: usize = 1_000_000_000;
+const TEXT_LEN_BYTES_MAX: i64 = 1_000_000_000;
 
 type Done<T> = Result<T, Problem>;
 
@@ -506,10 +506,9 @@ async fn save<'a>(
     if !ended.is_empty() || !queue.is_empty() {
         let statement = transaction.prepare_cached(UPDATE).await?;
         for row in transaction.query(&statement, &updates.values()).await? {
-            // They are read as one text.
-            let kept = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or(0);
+            let kept: i64 = row.try_get(0)?;
             if kept > TEXT_LEN_BYTES_MAX {
-                return Err(Problem::TooLarge { found: kept, limit: TEXT_LEN_BYTES_MAX });
+                return Err(Problem::ManyCheckpoints { found: kept, limit: TEXT_LEN_BYTES_MAX });
             }
         }
     }
@@ -553,7 +552,7 @@ impl ExecutionStore for PostgresStore {
             name: NAME,
             consistent_list: true,
             survives: Survives::PowerLoss,
-            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX as u64),
+            value_len_bytes_max: u64::try_from(TEXT_LEN_BYTES_MAX).ok(),
         }
     }
 

@@ -24,6 +24,11 @@ pub(crate) enum Problem {
     Gone,
     /// Others have changed it in between.
     Raced,
+    /// More checkpoints of one execution than can be read again as one text.
+    ManyCheckpoints {
+        found: i64,
+        limit: i64,
+    },
     /// More than one statement may bring.
     TooLarge {
         found: usize,
@@ -91,7 +96,7 @@ impl Problem {
             Self::Postgres(error) => (trouble(error), Written::Nothing),
             Self::Slow | Self::Pool(_) | Self::Gone | Self::Raced => (Trouble::Unavailable, Written::Nothing),
             Self::Build(_) => (Trouble::Refused, Written::Nothing),
-            Self::TooLarge { .. } => (Trouble::TooLarge, Written::Nothing),
+            Self::TooLarge { .. } | Self::ManyCheckpoints { .. } => (Trouble::TooLarge, Written::Nothing),
             Self::Newer { .. } => (Trouble::Schema, Written::Nothing),
             Self::Corrupt(_) => (Trouble::Corrupt, Written::Nothing),
             Self::Commit(error) => (trouble(error), Written::Unknown),
@@ -104,6 +109,9 @@ impl Problem {
             Self::Build(error) => error.into(),
             Self::Corrupt(corrupt) => corrupt.into(),
             Self::Gone => "what had the key was deleted again and again".into(),
+            Self::ManyCheckpoints { found, limit } => {
+                format!("expected at most {limit} bytes of checkpoints, found {found}").into()
+            }
             Self::TooLarge { found, limit } => {
                 format!("expected at most {limit} bytes (1 GB) in one call, found {found} or more").into()
             }

@@ -58,6 +58,8 @@ fn checkpoints_are_no_more_than_can_be_read_again() {
         assert_eq!((kept.version, &kept.checkpoints["key"]), (before.version + 1, &"other".into()));
         let error = manager.checkpoint(&id, "another", "value").await.unwrap_err();
         assert_eq!((error.code(), error.is_retryable(), error.written()), ("TOO_LARGE", false, Written::Nothing));
+        let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(why.contains("at most 1000000000 bytes of checkpoints, found 10000000"), "{why}");
         assert_eq!(manager.get(&id).await.unwrap(), kept);
     });
 }
