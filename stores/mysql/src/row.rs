@@ -6,7 +6,15 @@ use tracer::execution::{Execution, ExecutionId, ListOptions, Parts, Timestamp};
 
 use crate::trouble::Problem;
 
-pub(crate) const COLUMNS: &str = "id, body, payload, result, checkpoints";
+/// What [`read`] reads of a whole execution, where nothing is locked.
+pub(crate) const COLUMNS: &str = "id, body, payload, result, IF(kept_len > 0, (
+        SELECT CONCAT('{', GROUP_CONCAT(CONCAT(c.name, ':', c.value) SEPARATOR ','), '}')
+        FROM tracer_checkpoints c WHERE c.id = e.id
+    ), NULL), kept_len";
+/// The same of what is locked, without the checkpoints: what a statement sees of another table may be older than its locks.
+pub(crate) const LOCKED: &str = "id, body, payload, result, NULL, kept_len";
+/// The same of what a change depends on: no rule looks at the payload or the checkpoints.
+pub(crate) const TO_CHANGE: &str = "id, body, NULL, result, NULL, kept_len";
 
 /// How many rows one statement writes. Few sizes, so that few statements are prepared.
 const SIZES: [usize; 3] = [100, 10, 1];
@@ -20,15 +28,23 @@ pub(crate) fn bytes(id: ExecutionId) -> Vec<u8> {
     id.get().to_be_bytes().to_vec()
 }
 
+/// An execution, and how many bytes of checkpoints it has, whether they were read or not.
+pub(crate) struct Found {
+    pub(crate) execution: Execution,
+    pub(crate) kept_len: u64,
+}
+
 /// The execution in a row that begins with [`COLUMNS`].
-pub(crate) fn read(mut row: Row) -> Result<Execution, Problem> {
+pub(crate) fn read(mut row: Row) -> Result<Found, Problem> {
     let id: Vec<u8> = column(&mut row, 0)?;
     let id = id.try_into().ok().map(u128::from_be_bytes).and_then(ExecutionId::new);
     let id = id.ok_or_else(|| Problem::Corrupt("the id of a row is none".into()))?;
     let body: Vec<u8> = column(&mut row, 1)?;
     let mut text = |at| column::<Option<Vec<u8>>>(&mut row, at);
     let (payload, result, checkpoints) = (text(2)?, text(3)?, text(4)?);
-    Parts { body, payload, result, checkpoints }.join(id).map_err(|error| Problem::Corrupt(error.into()))
+    let execution = Parts { body, payload, result, checkpoints }.join(id);
+    let execution = execution.map_err(|error| Problem::Corrupt(error.into()))?;
+    Ok(Found { execution, kept_len: column(&mut row, 5)? })
 }
 
 fn column<T: FromValue>(row: &mut Row, at: usize) -> Result<T, Problem> {
@@ -78,14 +94,15 @@ pub(crate) fn insert(count: usize) -> String {
         "INSERT INTO tracer_executions
              (id, type, status, urgency, created_at, due_type, due_at, idempotency_key, parent_id, body, payload)
          VALUES {}",
-        rows(count)
+        rows(count, 11)
     )
 }
 
 /// The values of a changed row, for [`update`].
-pub(crate) fn changed(execution: &Execution, limit: usize) -> Result<Values, Problem> {
-    let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
-    check([Some(&body), result.as_ref(), checkpoints.as_ref()], limit)?;
+pub(crate) fn changed(found: &Found, limit: usize) -> Result<Values, Problem> {
+    let execution = &found.execution;
+    let Parts { body, result, .. } = Parts::without_payload(execution);
+    check([Some(&body), result.as_ref()], limit)?;
     Ok(vec![
         bytes(execution.id).into(),
         (&*execution.type_).into(),
@@ -97,7 +114,7 @@ pub(crate) fn changed(execution: &Execution, limit: usize) -> Result<Values, Pro
         execution.sweep_at().map(ms).into(),
         body.into(),
         result.into(),
-        checkpoints.into(),
+        found.kept_len.into(),
     ])
 }
 
@@ -106,18 +123,29 @@ pub(crate) fn changed(execution: &Execution, limit: usize) -> Result<Values, Pro
 pub(crate) fn update(count: usize) -> String {
     format!(
         "INSERT INTO tracer_executions
-             (id, type, status, urgency, created_at, due_type, due_at, sweep_at, body, result, checkpoints)
+             (id, type, status, urgency, created_at, due_type, due_at, sweep_at, body, result, kept_len)
          VALUES {}
          ON DUPLICATE KEY UPDATE status = VALUES(status), due_type = VALUES(due_type), due_at = VALUES(due_at),
              sweep_at = VALUES(sweep_at), body = VALUES(body), result = VALUES(result),
-             checkpoints = VALUES(checkpoints)",
-        rows(count)
+             kept_len = VALUES(kept_len)",
+        rows(count, 11)
     )
 }
 
-/// Placeholders for so many rows.
-fn rows(count: usize) -> String {
-    vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; count].join(", ")
+/// The values of a checkpoint, for [`keep`]; its texts are as [`Parts::of_checkpoint`] has them.
+pub(crate) fn checkpoint(id: ExecutionId, name: String, value: String) -> Values {
+    vec![bytes(id).into(), name.into(), value.into()]
+}
+
+/// A statement that keeps so many checkpoints.
+pub(crate) fn keep(count: usize) -> String {
+    let rows = rows(count, 3);
+    format!("INSERT INTO tracer_checkpoints VALUES {rows} ON DUPLICATE KEY UPDATE value = VALUES(value)")
+}
+
+/// Placeholders for so many rows of so many values.
+fn rows(count: usize, values: usize) -> String {
+    vec![format!("({})", marks(values)); count].join(", ")
 }
 
 fn check<const N: usize>(texts: [Option<&String>; N], limit: usize) -> Result<(), Problem> {
@@ -188,7 +216,7 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS} FROM tracer_executions WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
+        "SELECT {COLUMNS} FROM tracer_executions e WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
     );
     (query, values)
 }

@@ -2,9 +2,9 @@
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tracer::execution::{StoreError, Trouble};
+use tracer::execution::{Parts, StoreError, Trouble};
 
-use crate::trouble::{Problem, refused};
+use crate::trouble::{Problem, is_duplicate_column, refused};
 
 /// One step each, of one statement; tables that have taken the first `n` are of version `n`. Never changed once released,
 /// only added to. The server commits each statement that makes a table, so that one may have been taken without being
@@ -14,7 +14,9 @@ use crate::trouble::{Problem, refused};
 /// since 1970. `due_type` is the type of what waits, and null for all others, as `sweep_at` is for what does not run: so
 /// their indexes keep what has ended apart, at one end, and claims and sweeps cost the same however much that is.
 /// `urgency` is the priority, turned round, so that all columns of the index are in the order of claims.
-const STEPS: &[&str] = &["
+const STEPS: &[Step] = &[
+    Step::Run(
+        "
     CREATE TABLE IF NOT EXISTS tracer_executions (
         id BINARY(16) NOT NULL PRIMARY KEY,
         type VARBINARY(255) NOT NULL,
@@ -36,7 +38,69 @@ const STEPS: &[&str] = &["
         INDEX tracer_executions_created (created_at, id),
         INDEX tracer_executions_parent (parent_id, created_at, id)
     ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC
-"];
+",
+    ),
+    Step::Run(
+        "
+    CREATE TABLE IF NOT EXISTS tracer_checkpoints (
+        id BINARY(16) NOT NULL,
+        name VARBINARY(2048) NOT NULL,
+        value LONGBLOB NOT NULL,
+        PRIMARY KEY (id, name)
+    ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC
+",
+    ),
+    Step::Run("ALTER TABLE tracer_executions ADD COLUMN kept_len BIGINT UNSIGNED NOT NULL DEFAULT 0"),
+    Step::SplitCheckpoints,
+];
+
+/// What is done in a step.
+enum Step {
+    /// A statement.
+    Run(&'static str),
+    /// Each checkpoint gets a row, so that one more costs the same however many there are.
+    SplitCheckpoints,
+}
+
+/// A step that was taken, and not counted.
+fn is_done_already(error: mysql_async::Error) -> Result<(), mysql_async::Error> {
+    if is_duplicate_column(&error) { Ok(()) } else { Err(error) }
+}
+
+/// Moves the checkpoints of all executions, and takes their column away, with nobody else at the tables: a process of an
+/// older version that writes to it finds it gone. A text that is none becomes a row that is none: it is still there, and
+/// cannot be read.
+async fn split_checkpoints(conn: &mut Conn) -> Result<(), mysql_async::Error> {
+    conn.query_drop("LOCK TABLES tracer_executions WRITE, tracer_checkpoints WRITE").await?;
+    let moved = move_checkpoints(conn).await;
+    conn.query_drop("UNLOCK TABLES").await?;
+    moved
+}
+
+async fn move_checkpoints(conn: &mut Conn) -> Result<(), mysql_async::Error> {
+    let column = "SHOW COLUMNS FROM tracer_executions LIKE 'checkpoints'";
+    if conn.query_first::<mysql_async::Row, _>(column).await?.is_none() {
+        return Ok(());
+    }
+    let next = "SELECT id, checkpoints FROM tracer_executions
+                WHERE id > ? AND checkpoints IS NOT NULL ORDER BY id LIMIT 100";
+    let mut last: Vec<u8> = Vec::new();
+    loop {
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = conn.exec(next, (&last,)).await?;
+        let Some((id, _)) = rows.last() else { break };
+        last.clone_from(id);
+        for (id, text) in rows {
+            let split = std::str::from_utf8(&text).ok().and_then(Parts::split_checkpoints);
+            let split = split.map(|all| all.into_iter().map(|(name, value)| (name, value.into_bytes())).collect());
+            let split: Vec<(String, Vec<u8>)> = split.unwrap_or_else(|| vec![(String::new(), text)]);
+            let len: usize = split.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let rows = split.into_iter().map(|(name, value)| (&id, name, value));
+            conn.exec_batch("REPLACE INTO tracer_checkpoints VALUES (?, ?, ?)", rows).await?;
+            conn.exec_drop("UPDATE tracer_executions SET kept_len = ? WHERE id = ?", (len, &id)).await?;
+        }
+    }
+    conn.query_drop("ALTER TABLE tracer_executions DROP COLUMN checkpoints").await
+}
 
 /// How long to wait for others who prepare the tables, in seconds.
 const PATIENCE_S: u32 = 60;
@@ -70,7 +134,11 @@ async fn under_lock(conn: &mut Conn) -> Result<(), StoreError> {
         refused("prepare the tables", Trouble::Schema, message)
     })?;
     for (number, step) in STEPS.iter().enumerate().skip(taken) {
-        conn.query_drop(*step).await.map_err(failed)?;
+        let done = match step {
+            Step::Run(statement) => conn.query_drop(*statement).await,
+            Step::SplitCheckpoints => split_checkpoints(conn).await,
+        };
+        done.or_else(is_done_already).map_err(failed)?;
         let taken = number + 1;
         let set = format!("INSERT INTO tracer_schema VALUES (1, {taken}) ON DUPLICATE KEY UPDATE version = {taken}");
         conn.query_drop(set).await.map_err(failed)?;

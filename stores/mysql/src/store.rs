@@ -10,11 +10,11 @@ use tokio::time::timeout;
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus,
-    ExecutionStore, Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write,
+    ExecutionStore, Lease, ListOptions, Page, Parts, Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write,
 };
 
 use crate::line::{Lines, PATIENCE};
-use crate::row::{self, COLUMNS, Values, bytes, marks, ms, read};
+use crate::row::{self, COLUMNS, Found, LOCKED, TO_CHANGE, Values, bytes, marks, ms, read};
 use crate::schema;
 use crate::trouble::{NAME, Problem, is_duplicate, refused};
 
@@ -156,40 +156,77 @@ impl MysqlStore {
         Ok(inserted)
     }
 
-    async fn write_all(&self, line: &mut Conn, writes: &[Write]) -> Done<Vec<Result<Execution, Refusal>>> {
-        let mut executions = lock(line, writes.iter().map(|write| write.id)).await?;
+    /// Applies writes. Unless the answers are to be `whole`, they have no payload, and only checkpoints of `writes`.
+    async fn write_all(&self, line: &mut Conn, whole: bool, writes: &[Write]) -> Done<Vec<Result<Execution, Refusal>>> {
+        let columns = if whole { LOCKED } else { TO_CHANGE };
+        let mut executions = lock(line, columns, writes.iter().map(|write| write.id)).await?;
+        if whole {
+            read_checkpoints(line, executions.values_mut()).await?;
+        }
         let now = self.now(line).await?;
         let mut changed: HashSet<ExecutionId> = HashSet::new();
+        let mut checkpoints: BTreeMap<(ExecutionId, String), String> = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
-            let Some(execution) = executions.get_mut(&write.id) else {
+            let Some(Found { execution, .. }) = executions.get_mut(&write.id) else {
                 outcomes.push(Err(Refusal::NotFound));
                 continue;
             };
             let applied = write.apply(execution, now.max(execution.updated_at));
             if applied == Ok(Applied::Changed) {
                 changed.insert(write.id);
+                let checkpoint = Parts::of_checkpoint(&write.command);
+                checkpoints.extend(checkpoint.map(|(name, value)| ((write.id, name), value)));
             }
             outcomes.push(applied.map(|_| execution.clone()));
         }
-        self.save(line, executions.values().filter(|execution| changed.contains(&execution.id))).await?;
+        self.keep(line, &mut executions, checkpoints).await?;
+        self.save(line, executions.values().filter(|found| changed.contains(&found.execution.id))).await?;
         Ok(outcomes)
     }
 
+    /// Keeps checkpoints of executions that are locked.
+    async fn keep(
+        &self,
+        line: &mut Conn,
+        executions: &mut HashMap<ExecutionId, Found>,
+        checkpoints: BTreeMap<(ExecutionId, String), String>,
+    ) -> Done<()> {
+        let limit = self.value_len_bytes_max();
+        let mut rows = Vec::with_capacity(checkpoints.len());
+        for ((id, name), value) in checkpoints {
+            let before: Option<u64> = line.exec_first(KEPT_LEN, (bytes(id), &name)).await?;
+            if let Some(found) = executions.get_mut(&id) {
+                let len = (name.len() + value.len()) as u64;
+                found.kept_len = (found.kept_len + len).saturating_sub(before.unwrap_or(0));
+                // They are read as one text.
+                let kept = usize::try_from(found.kept_len).unwrap_or(usize::MAX);
+                if kept > limit {
+                    return Err(Problem::TooLarge { found: kept, limit });
+                }
+            }
+            rows.push(row::checkpoint(id, name, value));
+        }
+        for rows in row::statements(rows, self.packet_len_bytes_max) {
+            line.exec_drop(row::keep(rows.len()), positional(rows.concat())).await?;
+        }
+        Ok(())
+    }
+
     async fn beat_all(&self, line: &mut Conn, leases: &[Lease], extend: Duration) -> Done<Vec<Beat>> {
-        let mut executions = lock(line, leases.iter().map(|lease| lease.id)).await?;
+        let mut executions = lock(line, TO_CHANGE, leases.iter().map(|lease| lease.id)).await?;
         let now = self.now(line).await?;
         let mut held: HashSet<ExecutionId> = HashSet::new();
         let mut beats = Vec::with_capacity(leases.len());
         for lease in leases {
-            let execution = executions.get_mut(&lease.id);
-            let beat = execution.map_or(Beat::Lost, |execution| execution.renew(lease.epoch, extend, now));
+            let found = executions.get_mut(&lease.id);
+            let beat = found.map_or(Beat::Lost, |found| found.execution.renew(lease.epoch, extend, now));
             if beat != Beat::Lost {
                 held.insert(lease.id);
             }
             beats.push(beat);
         }
-        self.save(line, executions.values().filter(|execution| held.contains(&execution.id))).await?;
+        self.save(line, executions.values().filter(|found| held.contains(&found.execution.id))).await?;
         Ok(beats)
     }
 
@@ -197,23 +234,25 @@ impl MysqlStore {
         let now = self.now(line).await?;
         let rows = match claim.only {
             Some(id) => {
-                let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE id = ? FOR UPDATE SKIP LOCKED");
+                let query = format!("SELECT {LOCKED} FROM tracer_executions WHERE id = ? FOR UPDATE SKIP LOCKED");
                 line.exec(query, (bytes(id),)).await?
             }
             None => due(line, claim, now).await?,
         };
         let holder = Some((claim.worker.clone(), claim.lease));
         let mut claimed = Vec::with_capacity(rows.len());
-        for mut execution in readable(line, rows).await? {
+        for mut found in readable(line, rows).await? {
+            let execution = &mut found.execution;
             let is_wanted = execution.is_due(now) && claim.wants(&execution.type_) && claim.limit > 0;
             let start = Write::new(execution.id, Command::Start { holder: holder.clone() });
             let now = now.max(execution.updated_at);
-            if is_wanted && start.apply(&mut execution, now) == Ok(Applied::Changed) {
-                claimed.push(execution);
+            if is_wanted && start.apply(execution, now) == Ok(Applied::Changed) {
+                claimed.push(found);
             }
         }
         self.save(line, &claimed).await?;
-        Ok(claimed)
+        read_checkpoints(line, claimed.iter_mut()).await?;
+        Ok(claimed.into_iter().map(|found| found.execution).collect())
     }
 
     async fn sweep_some(&self, line: &mut Conn, limit: u32) -> Done<Swept> {
@@ -221,7 +260,7 @@ impl MysqlStore {
         let rows: Vec<Row> = line.exec(SWEEP, (ms(now), limit)).await?;
         let mut swept = Swept::default();
         let mut executions = readable(line, rows).await?;
-        executions.retain_mut(|execution| {
+        executions.retain_mut(|Found { execution, .. }| {
             let is_changed = execution.sweep(now.max(execution.updated_at)) == Applied::Changed;
             if is_changed {
                 swept.count(execution);
@@ -234,9 +273,9 @@ impl MysqlStore {
         Ok(swept)
     }
 
-    async fn save(&self, line: &mut Conn, executions: impl IntoIterator<Item = &Execution>) -> Done<()> {
+    async fn save(&self, line: &mut Conn, executions: impl IntoIterator<Item = &Found>) -> Done<()> {
         let limit = self.value_len_bytes_max();
-        let rows = executions.into_iter().map(|execution| row::changed(execution, limit));
+        let rows = executions.into_iter().map(|found| row::changed(found, limit));
         for rows in row::statements(rows.collect::<Done<_>>()?, self.packet_len_bytes_max) {
             line.exec_drop(row::update(rows.len()), positional(rows.concat())).await?;
         }
@@ -250,7 +289,7 @@ impl MysqlStore {
             let rows: Vec<Row> =
                 timeout(self.patience, line.exec(query, positional(values))).await.map_err(|_| Problem::Slow)??;
             line.free();
-            rows.into_iter().map(read).collect::<Done<Vec<Execution>>>()
+            rows.into_iter().map(|row| Ok(read(row)?.execution)).collect::<Done<Vec<Execution>>>()
         };
         read_all.await.map_err(|problem| problem.into_store(operation))
     }
@@ -297,40 +336,57 @@ fn positional(values: Values) -> Params {
 /// Who was there first: also if it was committed after this transaction has begun, in whatever isolation. If it was deleted
 /// since, the transaction is to begin again, which the caller does.
 async fn existing(line: &mut impl Queryable, new: &Create) -> Done<Execution> {
-    let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE idempotency_key = ? LOCK IN SHARE MODE");
+    let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE idempotency_key = ? LOCK IN SHARE MODE");
     let mut found: Option<Row> = None;
     if let Some(key) = new.idempotency_key() {
         found = line.exec_first(query, (key,)).await?;
     }
     if found.is_none() {
-        let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE id = ? LOCK IN SHARE MODE");
+        let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE id = ? LOCK IN SHARE MODE");
         found = line.exec_first(query, (bytes(new.id()),)).await?;
     }
-    found.map_or(Err(Problem::Gone), read)
+    Ok(read(found.ok_or(Problem::Gone)?)?.execution)
 }
 
 /// The executions with these ids, locked in the order of ids: whoever wants the same ones waits, and nobody for each
 /// other.
-async fn lock(line: &mut Conn, ids: impl Iterator<Item = ExecutionId>) -> Done<HashMap<ExecutionId, Execution>> {
+async fn lock(
+    line: &mut Conn,
+    columns: &str,
+    ids: impl Iterator<Item = ExecutionId>,
+) -> Done<HashMap<ExecutionId, Found>> {
     let mut ids: Vec<ExecutionId> = ids.collect();
     ids.sort_unstable();
     ids.dedup();
     let mut executions = HashMap::with_capacity(ids.len());
     for ids in ids.chunks(IDS_MAX) {
         let marks = marks(ids.len());
-        let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE id IN ({marks}) ORDER BY id FOR UPDATE");
+        let query = format!("SELECT {columns} FROM tracer_executions WHERE id IN ({marks}) ORDER BY id FOR UPDATE");
         let ids: Values = ids.iter().map(|id| bytes(*id).into()).collect();
         let rows: Vec<Row> = line.exec(query, positional(ids)).await?;
         for row in rows {
-            let execution = read(row)?;
-            executions.insert(execution.id, execution);
+            let found = read(row)?;
+            executions.insert(found.execution.id, found);
         }
     }
     Ok(executions)
 }
 
+/// Reads what executions, which are locked, have kept.
+async fn read_checkpoints(line: &mut Conn, found: impl Iterator<Item = &mut Found>) -> Done<()> {
+    for found in found.filter(|found| found.kept_len > 0) {
+        let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE id = ?");
+        let row: Option<Row> = line.exec_first(query, (bytes(found.execution.id),)).await?;
+        found.execution.checkpoints = read(row.ok_or(Problem::Gone)?)?.execution.checkpoints;
+    }
+    Ok(())
+}
+
+/// How many bytes the checkpoint with this name has.
+const KEPT_LEN: &str = "SELECT LENGTH(name) + LENGTH(value) FROM tracer_checkpoints WHERE id = ? AND name = ?";
+
 const SWEEP: &str = "
-    SELECT id, body, payload, result, checkpoints FROM tracer_executions
+    SELECT id, body, NULL, result, NULL, kept_len FROM tracer_executions
     WHERE sweep_at <= ? ORDER BY sweep_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 
 const NEXT_SWEEP: &str = "SELECT sweep_at FROM tracer_executions WHERE sweep_at IS NOT NULL ORDER BY sweep_at LIMIT 1";
@@ -338,7 +394,7 @@ const NEXT_SWEEP: &str = "SELECT sweep_at FROM tracer_executions WHERE sweep_at 
 /// The first that are due of one type and one priority, locked: a part of the index that has nothing else, so that whatever
 /// waits longer is never looked at, however much it is.
 const DUE: &str = "
-    SELECT id, body, payload, result, checkpoints, due_at, created_at FROM tracer_executions
+    SELECT id, body, payload, result, NULL, kept_len, due_at, created_at FROM tracer_executions
     WHERE due_type = ? AND urgency = ? AND due_at <= ?
     ORDER BY due_at, created_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 
@@ -392,7 +448,7 @@ async fn due(line: &mut Conn, claim: &Claim, now: Timestamp) -> Done<Vec<Row>> {
                 }
             }
         }
-        level.sort_by_key(|row| (row.get::<i64, _>(5), row.get::<i64, _>(6), row.get::<Vec<u8>, _>(0)));
+        level.sort_by_key(|row| (row.get::<i64, _>(6), row.get::<i64, _>(7), row.get::<Vec<u8>, _>(0)));
         level.truncate(left);
         rows.extend(level);
     }
@@ -401,12 +457,12 @@ async fn due(line: &mut Conn, claim: &Claim, now: Timestamp) -> Done<Vec<Row>> {
 
 /// The executions in these rows. Those that cannot be read are set aside, so that they keep nobody from the others; they
 /// are still found, and said to be corrupt, by their ids.
-async fn readable(line: &mut Conn, rows: Vec<Row>) -> Done<Vec<Execution>> {
+async fn readable(line: &mut Conn, rows: Vec<Row>) -> Done<Vec<Found>> {
     let mut executions = Vec::with_capacity(rows.len());
     for row in rows {
         let id: Value = row::raw_id(&row);
         match read(row) {
-            Ok(execution) => executions.push(execution),
+            Ok(found) => executions.push(found),
             Err(Problem::Corrupt(_)) => {
                 let aside = "UPDATE tracer_executions SET due_type = NULL, due_at = NULL, sweep_at = NULL WHERE id = ?";
                 line.exec_drop(aside, (id,)).await?;
@@ -426,6 +482,7 @@ async fn delete(line: &mut Conn, id: ExecutionId) -> Done<Result<(), Refusal>> {
     if status == ExecutionStatus::Running.as_str().as_bytes() {
         return Ok(Err(Refusal::Transition { command: "delete", status: ExecutionStatus::Running }));
     }
+    line.exec_drop("DELETE FROM tracer_checkpoints WHERE id = ?", (&id,)).await?;
     line.exec_drop("DELETE FROM tracer_executions WHERE id = ?", (&id,)).await?;
     Ok(Ok(()))
 }
@@ -457,12 +514,12 @@ impl ExecutionStore for MysqlStore {
     }
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
-        let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE id = ?");
+        let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE id = ?");
         Ok(self.read("read an execution", &query, vec![bytes(*id).into()]).await?.pop())
     }
 
     async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
-        let query = format!("SELECT {COLUMNS} FROM tracer_executions WHERE idempotency_key = ?");
+        let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE idempotency_key = ?");
         Ok(self.read("read an execution", &query, vec![key.into()]).await?.pop())
     }
 
@@ -470,7 +527,15 @@ impl ExecutionStore for MysqlStore {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        transact!(self, "update executions", |line| self.write_all(line, &writes))
+        transact!(self, "update executions", |line| self.write_all(line, true, &writes))
+    }
+
+    async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcomes = transact!(self, "update executions", |line| self.write_all(line, false, &writes))?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.map(drop)).collect())
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {

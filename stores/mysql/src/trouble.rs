@@ -8,6 +8,7 @@ pub(crate) const NAME: &str = "mysql";
 
 /// Error numbers: "MySQL 8.0 Error Message Reference", and MariaDB's "Error Codes", which agree in these.
 const DUPLICATE: u16 = 1062;
+const DUPLICATE_COLUMN: u16 = 1060;
 const LOCK_WAIT: u16 = 1205;
 const DEADLOCK: u16 = 1213;
 
@@ -74,6 +75,10 @@ impl Problem {
 
 pub(crate) fn is_duplicate(error: &mysql_async::Error) -> bool {
     code(error) == Some(DUPLICATE)
+}
+
+pub(crate) fn is_duplicate_column(error: &mysql_async::Error) -> bool {
+    code(error) == Some(DUPLICATE_COLUMN)
 }
 
 fn code(error: &mysql_async::Error) -> Option<u16> {
