@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, IsolationLevel, Opts, OptsBuilder, TxOpts};
+use serde_json::json;
 use tracer::execution::{
-    Claim, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions, NewExecution,
-    Survives, Timestamp, Written,
+    Claim, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions,
+    MemoryStore, NewExecution, Parts, Survives, Timestamp, Written,
 };
 use tracer_mysql::MysqlStore;
 use tracer_store_conformance::server::{self as servers, Place, free_port};
@@ -52,6 +53,69 @@ fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
         // A process that died between making a table and counting that.
         other.query_drop("DELETE FROM tracer_schema").await.unwrap();
         MysqlStore::connect(opts).await.unwrap();
+    });
+}
+
+#[test]
+fn tables_of_version_1_go_on() {
+    run(async {
+        let opts = server::opts("version_1").await;
+        let memory = ExecutionManager::new(MemoryStore::default());
+        let mut running = Vec::new();
+        for number in 0..250 {
+            let id = memory.create(NewExecution::new("work").payload(number)).await.unwrap().id;
+            memory.start(&id).await.unwrap();
+            memory.checkpoint(&id, "a \"key\" \\", json!({"number": number, "text": "é\n"})).await.unwrap();
+            running.push(memory.checkpoint(&id, "another", number).await.unwrap());
+        }
+        let mut other = Conn::new(opts.clone()).await.unwrap();
+        other.query_drop(include_str!("data/v1.sql")).await.unwrap();
+        let insert = "INSERT INTO tracer_executions (id, type, status, urgency, created_at, body, payload, checkpoints)
+                      VALUES (UNHEX(?), 'work', 'running', 0, ?, ?, ?, ?)";
+        let row = |execution: &Execution| {
+            let Parts { body, payload, checkpoints, .. } = Parts::of(execution);
+            (format!("{:x}", execution.id), execution.created_at.unix_ms(), body, payload, checkpoints)
+        };
+        other.exec_batch(insert, running.iter().map(row)).await.unwrap();
+        let unreadable = memory.create(NewExecution::new("work")).await.unwrap();
+        let half = (format!("{:x}", unreadable.id), 0, Parts::of(&unreadable).body, None::<String>, "{\"half");
+        other.exec_drop(insert, half).await.unwrap();
+        other.query_drop("CREATE TABLE tracer_schema (single INT PRIMARY KEY, version BIGINT NOT NULL)").await.unwrap();
+        // Also by one that dies before it has counted its steps, and by several at once.
+        for taken in 1..4 {
+            other.query_drop(format!("REPLACE INTO tracer_schema VALUES (1, {taken})")).await.unwrap();
+            let connecting: Vec<_> = (0..4).map(|_| tokio::spawn(MysqlStore::connect(opts.clone()))).collect();
+            for connected in connecting {
+                let manager = ExecutionManager::new(connected.await.unwrap().unwrap());
+                assert_eq!(manager.get(&unreadable.id).await.unwrap_err().code(), "CORRUPT");
+                for before in &running {
+                    assert_eq!(&manager.get(&before.id).await.unwrap(), before);
+                }
+            }
+        }
+        let kept = "SELECT CAST(value AS CHAR) FROM tracer_checkpoints WHERE name = ''";
+        assert_eq!(other.query::<String, _>(kept).await.unwrap(), ["{\"half"]);
+    });
+}
+
+#[test]
+fn checkpoints_are_no_more_than_can_be_read_again() {
+    run(async {
+        let opts = server::opts("many_checkpoints").await;
+        let manager = manager(&opts).await;
+        let limit = manager.store().capabilities().value_len_bytes_max.unwrap();
+        let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+        manager.start(&id).await.unwrap();
+        // More than the server would put together by itself.
+        let large = "x".repeat(usize::try_from(limit / 2).unwrap() - 100);
+        manager.checkpoint(&id, "first", &large).await.unwrap();
+        let before = manager.checkpoint(&id, "second", &large).await.unwrap();
+        assert_eq!((&before.checkpoints["first"], &before.checkpoints["second"]), (&json!(large), &json!(large)));
+        // What stands under the same key makes room.
+        let kept = manager.checkpoint(&id, "second", &large[1..]).await.unwrap();
+        let error = manager.checkpoint(&id, "third", "x".repeat(300)).await.unwrap_err();
+        assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
+        assert_eq!(manager.get(&id).await.unwrap(), kept);
     });
 }
 

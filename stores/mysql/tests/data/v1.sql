@@ -1,0 +1,21 @@
+CREATE TABLE IF NOT EXISTS tracer_executions (
+    id BINARY(16) NOT NULL PRIMARY KEY,
+    type VARBINARY(255) NOT NULL,
+    status VARBINARY(16) NOT NULL,
+    urgency INT NOT NULL,
+    created_at BIGINT NOT NULL,
+    due_type VARBINARY(255),
+    due_at BIGINT,
+    sweep_at BIGINT,
+    idempotency_key VARBINARY(255),
+    parent_id BINARY(16),
+    body LONGBLOB NOT NULL,
+    payload LONGBLOB,
+    result LONGBLOB,
+    checkpoints LONGBLOB,
+    UNIQUE INDEX tracer_executions_key (idempotency_key),
+    INDEX tracer_executions_due (due_type, urgency, due_at, created_at, id),
+    INDEX tracer_executions_sweep (sweep_at, id),
+    INDEX tracer_executions_created (created_at, id),
+    INDEX tracer_executions_parent (parent_id, created_at, id)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
