@@ -116,6 +116,10 @@ fn checkpoints_are_no_more_than_can_be_read_again() {
         let error = manager.checkpoint(&id, "third", "x".repeat(300)).await.unwrap_err();
         assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
         assert_eq!(manager.get(&id).await.unwrap(), kept);
+        manager.complete(&id, 1).await.unwrap();
+        manager.delete(&id).await.unwrap();
+        let mut other = Conn::new(opts).await.unwrap();
+        assert_eq!(other.query_first("SELECT COUNT(*) FROM tracer_checkpoints").await.unwrap(), Some(0));
     });
 }
 

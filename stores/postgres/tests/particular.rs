@@ -61,6 +61,10 @@ fn checkpoints_are_no_more_than_can_be_read_again() {
         let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert!(why.contains("at most 1000000000 bytes of checkpoints, found 10000000"), "{why}");
         assert_eq!(manager.get(&id).await.unwrap(), kept);
+        manager.complete(&id, 1).await.unwrap();
+        manager.delete(&id).await.unwrap();
+        let left = client(&config).await.query_one("SELECT count(*) FROM tracer_checkpoints", &[]).await.unwrap();
+        assert_eq!(left.get::<_, i64>(0), 0);
     });
 }
 
