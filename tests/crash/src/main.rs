@@ -50,6 +50,12 @@ fn main() {
             work::item(0, 1);
             drop(all);
         }
+        "refused" => {
+            os::refuse(rest[0], number(rest[1]));
+            install(options().bytes(128 << 10), directory);
+            work::item(0, 1);
+        }
+        "sparse" => os::write_to_what_is_not_there(&format!("{directory}/sparse")),
         "exit" => {
             install(options(), directory);
             work::outer(17, &|| std::process::exit(number(rest[0])));
