@@ -129,6 +129,44 @@ fn a_disk_that_fills_later_is_no_matter() {
     assert!(recovered.records.len() > 40_000, "{}", recovered.confidence);
 }
 
+/// The control: a file that has its length and not its bytes.
+#[test]
+#[ignore = "needs root"]
+fn control_a_file_without_its_bytes_is_the_end_where_the_disk_is_full() {
+    let disk = Mount::new("size=256k");
+    let (status, _) = start_command(command("sparse", disk.path(), &[])).end();
+    assert_eq!(status.signal(), Some(libc::SIGBUS));
+}
+
+/// Nothing of a box is a program.
+#[test]
+#[ignore = "needs root"]
+fn a_disk_from_which_nothing_may_be_executed_is_no_matter() {
+    let disk = Mount::new("noexec,nosuid,nodev,size=64m");
+    let copy = disk.path().join("program");
+    fs::copy("/bin/true", &copy).unwrap();
+    assert!(Command::new(copy).status().is_err(), "the control: it is such a disk");
+    let (status, error) = start_command(command("return", disk.path(), &[])).end();
+    assert_eq!((status.code(), &*error), (Some(0), ""));
+    let [file] = &disk.0.files()[..] else { panic!("one file") };
+    assert_eq!(recover_file(file).unwrap().death, Death::Clean { status: Some(0) });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_directory_of_somebody_else_is_left_to_them() {
+    let directory = Directory::new();
+    let theirs = directory.path().join("child");
+    fs::create_dir(&theirs).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(65534), Some(65534)).unwrap();
+    runs_without_a_file(command("return", directory.path(), &[]));
+    assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+    // The control: it is whose it is that counts.
+    std::os::unix::fs::chown(&theirs, Some(0), Some(0)).unwrap();
+    assert_eq!(start_command(command("return", directory.path(), &[])).end().1, "");
+    assert_eq!(directory.files().len(), 1);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_disk_that_cannot_be_written_is_survived() {
