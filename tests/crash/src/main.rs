@@ -55,6 +55,16 @@ fn main() {
             install(options().bytes(128 << 10), directory);
             work::item(0, 1);
         }
+        "uptime" => {
+            println!("{}", std::fs::read_to_string("/proc/uptime").unwrap().trim_end());
+            install(options(), directory);
+            work::outer(17, &|| {
+                work::item(0, 1);
+                std::thread::sleep(Duration::from_millis(50));
+                work::item(0, 2);
+                wait();
+            });
+        }
         "sparse" => os::write_to_what_is_not_there(&format!("{directory}/sparse")),
         "exit" => {
             install(options(), directory);
@@ -220,6 +230,10 @@ fn main() {
         "fork" => {
             let black_box = install(options(), directory);
             work::fork(&black_box, &wait);
+        }
+        "fork-and-die" => {
+            install(options(), directory);
+            work::fork_and_die(&wait);
         }
         "forked-and-executed" => {
             install(options(), directory);

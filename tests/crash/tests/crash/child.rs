@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tracer::{Record, TraceId};
 use tracer_blackbox::{Confidence, Death, Gap, Observed, OpenNode, Process, ReadError, RecoverError};
+
+use crate::deaths::now;
 
 /// Traces whose records are read alone too, of each file.
 const TRACES_COMPARED: usize = 5;
@@ -58,6 +61,18 @@ pub(crate) fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovere
 
 pub(crate) fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
     tracer_blackbox::recover_file(path).map(Recovered::from)
+}
+
+/// Reads a file whose process is about to be gone: it closes what it has open a moment before that.
+pub(crate) fn recover_when_gone(path: &Path) -> Recovered {
+    let until = now() + Duration::from_secs(20);
+    loop {
+        let read = recover_file(path).unwrap();
+        if read.death != Death::StillRunning || now() > until {
+            return read;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// A directory of its own, gone when it is dropped.
@@ -172,6 +187,14 @@ impl Running {
     pub(crate) fn kill(mut self) -> ExitStatus {
         self.child.kill().unwrap();
         self.child.wait().unwrap()
+    }
+
+    /// Kills it, lets those go on that it has started, and waits until none of them is left that could say anything.
+    pub(crate) fn kill_and_see_others_end(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.go_on();
+        self.output.read_to_string(&mut String::new()).unwrap();
     }
 
     /// Kills it when it has written so to standard error; gives all that it wrote there.
