@@ -100,6 +100,10 @@ fn main() {
             work::items_until(300);
             wait();
         }
+        "panic-in-drop" => {
+            install(options(), directory);
+            work::outer(17, &|| drop(work::PanicsInDrop));
+        }
         "panic-twice" => {
             install(options(), directory);
             work::outer(17, &|| {

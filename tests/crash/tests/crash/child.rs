@@ -220,6 +220,19 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Stops it, and waits until all its threads are.
+    pub(crate) fn stop(&self) {
+        self.send("STOP");
+        let is_stopped = |thread: fs::DirEntry| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap();
+            stat.rsplit_once(')').unwrap().1.starts_with(" T")
+        };
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        while !threads().all(|thread| is_stopped(thread.unwrap())) {
+            std::thread::yield_now();
+        }
+    }
+
     /// Sends a signal, and waits until it is gone.
     pub(crate) fn signal(mut self, name: &str) -> ExitStatus {
         self.send(name);
