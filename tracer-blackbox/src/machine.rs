@@ -53,6 +53,11 @@ impl Clocks {
         Self { monotonic_ns: offset("monotonic").unwrap_or(0), since_boot_ns: offset("boottime").unwrap_or(0) }
     }
 
+    /// How long the machine has slept, by what the clock of the time awake and that of all time since the boot show here.
+    fn slept_ns(self, awake_ns: u64, all_ns: u64) -> i128 {
+        (i128::from(all_ns) - self.since_boot_ns) - (i128::from(awake_ns) - self.monotonic_ns)
+    }
+
     /// A start time in clock ticks, as it is outside.
     fn outside(self, start_time: u64) -> Option<u64> {
         u64::try_from(i128::from(start_time) - self.since_boot_ns.div_euclid(TICK_NS)).ok()
@@ -283,12 +288,27 @@ pub(crate) fn raw_pair() -> Option<(u64, u64)> {
 }
 
 fn raw_ns() -> Option<u64> {
+    clock_ns(libc::CLOCK_MONOTONIC_RAW)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> Option<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes the time to where it is told, which is a time.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &raw mut time) };
+    let done = unsafe { libc::clock_gettime(clock, &raw mut time) };
     let ns = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
     u64::try_from(ns).ok().filter(|_| done == 0)
 }
+
+/// Whether the machine has slept since it was started. Then its counter may have run on, and the raw clock has not.
+pub(crate) fn has_slept() -> bool {
+    let (Some(awake), Some(all)) = (clock_ns(libc::CLOCK_MONOTONIC), clock_ns(libc::CLOCK_BOOTTIME)) else {
+        return false;
+    };
+    Clocks::here().slept_ns(awake, all) > SLEEP_MIN_NS
+}
+
+/// More than passes between two readings of clocks, and less than anybody sleeps.
+const SLEEP_MIN_NS: i128 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -322,6 +342,9 @@ mod tests {
         // A system without such namespaces has no such file.
         assert_eq!(Clocks::in_offsets(""), Clocks::default());
         assert_eq!((clocks.outside(5), Clocks::default().outside(5)), (Some(1005), Some(5)));
+        assert_eq!(Clocks::default().slept_ns(5, 5), 0);
+        assert_eq!(Clocks::default().slept_ns(5, 3_600_000_000_005), 3_600_000_000_000);
+        assert_eq!(clocks.slept_ns(86_400_500_000_005, 10_000_000_007), 19_999_999_995);
     }
 
     #[test]

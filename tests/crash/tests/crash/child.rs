@@ -132,8 +132,20 @@ pub(crate) fn start(scenario: &str, directory: &Path, arguments: &[&str]) -> Run
 }
 
 pub(crate) fn command(scenario: &str, directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crash-child"));
+    let mut command = child();
     command.arg(scenario).arg(directory).args(arguments);
+    command
+}
+
+/// The program, or that of another processor: `cargo xtask test aarch64` says where, and what it runs in.
+fn child() -> Command {
+    let Some(elsewhere) = std::env::var_os("TRACER_CHILD") else {
+        return Command::new(env!("CARGO_BIN_EXE_crash-child"));
+    };
+    let runner = std::env::var("TRACER_CHILD_RUNNER").unwrap();
+    let mut words = runner.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg(elsewhere);
     command
 }
 
