@@ -6,7 +6,7 @@ use std::fmt;
 use super::scan::Scan;
 use crate::format::{PANIC_ABORTS, Superblock};
 use crate::machine;
-use crate::status::{self, ENDED, Panic, Word};
+use crate::status::{self, ENDED, PANICKED, Panic, Word};
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,8 +163,10 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         return Death::StillRunning;
     }
     let panic = Panic::read(scan.bytes, superblock.salt);
+    // It said so when it ended; else the panic is why if nothing much came after it.
+    let says_so = status.get(Word::Exit) == u64::from(PANICKED) + 1;
     let ends_by_panic = panic.filter(|panic| {
-        last_ns <= panic.unix_ns.saturating_add(UNWINDING_MAX_NS)
+        (says_so || last_ns <= panic.unix_ns.saturating_add(UNWINDING_MAX_NS))
             && (panic.in_main || superblock.flags & PANIC_ABORTS != 0)
     });
     let death = status::DeathNote::read(scan.bytes, superblock.salt);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tracer::{Record, Status};
 use tracer_blackbox::{Death, Observed};
 
-use crate::child::{Directory, Recovered, Running, aborting, start, start_command};
+use crate::child::{Directory, Recovered, Running, aborting, command, start, start_command};
 use crate::kills::{acknowledged, lost, wait_for_calls};
 use crate::places::limited;
 
@@ -238,11 +238,14 @@ fn a_panic_that_ends_the_process_at_once_is_the_error_of_what_was_running() {
 /// As on a slow machine that draws a backtrace.
 #[test]
 fn a_panic_that_takes_long_to_tell_is_why_the_process_ended() {
-    let directory = Directory::new();
-    let (status, _) = start_command(aborting("panic", directory.path(), &["slowly"])).end();
-    assert_eq!(status.signal(), Some(6));
-    let recovered = directory.recovered();
-    assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+    for (is_unwinding, end) in [(true, (Some(101), None)), (false, (None, Some(6)))] {
+        let directory = Directory::new();
+        let program = if is_unwinding { command } else { aborting };
+        let (status, _) = start_command(program("panic", directory.path(), &["slowly"])).end();
+        assert_eq!((status.code(), status.signal()), end);
+        let recovered = directory.recovered();
+        assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+    }
 }
 
 /// The control: where it unwinds, the others go on, and it is not why the process ended.
