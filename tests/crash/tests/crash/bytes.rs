@@ -147,7 +147,7 @@ fn images_of_a_power_loss_hold_nothing_wrong() {
 /// The last of these images of a file, in which some sectors are zero, garbage, or of another time, place or file.
 fn damaged(images: &[Vec<u8>], foreign: &[u8], nth: usize) -> Vec<u8> {
     let mut image = images[images.len() - 1].clone();
-    let unit = if nth % 2 == 0 { 512 } else { 4096 };
+    let unit = if nth.is_multiple_of(2) { 512 } else { 4096 };
     let sectors = image.len() / unit;
     for _ in 0..fastrand::usize(1..sectors / 4) {
         let at = fastrand::usize(0..sectors) * unit;
