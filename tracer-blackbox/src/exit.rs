@@ -7,6 +7,7 @@ use std::sync::Once;
 use crate::aside;
 use crate::fork;
 use crate::panics;
+use crate::status::PANICKED;
 
 /// Says in every box that the process has ended, when it does. `_exit`, `abort` and signals end it otherwise.
 pub(crate) fn watch() {
@@ -48,11 +49,12 @@ fn register() {
 
 fn end(status: Option<u32>) {
     aside::wait();
-    // A main that panics returns 101; that is no end in order.
-    if panics::in_main() && status.is_none_or(|status| status == 101) {
-        return;
-    }
     for shared in fork::try_boxes() {
-        shared.end(status);
+        match status {
+            // A main that panics returns 101; that is no end in order.
+            Some(PANICKED) if panics::in_main() => shared.end_by_panic(),
+            None if panics::in_main() => {}
+            status => shared.end(status),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Directories are the owner's alone (0700), files too (0600). A link is not followed, an existing file never opened.
 //! The disk has to give every byte at once: a mapping of bytes that it does not have ends in a signal.
 
-#![expect(unsafe_code, reason = "asks the system for blocks on the disk")]
+#![expect(unsafe_code, reason = "asks the system for blocks on the disk, and how many there may be")]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -126,6 +126,9 @@ fn judge(directory: &File, anywhere: bool) -> io::Result<Option<String>> {
 }
 
 fn allocate(file: &File, len: usize) -> io::Result<()> {
+    if len as u64 > len_max() {
+        return Err(io::Error::from_raw_os_error(libc::EFBIG));
+    }
     let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
     loop {
         // SAFETY: the descriptor is that of an open file.
@@ -135,6 +138,15 @@ fn allocate(file: &File, len: usize) -> io::Result<()> {
             error => return Err(io::Error::from_raw_os_error(error)),
         }
     }
+}
+
+/// How long a file may become (`ulimit -f`). Whoever makes a longer one is not only refused, but sent `SIGXFSZ`, which ends
+/// the program.
+fn len_max() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is to a place for the answer, which stays as it is if there is none.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    limit.rlim_cur
 }
 
 /// A name as the name of a directory: no separator, no dot in front.

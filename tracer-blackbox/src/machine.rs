@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::hash::BuildHasher;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use tracer::{Clock, SystemClock};
 
@@ -25,6 +26,41 @@ impl Identity {
     pub(crate) fn of_this_process() -> Self {
         let pid = std::process::id();
         Self { boot_id: boot_id(), pid, start_time: start_time(pid).unwrap_or(0) }
+    }
+}
+
+/// How far the machine's clocks are ahead here of those that it has outside of any time namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Clocks {
+    monotonic_ns: i128,
+    since_boot_ns: i128,
+}
+
+impl Clocks {
+    /// Of this process: no time at all, nearly everywhere.
+    fn here() -> Self {
+        static HERE: OnceLock<Clocks> = OnceLock::new();
+        *HERE.get_or_init(|| Self::in_offsets(&text("/proc/self/timens_offsets").unwrap_or_default()))
+    }
+
+    /// A clock, seconds, nanoseconds in each line.
+    fn in_offsets(offsets: &str) -> Self {
+        let offset = |clock: &str| {
+            let mut fields = offsets.lines().find_map(|line| line.strip_prefix(clock))?.split_ascii_whitespace();
+            let (seconds, ns) = (fields.next()?.parse::<i64>().ok()?, fields.next()?.parse::<i64>().ok()?);
+            Some(i128::from(seconds) * 1_000_000_000 + i128::from(ns))
+        };
+        Self { monotonic_ns: offset("monotonic").unwrap_or(0), since_boot_ns: offset("boottime").unwrap_or(0) }
+    }
+
+    /// How long the machine has slept, by what the clock of the time awake and that of all time since the boot show here.
+    fn slept_ns(self, awake_ns: u64, all_ns: u64) -> i128 {
+        (i128::from(all_ns) - self.since_boot_ns) - (i128::from(awake_ns) - self.monotonic_ns)
+    }
+
+    /// A start time in clock ticks, as it is outside.
+    fn outside(self, start_time: u64) -> Option<u64> {
+        u64::try_from(i128::from(start_time) - self.since_boot_ns.div_euclid(TICK_NS)).ok()
     }
 }
 
@@ -51,11 +87,15 @@ pub(crate) fn shares_pids_with(namespace: u64) -> bool {
     here == 0 || namespace == 0 || here == namespace
 }
 
-/// When a process was started, in clock ticks after boot: with its number it is one process of this boot.
+/// When a process was started, in clock ticks after boot: with its number it is one process of this boot. All who ask are
+/// told the same, whatever their clocks show.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     let stat = text(&format!("/proc/{pid}/stat"))?;
-    start_time_in(&stat)
+    Clocks::here().outside(start_time_in(&stat)?)
 }
+
+/// Linux counts in hundredths of a second wherever it tells programs of them (`USER_HZ`).
+const TICK_NS: i128 = 10_000_000;
 
 /// What the system says in one of its small files.
 fn text(path: &str) -> Option<String> {
@@ -108,7 +148,7 @@ pub(crate) fn random() -> u64 {
     if taken == 8 {
         return u64::from_le_bytes(bytes);
     }
-    std::hash::RandomState::new().hash_one((std::process::id(), start_time(std::process::id())))
+    std::hash::RandomState::new().hash_one((std::process::id(), raw_ns()))
 }
 
 /// What the cgroup of this process uses and may use.
@@ -233,7 +273,7 @@ const EVENTS_V1: &str = "oom_control";
 const EVENTS_V2: &str = "events";
 
 /// The machine's counter and its raw clock in nanoseconds, at the same time. Nobody sets or slews that one, so their rate is
-/// the same as long as the machine runs.
+/// the same as long as the machine runs, and the same in every time namespace.
 pub(crate) fn raw_pair() -> Option<(u64, u64)> {
     // The closest of some: in between, anything may happen.
     let tries = (0..32).map(|_| {
@@ -243,16 +283,32 @@ pub(crate) fn raw_pair() -> Option<(u64, u64)> {
         (took, before + took / 2, raw_ns)
     });
     let (_, ticks, raw_ns) = tries.min()?;
-    Some((ticks, raw_ns?))
+    let raw_ns = i128::from(raw_ns?) - Clocks::here().monotonic_ns;
+    Some((ticks, u64::try_from(raw_ns).ok()?))
 }
 
 fn raw_ns() -> Option<u64> {
+    clock_ns(libc::CLOCK_MONOTONIC_RAW)
+}
+
+fn clock_ns(clock: libc::clockid_t) -> Option<u64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes the time to where it is told, which is a time.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_RAW, &raw mut time) };
+    let done = unsafe { libc::clock_gettime(clock, &raw mut time) };
     let ns = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
     u64::try_from(ns).ok().filter(|_| done == 0)
 }
+
+/// Whether the machine has slept since it was started. Then its counter may have run on, and the raw clock has not.
+pub(crate) fn has_slept() -> bool {
+    let (Some(awake), Some(all)) = (clock_ns(libc::CLOCK_MONOTONIC), clock_ns(libc::CLOCK_BOOTTIME)) else {
+        return false;
+    };
+    Clocks::here().slept_ns(awake, all) > SLEEP_MIN_NS
+}
+
+/// More than passes between two readings of clocks, and less than anybody sleeps.
+const SLEEP_MIN_NS: i128 = 100_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -272,6 +328,23 @@ mod tests {
         assert!(living().contains(&(pid, start_time(pid).unwrap())));
         assert_ne!(random(), random());
         assert_ne!(boot_id(), [0; 16]);
+    }
+
+    #[test]
+    fn clocks_of_a_time_namespace_are_ahead_or_behind() {
+        let offsets = "monotonic       86400     500000000\nboottime          -10             7\n";
+        let clocks = Clocks { monotonic_ns: 86_400_500_000_000, since_boot_ns: -9_999_999_993 };
+        assert_eq!(Clocks::in_offsets(offsets), clocks);
+        assert_eq!(
+            Clocks::in_offsets("monotonic           0         0\nboottime            0         0\n"),
+            Clocks::default()
+        );
+        // A system without such namespaces has no such file.
+        assert_eq!(Clocks::in_offsets(""), Clocks::default());
+        assert_eq!((clocks.outside(5), Clocks::default().outside(5)), (Some(1005), Some(5)));
+        assert_eq!(Clocks::default().slept_ns(5, 5), 0);
+        assert_eq!(Clocks::default().slept_ns(5, 3_600_000_000_005), 3_600_000_000_000);
+        assert_eq!(clocks.slept_ns(86_400_500_000_005, 10_000_000_007), 19_999_999_995);
     }
 
     #[test]

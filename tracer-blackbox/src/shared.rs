@@ -25,7 +25,7 @@ use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
 use crate::reader;
-use crate::status::{ENDED, RUNNING, Status, Word};
+use crate::status::{ENDED, PANICKED, RUNNING, Status, Word};
 use crate::vigil::Vigil;
 
 /// Lives as long as the process: threads may write to its memory until then.
@@ -189,6 +189,13 @@ impl Shared {
         self.seal_now();
         self.status.set(Word::Exit, status.map_or(0, |status| u64::from(status) + 1));
         self.status.set(Word::State, ENDED);
+    }
+
+    /// Says that it ends as a panic of its main has it, which is no order.
+    pub(crate) fn end_by_panic(&self) {
+        self.note_time();
+        self.seal_now();
+        self.status.set(Word::Exit, u64::from(PANICKED) + 1);
     }
 
     /// Nobody has it any more.

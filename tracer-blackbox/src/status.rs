@@ -38,6 +38,8 @@ pub(crate) enum Word {
 
 pub(crate) const RUNNING: u64 = 1;
 pub(crate) const ENDED: u64 = 2;
+/// What a program returns to the system whose main has panicked.
+pub(crate) const PANICKED: u32 = 101;
 
 /// The status of this process.
 #[derive(Debug, Clone, Copy)]

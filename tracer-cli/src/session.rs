@@ -1,6 +1,6 @@
 //! What all verbs have in common: where to look, how to write.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -26,7 +26,7 @@ impl Session<'_> {
     /// Reads every file, and warns of those that cannot be read: the exit code then says so.
     pub(crate) fn read(&self) -> (Vec<Source>, Exit) {
         let reading = source::read_all(&self.places, |total_bytes| {
-            let progress = Progress::new(total_bytes);
+            let progress = Progress::reading(total_bytes);
             move |bytes| progress.advance(bytes)
         });
         for trouble in &reading.troubles {
@@ -38,6 +38,11 @@ impl Session<'_> {
         }
         let exit = if reading.troubles.is_empty() { Exit::Done } else { Exit::Unreadable };
         (reading.sources, exit)
+    }
+
+    /// Is told of each trace that is gone through. Lines of JSON are written one by one as that is done.
+    pub(crate) fn listing(&self, traces: usize) -> Progress {
+        Progress::listing(traces as u64).unless(self.json && io::stdout().is_terminal())
     }
 
     /// Writes a value as one line of JSON.

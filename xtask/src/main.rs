@@ -3,6 +3,7 @@
 //! This file turns arguments into a command. What a command consists of is in the module named
 //! after it; how a step runs and is reported, in `step`.
 
+mod aarch64;
 mod apt;
 mod bench;
 mod chaos;

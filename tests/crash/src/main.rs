@@ -50,6 +50,22 @@ fn main() {
             work::item(0, 1);
             drop(all);
         }
+        "refused" => {
+            os::refuse(rest[0], number(rest[1]));
+            install(options().bytes(128 << 10), directory);
+            work::item(0, 1);
+        }
+        "uptime" => {
+            println!("{}", std::fs::read_to_string("/proc/uptime").unwrap().trim_end());
+            install(options(), directory);
+            work::outer(17, &|| {
+                work::item(0, 1);
+                std::thread::sleep(Duration::from_millis(50));
+                work::item(0, 2);
+                wait();
+            });
+        }
+        "sparse" => os::write_to_what_is_not_there(&format!("{directory}/sparse")),
         "exit" => {
             install(options(), directory);
             work::outer(17, &|| std::process::exit(number(rest[0])));
@@ -83,6 +99,10 @@ fn main() {
             // A page of entries, for a sign of life.
             work::items_until(300);
             wait();
+        }
+        "panic-in-drop" => {
+            install(options(), directory);
+            work::outer(17, &|| drop(work::PanicsInDrop));
         }
         "panic-twice" => {
             install(options(), directory);
@@ -214,6 +234,10 @@ fn main() {
         "fork" => {
             let black_box = install(options(), directory);
             work::fork(&black_box, &wait);
+        }
+        "fork-and-die" => {
+            install(options(), directory);
+            work::fork_and_die(&wait);
         }
         "forked-and-executed" => {
             install(options(), directory);

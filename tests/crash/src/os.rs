@@ -2,6 +2,9 @@
 
 #![expect(unsafe_code, reason = "forks, and dies in unusual ways")]
 
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
+use std::ptr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -27,7 +30,7 @@ pub(crate) fn fork(child: impl FnOnce()) -> i32 {
 /// Waits until a child has ended.
 pub(crate) fn wait_for(child: i32) {
     // SAFETY: nobody asks how it ended.
-    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
 }
 
 /// Ends the process without any of what is done at an end in order.
@@ -108,37 +111,94 @@ pub(crate) fn take_memory() {
 /// Dies of it.
 pub(crate) fn write_to_nowhere() {
     // SAFETY: none; there is no memory at 8. That is the point: the processor says so and the process dies.
-    unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) }
+    unsafe { ptr::without_provenance_mut::<u8>(8).write_volatile(1) }
 }
 
 /// Runs `work` where the system kills the process for any call but `write` and `exit_group`; then says `done`.
 pub(crate) fn with_nothing_but_writing(work: impl FnOnce()) {
-    const fn load(at: u32) -> libc::sock_filter {
-        libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: at }
-    }
-    fn skip_unless(value: libc::c_long, skip: u8) -> libc::sock_filter {
-        libc::sock_filter { code: 0x15, jt: 0, jf: skip, k: u32::try_from(value).unwrap() }
-    }
-    const fn answer(with: u32) -> libc::sock_filter {
-        libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: with }
-    }
-    let mut filter = [
-        load(0),
-        skip_unless(libc::SYS_write, 1),
+    limit_to(&mut [
+        load(NUMBER),
+        skip_unless(number(libc::SYS_write), 1),
         answer(libc::SECCOMP_RET_ALLOW),
-        skip_unless(libc::SYS_exit_group, 1),
+        skip_unless(number(libc::SYS_exit_group), 1),
         answer(libc::SECCOMP_RET_ALLOW),
         answer(libc::SECCOMP_RET_KILL_PROCESS),
-    ];
-    let program = libc::sock_fprog { len: 6, filter: filter.as_mut_ptr() };
-    // SAFETY: numbers only.
-    let alone = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    // SAFETY: the program is the filter above, which is there while the system copies it.
-    let limited = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    assert_eq!((alone, limited), (0, 0));
+    ]);
     work();
     let text = b"done\n";
     // SAFETY: the pointer and the length are those of `text`.
     unsafe { libc::write(1, text.as_ptr().cast(), text.len()) };
     exit_at_once();
+}
+
+/// From here on the system refuses a call, with this error. `mmap`: of what is shared with a file alone.
+pub(crate) fn refuse(call: &str, error: u32) {
+    let refused = answer(libc::SECCOMP_RET_ERRNO | error);
+    let allowed = answer(libc::SECCOMP_RET_ALLOW);
+    let only = |call| limit_to(&mut [load(NUMBER), skip_unless(number(call), 1), refused, allowed]);
+    match call {
+        "fallocate" => only(libc::SYS_fallocate),
+        "pwrite" => only(libc::SYS_pwrite64),
+        "openat" => only(libc::SYS_openat),
+        "fstatfs" => only(libc::SYS_fstatfs),
+        #[cfg(target_arch = "x86_64")]
+        "mkdir" => only(libc::SYS_mkdir),
+        #[cfg(not(target_arch = "x86_64"))]
+        "mkdir" => only(libc::SYS_mkdirat),
+        "mmap" => limit_to(&mut [
+            load(NUMBER),
+            skip_unless(number(libc::SYS_mmap), 3),
+            load(FLAGS_OF_MMAP),
+            skip_unless(libc::MAP_SHARED.unsigned_abs(), 1),
+            refused,
+            allowed,
+        ]),
+        "nothing" => {}
+        other => panic!("no call {other}"),
+    }
+}
+
+/// Places in `seccomp_data` (`linux/seccomp.h`): the number of the call, and the low half of its fourth argument.
+const NUMBER: u32 = 0;
+const FLAGS_OF_MMAP: u32 = 16 + 3 * 8;
+
+const fn load(at: u32) -> libc::sock_filter {
+    libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: at }
+}
+
+const fn skip_unless(value: u32, skip: u8) -> libc::sock_filter {
+    libc::sock_filter { code: 0x15, jt: 0, jf: skip, k: value }
+}
+
+const fn answer(with: u32) -> libc::sock_filter {
+    libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: with }
+}
+
+fn number(call: libc::c_long) -> u32 {
+    u32::try_from(call).unwrap()
+}
+
+/// The system asks this program at each call from here on.
+fn limit_to(filter: &mut [libc::sock_filter]) {
+    let program = libc::sock_fprog { len: u16::try_from(filter.len()).unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: numbers only.
+    let alone = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: the program is the filter above, which is there while the system copies it.
+    let limited = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!((alone, limited), (0, 0));
+}
+
+/// Maps a file that has a length and no bytes on the disk, and stores to all of it.
+pub(crate) fn write_to_what_is_not_there(path: &str) {
+    const LEN: usize = 8 << 20;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
+    file.set_len(LEN as u64).unwrap();
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the system chooses unused addresses.
+    let base = unsafe { libc::mmap(ptr::null_mut(), LEN, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+    assert_ne!(base, libc::MAP_FAILED);
+    for at in (0..LEN).step_by(4096) {
+        // SAFETY: it lies within the mapping. That the system has nowhere to put it is the point.
+        unsafe { base.cast::<u8>().add(at).write_volatile(1) };
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::hint::black_box;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -237,6 +237,28 @@ pub(crate) fn fork(black_box: &BlackBox, then: &dyn Fn()) {
             then();
         });
     });
+}
+
+/// Forks in the midst of a call; the child records nothing before its parent is killed, and goes on then.
+pub(crate) fn fork_and_die(then: &dyn Fn()) {
+    parent(17, &|| {
+        os::fork(|| {
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            for n in 0..1000 {
+                in_orphan(n);
+            }
+            in_child_open(5, &|| os::exit_at_once());
+        });
+        for n in 0..1000 {
+            item(0, n);
+        }
+        then();
+    });
+}
+
+#[traced_node(record(n))]
+fn in_orphan(n: u64) {
+    black_box(n);
 }
 
 #[traced_node]

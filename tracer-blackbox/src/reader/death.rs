@@ -6,7 +6,7 @@ use std::fmt;
 use super::scan::Scan;
 use crate::format::{PANIC_ABORTS, Superblock};
 use crate::machine;
-use crate::status::{self, ENDED, Panic, Word};
+use crate::status::{self, ENDED, PANICKED, Panic, Word};
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,7 @@ fn signal_name(number: i32) -> String {
 pub struct Observed {
     /// Which boot this is; `None`: the file is from a machine that nothing is known of.
     pub boot_id: Option<[u8; 16]>,
-    /// The living processes: number, and start time in clock ticks after boot.
+    /// The living processes: number, and start time in clock ticks after boot, as it is outside of time namespaces.
     pub living: BTreeSet<(u32, u64)>,
     /// In which namespace these numbers are, as the inode of `/proc/self/ns/pid`; zero if unknown.
     pub pid_namespace: u64,
@@ -100,8 +100,8 @@ pub struct Observed {
     pub now_unix_ns: u64,
     /// What the machine's counter says at that time, if the tracer trusts it.
     pub counter: Option<u64>,
-    /// What the counter and the raw clock (`CLOCK_MONOTONIC_RAW`, in nanoseconds) say at one time, if the tracer trusts the
-    /// counter.
+    /// What the counter and the raw clock (`CLOCK_MONOTONIC_RAW`, in nanoseconds, as it is outside of time namespaces) say
+    /// at one time, if the tracer trusts the counter and the machine has not slept since it was started.
     pub raw: Option<(u64, u64)>,
 }
 
@@ -138,7 +138,7 @@ impl Observed {
             pid_namespace: machine::pid_namespace(),
             now_unix_ns,
             counter: times.is_counter().then_some(ticks),
-            raw: machine::raw_pair().filter(|_| times.is_counter()),
+            raw: machine::raw_pair().filter(|_| times.is_counter() && !machine::has_slept()),
         }
     }
 }
@@ -163,8 +163,10 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         return Death::StillRunning;
     }
     let panic = Panic::read(scan.bytes, superblock.salt);
+    // It said so when it ended; else the panic is why if nothing much came after it.
+    let says_so = status.get(Word::Exit) == u64::from(PANICKED) + 1;
     let ends_by_panic = panic.filter(|panic| {
-        last_ns <= panic.unix_ns.saturating_add(UNWINDING_MAX_NS)
+        (says_so || last_ns <= panic.unix_ns.saturating_add(UNWINDING_MAX_NS))
             && (panic.in_main || superblock.flags & PANIC_ABORTS != 0)
     });
     let death = status::DeathNote::read(scan.bytes, superblock.salt);

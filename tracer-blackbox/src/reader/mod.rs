@@ -75,7 +75,7 @@ pub struct Process {
     pub pid: u32,
     /// The number of the process that it was forked from.
     pub parent_pid: Option<u32>,
-    /// When it was started, in clock ticks after boot; zero if unknown.
+    /// When it was started, in clock ticks after boot, as it is outside of time namespaces; zero if unknown.
     pub start_time: u64,
     /// Which boot of the machine it ran in; zeroes if unknown.
     pub boot_id: [u8; 16],
@@ -149,7 +149,8 @@ pub fn recover_watched<'a>(
     let status = StatusRead(&bytes);
     if status.get(Word::Counter) == 1 {
         // Since 1.2.
-        let raw = Some((status.get(Word::RawTicks), status.get(Word::RawNs))).filter(|(ticks, _)| *ticks != 0);
+        let raw = Some((status.get(Word::RawTicks), status.get(Word::RawNs)));
+        let raw = raw.filter(|(ticks, _)| *ticks != 0 && observed.raw.is_some());
         clock.take_rate(raw, observed.pair(&superblock, raw.is_some()));
     }
     let times = Times::new(clock);

@@ -17,7 +17,11 @@ pub(crate) fn run(args: &Ls, session: &mut Session<'_>) -> Result<Exit, Failure>
     let (sources, exit) = session.read();
     let traces = Traces::of(&sources);
     let lines = Lines::new(&sources);
-    let told = traces.all.iter().map(|trace| Told::of(trace, &traces, &lines));
+    let progress = session.listing(traces.all.len());
+    let told = traces.all.iter().map(|trace| {
+        progress.advance(1);
+        Told::of(trace, &traces, &lines)
+    });
     let mut listed = 0;
     let wanted = told.filter(|told| told.is_wanted(args)).take(args.limit.unwrap_or(usize::MAX));
     if session.json {
@@ -27,6 +31,7 @@ pub(crate) fn run(args: &Ls, session: &mut Session<'_>) -> Result<Exit, Failure>
         }
     } else {
         let wanted: Vec<_> = wanted.collect();
+        drop(progress);
         let source_len = wanted.iter().map(|told| told.source().chars().count()).max().unwrap_or(0);
         for told in &wanted {
             let line = told.line(source_len, session.colours);

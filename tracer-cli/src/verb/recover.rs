@@ -9,7 +9,7 @@ use super::{OpenJson, open_line};
 use crate::args::Recover;
 use crate::exit::{Exit, Failure};
 use crate::export::export;
-use crate::output::{Ink, text};
+use crate::output::{Ink, Progress, text};
 use crate::session::Session;
 use crate::source::{Gap, OpenNode, Skipped, Source};
 use crate::traces::open_in;
@@ -32,7 +32,10 @@ pub(crate) fn run(args: &Recover, session: &mut Session<'_>) -> Result<Exit, Fai
         return Ok(Exit::Nothing);
     }
     if let Some(path) = &args.out {
-        let done = export(path, sources.iter().flat_map(|source| source.contents.records()))?;
+        let progress = Progress::writing(sources.iter().map(|source| counts(source).0).sum());
+        let records = sources.iter().flat_map(|source| source.contents.records());
+        let done = export(path, records.inspect(|_| progress.advance(1)))?;
+        drop(progress);
         let (path, added) = (text::path(path), text::count(done.added, "record"));
         session.messages.note(format!("{path}: {added} added, {} there already", done.present));
     }

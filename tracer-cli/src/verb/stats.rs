@@ -18,7 +18,9 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<Exit, Failure> {
     let files: Vec<_> = sources.iter().map(FileCounts::of).collect();
     let traces = Traces::of(&sources);
     let lines = Lines::new(&sources);
+    let progress = session.listing(traces.all.len());
     let counts = traces.all.iter().map(|trace| {
+        progress.advance(1);
         let (summary, outline) = lines.of(trace);
         let counts = TraceCounts {
             of: "trace",
@@ -35,6 +37,7 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<Exit, Failure> {
         (traces.short(trace), counts)
     });
     let counts: Vec<_> = counts.collect();
+    drop(progress);
     let mut all = AllCounts {
         of: "all",
         files: files.len(),

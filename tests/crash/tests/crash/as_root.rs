@@ -7,11 +7,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use tracer::{Status, Tracer};
+use tracer::{Record, Status, Tracer};
 use tracer_blackbox::{BlackBox, Death};
 
-use crate::child::{Directory, command, recover_file, start_command};
+use crate::child::{Directory, command, recover_file, recover_when_gone, start_command};
+use crate::deaths::now;
 use crate::kills::{acknowledged, lost};
 use crate::places::runs_without_a_file;
 
@@ -129,6 +131,44 @@ fn a_disk_that_fills_later_is_no_matter() {
     assert!(recovered.records.len() > 40_000, "{}", recovered.confidence);
 }
 
+/// The control: a file that has its length and not its bytes.
+#[test]
+#[ignore = "needs root"]
+fn control_a_file_without_its_bytes_is_the_end_where_the_disk_is_full() {
+    let disk = Mount::new("size=256k");
+    let (status, _) = start_command(command("sparse", disk.path(), &[])).end();
+    assert_eq!(status.signal(), Some(libc::SIGBUS));
+}
+
+/// Nothing of a box is a program.
+#[test]
+#[ignore = "needs root"]
+fn a_disk_from_which_nothing_may_be_executed_is_no_matter() {
+    let disk = Mount::new("noexec,nosuid,nodev,size=128m");
+    let copy = disk.path().join("program");
+    fs::copy("/bin/true", &copy).unwrap();
+    assert!(Command::new(copy).status().is_err(), "the control: it is such a disk");
+    let (status, error) = start_command(command("return", disk.path(), &[])).end();
+    assert_eq!((status.code(), &*error), (Some(0), ""));
+    let [file] = &disk.0.files()[..] else { panic!("one file") };
+    assert_eq!(recover_file(file).unwrap().death, Death::Clean { status: Some(0) });
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_directory_of_somebody_else_is_left_to_them() {
+    let directory = Directory::new();
+    let theirs = directory.path().join("child");
+    fs::create_dir(&theirs).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(65534), Some(65534)).unwrap();
+    runs_without_a_file(command("return", directory.path(), &[]));
+    assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+    // The control: it is whose it is that counts.
+    std::os::unix::fs::chown(&theirs, Some(0), Some(0)).unwrap();
+    assert_eq!(start_command(command("return", directory.path(), &[])).end().1, "");
+    assert_eq!(directory.files().len(), 1);
+}
+
 #[test]
 #[ignore = "needs root"]
 fn a_disk_that_cannot_be_written_is_survived() {
@@ -178,4 +218,38 @@ fn no_right_to_the_directory_is_survived() {
     as_nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     as_nobody.arg(env!("CARGO_BIN_EXE_crash-child")).arg("return").arg(directory.path());
     runs_without_a_file(as_nobody);
+}
+
+/// Clocks that count from another moment: what they show is not compared with what others show.
+#[test]
+#[ignore = "needs root"]
+fn a_process_of_another_time_namespace_is_the_same_to_all() {
+    const DAY: Duration = Duration::from_hours(24);
+    let unshared = |ahead: i64, directory: &Path| {
+        let mut unshare = Command::new("unshare");
+        let ahead = ahead.to_string();
+        unshare.args(["--time", "--fork", "--kill-child", "--monotonic", &ahead, "--boottime", &ahead]);
+        let program = command("uptime", directory, &[]);
+        unshare.arg(program.get_program()).args(program.get_args());
+        start_command(unshare)
+    };
+    for ahead in [86_400, 3600] {
+        let directory = Directory::new();
+        let mut running = unshared(ahead, directory.path());
+        let seconds = |uptime: &str| uptime.split('.').next().unwrap().parse::<i64>().unwrap();
+        let (there, here) = (seconds(&running.line()), seconds(&fs::read_to_string("/proc/uptime").unwrap()));
+        assert!(there - here > ahead - 60, "the control: {there} s and {here} s since boot");
+        let running = running.ready();
+        let [file] = &directory.files()[..] else { panic!("one file") };
+        let read = recover_file(file).unwrap();
+        assert_eq!(read.death, Death::StillRunning);
+        let since = Duration::from_nanos(read.open[0].since_unix_ns);
+        assert!(now().checked_sub(since).is_some_and(|age| age < DAY / 1000), "entered at {since:?}");
+        let times: Vec<_> = read.records.iter().filter_map(Record::as_step).map(|step| step.ts).collect();
+        let took = Duration::from_nanos(times[times.len() - 1] - times[0]);
+        // It sleeps so long in between.
+        assert!((Duration::from_millis(50)..DAY / 1000).contains(&took), "it took {took:?}");
+        running.kill_and_see_others_end();
+        assert_eq!(recover_when_gone(file).death, Death::Killed);
+    }
 }

@@ -1,7 +1,7 @@
 //! Damaged files: whatever is in them, what is read was written so, and the reader never fails in another way than by
 //! saying what it found.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -14,6 +14,7 @@ use tracer::{Record, Status, Tracer};
 use tracer_blackbox::{BlackBox, Gap, Observed, RecoverError, read_file};
 
 use crate::child::{Directory, Recovered, recover, recover_with, start};
+use crate::kills::wait_for_calls;
 
 /// A box with few pages, and everything that was ever recorded in it.
 struct Sample {
@@ -62,23 +63,31 @@ impl Sample {
 
     /// Nothing in `read` differs from what was recorded, but for what is missing.
     fn is_true(&self, read: &Recovered, what: &str) {
-        let mut before = 0;
-        for record in &read.records {
-            assert!(record.seq() > before, "{what}: {} after {before}", record.seq());
-            before = record.seq();
-            let truth = self.truth.get(&record.seq()).unwrap_or_else(|| panic!("{what}: nobody recorded {record:?}"));
-            same(record, truth, what);
-        }
-        for open in &read.open {
-            let is_enter = |record: &&Record| record.as_step().is_some_and(|step| step.status == Status::Enter);
-            let mut enters = self.truth.values().filter(is_enter);
-            assert!(enters.any(|enter| enter.trace_id() == open.trace_id), "{what}: {open:?}");
-        }
+        assert_eq!(wrong(&self.truth, read), None, "{what}");
     }
 }
 
-/// The same record, of which a value or a name may be missing; and its time, where the clock pairs are gone.
-fn same(read: &Record, truth: &Record, what: &str) {
+/// What is read and was not recorded so.
+fn wrong(truth: &HashMap<u64, Record>, read: &Recovered) -> Option<String> {
+    let mut before = 0;
+    for record in &read.records {
+        if record.seq() <= before {
+            return Some(format!("{} after {before}", record.seq()));
+        }
+        before = record.seq();
+        let Some(truth) = truth.get(&record.seq()) else { return Some(format!("nobody recorded {record:?}")) };
+        if let Some(difference) = difference(record, truth) {
+            return Some(difference);
+        }
+    }
+    let is_enter = |record: &&Record| record.as_step().is_some_and(|step| step.status == Status::Enter);
+    let entered: HashSet<_> = truth.values().filter(is_enter).map(Record::trace_id).collect();
+    let nobodys = read.open.iter().find(|open| !entered.contains(&open.trace_id));
+    nobodys.map(|open| format!("nobody entered {open:?}"))
+}
+
+/// Where a record is not the same: a value or a name may be missing; and its time, where the clock pairs are gone.
+fn difference(read: &Record, truth: &Record) -> Option<String> {
     let strip = |record: &Record| {
         let mut json = serde_json::to_value(record).unwrap();
         let object = json.as_object_mut().unwrap();
@@ -96,8 +105,11 @@ fn same(read: &Record, truth: &Record, what: &str) {
             _ => false,
         };
         let expected = truth.get(name).unwrap_or(&Value::Null);
-        assert!(missing || value == expected, "{what}: {name} of {truth} is {value}");
+        if !missing && value != expected {
+            return Some(format!("{name} of {truth} is {value}"));
+        }
     }
+    None
 }
 
 const IMAGES: usize = if cfg!(debug_assertions) { 200 } else { 2000 };
@@ -109,32 +121,17 @@ fn images_of_a_power_loss_hold_nothing_wrong() {
     let mut other = Sample::new();
     let images: Vec<Vec<u8>> = (0..12).map(|_| sample.record(40)).collect();
     let foreign = (0..12).map(|_| other.record(40)).last().unwrap();
-    let last = images.last().unwrap();
-    let (mut found, mut damaged, mut seen_by_a_naive_reader) = (0, 0, 0);
+    let (mut found, mut told, mut seen_by_a_naive_reader) = (0, 0, 0);
     let other_segment = other.segment();
     for nth in 0..IMAGES {
-        let mut image = last.clone();
-        let unit = if nth % 2 == 0 { 512 } else { 4096 };
-        let sectors = image.len() / unit;
-        for _ in 0..fastrand::usize(1..sectors / 4) {
-            let at = fastrand::usize(0..sectors) * unit;
-            let elsewhere = fastrand::usize(0..sectors) * unit;
-            let from = match fastrand::u8(0..5) {
-                0 => vec![0; unit],
-                1 => (0..unit).map(|_| fastrand::u8(..)).collect(),
-                2 => images[fastrand::usize(..images.len())][at..at + unit].to_vec(),
-                3 => foreign[at..at + unit].to_vec(),
-                _ => images[fastrand::usize(..images.len())][elsewhere..elsewhere + unit].to_vec(),
-            };
-            image[at..at + unit].copy_from_slice(&from);
-        }
+        let image = damaged(&images, &foreign, nth);
         match recover_with(&image, &after_a_restart()) {
             Ok(read) => {
                 // With the beginning of another file, it is that one.
                 let whose = if read.process.segment == other_segment { &other } else { &sample };
                 whose.is_true(&read, &format!("image {nth}"));
                 found += read.records.len();
-                damaged += usize::from(read.confidence.is_damaged);
+                told += usize::from(read.confidence.is_damaged);
                 seen_by_a_naive_reader += entries_unchecked(&image).saturating_sub(read.records.len());
             }
             Err(RecoverError::Damaged | RecoverError::NotABlackBox) => {}
@@ -142,9 +139,76 @@ fn images_of_a_power_loss_hold_nothing_wrong() {
         }
     }
     assert!(found > IMAGES * 100, "{found} records in {IMAGES} images");
-    assert!(damaged > IMAGES / 2, "{damaged} of {IMAGES} are said to be damaged");
+    assert!(told > IMAGES / 2, "{told} of {IMAGES} are said to be damaged");
     // The control: without the checks, all this would have been read.
     assert!(seen_by_a_naive_reader > IMAGES * 10, "{seen_by_a_naive_reader}");
+}
+
+/// The last of these images of a file, in which some sectors are zero, garbage, or of another time, place or file.
+fn damaged(images: &[Vec<u8>], foreign: &[u8], nth: usize) -> Vec<u8> {
+    let mut image = images[images.len() - 1].clone();
+    let unit = if nth.is_multiple_of(2) { 512 } else { 4096 };
+    let sectors = image.len() / unit;
+    for _ in 0..fastrand::usize(1..sectors / 4) {
+        let at = fastrand::usize(0..sectors) * unit;
+        let elsewhere = fastrand::usize(0..sectors) * unit;
+        let from = match fastrand::u8(0..5) {
+            0 => vec![0; unit],
+            1 => (0..unit).map(|_| fastrand::u8(..)).collect(),
+            2 => images[fastrand::usize(..images.len())][at..at + unit].to_vec(),
+            3 => foreign[at..at + unit].to_vec(),
+            _ => images[fastrand::usize(..images.len())][elsewhere..elsewhere + unit].to_vec(),
+        };
+        image[at..at + unit].copy_from_slice(&from);
+    }
+    image
+}
+
+/// Likewise of what functions leave: most of their steps are events, which mean something only by those before them.
+#[test]
+fn images_of_a_power_loss_in_the_midst_of_calls_hold_nothing_wrong() {
+    let directory = Directory::new();
+    let running = start("count-small", directory.path(), &["2", "sync"]).ready();
+    let (mut images, mut truth) = (Vec::new(), HashMap::<u64, Record>::new());
+    for nth in 1..=12 {
+        wait_for_calls(directory.path(), nth * 3000);
+        running.stop();
+        let image = directory.bytes();
+        for record in recover(&image).unwrap().records {
+            if let Some(before) = truth.insert(record.seq(), record.clone()) {
+                assert_eq!(difference(&record, &before), None);
+            }
+        }
+        images.push(image);
+        running.send("CONT");
+    }
+    running.kill();
+    let other = Directory::new();
+    let running = start("count-small", other.path(), &["2", "sync"]).ready();
+    wait_for_calls(other.path(), 10_000);
+    running.kill();
+    let foreign = other.bytes();
+    let other_segment = recover(&foreign).unwrap().process.segment;
+
+    let (mut found, mut wrong_to_others) = (0, 0);
+    for nth in 0..IMAGES {
+        let image = damaged(&images, &foreign, nth);
+        let Ok(read) = recover_with(&image, &after_a_restart()) else { continue };
+        if read.process.segment == other_segment {
+            continue;
+        }
+        assert_eq!(wrong(&truth, &read), None, "image {nth}");
+        found += read.records.len();
+        // The control: who takes what has no check for whole reads what never was.
+        let believed = tracer_blackbox::recover(&image).unwrap();
+        let records: Vec<_> = believed.records().collect();
+        let is_wrong =
+            |record: &Record| truth.get(&record.seq()).is_none_or(|truth| difference(record, truth).is_some());
+        wrong_to_others += usize::from(records.iter().any(is_wrong));
+    }
+    eprintln!("{found} records in {IMAGES} images, {wrong_to_others} of which are wrong to who believes them");
+    assert!(found > IMAGES * 100, "{found} records in {IMAGES} images");
+    assert!(wrong_to_others > IMAGES / 20, "{wrong_to_others} of {IMAGES}");
 }
 
 /// Another boot than that of the file: nothing without a check is to be believed.
@@ -289,6 +353,20 @@ fn values_that_imitate_entries_are_values() {
     for record in others {
         assert!(truth.contains(record), "{record:?}");
     }
+    // The control: in a slot of its own, such an entry is one.
+    let mut bytes = sample.bytes();
+    let pages_at = bytes.len() - (256 << 10);
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let slots = bytes[pages_at..].chunks(64).enumerate().filter(|(at, _)| (1..=240).contains(&(at % 256)));
+    let forged = slots.map(|(_, slot)| slot.to_vec()).find(|slot| word(slot, 0) & 15 == 2).unwrap();
+    let newest = bytes[pages_at..].chunks_mut(PAGE_BYTES).max_by_key(|page| word(page, 8)).unwrap();
+    let next = 64 + usize::try_from(word(newest, 0).div_ceil(8)).unwrap() * 64;
+    newest[next..next + 64].copy_from_slice(&forged);
+    let seq: u64 = 1 << 40;
+    // Without a detail, which would be in the slots before it.
+    newest[next..next + 8].copy_from_slice(&((seq << 16) | (word(&forged, 0) & 0xf7ff)).to_le_bytes());
+    let read = recover(&bytes).unwrap();
+    assert!(read.records.iter().any(|record| record.seq() == seq), "{}", read.confidence);
 }
 
 /// Eight pages begin anew hundreds of times a second.

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tracer::{Record, TraceId};
 use tracer_blackbox::{Confidence, Death, Gap, Observed, OpenNode, Process, ReadError, RecoverError};
+
+use crate::deaths::now;
 
 /// Traces whose records are read alone too, of each file.
 const TRACES_COMPARED: usize = 5;
@@ -58,6 +61,18 @@ pub(crate) fn recover_with(bytes: &[u8], observed: &Observed) -> Result<Recovere
 
 pub(crate) fn recover_file(path: impl AsRef<Path>) -> Result<Recovered, ReadError> {
     tracer_blackbox::recover_file(path).map(Recovered::from)
+}
+
+/// Reads a file whose process is about to be gone: it closes what it has open a moment before that.
+pub(crate) fn recover_when_gone(path: &Path) -> Recovered {
+    let until = now() + Duration::from_secs(20);
+    loop {
+        let read = recover_file(path).unwrap();
+        if read.death != Death::StillRunning || now() > until {
+            return read;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// A directory of its own, gone when it is dropped.
@@ -117,8 +132,20 @@ pub(crate) fn start(scenario: &str, directory: &Path, arguments: &[&str]) -> Run
 }
 
 pub(crate) fn command(scenario: &str, directory: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crash-child"));
+    let mut command = child();
     command.arg(scenario).arg(directory).args(arguments);
+    command
+}
+
+/// The program, or that of another processor: `cargo xtask test aarch64` says where, and what it runs in.
+fn child() -> Command {
+    let Some(elsewhere) = std::env::var_os("TRACER_CHILD") else {
+        return Command::new(env!("CARGO_BIN_EXE_crash-child"));
+    };
+    let runner = std::env::var("TRACER_CHILD_RUNNER").unwrap();
+    let mut words = runner.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).arg(elsewhere);
     command
 }
 
@@ -174,6 +201,14 @@ impl Running {
         self.child.wait().unwrap()
     }
 
+    /// Kills it, lets those go on that it has started, and waits until none of them is left that could say anything.
+    pub(crate) fn kill_and_see_others_end(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.go_on();
+        self.output.read_to_string(&mut String::new()).unwrap();
+    }
+
     /// Kills it when it has written so to standard error; gives all that it wrote there.
     pub(crate) fn kill_when_told(mut self, until: &str) -> String {
         let mut error = BufReader::new(self.child.stderr.take().unwrap());
@@ -195,6 +230,19 @@ impl Running {
     pub(crate) fn send(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Stops it, and waits until all its threads are.
+    pub(crate) fn stop(&self) {
+        self.send("STOP");
+        let is_stopped = |thread: fs::DirEntry| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap();
+            stat.rsplit_once(')').unwrap().1.starts_with(" T")
+        };
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        while !threads().all(|thread| is_stopped(thread.unwrap())) {
+            std::thread::yield_now();
+        }
     }
 
     /// Sends a signal, and waits until it is gone.

@@ -64,6 +64,32 @@ fn times_are_the_same_whenever_a_file_is_read_a_second_after() {
     }
 }
 
+/// What the raw clock says is of no use then: it did not run, and the counter may have.
+#[test]
+fn after_a_sleep_of_the_machine_the_time_says_how_fast_the_counter_is() {
+    let directory = Directory::new();
+    let mut running = start("uptime", directory.path(), &[]);
+    running.line();
+    running.ready().kill();
+    sleep(Duration::from_secs(1));
+    let here = Observed::here();
+    let took = |observed: &Observed| {
+        let read = directory.recovered_by(observed);
+        let times: Vec<_> = read.records.iter().filter_map(Record::as_step).map(|step| step.ts).collect();
+        times[times.len() - 1] - times[0]
+    };
+    let by_raw = took(&here);
+    // It sleeps so long between two calls.
+    assert!(by_raw >= 50_000_000, "{by_raw} ns");
+    let slept = Observed { raw: None, ..here.clone() };
+    let by_time = took(&slept);
+    assert!(by_raw.abs_diff(by_time) < by_raw / 1000, "{by_raw} and {by_time} ns");
+    // The control: a raw clock that stood still while the counter ran on.
+    let stood_still = here.raw.map(|(ticks, raw_ns)| (ticks, raw_ns - 500_000_000));
+    let wrong = took(&Observed { raw: stood_still, ..here });
+    assert!(by_raw.abs_diff(wrong) > by_raw / 10, "{by_raw} and {wrong} ns");
+}
+
 #[test]
 fn a_clock_that_is_set_back_changes_neither_order_nor_durations() {
     stay_in_order(&[-HOUR]);

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tracer::{Record, Status};
 use tracer_blackbox::{Death, Observed};
 
-use crate::child::{Directory, Recovered, aborting, start, start_command};
+use crate::child::{Directory, Recovered, Running, aborting, command, start, start_command};
 use crate::kills::{acknowledged, lost, wait_for_calls};
+use crate::places::limited;
 
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
 fn is_open(recovered: &Recovered) {
@@ -53,23 +55,59 @@ fn control_what_returned_is_not_open() {
     assert_eq!(recovered.death, Death::Clean { status: Some(0) });
 }
 
+const NOTED: [(&str, i32); 5] = [("SEGV", 11), ("BUS", 7), ("ABRT", 6), ("ILL", 4), ("FPE", 8)];
+
+/// Sends a signal that ends it.
+fn die_of(running: Running, name: &str) -> ExitStatus {
+    if matches!(name, "SEGV" | "BUS") {
+        // The standard library's handler takes the first for a fault that will come again, and goes on.
+        running.send(name);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.signal(name)
+}
+
 #[test]
 fn signals_are_noted_and_still_kill() {
-    for (name, number) in [("SEGV", 11), ("BUS", 7), ("ABRT", 6), ("ILL", 4), ("FPE", 8)] {
+    for (name, number) in NOTED {
         let directory = Directory::new();
-        let running = start("open", directory.path(), &[]).ready();
-        if matches!(name, "SEGV" | "BUS") {
-            // The standard library's handler takes the first for a fault that will come again, and goes on.
-            running.send(name);
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let status = running.signal(name);
+        let status = die_of(start("open", directory.path(), &[]).ready(), name);
         assert_eq!(status.signal(), Some(number));
         let recovered = directory.recovered();
         is_open(&recovered);
         assert_eq!(recovered.death, Death::Signal { number, address: 0 });
         assert_eq!(recovered.death.to_string(), format!("died of SIG{name}"));
     }
+}
+
+/// Threads write on while a handler notes what it was, and makes the checks of the pages that they write to.
+#[test]
+fn signals_in_the_midst_of_calls_lose_nothing() {
+    for (name, number) in NOTED {
+        let directory = Directory::new();
+        let running = start("count", directory.path(), &["4", "sync"]).ready();
+        wait_for_calls(directory.path(), 1000);
+        assert_eq!(die_of(running, name).signal(), Some(number));
+        let recovered = directory.recovered();
+        assert_eq!(recovered.death, Death::Signal { number, address: 0 });
+        assert_eq!(lost(&recovered.records, &acknowledged(directory.path())), Ok(0), "{}", recovered.confidence);
+        assert_eq!((recovered.gaps, recovered.confidence.is_damaged), (vec![], false), "SIG{name}");
+        assert!(recovered.open.iter().any(|node| node.node == "items"), "{:?}", recovered.open);
+    }
+}
+
+/// Where there is no more memory to get, the standard library aborts, in whichever thread asks next.
+#[test]
+fn a_process_that_gets_no_more_memory_loses_nothing() {
+    let directory = Directory::new();
+    let running = start_command(limited("-v 400000", "memory", &directory, &[])).ready();
+    let (status, error) = running.end();
+    assert_eq!(status.signal(), Some(6), "{error}");
+    assert!(error.contains("memory allocation of"), "{error}");
+    let recovered = directory.recovered();
+    assert_eq!(recovered.death, Death::Signal { number: 6, address: 0 });
+    assert_eq!(lost(&recovered.records, &acknowledged(directory.path())), Ok(0), "{}", recovered.confidence);
+    assert_eq!((&*recovered.open[0].node, recovered.gaps), ("items", vec![]));
 }
 
 /// The control: a signal that is not to be noted is none that was.
@@ -138,6 +176,19 @@ fn a_panic_of_main_is_told_with_its_text() {
 }
 
 #[test]
+fn a_panic_in_drop_is_a_panic() {
+    let directory = Directory::new();
+    let (status, _) = start("panic-in-drop", directory.path(), &[]).end();
+    assert_eq!(status.code(), Some(101));
+    let recovered = directory.recovered();
+    let Death::Panic { text } = &recovered.death else { panic!("{}", recovered.death) };
+    assert!(text.ends_with(": second") && text.contains("work.rs:"), "{text}");
+    let failed = recovered.records.iter().filter_map(Record::as_step).filter(|step| step.status == Status::Error);
+    assert_eq!(failed.map(|step| &*step.node).collect::<Vec<_>>(), ["inner"], "the other was left by it");
+    assert_eq!((recovered.open, recovered.gaps), (vec![], vec![]));
+}
+
+#[test]
 fn a_panic_that_was_survived_is_no_death() {
     let directory = Directory::new();
     start("panic-caught", directory.path(), &[]).ready().kill();
@@ -187,11 +238,14 @@ fn a_panic_that_ends_the_process_at_once_is_the_error_of_what_was_running() {
 /// As on a slow machine that draws a backtrace.
 #[test]
 fn a_panic_that_takes_long_to_tell_is_why_the_process_ended() {
-    let directory = Directory::new();
-    let (status, _) = start_command(aborting("panic", directory.path(), &["slowly"])).end();
-    assert_eq!(status.signal(), Some(6));
-    let recovered = directory.recovered();
-    assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+    for (is_unwinding, end) in [(true, (Some(101), None)), (false, (None, Some(6)))] {
+        let directory = Directory::new();
+        let program = if is_unwinding { command } else { aborting };
+        let (status, _) = start_command(program("panic", directory.path(), &["slowly"])).end();
+        assert_eq!((status.code(), status.signal()), end);
+        let recovered = directory.recovered();
+        assert!(matches!(recovered.death, Death::Panic { .. }), "{}", recovered.death);
+    }
 }
 
 /// The control: where it unwinds, the others go on, and it is not why the process ended.

@@ -4,7 +4,7 @@ use serde_json::json;
 use tracer::StepRecord;
 use tracer_blackbox::{Death, Gap};
 
-use crate::child::{Directory, Recovered, recover_file, start};
+use crate::child::{Directory, Recovered, recover_file, recover_when_gone, start};
 
 fn steps(recovered: &Recovered) -> impl Iterator<Item = &StepRecord> {
     recovered.records.iter().filter_map(|record| record.as_step())
@@ -51,6 +51,31 @@ fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
     let open: Vec<_> = child.open.iter().map(|node| (&*node.node, node.arguments.clone())).collect();
     assert_eq!(open, [("parent", json!({"order": 17})), ("in_child_open", json!({"n": 5}))]);
     assert_eq!(child.open[0].trace_id, parent.open.iter().find(|node| node.node == "parent").unwrap().trace_id);
+}
+
+/// Who forks often goes away at once: what the child records only then is no less its own.
+#[test]
+fn a_child_goes_on_when_its_parent_was_killed() {
+    let directory = Directory::new();
+    let running = start("fork-and-die", directory.path(), &[]).ready();
+    let of_parent = directory.files();
+    running.kill_and_see_others_end();
+    let files = directory.files();
+    assert_eq!((of_parent.len(), files.len()), (1, 2));
+    let of_child = files.iter().find(|path| **path != of_parent[0]).unwrap();
+    let (parent, child) = (recover_file(&of_parent[0]).unwrap(), recover_when_gone(of_child));
+    assert_eq!((nodes(&parent), nodes(&child)), (vec!["item", "parent"], vec!["in_child_open", "in_orphan"]));
+    for (recovered, node) in [(&parent, "item"), (&child, "in_orphan")] {
+        let numbers = steps(recovered).filter(|step| step.node == node).filter_map(|step| step.values.get("n"));
+        assert!(numbers.eq(&(0..1000).map(|n| json!(n)).collect::<Vec<_>>()), "{}", recovered.confidence);
+    }
+    assert_eq!((&parent.death, &child.death), (&Death::Killed, &Death::Killed));
+    assert_eq!(child.process.parent_segment, Some(parent.process.segment));
+    let open = |recovered: &Recovered| recovered.open.iter().map(|node| node.node.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (open(&parent), open(&child)),
+        (vec!["parent".to_owned()], vec!["parent".into(), "in_child_open".into()])
+    );
 }
 
 #[test]

@@ -5,8 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::child::{Directory, recover, start};
 use serde_json::{Value, json};
+use tracer_blackbox::RecoverError;
+
+use crate::child::{Directory, recover, start};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(name)
@@ -67,4 +69,47 @@ fn files_of_version_1_3_stay_readable() {
     let open: Vec<_> = read.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
     let (order, what) = (json!({"order": 2}), json!({"what": "tea", "password": {}}));
     assert_eq!(open, [("outer", &order, false), ("inner", &what, true)]);
+}
+
+/// Of a later minor version: what this one does not know is passed over, and the rest says the same.
+#[test]
+fn a_newer_minor_version_is_read_but_for_what_is_new_in_it() {
+    let mut bytes = fs::read(data("v1.3.tbx")).unwrap();
+    let expected = said(&bytes);
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    // A version that nobody has made yet, and a field that has no name yet.
+    bytes[12] = 99;
+    bytes[200..208].fill(7);
+    let check = mix(&bytes[..504], 0x5442_5831_5355_5052);
+    bytes[504..512].copy_from_slice(&check.to_le_bytes());
+    // Without its copy, which is of the old version.
+    bytes[0x1000..0x1200].fill(0);
+    assert_eq!(said(&bytes), expected);
+    // Entries of kinds that nobody knows, in the next slots of each page that is in use.
+    let (pages_at, mut added) = (usize::try_from(word(&bytes, 112)).unwrap(), 0);
+    for page in bytes[pages_at..].chunks_mut(16384).filter(|page| word(page, 8) != 0) {
+        let next = 64 + usize::try_from(word(page, 0).div_ceil(8)).unwrap() * 64;
+        for kind in 10..16_u8 {
+            let slot = &mut page[next + usize::from(kind - 10) * 64..][..64];
+            slot.fill(0xa5);
+            slot[0] = kind;
+            added += 1;
+        }
+    }
+    assert!(added > 0);
+    assert_eq!(said(&bytes), expected);
+    // The control: the check is one.
+    bytes[200] = 8;
+    assert_eq!(recover(&bytes).unwrap_err(), RecoverError::Damaged);
+}
+
+/// As `docs/format.md` has it.
+fn mix(bytes: &[u8], seed: u64) -> u64 {
+    let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+    let hash = words.fold(seed, |hash, word| {
+        let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^ (hash >> 32)
+    });
+    let hash = (hash ^ bytes.len() as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    hash ^ (hash >> 29)
 }

@@ -93,6 +93,8 @@ fn see(seen: &mut Seen, step: &StepRecord) -> Result<(), String> {
 fn kill_at_random(scenario: &str, threads: u64, how: &str) -> Directory {
     let directory = Directory::new();
     let running = start(scenario, directory.path(), &[&threads.to_string(), how]).ready();
+    // In an emulator, or where others work, that may take longer than what follows.
+    wait_for_calls(directory.path(), 1);
     std::thread::sleep(Duration::from_millis(fastrand::u64(5..120)));
     running.kill();
     directory

@@ -123,8 +123,9 @@ fn an_invocation_that_took_too_long_is_told_once_by_the_next_start() {
     assert_eq!(last.matches(") killed\n").count(), 1, "{last}");
 }
 
-/// How long it is frozen; more than anything that is recorded takes.
-const FROZEN: Duration = Duration::from_millis(1500);
+/// How long it is frozen: more than anything that is recorded takes, and than an event can say has passed (2^34 ticks, 7 s
+/// where the counter has 2.4 GHz).
+const FROZEN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 60 });
 
 /// How long each call took, in the order in which they ended; times that go back are an error.
 fn durations(records: &[Record], node: &str) -> Vec<Duration> {
@@ -142,6 +143,9 @@ fn durations(records: &[Record], node: &str) -> Vec<Duration> {
     }
     durations
 }
+
+/// Nothing that is recorded takes so long by itself.
+const SLOW: Duration = Duration::from_millis(500);
 
 fn freeze(running: &Running) {
     running.send("STOP");
@@ -164,7 +168,7 @@ fn a_freeze_between_invocations_makes_none_of_them_slow() {
     let recovered = directory.recovered();
     let durations = durations(&recovered.records, "handle");
     assert_eq!(durations.len(), 3);
-    assert!(durations.iter().all(|duration| *duration < FROZEN / 3), "{durations:?}");
+    assert!(durations.iter().all(|duration| *duration < SLOW), "{durations:?}");
     let times: Vec<u64> = recovered.records.iter().filter_map(Record::as_step).map(|step| step.ts).collect();
     let between = Duration::from_nanos(times[times.len() - 1] - times[0]);
     assert!(2 * FROZEN <= between && between <= all, "the freezes are between: {between:?} of {all:?}");
@@ -182,13 +186,13 @@ fn a_freeze_in_the_midst_of_calls_makes_one_of_them_slow_at_most() {
     running.kill();
     let records = directory.recovered().records;
     let slow: usize = ["item", "plain"]
-        .map(|node| durations(&records, node).iter().filter(|duration| **duration >= FROZEN / 3).count())
+        .map(|node| durations(&records, node).iter().filter(|duration| **duration >= SLOW).count())
         .iter()
         .sum();
     assert!(slow <= 1, "{slow} slow calls");
     // Wherever it was, in a call or between two: the time is there, once.
     let times: Vec<u64> = records.iter().filter_map(Record::as_step).map(|step| step.ts).collect();
     let gaps = times.windows(2).map(|pair| Duration::from_nanos(pair[1] - pair[0]));
-    let long: Vec<_> = gaps.filter(|gap| *gap >= FROZEN / 3).collect();
+    let long: Vec<_> = gaps.filter(|gap| *gap >= SLOW).collect();
     assert!(matches!(long[..], [gap] if (FROZEN * 99 / 100..=frozen).contains(&gap)), "{long:?}, of {frozen:?}");
 }

@@ -10,6 +10,7 @@ mod golden;
 mod instants;
 mod kills;
 mod lambda;
+mod matrix;
 mod places;
 mod power;
 mod room;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use tracer::{Record, Status, Tracer};
 use tracer_blackbox::{BlackBox, Death, OpenError};
 
-use crate::child::{Directory, Running, recover_file, start, start_command};
+use crate::child::{Directory, Running, command, recover_file, start, start_command};
 use crate::kills::{acknowledged, wait_for_calls};
 
 /// Opens a box there, records, and gives why there is no file.
@@ -66,6 +66,15 @@ fn sizes_out_of_range_are_said_to_be() {
     assert_eq!(error.to_string(), "option bytes: expected 131072 to 1073741824, found 1");
 }
 
+/// A program under a limit of the shell's.
+pub(crate) fn limited(limit: &str, scenario: &str, directory: &Directory, arguments: &[&str]) -> Command {
+    let program = command(scenario, directory.path(), arguments);
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\"")).arg(program.get_program());
+    shell.args(program.get_args());
+    shell
+}
+
 /// The program runs to its end, in order, and has said once that there is no file.
 pub(crate) fn runs_without_a_file(mut command: Command) {
     command.env_remove("TRACER_QUIET");
@@ -78,10 +87,55 @@ pub(crate) fn runs_without_a_file(mut command: Command) {
 #[test]
 fn no_more_descriptors_are_survived() {
     let directory = Directory::new();
-    let mut shell = Command::new("sh");
-    let child = env!("CARGO_BIN_EXE_crash-child");
-    shell.arg("-c").arg(format!("ulimit -n 32; exec {child} no-descriptors {}", directory.path().display()));
-    runs_without_a_file(shell);
+    runs_without_a_file(limited("-n 32", "no-descriptors", &directory, &[]));
+}
+
+/// Not only refused: the system sends a signal to whoever makes a file longer than it may be.
+#[test]
+fn files_that_may_not_be_that_long_are_survived() {
+    let directory = Directory::new();
+    runs_without_a_file(limited("-f 64", "return", &directory, &[]));
+    assert_eq!(directory.files(), [] as [PathBuf; 0], "what could not be made whole is gone");
+    // The control: as long as it has to be.
+    let (status, error) = start_command(limited("-f unlimited", "return", &directory, &[])).end();
+    assert!(status.success(), "{status}");
+    assert_eq!((&*error, directory.files().len()), ("", 1));
+}
+
+/// Whatever the system says no to, and for whatever reason.
+#[test]
+fn a_file_that_the_system_refuses_is_survived() {
+    for (call, errors) in [
+        ("mkdir", [libc::EACCES, libc::EROFS, libc::EDQUOT]),
+        ("openat", [libc::EACCES, libc::EROFS, libc::ENFILE]),
+        ("fstatfs", [libc::ENOSYS, libc::EIO, libc::EACCES]),
+        ("fallocate", [libc::ENOSPC, libc::EDQUOT, libc::EIO]),
+        ("pwrite", [libc::ENOSPC, libc::EDQUOT, libc::EIO]),
+        ("mmap", [libc::ENODEV, libc::ENOMEM, libc::EPERM]),
+    ] {
+        for error in errors {
+            let directory = Directory::new();
+            runs_without_a_file(command("refused", directory.path(), &[call, &error.to_string()]));
+            assert_eq!(directory.files(), [] as [PathBuf; 0], "{call} {error}");
+        }
+    }
+    // The control: nothing is refused.
+    let directory = Directory::new();
+    let (status, error) = start_command(command("refused", directory.path(), &["nothing", "0"])).end();
+    assert!(status.success(), "{status}");
+    assert_eq!((&*error, directory.files().len()), ("", 1));
+}
+
+/// Where it gives bytes only to what is written.
+#[test]
+fn a_file_system_that_gives_no_bytes_beforehand_is_written_to() {
+    let directory = Directory::new();
+    let program = command("refused", directory.path(), &["fallocate", &libc::EOPNOTSUPP.to_string()]);
+    let (status, error) = start_command(program).end();
+    assert!(status.success(), "{status}");
+    assert_eq!((&*error, directory.recovered().gaps), ("", vec![]));
+    let file = fs::metadata(&directory.files()[0]).unwrap();
+    assert!(file.blocks() * 512 >= file.len(), "{} of {} bytes are there", file.blocks() * 512, file.len());
 }
 
 #[test]
@@ -135,6 +189,24 @@ fn a_file_that_is_truncated_under_many_threads_is_survived() {
     fs::OpenOptions::new().write(true).open(&directory.files()[0]).unwrap().set_len(0).unwrap();
     wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 5000);
     assert_eq!(running.kill().signal(), Some(libc::SIGKILL));
+}
+
+/// To a reader, a link, a directory and a pipe are no files, whatever they lead to or would give; nor is it waited for.
+#[test]
+fn what_is_no_file_is_not_read() {
+    let directory = Directory::new();
+    start("open", directory.path(), &[]).ready().kill();
+    let [file] = &directory.files()[..] else { panic!("one file") };
+    let at = |name: &str| directory.path().join(name);
+    symlink(file, at("link")).unwrap();
+    fs::write(at("empty"), "").unwrap();
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    let why = |name: &str| recover_file(at(name)).unwrap_err().to_string();
+    for name in ["link", "pipe", "", "nowhere"] {
+        assert_eq!(why(name), "cannot read the file", "{name}");
+    }
+    assert_eq!(why("empty"), "the file is empty");
+    assert_eq!(recover_file(file).unwrap().records.len(), 5, "the control");
 }
 
 #[test]

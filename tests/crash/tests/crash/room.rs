@@ -67,6 +67,10 @@ fn ten_thousand_threads_that_come_and_go_leave_a_bounded_file() {
     // Each thread took three entries, a part of a value and the end of its trace: the newest thousands are there.
     let traces = recovered.records.iter().filter(|record| record.as_env().is_some()).count();
     assert!(traces > 2000, "{traces} traces; {}", recovered.confidence);
+    // What is not there is counted: pages of 240 slots, of which each thread took five.
+    let Some(Gap::WrittenOver { pages }) = recovered.gaps.first() else { panic!("{:?}", recovered.gaps) };
+    let missing = (10_000 - u64::try_from(traces).unwrap()) * 5;
+    assert!((missing / 240 - 4..=missing / 240 + 4).contains(pages), "{pages} pages, {missing} slots");
 }
 
 /// More threads at once than there are pages: they share what is in reserve, and nothing is dropped.
