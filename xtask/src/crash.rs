@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use crate::aarch64;
 use crate::apt;
 use crate::command::cargo;
 use crate::step::{Done, Step};
@@ -18,6 +19,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "asan", about: "the black box under AddressSanitizer", run: address },
     Step { name: "tsan", about: "the black box under ThreadSanitizer", run: threads },
     Step { name: "fuzz", about: "a minute of bytes that nobody wrote", run: fuzz },
+    Step { name: "aarch64", about: "the black box on 64-bit ARM, in an emulator", run: aarch64::test },
 ];
 
 /// In each of four tests.

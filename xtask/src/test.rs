@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use crate::aarch64;
 use crate::command::{self, cargo};
 use crate::crash;
 use crate::models;
@@ -18,7 +17,6 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "off", about: "programs that are compiled with tracing off", run: tracing_off },
     Step { name: "loom", about: "every interleaving of what threads share", run: models::loom },
     Step { name: "shuttle", about: "random schedules of what threads share", run: models::shuttle },
-    Step { name: "aarch64", about: "the black box on 64-bit ARM, in an emulator", run: aarch64::test },
     Step { name: "wasm", about: "tracer compiles for wasm32-unknown-unknown", run: wasm::check },
 ];
 

@@ -137,7 +137,7 @@ pub(crate) fn command(scenario: &str, directory: &Path, arguments: &[&str]) -> C
     command
 }
 
-/// The program, or that of another processor: `cargo xtask test aarch64` says where, and what it runs in.
+/// The program, or that of another processor: `cargo xtask crash aarch64` says where, and what it runs in.
 fn child() -> Command {
     let Some(elsewhere) = std::env::var_os("TRACER_CHILD") else {
         return Command::new(env!("CARGO_BIN_EXE_crash-child"));
