@@ -1,9 +1,10 @@
 //! What an execution costs that does nothing: from its creation to its acknowledged end, the full record kept.
 //!
-//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [PART…]`, the parts being `drain`, `rows` and
-//! `latency`. Stores and peers take turns; with `--only` there is one store, for a profiler. The peers are programs of the
+//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [PART…]`, the parts being `drain`, `rows`,
+//! `latency` and `checkpoints`. Stores and peers take turns; with `--only` there is one store, for a profiler. The peers are programs of the
 //! package `peers`, in that directory.
 
+mod checkpoints;
 mod drain;
 mod latency;
 mod peer;
@@ -26,8 +27,7 @@ use peer::Peer;
 use rows::There;
 use server::Server;
 
-const USAGE: &str =
-    "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [drain | rows | latency]...";
+const USAGE: &str = "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [drain | rows | latency | checkpoints]...";
 
 /// How much is done.
 struct Length {
@@ -77,7 +77,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             "--peers" => options.peers = Some(arguments.next()?.into()),
             "--only" => options.only = Some(arguments.next()?),
             "--quick" => options.length = QUICK,
-            "drain" | "rows" | "latency" => options.parts.push(argument),
+            "drain" | "rows" | "latency" | "checkpoints" => options.parts.push(argument),
             _ => return None,
         }
     }
@@ -95,6 +95,9 @@ async fn run(options: &Options) -> Result<(), String> {
     }
     if options.has_part("latency") {
         latencies(options, files).await?.publish(out, "jobs-latency")?;
+    }
+    if options.has_part("checkpoints") {
+        checkpoints(options, files).await?.publish(out, "jobs-checkpoints")?;
     }
     Ok(())
 }
@@ -259,4 +262,14 @@ async fn latencies(options: &Options, files: &Path) -> Result<Table, String> {
         latency::measure(POSTGRES, "asks", &creates, ExecutionManager::new(deaf), samples, &mut rows).await?;
     }
     Ok(latency::table(rows, samples))
+}
+
+async fn checkpoints(options: &Options, files: &Path) -> Result<Table, String> {
+    let mut rows = Vec::new();
+    for group in [MEMORY, SQLITE, POSTGRES, REDIS].into_iter().filter(|group| options.has_store(group)) {
+        let (manager, _server) = open(group, &files.join("checkpoints.db")).await?;
+        checkpoints::measure(group, &manager, &[0, 1_000, 10_000], &mut rows).await?;
+    }
+    let columns = ["none", "1,000", "10,000"].map(|heading| Column { heading, digits: 1 });
+    Ok(checkpoints::table(rows, columns.into()))
 }
