@@ -34,12 +34,19 @@ struct Attempt {
 /// The attempts whose outcome the store does not know yet.
 #[derive(Default)]
 pub(crate) struct Held {
-    attempts: Mutex<HashMap<ExecutionId, Attempt>>,
+    attempts: Mutex<Attempts>,
     changed: Notify,
 }
 
+#[derive(Default)]
+struct Attempts {
+    by_id: HashMap<ExecutionId, Attempt>,
+    /// How many were given back, once all are.
+    given_back: Option<usize>,
+}
+
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ExecutionId, Attempt>> {
+    fn lock(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -52,8 +59,11 @@ impl Held {
         key: Option<String>,
         until: Instant,
     ) -> watch::Receiver<Signal> {
-        let (signal, receiver) = watch::channel(Signal::Go);
-        let before = self.lock().insert(lease.id, Attempt { lease, type_, key, signal, until });
+        let mut attempts = self.lock();
+        let first = if attempts.given_back.is_some() { Signal::GiveBack } else { Signal::Go };
+        attempts.given_back = attempts.given_back.map(|count| count + 1);
+        let (signal, receiver) = watch::channel(first);
+        let before = attempts.by_id.insert(lease.id, Attempt { lease, type_, key, signal, until });
         if let Some(before) = before {
             before.tell(Signal::Lost);
         }
@@ -65,8 +75,8 @@ impl Held {
         let mut attempts = self.lock();
         for lease in leases {
             // A later attempt at the same execution may be here by now.
-            if attempts.get(&lease.id).is_some_and(|attempt| attempt.lease == lease) {
-                attempts.remove(&lease.id);
+            if attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease == lease) {
+                attempts.by_id.remove(&lease.id);
             }
         }
         drop(attempts);
@@ -74,27 +84,29 @@ impl Held {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().by_id.len()
     }
 
     pub(crate) fn len_of(&self, type_: &str) -> usize {
-        self.lock().values().filter(|attempt| attempt.type_ == type_).count()
+        self.lock().by_id.values().filter(|attempt| attempt.type_ == type_).count()
     }
 
     pub(crate) fn len_of_key(&self, type_: &str, key: &str) -> usize {
         let has_key = |attempt: &&Attempt| attempt.type_ == type_ && attempt.key.as_deref() == Some(key);
-        self.lock().values().filter(has_key).count()
+        self.lock().by_id.values().filter(has_key).count()
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        self.lock().values().map(|attempt| attempt.lease).collect()
+        self.lock().by_id.values().map(|attempt| attempt.lease).collect()
     }
 
     /// Tells each what its heartbeat was answered. `asked` is from before the heartbeat was sent.
     pub(crate) fn beat(&self, leases: &[Lease], beats: &[Beat], asked: Instant, extend: Duration) {
         let mut attempts = self.lock();
         for (lease, beat) in leases.iter().zip(beats) {
-            let Some(attempt) = attempts.get_mut(&lease.id).filter(|attempt| attempt.lease == *lease) else { continue };
+            let Some(attempt) = attempts.by_id.get_mut(&lease.id).filter(|attempt| attempt.lease == *lease) else {
+                continue;
+            };
             if *beat != Beat::Lost {
                 attempt.until = asked + extend;
             }
@@ -108,16 +120,30 @@ impl Held {
 
     /// Stops those whose lease can no longer be trusted, because the store was not reached in time.
     pub(crate) fn drop_untrusted(&self, now: Instant) {
-        for attempt in self.lock().values().filter(|attempt| attempt.until <= now) {
+        for attempt in self.lock().by_id.values().filter(|attempt| attempt.until <= now) {
             attempt.tell(Signal::Lost);
         }
     }
 
     /// Tells all of them.
     pub(crate) fn tell_all(&self, signal: Signal) {
-        for attempt in self.lock().values() {
+        for attempt in self.lock().by_id.values() {
             attempt.tell(signal);
         }
+    }
+
+    /// Has all of them given back, and those that come from now on.
+    pub(crate) fn give_back(&self) {
+        let mut attempts = self.lock();
+        attempts.given_back = Some(attempts.by_id.len());
+        for attempt in attempts.by_id.values() {
+            attempt.tell(Signal::GiveBack);
+        }
+    }
+
+    /// How many were given back, or were to be.
+    pub(crate) fn given_back(&self) -> usize {
+        self.lock().given_back.unwrap_or_default()
     }
 
     /// Waits until an outcome has become known.

@@ -95,8 +95,12 @@ fn fail(failure: Failure) -> Command {
 
 /// How an attempt ends in which `what` has panicked.
 pub(crate) fn panicked(what: &str, panic: &Panic) -> Command {
-    let message = format!("{what} panicked: {}", panic_text(&**panic).unwrap_or("no text"));
+    let message = format!("{what} panicked: {}", text_of(panic));
     fail(Failure::new(message).code(Failure::PANIC).retryable(true))
+}
+
+pub(crate) fn text_of(panic: &Panic) -> &str {
+    panic_text(&**panic).unwrap_or("no text")
 }
 
 /// Waits until the handler is to be dropped, and says what the attempt comes to.

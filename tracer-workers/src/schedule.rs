@@ -1,6 +1,7 @@
 //! Executions that are created again and again, at times that a cron expression says.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,10 @@ use std::time::Duration;
 use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp as Instant, Zoned};
-use tracer::execution::{ExecutionManager, ExecutionStore, NewExecution, Timestamp};
+use tracer::execution::{ExecutionManager, ExecutionStore, InvalidInput, NewExecution, Timestamp};
 use tracer::{Clock, SystemClock};
 
+use crate::run::text_of;
 use crate::worker::OnError;
 
 /// The longest that is slept: a clock may be set meanwhile.
@@ -71,7 +73,8 @@ impl fmt::Debug for Schedule {
 }
 
 impl Schedule {
-    /// Creates what `make` says for each time that `cron` does. Times that were missed by more than a minute are left out.
+    /// Creates what `make` says for each time that `cron` does. Times that were missed by more than a minute are left out,
+    /// and so is one at which `make` panics: [`on_error`](crate::Worker::on_error) is told.
     ///
     /// # Errors
     ///
@@ -159,6 +162,16 @@ impl Schedule {
         Some(instant.to_zoned(self.zone.clone()))
     }
 
+    /// What is to be created for a time. `make` is code of the user's.
+    fn make(&self, time: Timestamp) -> Result<NewExecution, InvalidInput> {
+        let made = catch_unwind(AssertUnwindSafe(|| (self.make)(time)));
+        let made = made.map_err(|panic| InvalidInput::Panicked {
+            what: format!("what makes an execution of schedule `{}`", self.name).into(),
+            message: text_of(&panic).into(),
+        })?;
+        Ok(made.idempotency_key(format!("schedule/{}/{time}", self.name)))
+    }
+
     /// Creates what is due, for as long as it is polled.
     pub(crate) async fn run<S: ExecutionStore>(self, manager: ExecutionManager<S>, on_error: OnError) {
         let back = |now: Timestamp| {
@@ -172,8 +185,11 @@ impl Schedule {
             since = since.max(back(now));
             let mut wait = self.next(now).map_or(SLEEP_MAX, |next| next.since(now)).min(SLEEP_MAX);
             for time in self.due(since, now) {
-                let new = (self.make)(time).idempotency_key(format!("schedule/{}/{time}", self.name));
-                match manager.create(new).await {
+                let created = match self.make(time) {
+                    Ok(new) => manager.create(new).await,
+                    Err(panicked) => Err(panicked.into()),
+                };
+                match created {
                     Err(error) if error.is_retryable() => {
                         on_error(&error);
                         wait = RETRY_AFTER;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
 const SWEEP_EVERY: Duration = Duration::from_millis(900);
 /// How far apart workers sweep that know of the same lease, and how often one does at most.
 const SWEEP_APART: Duration = Duration::from_millis(100);
+
+/// How much of the time that a shutdown may take is for giving back, at most.
+const GIVE_BACK_MAX: Duration = Duration::from_secs(1);
 
 /// A type that is handled.
 struct Handled {
@@ -173,9 +177,11 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// Is told of every call of the store that failed. The worker goes on.
+    /// Is told of every call of the store that failed, and of a schedule that could not make its execution. The worker
+    /// goes on, even if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
-        self.on_error = Arc::new(told);
+        // Who panics in here has been told of by the panic hook: there is nobody else to tell.
+        self.on_error = Arc::new(move |error| drop(catch_unwind(AssertUnwindSafe(|| told(error)))));
         self
     }
 
@@ -208,14 +214,14 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     ///
     /// Outside of a tokio runtime.
     pub fn start(self) -> Running {
-        let (held, stop) = (Arc::new(Held::default()), Arc::new(Notify::new()));
+        let (held, stop) = (Arc::new(Held::default()), watch::Sender::new(false));
         let (ended, receiver) = mpsc::unbounded_channel();
         let settler = Settler { manager: self.manager.clone(), held: held.clone(), on_error: self.on_error.clone() };
         let shared = Arc::new(Shared {
             writes: Arc::new(self.manager.clone()),
             worker: self,
             held: held.clone(),
-            stop: stop.clone(),
+            stop: stop.subscribe(),
             retried: Notify::new(),
         });
         let schedules = shared.worker.schedules.iter().cloned();
@@ -248,7 +254,7 @@ pub struct Running {
     background: Vec<JoinHandle<()>>,
     settler: JoinHandle<()>,
     held: Arc<Held>,
-    stop: Arc<Notify>,
+    stop: watch::Sender<bool>,
 }
 
 /// What a worker had in its hands when it stopped.
@@ -259,20 +265,27 @@ pub struct Left {
 }
 
 impl Running {
-    /// Claims no more, lets what runs come to its end for so long, and gives back what does not: another worker takes it
-    /// up at once, and it does not count as an attempt.
+    /// Claims no more, lets what runs come to its end, and gives back what does not: another worker takes it up at once, and
+    /// it does not count as an attempt. It is over after `within`, whatever the store and the handlers do; the last quarter
+    /// of that, at most a second, is for giving back.
+    ///
+    /// What a claim brings that was under way is begun, or given back if it comes in that last quarter. What was not given
+    /// back in time, because the store does not answer or a handler does not even stop when it is dropped, is left to its
+    /// lease, as is what a claim takes that is still under way in the end: that is not counted.
     pub async fn shutdown(mut self, within: Duration) -> Left {
-        self.stop.notify_one();
-        // It may be in the midst of a claim, whose executions it starts.
-        drop((&mut self.claims).await);
-        let mut left = Left::default();
-        if tokio::time::timeout(within, self.held.none()).await.is_err() {
-            left.given_back = self.held.len();
-            self.held.tell_all(Signal::GiveBack);
-            // Handlers that do not even stop when they are dropped are left to their leases.
-            drop(tokio::time::timeout(within.max(Duration::from_secs(1)), self.held.none()).await);
+        let began = Instant::now();
+        self.stop.send_replace(true);
+        let (claims, held) = (&mut self.claims, self.held.clone());
+        let mut done = pin!(async move {
+            drop(claims.await);
+            held.none().await;
+        });
+        let for_giving_back = (within / 4).min(GIVE_BACK_MAX);
+        if tokio::time::timeout(within.saturating_sub(for_giving_back), &mut done).await.is_err() {
+            self.held.give_back();
+            drop(tokio::time::timeout(within.saturating_sub(began.elapsed()), &mut done).await);
         }
-        left
+        Left { given_back: self.held.given_back() }
     }
 }
 
@@ -295,14 +308,15 @@ struct Shared<S> {
     worker: Worker<S>,
     writes: Arc<dyn Writes>,
     held: Arc<Held>,
-    stop: Arc<Notify>,
+    stop: watch::Receiver<bool>,
     /// A sweep here has found work to do again.
     retried: Notify,
 }
 
 /// Claims whenever there is room and, as far as is known, work.
 async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
-    let Shared { worker, held, stop, retried, .. } = &*shared;
+    let Shared { worker, held, retried, .. } = &*shared;
+    let mut stop = shared.stop.clone();
     let mut turn = 0;
     loop {
         let mut there_is_more = false;
@@ -317,7 +331,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
         for claim in claims {
             let free = worker.concurrency.saturating_sub(held.len());
             let limit = free.min(claim.limit as usize);
-            if limit == 0 {
+            if limit == 0 || *stop.borrow() {
                 break;
             }
             let claim = Claim { limit: u32::try_from(limit).unwrap_or(u32::MAX), ..claim };
@@ -336,7 +350,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
         if there_is_more && has_room {
             tokio::select! {
                 biased;
-                () = stop.notified() => return,
+                _ = stop.wait_for(|stop| *stop) => return,
                 () = tokio::task::yield_now() => continue,
             }
         }
@@ -344,7 +358,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
         let wait = worker.poll.mul_f64(0.75 + fastrand::f64() / 2.0);
         tokio::select! {
             biased;
-            () = stop.notified() => return,
+            _ = stop.wait_for(|stop| *stop) => return,
             () = held.changed(), if there_is_more || is_any_full || !has_room => {}
             () = woken, if has_room => {}
             () = retried.notified(), if has_room => {}
@@ -386,6 +400,8 @@ fn begin<S: ExecutionStore + Clone + 'static>(
         Err(panic) => (None, Some(panicked("what gives its key", &panic))),
     };
     let signal = shared.held.add(lease, execution.type_.clone(), key, until);
+    // Too late to begin it.
+    let end = if *signal.borrow() == Signal::GiveBack { Some(Command::Release { delay: Duration::ZERO }) } else { end };
     if end.is_some() {
         drop(ended.send(Ended { lease, command: end }));
         return;

@@ -1,15 +1,16 @@
 //! Stores that cannot be reached, leases that are lost, executions that cannot be read.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracer::execution::{
     Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionError, ExecutionId, ExecutionManager,
-    ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, Page, Refusal, StoreError, Swept,
-    Trouble, Write, Written,
+    ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, NewExecution, Page, Refusal,
+    StoreError, Swept, Trouble, Write, Written,
 };
-use tracer_workers::{Attempt, Worker};
+use tracer_workers::{Attempt, Left, Schedule, Worker};
 
 use crate::{Gauge, LEASE, SECOND, TokioClock, ended, manager, new, run};
 
@@ -20,6 +21,8 @@ pub(crate) struct Cut {
     what: Arc<Mutex<Option<Written>>>,
     /// An execution that cannot be read.
     corrupt: Arc<Mutex<Option<ExecutionId>>>,
+    /// How long the answer to a claim takes.
+    claim_takes: Arc<Mutex<Duration>>,
 }
 
 impl Cut {
@@ -67,7 +70,10 @@ impl ExecutionStore for Cut {
         self.store.delete(id).await
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        self.call(self.store.claim(claim)).await
+        let claimed = self.call(self.store.claim(claim)).await;
+        let takes = *self.claim_takes.lock().unwrap();
+        sleep(takes).await;
+        claimed
     }
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
         let corrupt = *self.corrupt.lock().unwrap();
@@ -84,7 +90,7 @@ impl ExecutionStore for Cut {
 
 pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
     let store = MemoryStore::with_clock(TokioClock(Instant::now()));
-    let cut = Cut { store, what: Arc::default(), corrupt: Arc::default() };
+    let cut = Cut { store, what: Arc::default(), corrupt: Arc::default(), claim_takes: Arc::default() };
     (ExecutionManager::new(cut.clone()), cut)
 }
 
@@ -248,5 +254,129 @@ fn who_finds_a_lost_lease_runs_it_at_once() {
         assert_eq!((done.attempts, done.result), (2, Some(2.into())));
         assert!(died.elapsed() <= LEASE + SECOND, "{:?}", died.elapsed());
         survivor.shutdown(SECOND).await;
+    });
+}
+
+/// It is called by what claims, by what ends attempts, by what extends leases and by what sweeps.
+#[test]
+fn who_is_told_of_errors_may_panic_and_the_worker_goes_on() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let told = Arc::new(AtomicUsize::new(0));
+        let on_error = {
+            let told = told.clone();
+            move |error: &ExecutionError| {
+                told.fetch_add(1, Ordering::Relaxed);
+                panic!("told of {error}");
+            }
+        };
+        let handle = |_: Attempt, (): ()| async {
+            sleep(SECOND * 15).await;
+            Ok::<_, Failure>("once")
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).on_error(on_error).start();
+        let first = manager.create(new(()).max_attempts(1)).await.unwrap().id;
+        sleep(SECOND).await;
+        // Beyond a heartbeat and the end of the attempt, not as long as the lease.
+        cut.set(Some(Written::Nothing));
+        sleep(SECOND * 17).await;
+        cut.set(None);
+        assert!(told.load(Ordering::Relaxed) >= 4);
+        let second = manager.create(new(())).await.unwrap().id;
+        for id in [first, second] {
+            let done = tokio::time::timeout(LEASE, ended(&manager, &id)).await.expect("somebody still works");
+            assert_eq!((done.status, done.attempts), (S::Completed, 1));
+        }
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn a_schedule_that_panics_is_told_of_and_has_its_next_time() {
+    run(async {
+        let started = Instant::now();
+        let manager = ExecutionManager::new(MemoryStore::with_clock(TokioClock(started)));
+        let calls = AtomicUsize::new(0);
+        let make = move |_| match calls.fetch_add(1, Ordering::Relaxed) {
+            0 => panic!("out of paper"),
+            _ => NewExecution::new("work"),
+        };
+        let schedule = Schedule::new("minutely", "* * * * *", make).unwrap().clock(TokioClock(started));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let on_error = {
+            let told = told.clone();
+            move |error: &ExecutionError| told.lock().unwrap().push(error.to_string())
+        };
+        let worker = Worker::new(manager.clone()).schedule(schedule).on_error(on_error).start();
+        sleep(SECOND * 121).await;
+        worker.shutdown(SECOND).await;
+        assert_eq!(
+            *told.lock().unwrap(),
+            ["what makes an execution of schedule `minutely` panicked: out of paper [INVALID_INPUT]"]
+        );
+        let created = manager.list(ListOptions::new()).await.unwrap().len();
+        assert!((1..=2).contains(&created), "{created}");
+    });
+}
+
+/// A claim is under way, of which nobody knows when it is answered, and takes one of two.
+#[test]
+fn shutdown_is_over_in_time_though_a_claim_is_under_way() {
+    const WITHIN: Duration = Duration::from_secs(10);
+    let check = |takes: Duration, begins: usize, given_back: usize, expected: S| {
+        run(async move {
+            let (manager, cut) = cut_off();
+            let begun = Arc::new(AtomicUsize::new(0));
+            let handle = {
+                let begun = begun.clone();
+                move |_: Attempt, (): ()| {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    std::future::pending::<Result<(), Failure>>()
+                }
+            };
+            let worker = Worker::new(manager.clone()).handler("work", handle).start();
+            let first = manager.create(new(())).await.unwrap().id;
+            while manager.get(&first).await.unwrap().status != S::Running {
+                sleep(Duration::from_millis(10)).await;
+            }
+            *cut.claim_takes.lock().unwrap() = takes;
+            let second = manager.create(new(())).await.unwrap().id;
+            while manager.get(&second).await.unwrap().status != S::Running {
+                sleep(Duration::from_millis(10)).await;
+            }
+            let asked = Instant::now();
+            assert_eq!(worker.shutdown(WITHIN).await, Left { given_back }, "{takes:?}");
+            assert!(asked.elapsed() <= WITHIN, "{takes:?}: {:?}", asked.elapsed());
+            let first = manager.get(&first).await.unwrap();
+            assert_eq!((first.status, first.attempts), (S::Retrying, 0), "{takes:?}");
+            let second = manager.get(&second).await.unwrap();
+            assert_eq!((second.status, begun.load(Ordering::Relaxed)), (expected, begins), "{takes:?}");
+        });
+    };
+    // Begun, and given back with the other; given back as it comes; left to its lease.
+    check(SECOND, 2, 2, S::Retrying);
+    check(WITHIN.mul_f64(0.95), 1, 2, S::Retrying);
+    check(WITHIN * 10, 1, 1, S::Running);
+}
+
+/// One that is made after the shutdown has begun would take what nobody runs.
+#[test]
+fn shutdown_makes_no_claim_after_the_one_under_way() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+        let worker = Worker::new(manager.clone()).handler("work", handle).limit("work", 1);
+        let worker = worker.handler("other", handle).limit("other", 1).start();
+        sleep(SECOND).await;
+        *cut.claim_takes.lock().unwrap() = SECOND * 2;
+        let [work, other] = ["work", "other"].map(NewExecution::new);
+        let ids = [manager.create(work).await.unwrap().id, manager.create(other).await.unwrap().id];
+        let all = async || [manager.get(&ids[0]).await.unwrap().status, manager.get(&ids[1]).await.unwrap().status];
+        while all().await == [S::Pending; 2] {
+            sleep(Duration::from_millis(10)).await;
+        }
+        worker.shutdown(SECOND * 30).await;
+        let statuses = all().await;
+        assert!(statuses.contains(&S::Completed) && statuses.contains(&S::Pending), "{statuses:?}");
     });
 }

@@ -194,6 +194,14 @@ pub enum InvalidInput {
     /// An attempt has no time, or a lease is over when it begins.
     #[error("expected a duration of at least 1 ms, found 0")]
     NoTime,
+    /// Code of the caller's that was to make it has panicked.
+    #[error("{what} panicked: {message}")]
+    Panicked {
+        /// What that code is for.
+        what: Box<str>,
+        /// What it said.
+        message: Box<str>,
+    },
     /// A cursor was not given by this project.
     #[error("expected a cursor as a page gives it, found `{0}`")]
     NoCursor(Box<str>),
