@@ -250,28 +250,58 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
 
     async fn create_all(&self, new: &[Create], written: &mut Written) -> Done<Vec<Created>> {
         let (now, _) = self.read(&[]).await?;
-        let mut executions = Vec::with_capacity(new.len());
-        let mut elements = Vec::with_capacity(new.len());
-        for new in new {
-            let (execution, element) = Element::new(new, now)?;
-            executions.push(execution);
-            elements.push(element);
-        }
-        let mut executions = executions.into_iter();
-        let mut created = Vec::with_capacity(new.len());
-        for chunk in chunks(elements) {
-            let answer = self.call(&script::CREATE, row::arguments(chunk)).await.map_err(Problem::Write)?;
-            for (answer, execution) in values(answer, 0)?.into_iter().zip(&mut executions) {
-                created.push(match answer {
-                    Value::Array(nothing) if nothing.is_empty() => {
-                        *written = Written::Unknown;
-                        Created::New(execution)
+        let mut created: Vec<Option<Created>> = new.iter().map(|_| None).collect();
+        let mut left: Vec<usize> = (0..new.len()).collect();
+        while !left.is_empty() {
+            let mut executions = Vec::with_capacity(left.len());
+            let mut elements = Vec::with_capacity(left.len());
+            for &place in &left {
+                let (execution, element) = Element::new(&new[place], now)?;
+                executions.push((place, execution));
+                elements.push(element);
+            }
+            let mut executions = executions.into_iter();
+            let mut unread = Vec::new();
+            for chunk in chunks(elements) {
+                let bytes = CALL_LEN_BYTES_MAX.to_string().into_bytes();
+                let arguments = [bytes].into_iter().chain(row::arguments(chunk));
+                let answer = self.call(&script::CREATE, arguments).await.map_err(Problem::Write)?;
+                for (answer, (place, execution)) in values(answer, 0)?.into_iter().zip(&mut executions) {
+                    match row::pairs(values(answer, 0)?.into_iter()).next().transpose()? {
+                        None => {
+                            *written = Written::Unknown;
+                            created[place] = Some(Created::New(execution));
+                        }
+                        Some((_, Some(existing))) => created[place] = Some(Created::Existing(existing.execution()?)),
+                        Some((id, None)) => unread.push((place, id)),
                     }
-                    existing => Created::Existing(found(first(existing)?)?),
-                });
+                }
+            }
+            // One that somebody has deleted meanwhile is to be created.
+            left = self.read_existing(unread, &mut created).await?;
+        }
+        Ok(created.into_iter().flatten().collect())
+    }
+
+    /// Reads what was there before and did not fit into an answer. Gives the places of those that are gone.
+    async fn read_existing(
+        &self,
+        mut unread: Vec<(usize, ExecutionId)>,
+        created: &mut [Option<Created>],
+    ) -> Done<Vec<usize>> {
+        let mut gone = Vec::new();
+        while !unread.is_empty() {
+            let ids: Vec<ExecutionId> = unread.iter().take(CALL_LEN_MAX).map(|(_, id)| *id).collect();
+            let (_, reads) = self.read(&ids).await?;
+            let places: Vec<usize> = unread.drain(..reads.len()).map(|(place, _)| place).collect();
+            for (place, read) in places.into_iter().zip(reads) {
+                match read {
+                    Some(read) => created[place] = Some(Created::Existing(read.execution()?)),
+                    None => gone.push(place),
+                }
             }
         }
-        Ok(created)
+        Ok(gone)
     }
 
     async fn claim_all(&self, claim: &Claim, written: &mut Written, claimed: &mut Vec<Execution>) -> Done<()> {

@@ -228,6 +228,30 @@ fn large_parts_come_back_and_go_with_the_rest() {
     });
 }
 
+/// A server that hands nobody more than four answers' worth at once.
+#[test]
+fn what_is_there_already_is_answered_in_parts() {
+    const LEN: usize = 1 << 20;
+    run(async {
+        let server = servers::redis(Place::new(), &["--save", "", "--client-output-buffer-limit", "normal 32mb 0 0"]);
+        let manager = manager(&server::ready(&server).await, "existing").await;
+        let named = |number: usize| NewExecution::new("work").payload(number).idempotency_key(number.to_string());
+        let mut done = Vec::new();
+        for number in 0..60 {
+            let id = manager.create(named(number)).await.unwrap().id;
+            manager.start(&id).await.unwrap();
+            done.push(manager.complete(&id, "x".repeat(LEN)).await.unwrap());
+        }
+        // Each twice, and new ones between them.
+        let again = (0..62).chain(0..62).map(named).collect::<Vec<_>>();
+        let again = manager.create_all(again).await.unwrap().into_iter().map(Result::unwrap).collect::<Vec<_>>();
+        let (first, second) = again.split_at(62);
+        assert_eq!(first[..60], done);
+        assert!(first[60..].iter().all(|new| new.status == ExecutionStatus::Pending));
+        assert_eq!(first, second);
+    });
+}
+
 /// Nobody claims it any more: it must not look as if it only had to wait.
 #[test]
 fn what_was_set_aside_is_said_to_be_corrupt() {
@@ -311,7 +335,7 @@ fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
         let keys: Vec<String> = contents(&mut other, "kinds").await.into_keys().collect();
         let mut refused = 0;
         for key in keys.iter().filter(|key| !key.ends_with(":version")) {
-            for operation in ["create", "claim", "settle", "delete", "sweep"] {
+            for operation in ["create", "claim", "claim by id", "settle", "delete", "sweep"] {
                 let mut kept = Vec::new();
                 for key in &keys {
                     let dump: Vec<u8> = redis::cmd("DUMP").arg(key).query_async(&mut other).await.unwrap();
@@ -325,6 +349,7 @@ fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
                 let done = match operation {
                     "create" => manager.create(new().idempotency_key("another")).await.map(drop),
                     "claim" => manager.claim(claim(5)).await.map(drop),
+                    "claim by id" => manager.claim_by_id(&waiting, "worker", Duration::from_secs(30)).await.map(drop),
                     "settle" => manager.settle(vec![fail]).await.map(drop),
                     "delete" => manager.delete(&waiting).await,
                     _ => manager.tick().await.map(drop),

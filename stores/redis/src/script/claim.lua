@@ -19,6 +19,7 @@ if only ~= '' then
   for _, type_ in ipairs(types) do is_wanted = is_wanted or head and type_ == head.type_ end
   local at = head and is_wanted and redis.call('ZSCORE', waiting(head.type_, head.priority), head.place)
   if not at or tonumber(at) > now then return { 0 } end
+  look(head.type_, head.priority)
   groups[1] = { head.type_, head.priority, {} }
   due[1] = { head.place, groups[1] }
 else

@@ -1,12 +1,12 @@
--- Takes executions in. ARGV: how many, then for each: id, type, priority, due, place, key, parent, its text; then the parts
--- that were too large for texts: whose, by number, their names, themselves. Answers for each what was there before: its id
--- and itself, or nothing.
+-- Takes executions in. ARGV: how many bytes are enough, how many executions, then for each: id, type, priority, due, place,
+-- key, parent, its text; then the parts that were too large for texts: whose, by number, their names, themselves. Answers for
+-- each what was there before, or nothing: its id, and itself unless others before it were enough.
 local fields = 8
-local behind = 1 + fields * tonumber(ARGV[1])
+local left, behind = tonumber(ARGV[1]), 2 + fields * tonumber(ARGV[2])
 redis.call('HLEN', named)
 redis.call('ZCARD', created)
 local keys, has_names = {}, false
-for at = 2, behind, fields do
+for at = 3, behind, fields do
   keys[#keys + 1] = records .. ARGV[at]
   look(ARGV[at + 1], ARGV[at + 2])
   has_names = has_names or ARGV[at + 5] ~= ''
@@ -16,26 +16,33 @@ end
 -- What is there: ids by their keys, and executions by their ids.
 local ids, there = {}, {}
 if has_names or redis.call('EXISTS', unpack(keys)) > 0 then
-  for at = 2, behind, fields do
+  for at = 3, behind, fields do
     local id, name = ARGV[at], ARGV[at + 5]
     if name ~= '' then ids[name] = redis.call('HGET', named, name) or nil end
     id = ids[name] or id
-    if redis.call('GET', records .. id) then
-      read({ id }, 0, function(_, _, answer) there[id] = answer end)
-    end
+    there[id] = redis.call('STRLEN', records .. id) > 0 or nil
   end
 end
 
 local answers, again, texts, places, names, groups = {}, {}, {}, {}, {}, {}
 local is_new = {}
-for at = 2, behind, fields do
+local function tell(number, id)
+  answers[number] = { id }
+  if left <= 0 then return end
+  read({ id }, 0, function(_, _, answer)
+    answers[number][2] = answer
+    for _, text in ipairs(answer) do left = left - (text and #text or 0) end
+  end)
+end
+for at = 3, behind, fields do
   local number, id, name, parent, place = #answers + 1, ARGV[at], ARGV[at + 5], ARGV[at + 6], ARGV[at + 4]
   local existing = ids[name] or id
-  if there[existing] then
-    answers[number] = { existing, there[existing] }
-    if there[existing] == is_new then again[number] = existing end
+  answers[number] = {}
+  if there[existing] == is_new then
+    again[number] = existing
+  elseif there[existing] then
+    tell(number, existing)
   else
-    answers[number] = {}
     there[id], is_new[number] = is_new, id
     texts[#texts + 1], texts[#texts + 2] = records .. id, ARGV[at + 7]
     places[#places + 1], places[#places + 2] = '0', place
@@ -55,7 +62,5 @@ if #texts > 0 then redis.call('MSET', unpack(texts)) end
 for_all('ZADD', created, places)
 for_all('HSET', named, names)
 for _, group in pairs(groups) do wait(unpack(group)) end
-for number, id in pairs(again) do
-  read({ id }, 0, function(_, _, answer) answers[number] = { id, answer } end)
-end
+for number, id in pairs(again) do tell(number, id) end
 return answers
