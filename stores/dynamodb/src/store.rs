@@ -411,8 +411,12 @@ impl DynamoStore {
 
     async fn claim_all(&self, claim: &Claim, claimed: &mut Vec<Execution>) -> Done<()> {
         let limit = claim.limit as usize;
+        let mut failed = Failed::default();
         if let Some(id) = claim.only {
-            return if limit > 0 { self.claim_these(claim, &[id], claimed).await } else { Ok(()) };
+            if limit > 0 {
+                self.claim_these(claim, &[id], claimed, &mut failed).await?;
+            }
+            return failed.unless(!claimed.is_empty());
         }
         let mut types = if claim.types.is_empty() { self.types().await? } else { claim.types.clone() };
         types.sort_unstable();
@@ -421,9 +425,9 @@ impl DynamoStore {
         let mut left: Vec<(String, String)> = types.into_iter().map(|type_| (type_, "0".to_owned())).collect();
         while claimed.len() < limit && !left.is_empty() {
             let due = self.next_due(&mut left, limit - claimed.len()).await?;
-            self.claim_these(claim, &due, claimed).await?;
+            self.claim_these(claim, &due, claimed, &mut failed).await?;
         }
-        Ok(())
+        failed.unless(!claimed.is_empty())
     }
 
     /// Of what is due of all these types the next in order, `limit` at most; `left` goes on behind them.
@@ -460,7 +464,13 @@ impl DynamoStore {
     }
 
     /// Claims those of these that are due, in order, up to the limit. Who was faster has it; there is no second try.
-    async fn claim_these(&self, claim: &Claim, ids: &[ExecutionId], claimed: &mut Vec<Execution>) -> Done<()> {
+    async fn claim_these(
+        &self,
+        claim: &Claim,
+        ids: &[ExecutionId],
+        claimed: &mut Vec<Execution>,
+        failed: &mut Failed,
+    ) -> Done<()> {
         let limit = claim.limit as usize;
         let mut reads = self.read(ids).await?;
         let holder = Some((claim.worker.clone(), claim.lease));
@@ -486,18 +496,16 @@ impl DynamoStore {
             }
             let saves = started.iter_mut().map(|(read, execution)| self.save(read, execution));
             let saves = join_all(saves).await;
-            let mut failed = None;
             for ((_, execution), saved) in started.into_iter().zip(saves) {
                 match saved {
                     Ok(Ok(())) => claimed.push(execution),
                     Ok(Err(_)) => {}
-                    Err(problem) => failed = Some(problem),
+                    Err(problem) => failed.keep(problem),
                 }
             }
-            match failed {
-                Some(problem) => return Err(problem),
-                None if claimed.len() >= limit => return Ok(()),
-                None => {}
+            failed.check()?;
+            if claimed.len() >= limit {
+                return Ok(());
             }
         }
     }
@@ -522,6 +530,7 @@ impl DynamoStore {
     async fn sweep_some(&self, limit: u32, written: &mut Written) -> Done<Swept> {
         let now = self.now();
         let mut swept = Swept::default();
+        let mut failed = Failed::default();
         let mut start = None;
         while swept.total() < limit {
             let query = Query {
@@ -547,17 +556,23 @@ impl DynamoStore {
                 let saves = some.iter_mut().map(|(read, execution)| self.save(read, execution));
                 let saves = join_all(saves).await;
                 for ((_, execution), saved) in some.iter().zip(saves) {
-                    if saved?.is_ok() {
-                        *written = Written::Unknown;
-                        swept.count(execution);
+                    match saved {
+                        Ok(Ok(())) => {
+                            *written = Written::Unknown;
+                            swept.count(execution);
+                        }
+                        Ok(Err(_)) => {}
+                        Err(problem) => failed.keep(problem),
                     }
                 }
+                failed.check()?;
             }
             start = next;
             if start.is_none() {
                 break;
             }
         }
+        failed.unless(swept.total() > 0)?;
         let next =
             Query { index: SWEEP, of: "running", from: "0".into(), to: END.into(), limit: 1, newest_first: false };
         let (next, _) = self.query(&next, None).await?;
@@ -652,6 +667,28 @@ fn due_part(mut found: Vec<(ExecutionId, String)>, mut next: Option<String>, now
         found.truncate(waits);
     }
     Part { due: found, next }
+}
+
+/// What kept some items from being written. One that the service will never take keeps nobody from the others.
+#[derive(Default)]
+struct Failed(Option<Problem>);
+
+impl Failed {
+    fn keep(&mut self, problem: Problem) {
+        if !self.0.as_ref().is_some_and(Problem::is_passing) {
+            self.0 = Some(problem);
+        }
+    }
+
+    /// Whether it makes sense to go on: not while the service fails whatever it is asked.
+    fn check(&mut self) -> Done<()> {
+        self.0.take_if(|problem| problem.is_passing()).map_or(Ok(()), Err)
+    }
+
+    /// Tells of it unless there is something better to tell: it will be met again.
+    fn unless(self, is_any_done: bool) -> Done<()> {
+        self.0.filter(|_| !is_any_done).map_or(Ok(()), Err)
+    }
 }
 
 /// How putting a new item went.

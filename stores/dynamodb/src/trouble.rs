@@ -39,6 +39,11 @@ impl Problem {
         Self { trouble: Trouble::TooLarge, written: Written::Nothing, source: message.into() }
     }
 
+    /// Whether it is the service's, and not that of what was asked.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.trouble == Trouble::Unavailable
+    }
+
     /// `written`: what the same operation has written by requests before this one.
     pub(crate) fn into_store(self, operation: &'static str, written: Written) -> StoreError {
         let Self { trouble, written: by_this, source } = self;

@@ -112,6 +112,48 @@ fn items_that_are_no_executions_keep_nobody_from_the_others() {
     });
 }
 
+/// As others have written them: there is no room for what an attempt, or its end, adds.
+#[test]
+fn items_that_cannot_be_written_keep_nobody_from_the_others() {
+    run(async {
+        let client = server::client(server::port().await);
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = DynamoStore::open(client.clone(), "full").await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let fill = async |id: &ExecutionId| {
+            for len in (400_000..=409_600).rev().step_by(8) {
+                let pk = AttributeValue::S(format!("execution#{id:x}"));
+                let update = client.update_item().table_name("full").key("pk", pk);
+                let update = update.update_expression("SET payload = :v");
+                let value = AttributeValue::S(format!("{:?}", "x".repeat(len - 2)));
+                if update.expression_attribute_values(":v", value).send().await.is_ok() {
+                    return;
+                }
+            }
+            panic!("the service takes no item of 400,000 bytes");
+        };
+        let new = || NewExecution::new("work").max_attempts(9);
+        let bad = manager.create(new()).await.unwrap().id;
+        manager.claim(claim(1)).await.unwrap();
+        fill(&bad).await;
+        clock.advance(Duration::from_secs(1));
+        for _ in 0..20 {
+            manager.create(new()).await.unwrap();
+        }
+        assert_eq!(manager.claim(claim(20)).await.unwrap().len(), 20);
+        clock.advance(Duration::from_secs(31));
+        // The first to be looked at is the one that cannot be.
+        assert_eq!(manager.tick().await.unwrap().retried, 20);
+        assert_eq!(told(&manager.tick().await.unwrap_err()), ("TOO_LARGE", false, Written::Nothing));
+        let worst = manager.create(new().priority(9)).await.unwrap().id;
+        fill(&worst).await;
+        // One at a time, and all at once.
+        assert_eq!(manager.claim(claim(1)).await.unwrap().len(), 1);
+        assert_eq!(manager.claim(claim(50)).await.unwrap().len(), 19);
+        assert_eq!(told(&manager.claim(claim(1)).await.unwrap_err()), ("TOO_LARGE", false, Written::Nothing));
+    });
+}
+
 #[test]
 fn executions_that_are_too_large_are_refused_and_the_limit_is_named() {
     run(async {
