@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use tracer::execution::{
     Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStore, Lease, ListOptions, Page,
-    Refusal, StoreError, Survives, Swept, Trouble, Write, Written,
+    Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write, Written,
 };
 use tracer::{Clock, SystemClock};
 
@@ -195,11 +195,26 @@ impl SqliteStore {
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&Connection, tracer::execution::Timestamp) -> Result<T, Problem> + Send + 'static,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, StoreError> {
         let clock = self.shared.clock.clone();
         let work = move |connection: &Connection| work(connection, row::now(connection, &*clock)?);
         self.shared.writer.call(operation, work).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        writes: Vec<Write>,
+        apply: impl Fn(&Connection, &mut row::Claimed, &[Write], Timestamp) -> Result<Vec<T>, Problem> + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claimed = self.shared.claimed.clone();
+        let work = move |connection: &Connection, now| {
+            apply(connection, &mut claimed.lock().unwrap_or_else(PoisonError::into_inner), &writes, now)
+        };
+        self.write("update executions", work).await
     }
 }
 
@@ -240,27 +255,11 @@ impl ExecutionStore for SqliteStore {
     }
 
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
-        if writes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let claimed = self.shared.claimed.clone();
-        let work = move |connection: &Connection, now| {
-            let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
-            row::update(connection, claimed, &writes, now)
-        };
-        self.write("update executions", work).await
+        self.change(writes, row::update).await
     }
 
     async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
-        if writes.is_empty() {
-            return Ok(Vec::new());
-        }
-        let claimed = self.shared.claimed.clone();
-        let work = move |connection: &Connection, now| {
-            let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
-            row::settle(connection, claimed, &writes, now)
-        };
-        self.write("update executions", work).await
+        self.change(writes, row::settle).await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
