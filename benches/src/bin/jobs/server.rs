@@ -48,6 +48,29 @@ impl Server {
         redis::Client::open(url).map_err(|error| error.to_string())
     }
 
+    /// Once a PostgreSQL has tidied up behind what was written, as it would by and by.
+    pub(crate) async fn tidied_postgres(&self) -> Result<(), String> {
+        let (client, connection) = self.config().connect(NoTls).await.map_err(|error| error.to_string())?;
+        let connected = tokio::spawn(connection);
+        let tidied = client.batch_execute("VACUUM (ANALYZE)").await.map_err(|error| error.to_string());
+        connected.abort();
+        tidied
+    }
+
+    /// Once a Redis has no child that writes its log anew.
+    pub(crate) async fn tidied_redis(&self) -> Result<(), String> {
+        let connected = self.client()?.get_multiplexed_async_connection().await;
+        let mut connection = connected.map_err(|error| error.to_string())?;
+        loop {
+            let info = redis::cmd("INFO").arg("persistence").query_async::<String>(&mut connection).await;
+            let info = info.map_err(|error| error.to_string())?;
+            if info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0") {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     async fn is_starting(&self) {
         self.0.must_run();
         tokio::time::sleep(Duration::from_millis(20)).await;
