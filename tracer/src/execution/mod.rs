@@ -6,6 +6,7 @@
 //! | to | see |
 //! |---|---|
 //! | create, start, complete, fail, cancel, retry, list | [`ExecutionManager`] |
+//! | wait until one has ended | [`ExecutionManager::wait`] |
 //! | run many, in several processes | [`ExecutionManager::claim`], [`ExecutionManager::under`], [`ExecutionManager::heartbeat`] |
 //! | resume behind the last finished node | [`ExecutionManager::run_attempt`], `checkpoint` of [`#[traced_node]`](macro@crate::traced_node) |
 //! | find out what has failed for good, and try again | [`ListOptions::dead_letters`], [`ExecutionManager::redrive`] |
@@ -36,6 +37,7 @@ mod simple;
 mod status;
 mod store;
 mod timestamp;
+mod wait;
 
 pub use command::{Applied, Beat, Command, Expected, Write};
 pub use dynamic::DynStore;
