@@ -92,8 +92,8 @@ impl Options {
         let path = path.as_ref();
         let failed = |error: rusqlite::Error| Problem::from(error).into_store("open the file", Written::Nothing);
         let mut writer = connect(path).map_err(failed)?;
-        // Before anything is set: another program's file stays as it is.
-        schema::version(&writer)?;
+        // Before anything is set: another program's file stays as it is. In one view of it: others may be making it just now.
+        writer.transaction().map_err(failed).and_then(|view| schema::version(&view))?;
         prepare(&writer, self.survives).map_err(failed)?;
         schema::migrate(&mut writer)?;
         let reader =
