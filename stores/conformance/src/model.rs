@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tracer::ManualClock;
 use tracer::execution::{
-    Applied, Beat, Command, Cursor, Execution, ExecutionId, ExecutionStore, Expected, Failure, Lease, ListOptions,
-    NewExecution, Progress, Refusal, RetryPolicy, Swept, Timestamp, Write,
+    Applied, Beat, Command, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Expected, Failure, Lease,
+    ListOptions, NewExecution, Progress, Refusal, Retention, RetryPolicy, Swept, Timestamp, Write,
 };
 
 use crate::bed::{Bed, claim_of, runtime};
@@ -29,6 +29,7 @@ enum Operation {
     Heartbeat { which: Vec<usize> },
     Sweep { limit: u32 },
     Delete { which: usize },
+    DeleteEnded { done: u64, dead_letters: Option<u64>, limit: u32 },
     List { type_: Option<usize>, newest_first: bool, limit: u32 },
     Pass { ms: u64 },
 }
@@ -87,6 +88,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => proptest::collection::vec(which.clone(), 0..4).prop_map(|which| Operation::Heartbeat { which }),
         2 => (0..4_u32).prop_map(|limit| Operation::Sweep { limit }),
         1 => which.prop_map(|which| Operation::Delete { which }),
+        1 => (0..20_000_u64, proptest::option::of(0..20_000_u64), 1..4_u32)
+            .prop_map(|(done, dead_letters, limit)| Operation::DeleteEnded { done, dead_letters, limit }),
         1 => (proptest::option::of(0..3_usize), any::<bool>(), 1..4_u32)
             .prop_map(|(type_, newest_first, limit)| Operation::List { type_, newest_first, limit }),
         3 => prop_oneof![0..2000_u64, 10_000..40_000_u64].prop_map(|ms| Operation::Pass { ms }),
@@ -273,6 +276,24 @@ async fn step<S: ExecutionStore + 'static>(
             prop_assert_eq!(store.delete(&id).await.expect(answers), right.clone());
             if right.is_ok() {
                 model.executions.remove(&id);
+            }
+        }
+        &Operation::DeleteEnded { done, dead_letters, limit } => {
+            if store.capabilities().consistent_list {
+                let done = Retention::new(Duration::from_millis(done));
+                let retention =
+                    dead_letters.map_or(done, |dead_letters| done.dead_letters(Duration::from_millis(dead_letters)));
+                let (mut deleted, mut after) = (0, None);
+                loop {
+                    let step = store.delete_ended(&retention, after, limit).await.expect(answers);
+                    deleted += step.deleted as usize;
+                    prop_assert!(step.deleted <= limit && step.unreadable == 0);
+                    let Deleted { next: Some(next), .. } = step else { break };
+                    after = Some(next);
+                }
+                let before = model.executions.len();
+                model.executions.retain(|_, execution| !retention.is_over(execution, now));
+                prop_assert_eq!(deleted, before - model.executions.len());
             }
         }
         Operation::List { type_, newest_first, limit } => {

@@ -204,6 +204,19 @@ impl Cursor {
         None => unreachable!(),
     };
 
+    /// The place of what was created then under this id.
+    pub const fn new(created_at: Timestamp, id: ExecutionId) -> Self {
+        Self { created_at, id }
+    }
+
+    /// Behind everything that was created then.
+    pub const fn end_of(created_at: Timestamp) -> Self {
+        match ExecutionId::new(u128::MAX) {
+            Some(id) => Self { created_at, id },
+            None => unreachable!(),
+        }
+    }
+
     /// The place of an execution.
     pub fn of(execution: &Execution) -> Self {
         Self { created_at: execution.created_at, id: execution.id }
