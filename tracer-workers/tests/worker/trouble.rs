@@ -75,7 +75,8 @@ impl ExecutionStore for Cut {
         after: Option<Cursor>,
         limit: u32,
     ) -> Result<Deleted, StoreError> {
-        self.call(self.store.delete_ended(retention, after, limit)).await
+        let deleted = self.call(self.store.delete_ended(retention, after, limit)).await;
+        deleted.map_err(|error| StoreError { operation: "delete what has ended", ..error })
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         let claimed = self.call(self.store.claim(claim)).await;
