@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tracer::ManualClock;
 use tracer::execution::{
-    Applied, Beat, Command, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Expected, Failure, Lease,
-    ListOptions, NewExecution, Progress, Refusal, Retention, RetryPolicy, Swept, Timestamp, Write,
+    Applied, Beat, Command, Cursor, Execution, ExecutionId, ExecutionStore, Expected, Failure, Lease, ListOptions,
+    NewExecution, Progress, Refusal, Retention, RetryPolicy, Swept, Timestamp, Write,
 };
 
 use crate::bed::{Bed, claim_of, runtime};
@@ -279,22 +279,9 @@ async fn step<S: ExecutionStore + 'static>(
             }
         }
         &Operation::DeleteEnded { done, dead_letters, limit } => {
-            if store.capabilities().consistent_list {
-                let done = Retention::new(Duration::from_millis(done));
-                let retention =
-                    dead_letters.map_or(done, |dead_letters| done.dead_letters(Duration::from_millis(dead_letters)));
-                let (mut deleted, mut after) = (0, None);
-                loop {
-                    let step = store.delete_ended(&retention, after, limit).await.expect(answers);
-                    deleted += step.deleted as usize;
-                    prop_assert!(step.deleted <= limit && step.unreadable == 0);
-                    let Deleted { next: Some(next), .. } = step else { break };
-                    after = Some(next);
-                }
-                let before = model.executions.len();
-                model.executions.retain(|_, execution| !retention.is_over(execution, now));
-                prop_assert_eq!(deleted, before - model.executions.len());
-            }
+            let retention = Retention::new(Duration::from_millis(done));
+            let retention = dead_letters.map_or(retention, |kept| retention.dead_letters(Duration::from_millis(kept)));
+            delete_ended(bed, model, retention, limit).await?;
         }
         Operation::List { type_, newest_first, limit } => {
             let mut options = ListOptions::new().limit(*limit);
@@ -307,5 +294,30 @@ async fn step<S: ExecutionStore + 'static>(
         }
         Operation::Pass { ms } => bed.clock.advance(Duration::from_millis(*ms)),
     }
+    Ok(())
+}
+
+async fn delete_ended<S: ExecutionStore + 'static>(
+    bed: &Bed<S>,
+    model: &mut Model,
+    retention: Retention,
+    limit: u32,
+) -> Result<(), TestCaseError> {
+    if !bed.store().capabilities().consistent_list {
+        return Ok(());
+    }
+    let (mut deleted, mut after) = (0, None);
+    loop {
+        let step = bed.store().delete_ended(&retention, after, limit).await.expect("the store answers");
+        deleted += step.deleted as usize;
+        prop_assert!(step.deleted <= limit && step.unreadable == 0);
+        after = step.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let (before, now) = (model.executions.len(), Timestamp::now(&bed.clock));
+    model.executions.retain(|_, execution| !retention.is_over(execution, now));
+    prop_assert_eq!(deleted, before - model.executions.len());
     Ok(())
 }

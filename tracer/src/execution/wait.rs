@@ -126,9 +126,8 @@ mod tests {
         let sleep = |_| {
             *naps.borrow_mut() += 1;
             match *naps.borrow() {
-                3 => drop(now(manager.fail(&id, Failure::new("no").retryable(true))).unwrap()),
+                3 | 9 => drop(now(manager.fail(&id, Failure::new("no").retryable(true))).unwrap()),
                 6 => drop(now(manager.start(&id)).unwrap()),
-                9 => drop(now(manager.fail(&id, Failure::new("no").retryable(true))).unwrap()),
                 _ => {}
             }
             ready(())

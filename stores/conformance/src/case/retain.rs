@@ -187,7 +187,7 @@ pub(crate) async fn nothing_is_deleted_that_was_driven_anew<T: ExecutionStore + 
             }
         }
         assert!(redriven.is_subset(&there), "what was driven anew is there");
-        assert_eq!(deleted as usize + there.len(), ids.len(), "each was counted once");
+        assert_eq!(deleted + there.len() as u64, ids.len() as u64, "each was counted once");
         for id in there {
             bed.manager.delete(&id).await.unwrap();
         }
