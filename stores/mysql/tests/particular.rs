@@ -186,8 +186,11 @@ fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes(
         let manager = ExecutionManager::new(store);
         let mut ids = Vec::new();
         for _ in 0..6 {
-            ids.push(manager.create(NewExecution::new("work")).await.unwrap().id);
-            manager.cancel(ids.last().unwrap(), None).await.unwrap();
+            let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+            manager.start(&id).await.unwrap();
+            manager.checkpoint(&id, "key", 1).await.unwrap();
+            manager.complete(&id, 1).await.unwrap();
+            ids.push(id);
             clock.advance(Duration::from_millis(1));
         }
         let mut other = Conn::new(opts).await.unwrap();
@@ -212,6 +215,8 @@ fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes(
         let pruned = manager.prune(retention).await.unwrap();
         assert_eq!((pruned.deleted, pruned.unreadable), (0, 1));
         let kept: Option<u32> = other.query_first("SELECT COUNT(*) FROM tracer_executions").await.unwrap();
+        assert_eq!(kept, Some(2));
+        let kept: Option<u32> = other.query_first("SELECT COUNT(*) FROM tracer_checkpoints").await.unwrap();
         assert_eq!(kept, Some(2));
     });
 }

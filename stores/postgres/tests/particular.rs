@@ -115,12 +115,15 @@ fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes(
         let manager = ExecutionManager::new(store);
         let mut ids = Vec::new();
         for _ in 0..6 {
-            ids.push(manager.create(NewExecution::new("work")).await.unwrap().id);
-            manager.cancel(ids.last().unwrap(), None).await.unwrap();
+            let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+            manager.start(&id).await.unwrap();
+            manager.checkpoint(&id, "key", 1).await.unwrap();
+            manager.complete(&id, 1).await.unwrap();
+            ids.push(id);
             clock.advance(Duration::from_millis(1));
         }
         let other = client(&config).await;
-        for (id, set) in [(0, "body = '{'"), (3, "id = ''"), (5, "body_status = 'gone'")] {
+        for (id, set) in [(0, "body = '{'"), (3, "id = decode(repeat('ff', 17), 'hex')"), (5, "body_status = 'gone'")] {
             let spoil = format!("UPDATE tracer_executions SET {set} WHERE encode(id, 'hex') = '{:x}'", ids[id]);
             assert_eq!(other.execute(&spoil, &[]).await.unwrap(), 1);
         }
@@ -140,6 +143,8 @@ fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes(
         let pruned = manager.prune(retention).await.unwrap();
         assert_eq!((pruned.deleted, pruned.unreadable), (0, 1));
         let kept = other.query_one("SELECT count(*) FROM tracer_executions", &[]).await.unwrap();
+        assert_eq!(kept.get::<_, i64>(0), 2);
+        let kept = other.query_one("SELECT count(*) FROM tracer_checkpoints", &[]).await.unwrap();
         assert_eq!(kept.get::<_, i64>(0), 2);
     });
 }

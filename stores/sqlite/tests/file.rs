@@ -276,9 +276,12 @@ fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes(
             clock.advance(Duration::from_millis(1));
         }
         let other = Connection::open(&path).unwrap();
-        for (id, set) in
-            [(0, "body = '{'"), (2, "body = cast(x'ff' AS TEXT)"), (5, "id = x'00'"), (7, "status = 'gone'")]
-        {
+        for (id, set) in [
+            (0, "body = '{'"),
+            (2, "body = cast(x'ff' AS TEXT)"),
+            (5, "id = x'ffffffffffffffffffffffffffffffffff'"),
+            (7, "status = 'gone'"),
+        ] {
             let spoilt = format!("UPDATE executions SET {set} WHERE hex(id) = upper('{:x}')", ids[id]);
             assert_eq!(other.execute(&spoilt, []).unwrap(), 1);
         }

@@ -209,12 +209,10 @@ impl Cursor {
         Self { created_at, id }
     }
 
-    /// Behind everything that was created then.
+    /// Behind everything that was created in that millisecond, whatever its id.
     pub const fn end_of(created_at: Timestamp) -> Self {
-        match ExecutionId::new(u128::MAX) {
-            Some(id) => Self { created_at, id },
-            None => unreachable!(),
-        }
+        // Ids of others may be longer than ours, and sort behind the last of them.
+        Self { created_at: Timestamp::from_unix_ms(created_at.unix_ms().saturating_add(1)), ..Self::MIN }
     }
 
     /// The place of an execution.

@@ -124,9 +124,12 @@ pub(crate) async fn all_that_was_known_of_it_is_deleted<T: ExecutionStore + 'sta
         assert_eq!(parts.executions, std::slice::from_ref(&part));
         assert_eq!(manager.list(ListOptions::new()).await.unwrap().executions, [part]);
     }
-    // The same key is another execution, and the same id one without what was kept under it.
-    let new = NewExecution::new("work").idempotency_key("whole").payload(2);
-    assert_ne!(manager.create(new).await.unwrap().id, whole.id);
+    // Under the same key there is another execution, with nothing of what was kept.
+    let new = manager.create(NewExecution::new("work").idempotency_key("whole").payload(2)).await.unwrap().id;
+    assert_ne!(new, whole.id);
+    manager.start(&new).await.unwrap();
+    manager.checkpoint(&new, "another", 1).await.unwrap();
+    assert_eq!(bed.get(&new).await.checkpoints.into_iter().collect::<Vec<_>>(), [("another".to_owned(), 1.into())]);
 }
 
 pub(crate) async fn deletions_have_a_limit_and_go_on<T: ExecutionStore + 'static>(bed: Bed<T>) {
@@ -148,6 +151,17 @@ pub(crate) async fn deletions_have_a_limit_and_go_on<T: ExecutionStore + 'static
         assert!(is_there(&bed, execution).await);
     }
     assert_eq!(deleted_by(&bed, MS.into(), 0, 0).await.0, 0, "a limit of none is one of one");
+
+    // Ids that fall while time goes on.
+    let new = (0..9).map(|_| bed.manager.prepare(NewExecution::new("work")).expect("it is right"));
+    for new in new.collect::<Vec<_>>().into_iter().rev() {
+        let id = new.id();
+        bed.store().create(vec![new]).await.expect("the store answers");
+        bed.manager.cancel(&id, None).await.unwrap();
+        bed.clock.advance(MS);
+    }
+    bed.clock.advance(SECOND);
+    assert_eq!(deleted_by(&bed, MS.into(), 2, 9).await.0, 9);
 }
 
 pub(crate) async fn nothing_is_deleted_that_was_driven_anew<T: ExecutionStore + 'static>(bed: Bed<T>) {
