@@ -208,6 +208,11 @@ pub(crate) enum ExecVerb {
 
     /// Gives dead letters another series of attempts: those that failed or timed out
     Redrive(ExecRedrive),
+
+    /// Deletes what ended long ago: completed and cancelled executions, with all that is known of them
+    ///
+    /// With `--json`: `{"deleted": 12, "unreadable": 0}`. What cannot be read is counted, and left alone.
+    Prune(ExecPrune),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -227,7 +232,8 @@ pub(crate) struct ExecLs {
     pub(crate) dead: bool,
 
     /// No more than so many, at most 1000
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100)]
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(tracer::execution::ListOptions::LIMIT_MAX)))]
     pub(crate) limit: u32,
 }
 
@@ -276,6 +282,21 @@ pub(crate) struct ExecRedrive {
     /// Only those of this type
     #[arg(long = "type", value_name = "TYPE", requires = "all")]
     pub(crate) types: Vec<String>,
+
+    /// Does it without asking
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ExecPrune {
+    /// Those that ended longer ago than this, as in `30d` or `12h`
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) older_than: std::time::Duration,
+
+    /// Dead letters, too: those that failed or timed out, and that could be driven anew
+    #[arg(long)]
+    pub(crate) dead: bool,
 
     /// Does it without asking
     #[arg(long, short)]

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
     Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Refusal,
-    Write,
+    Retention, Write,
 };
 
 use crate::attempt::{Attempt, Writes};
@@ -32,6 +32,10 @@ pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
 const SWEEP_EVERY: Duration = Duration::from_millis(900);
 /// How far apart workers sweep that know of the same lease, and how often one does at most.
 const SWEEP_APART: Duration = Duration::from_millis(100);
+
+/// How often what ended long ago is deleted, at most, and within which time first.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+const PRUNE_FIRST: Duration = Duration::from_secs(60);
 
 /// How much of the time that a shutdown may take is for giving back, at most.
 const GIVE_BACK_MAX: Duration = Duration::from_secs(1);
@@ -67,6 +71,7 @@ pub struct Worker<S> {
     lease: Duration,
     poll: Duration,
     grace: Duration,
+    retention: Option<Retention>,
     on_error: OnError,
 }
 
@@ -83,6 +88,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             lease: Duration::from_secs(30),
             poll: Duration::from_millis(250),
             grace: Duration::from_secs(10),
+            retention: None,
             on_error: Arc::new(|_| {}),
         }
     }
@@ -177,6 +183,16 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
+    /// Deletes what ended longer ago than this, of any type, too ([`ExecutionManager::prune`]): a minute after it has begun at
+    /// the latest, and then every five to ten minutes. Otherwise everything is kept for ever. A [`Duration`] is for completed
+    /// and cancelled executions, and keeps dead letters; [`Retention::dead_letters`] says for how long.
+    ///
+    /// One worker of many is enough; several do not disturb each other.
+    pub fn retain(mut self, retention: impl Into<Retention>) -> Self {
+        self.retention = Some(retention.into());
+        self
+    }
+
     /// Is told of every call of the store that failed, and of a schedule that could not make its execution. The worker
     /// goes on, even if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
@@ -228,6 +244,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         let schedules = schedules.map(|one| one.run(shared.worker.manager.clone(), shared.worker.on_error.clone()));
         let mut background: Vec<_> = schedules.map(tokio::spawn).collect();
         background.extend([tokio::spawn(beat_all(shared.clone())), tokio::spawn(sweep_all(shared.clone()))]);
+        background.extend(shared.worker.retention.map(|kept| tokio::spawn(prune_all(shared.clone(), kept))));
         Running {
             claims: tokio::spawn(claim_all(shared, ended)),
             background,
@@ -479,5 +496,19 @@ async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
                 None
             }
         };
+    }
+}
+
+/// Deletes what ended long ago, by and by.
+async fn prune_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>, retention: Retention) {
+    let worker = &shared.worker;
+    // Workers that began together are not to do it together.
+    let mut wait = PRUNE_FIRST.mul_f64(fastrand::f64());
+    loop {
+        tokio::time::sleep(wait).await;
+        if let Err(error) = worker.manager.prune(retention).await {
+            (worker.on_error)(&error);
+        }
+        wait = PRUNE_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tracer::execution::{
-    Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStore, Lease, ListOptions, Page,
-    Refusal, StoreError, Swept, Trouble, Write, Written,
+    Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Lease,
+    ListOptions, Page, Refusal, Retention, StoreError, Swept, Trouble, Write, Written,
 };
 
 use crate::wrap::{Call, wrapped};

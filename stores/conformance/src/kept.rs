@@ -4,8 +4,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use tracer::execution::{
-    Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStore, Lease, ListOptions, Page,
-    Refusal, StoreError, Swept, Write,
+    Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Lease,
+    ListOptions, Page, Refusal, Retention, StoreError, Swept, Write,
 };
 
 use crate::wrap::{Call, wrapped};

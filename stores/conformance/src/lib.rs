@@ -128,6 +128,12 @@ cases! { ($)
         filters_are_obeyed
         pages_show_everything_once_while_others_write
     }
+    retain {
+        what_ended_long_ago_is_deleted
+        all_that_was_known_of_it_is_deleted
+        deletions_have_a_limit_and_go_on
+        nothing_is_deleted_that_was_driven_anew
+    }
     race {
         one_start_wins
         one_creation_wins

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tracer::ManualClock;
 use tracer::execution::{
     Applied, Beat, Command, Cursor, Execution, ExecutionId, ExecutionStore, Expected, Failure, Lease, ListOptions,
-    NewExecution, Progress, Refusal, RetryPolicy, Swept, Timestamp, Write,
+    NewExecution, Progress, Refusal, Retention, RetryPolicy, Swept, Timestamp, Write,
 };
 
 use crate::bed::{Bed, claim_of, runtime};
@@ -29,6 +29,7 @@ enum Operation {
     Heartbeat { which: Vec<usize> },
     Sweep { limit: u32 },
     Delete { which: usize },
+    DeleteEnded { done: u64, dead_letters: Option<u64>, limit: u32 },
     List { type_: Option<usize>, newest_first: bool, limit: u32 },
     Pass { ms: u64 },
 }
@@ -87,6 +88,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => proptest::collection::vec(which.clone(), 0..4).prop_map(|which| Operation::Heartbeat { which }),
         2 => (0..4_u32).prop_map(|limit| Operation::Sweep { limit }),
         1 => which.prop_map(|which| Operation::Delete { which }),
+        1 => (0..20_000_u64, proptest::option::of(0..20_000_u64), 1..4_u32)
+            .prop_map(|(done, dead_letters, limit)| Operation::DeleteEnded { done, dead_letters, limit }),
         1 => (proptest::option::of(0..3_usize), any::<bool>(), 1..4_u32)
             .prop_map(|(type_, newest_first, limit)| Operation::List { type_, newest_first, limit }),
         3 => prop_oneof![0..2000_u64, 10_000..40_000_u64].prop_map(|ms| Operation::Pass { ms }),
@@ -275,6 +278,11 @@ async fn step<S: ExecutionStore + 'static>(
                 model.executions.remove(&id);
             }
         }
+        &Operation::DeleteEnded { done, dead_letters, limit } => {
+            let retention = Retention::new(Duration::from_millis(done));
+            let retention = dead_letters.map_or(retention, |kept| retention.dead_letters(Duration::from_millis(kept)));
+            delete_ended(bed, model, retention, limit).await?;
+        }
         Operation::List { type_, newest_first, limit } => {
             let mut options = ListOptions::new().limit(*limit);
             options.types = type_.iter().map(|&type_| TYPES[type_].to_owned()).collect();
@@ -286,5 +294,30 @@ async fn step<S: ExecutionStore + 'static>(
         }
         Operation::Pass { ms } => bed.clock.advance(Duration::from_millis(*ms)),
     }
+    Ok(())
+}
+
+async fn delete_ended<S: ExecutionStore + 'static>(
+    bed: &Bed<S>,
+    model: &mut Model,
+    retention: Retention,
+    limit: u32,
+) -> Result<(), TestCaseError> {
+    if !bed.store().capabilities().consistent_list {
+        return Ok(());
+    }
+    let (mut deleted, mut after) = (0, None);
+    loop {
+        let step = bed.store().delete_ended(&retention, after, limit).await.expect("the store answers");
+        deleted += step.deleted as usize;
+        prop_assert!(step.deleted <= limit && step.unreadable == 0);
+        after = step.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let (before, now) = (model.executions.len(), Timestamp::now(&bed.clock));
+    model.executions.retain(|_, execution| !retention.is_over(execution, now));
+    prop_assert_eq!(deleted, before - model.executions.len());
     Ok(())
 }

@@ -37,6 +37,15 @@ macro_rules! wrapped {
                 self.around(Call::Once, || self.inner().delete(id)).await
             }
 
+            async fn delete_ended(
+                &self,
+                retention: &Retention,
+                after: Option<Cursor>,
+                limit: u32,
+            ) -> Result<Deleted, StoreError> {
+                self.around(Call::Once, || self.inner().delete_ended(retention, after, limit)).await
+            }
+
             async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
                 self.around(Call::Once, || self.inner().claim(claim)).await
             }

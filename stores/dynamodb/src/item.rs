@@ -110,6 +110,13 @@ pub(crate) fn place(cursor: Cursor) -> String {
     format!("{}{:x}", instant(cursor.created_at()), cursor.id())
 }
 
+/// What has this place; nothing, if it is none.
+pub(crate) fn cursor(place: &str) -> Option<Cursor> {
+    let (created_at, id) = place.split_at_checked(16)?;
+    let created_at = Timestamp::from_unix_ms(u64::from_str_radix(created_at, 16).ok()?);
+    Some(Cursor::new(created_at, id.parse().ok()?))
+}
+
 /// How long what [`urgency`] gives is.
 pub(crate) const URGENCY_LEN: usize = 5;
 

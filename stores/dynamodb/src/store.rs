@@ -14,8 +14,9 @@ use aws_sdk_dynamodb::types::{
 };
 use futures_util::future::join_all;
 use tracer::execution::{
-    Applied, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
-    Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Write, Written,
+    Applied, Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStatus,
+    ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Write,
+    Written,
 };
 use tracer::{Clock, SystemClock};
 
@@ -36,6 +37,7 @@ const ITEMS_MAX: usize = 100;
 const END: &str = "~";
 
 mod due;
+mod old;
 
 type Done<T> = Result<T, Problem>;
 
@@ -458,24 +460,28 @@ impl DynamoStore {
             if read.status == ExecutionStatus::Running.as_str() {
                 return Ok(Err(Refusal::Transition { command: "delete", status: ExecutionStatus::Running }));
             }
-            let delete = Delete::builder().table_name(&*self.table).key("pk", pk(id));
-            let delete =
-                delete.condition_expression("mark = :mark").expression_attribute_values(":mark", s(&*read.mark));
-            let key = read.key.as_deref().map(|key| {
-                let delete = Delete::builder().table_name(&*self.table).key("pk", key_pk(key));
-                let delete = delete.condition_expression("id = :id");
-                delete.expression_attribute_values(":id", s(format!("{id:x}")))
-            });
-            let items = [Some(delete), key].into_iter().flatten().map(|delete| {
-                let delete = delete.build().expect("it has a table and a key");
-                TransactWriteItem::builder().delete(delete).build()
-            });
-            if self.transact(items).await?.is_ok() {
+            if self.delete_as_read(&read).await? {
                 return Ok(Ok(()));
             }
             self.wait(attempt).await;
         }
         Err(Problem::busy("others were in the way of a deletion, again and again"))
+    }
+
+    /// Deletes an execution, with its key, if nobody has written since it was read; whether it did.
+    async fn delete_as_read(&self, read: &Read) -> Done<bool> {
+        let delete = Delete::builder().table_name(&*self.table).key("pk", pk(read.id));
+        let delete = delete.condition_expression("mark = :mark").expression_attribute_values(":mark", s(&*read.mark));
+        let key = read.key.as_deref().map(|key| {
+            let delete = Delete::builder().table_name(&*self.table).key("pk", key_pk(key));
+            let delete = delete.condition_expression("id = :id");
+            delete.expression_attribute_values(":id", s(format!("{:x}", read.id)))
+        });
+        let items = [Some(delete), key].into_iter().flatten().map(|delete| {
+            let delete = delete.build().expect("it has a table and a key");
+            TransactWriteItem::builder().delete(delete).build()
+        });
+        Ok(self.transact(items).await?.is_ok())
     }
 }
 
@@ -567,6 +573,17 @@ impl ExecutionStore for DynamoStore {
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         let deleted = self.delete_one(*id).await;
         deleted.map_err(|problem| problem.into_store("delete an execution", Written::Nothing))
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        let mut written = Written::Nothing;
+        let deleted = self.delete_old(retention, after, limit, &mut written).await;
+        deleted.map_err(|problem| problem.into_store("delete what has ended", written))
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

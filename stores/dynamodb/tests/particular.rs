@@ -112,6 +112,37 @@ fn items_that_are_no_executions_keep_nobody_from_the_others() {
     });
 }
 
+#[test]
+fn items_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes() {
+    run(async {
+        let client = server::client(server::port().await);
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = DynamoStore::open(client.clone(), "old").await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            let new = NewExecution::new("work").idempotency_key(number.to_string());
+            ids.push(manager.create(new).await.unwrap().id);
+            manager.cancel(&ids[number], None).await.unwrap();
+        }
+        for (number, name, value) in [(0, "body", "{"), (2, "revision", "one")] {
+            let pk = AttributeValue::S(format!("execution#{:x}", ids[number]));
+            let update = client.update_item().table_name("old").key("pk", pk).update_expression("SET #n = :v");
+            let update = update.expression_attribute_names("#n", name);
+            update.expression_attribute_values(":v", AttributeValue::S(value.into())).send().await.unwrap();
+        }
+        clock.advance(Duration::from_secs(2));
+        let pruned = manager.prune(Duration::from_secs(1)).await.unwrap();
+        assert_eq!((pruned.deleted, pruned.unreadable), (3, 2));
+        assert_eq!(manager.get(&ids[0]).await.unwrap_err().code(), "CORRUPT");
+        // Keys are free again of what is gone, and of nothing else.
+        for number in 0..5 {
+            let key = manager.find_by_idempotency_key(&number.to_string()).await;
+            assert_eq!(key.is_err(), [0, 2].contains(&number), "{number}");
+        }
+    });
+}
+
 /// As others have written them: there is no room for what an attempt, or its end, adds.
 #[test]
 fn items_that_cannot_be_written_keep_nobody_from_the_others() {

@@ -33,6 +33,7 @@
 //! A quarter of the server's `max_allowed_packet`, so that all that one execution has can be read at once.
 
 mod line;
+mod old;
 mod row;
 mod schema;
 mod store;

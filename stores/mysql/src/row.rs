@@ -36,9 +36,7 @@ pub(crate) struct Found {
 
 /// The execution in a row that begins with [`COLUMNS`].
 pub(crate) fn read(mut row: Row) -> Result<Found, Problem> {
-    let id: Vec<u8> = column(&mut row, 0)?;
-    let id = id.try_into().ok().map(u128::from_be_bytes).and_then(ExecutionId::new);
-    let id = id.ok_or_else(|| Problem::Corrupt("the id of a row is none".into()))?;
+    let id = id(&row).ok_or_else(|| Problem::Corrupt("the id of a row is none".into()))?;
     let body: Vec<u8> = column(&mut row, 1)?;
     let mut text = |at| column::<Option<Vec<u8>>>(&mut row, at);
     let (payload, result, checkpoints) = (text(2)?, text(3)?, text(4)?);
@@ -47,9 +45,15 @@ pub(crate) fn read(mut row: Row) -> Result<Found, Problem> {
     Ok(Found { execution, kept_len: column(&mut row, 5)? })
 }
 
-fn column<T: FromValue>(row: &mut Row, at: usize) -> Result<T, Problem> {
+pub(crate) fn column<T: FromValue>(row: &mut Row, at: usize) -> Result<T, Problem> {
     let value = row.take_opt(at).ok_or_else(|| Problem::Corrupt(format!("a row has no column {at}").into()))?;
     value.map_err(|error| Problem::Corrupt(error.into()))
+}
+
+/// The id of a row, if it is one.
+pub(crate) fn id(row: &Row) -> Option<ExecutionId> {
+    let bytes: Vec<u8> = row.get_opt(0)?.ok()?;
+    bytes.try_into().ok().map(u128::from_be_bytes).and_then(ExecutionId::new)
 }
 
 /// The id of a row, whatever it is.

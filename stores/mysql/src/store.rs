@@ -9,14 +9,15 @@ use mysql_async::{Conn, Opts, Params, Row, Value};
 use tokio::time::timeout;
 use tracer::Clock;
 use tracer::execution::{
-    Applied, Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus,
-    ExecutionStore, Lease, ListOptions, Page, Parts, Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write,
+    Applied, Beat, Capabilities, Claim, Command, Create, Created, Cursor, Deleted, Execution, ExecutionId,
+    ExecutionStatus, ExecutionStore, Lease, ListOptions, Page, Parts, Refusal, Retention, StoreError, Survives, Swept,
+    Timestamp, Trouble, Write,
 };
 
 use crate::line::{Lines, PATIENCE};
 use crate::row::{self, COLUMNS, Found, LOCKED, TO_CHANGE, Values, bytes, marks, ms, read};
-use crate::schema;
 use crate::trouble::{NAME, Problem, is_duplicate, refused};
+use crate::{old, schema};
 
 /// How often a transaction that was the victim of a deadlock begins again.
 const ATTEMPTS: u32 = 16;
@@ -545,6 +546,18 @@ impl ExecutionStore for MysqlStore {
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         transact!(self, "delete an execution", |line| delete(line, *id))
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        transact!(self, "delete what has ended", |line| async {
+            let now = self.now(line).await?;
+            old::delete_ended(line, retention, after, limit, now).await
+        })
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

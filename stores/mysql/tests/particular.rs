@@ -8,6 +8,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, IsolationLevel, Opts, OptsBuilder, TxOpts};
 use serde_json::json;
+use tracer::ManualClock;
 use tracer::execution::{
     Claim, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions,
     MemoryStore, NewExecution, Parts, Survives, Timestamp, Written,
@@ -173,6 +174,50 @@ fn rows_that_are_no_executions_keep_nobody_from_the_others() {
             manager.delete(id).await.unwrap();
         }
         assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes() {
+    run(async {
+        let opts = server::opts("old").await;
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = MysqlStore::connect(opts.clone()).await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+            manager.start(&id).await.unwrap();
+            manager.checkpoint(&id, "key", 1).await.unwrap();
+            manager.complete(&id, 1).await.unwrap();
+            ids.push(id);
+            clock.advance(Duration::from_millis(1));
+        }
+        let mut other = Conn::new(opts).await.unwrap();
+        for (id, set) in [(0, "body = '{'"), (3, "id = REPEAT(CHAR(0), 16)"), (5, "status = 'gone'")] {
+            let spoil = format!("UPDATE tracer_executions SET {set} WHERE id = x'{:x}'", ids[id]);
+            other.query_drop(spoil).await.unwrap();
+            assert_eq!(other.affected_rows(), 1);
+        }
+        clock.advance(Duration::from_secs(1));
+        let retention = Duration::from_secs(1).into();
+        let (mut deleted, mut unreadable, mut after, mut calls) = (0, 0, None, 0);
+        loop {
+            let step = manager.store().delete_ended(&retention, after, 1).await.unwrap();
+            (deleted, unreadable, calls) = (deleted + step.deleted, unreadable + step.unreadable, calls + 1);
+            after = step.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((deleted, unreadable, calls), (3, 2, 7));
+        manager.delete(&ids[0]).await.unwrap();
+        let pruned = manager.prune(retention).await.unwrap();
+        assert_eq!((pruned.deleted, pruned.unreadable), (0, 1));
+        let kept: Option<u32> = other.query_first("SELECT COUNT(*) FROM tracer_executions").await.unwrap();
+        assert_eq!(kept, Some(2));
+        let kept: Option<u32> = other.query_first("SELECT COUNT(*) FROM tracer_checkpoints").await.unwrap();
+        assert_eq!(kept, Some(2));
     });
 }
 

@@ -48,6 +48,7 @@
 
 mod claimed;
 mod hint;
+mod old;
 mod queue;
 mod row;
 mod schema;

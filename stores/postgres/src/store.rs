@@ -16,8 +16,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row, Socket};
 use tracer::Clock;
 use tracer::execution::{
-    Applied, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
-    Lease, ListOptions, Page, Parts, Refusal, StoreError, Survives, Swept, Timestamp, Write, Written,
+    Applied, Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStatus,
+    ExecutionStore, Lease, ListOptions, Page, Parts, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Write,
+    Written,
 };
 
 use crate::claimed::{Claimed, Kept};
@@ -27,8 +28,8 @@ use crate::row::{
     COLUMNS, Checkpoints, END, ENQUEUE, Ends, INSERT, INSERT_NEW, Inserts, KEEP, Queue, TABLES, TO_CHANGE, UPDATE,
     Updates, bytes, duration_ms, id, list, ms, read, timestamp,
 };
-use crate::schema;
 use crate::trouble::{NAME, Problem};
+use crate::{old, schema};
 
 /// How many connections there are at most.
 const CONNECTIONS: usize = 8;
@@ -624,6 +625,18 @@ impl ExecutionStore for PostgresStore {
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         transact!(self, "delete an execution", |transaction| delete(transaction, *id))
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        transact!(self, "delete what has ended", |transaction| async {
+            let now = self.now(transaction).await?;
+            old::delete_ended(transaction, retention, after, limit, now).await
+        })
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_postgres::NoTls;
+use tracer::ManualClock;
 use tracer::execution::{
-    Claim, ExecutionManager, ExecutionStatus, Failure, ListOptions, NewExecution, Timestamp, Written,
+    Claim, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions, NewExecution, Timestamp, Written,
 };
 use tracer_postgres::PostgresStore;
 use tracer_workers::{Attempt, Running, Worker};
@@ -102,6 +103,78 @@ fn rows_that_are_no_executions_keep_nobody_from_the_others() {
         assert_eq!((error.code(), error.is_retryable(), error.written()), ("CORRUPT", false, Written::Nothing));
         manager.delete(&bad).await.unwrap();
         assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes() {
+    run(async {
+        let config = server::config("old").await;
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = PostgresStore::connect(config.clone(), NoTls).await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+            manager.start(&id).await.unwrap();
+            manager.checkpoint(&id, "key", 1).await.unwrap();
+            manager.complete(&id, 1).await.unwrap();
+            ids.push(id);
+            clock.advance(Duration::from_millis(1));
+        }
+        let other = client(&config).await;
+        for (id, set) in [(0, "body = '{'"), (3, "id = decode(repeat('ff', 17), 'hex')"), (5, "body_status = 'gone'")] {
+            let spoil = format!("UPDATE tracer_executions SET {set} WHERE encode(id, 'hex') = '{:x}'", ids[id]);
+            assert_eq!(other.execute(&spoil, &[]).await.unwrap(), 1);
+        }
+        clock.advance(Duration::from_secs(1));
+        let retention = Duration::from_secs(1).into();
+        let (mut deleted, mut unreadable, mut after, mut calls) = (0, 0, None, 0);
+        loop {
+            let step = manager.store().delete_ended(&retention, after, 1).await.unwrap();
+            (deleted, unreadable, calls) = (deleted + step.deleted, unreadable + step.unreadable, calls + 1);
+            after = step.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((deleted, unreadable, calls), (3, 2, 7));
+        manager.delete(&ids[0]).await.unwrap();
+        let pruned = manager.prune(retention).await.unwrap();
+        assert_eq!((pruned.deleted, pruned.unreadable), (0, 1));
+        let kept = other.query_one("SELECT count(*) FROM tracer_executions", &[]).await.unwrap();
+        assert_eq!(kept.get::<_, i64>(0), 2);
+        let kept = other.query_one("SELECT count(*) FROM tracer_checkpoints", &[]).await.unwrap();
+        assert_eq!(kept.get::<_, i64>(0), 2);
+    });
+}
+
+/// However many have ended since, and however many wait.
+#[test]
+fn what_is_too_young_to_go_is_not_looked_at() {
+    run(async {
+        let config = server::config("young").await;
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = PostgresStore::connect(config.clone(), NoTls).await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let create = async |count| {
+            for created in manager.create_all((0..count).map(|_| NewExecution::new("work"))).await.unwrap() {
+                created.unwrap();
+            }
+        };
+        create(50).await;
+        clock.advance(Duration::from_secs(60));
+        create(5000).await;
+        let other = client(&config).await;
+        other.batch_execute("ANALYZE tracer_executions; SET enable_seqscan = off").await.unwrap();
+        let query = "EXPLAIN (ANALYZE, FORMAT TEXT) SELECT id FROM tracer_executions
+            WHERE created_at < 1790000010000 AND (created_at, id) > (-1, '') ORDER BY created_at, id LIMIT 500";
+        let plan: Vec<String> = other.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains("tracer_executions_created") && plan.contains("rows=50 "), "{plan}");
+        assert!(!plan.contains("Sort"), "{plan}");
+        let step = manager.store().delete_ended(&Duration::from_secs(30).into(), None, 500).await.unwrap();
+        assert_eq!((step.deleted, step.next), (0, None));
     });
 }
 

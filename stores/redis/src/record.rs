@@ -219,6 +219,13 @@ pub(crate) fn place(cursor: Cursor) -> String {
     place
 }
 
+/// What has this place; nothing, if it is none.
+pub(crate) fn cursor(place: &str) -> Option<Cursor> {
+    let (created_at, id) = place.split_at_checked(16)?;
+    let created_at = Timestamp::from_unix_ms(u64::from_str_radix(created_at, 16).ok()?);
+    Some(Cursor::new(created_at, id.parse().ok()?))
+}
+
 pub(crate) fn instant(at: Timestamp) -> String {
     format!("{:016x}", at.unix_ms())
 }

@@ -9,8 +9,9 @@ use redis::aio::ConnectionLike;
 use redis::{Client, RedisResult, Script, Value};
 use tracer::Clock;
 use tracer::execution::{
-    Applied, Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStatus, ExecutionStore,
-    Lease, ListOptions, Page, Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write, Written,
+    Applied, Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStatus,
+    ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Trouble,
+    Write, Written,
 };
 
 use crate::claimed::Claimed;
@@ -33,6 +34,8 @@ const CALL_LEN_BYTES_MAX: usize = 8 << 20;
 const LOOKS_MAX: usize = 2000;
 /// The end of the year 9999, in milliseconds: no lease is longer.
 const LEASE_MS_MAX: u128 = 253_402_300_799_999;
+
+mod old;
 
 type Done<T> = Result<T, Problem>;
 
@@ -549,7 +552,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         let delete = async {
-            let answer = self.call(&script::DELETE, [hex(*id)]).await.map_err(Problem::Write)?;
+            let answer = self.call(&script::DELETE, [hex(*id), String::new()]).await.map_err(Problem::Write)?;
             Ok(match value::<i64>(answer)? {
                 0 => Err(Refusal::NotFound),
                 1 => Ok(()),
@@ -557,6 +560,17 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
             })
         };
         delete.await.map_err(|problem: Problem| problem.into_store("delete an execution", Written::Nothing))
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        let mut written = Written::Nothing;
+        let deleted = self.delete_old(retention, after, limit, &mut written).await;
+        deleted.map_err(|problem| problem.into_store("delete what has ended", written))
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

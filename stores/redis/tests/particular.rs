@@ -194,6 +194,36 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
     });
 }
 
+#[test]
+fn what_is_no_execution_is_told_and_left_alone_when_what_has_ended_goes() {
+    run(async {
+        let client = server::client().await;
+        let (clock, manager) = with_clock(&client, "old").await;
+        let mut ids = Vec::new();
+        for number in 0..6 {
+            let large = "x".repeat(if number == 4 { 5000 } else { 0 });
+            ids.push(manager.create(NewExecution::new("work").payload(large)).await.unwrap().id);
+            manager.cancel(ids.last().unwrap(), None).await.unwrap();
+            clock.advance(Duration::from_millis(1));
+        }
+        let key = |part: &str, number: usize| format!("tracer:{{old}}:{part}:{:x}", ids[number]);
+        let mut other = connection(&client).await;
+        let mut text: Vec<u8> = redis::cmd("GET").arg(key("execution", 0)).query_async(&mut other).await.unwrap();
+        *text.iter_mut().find(|byte| **byte == b'{').unwrap() = b'[';
+        redis::cmd("SET").arg(key("execution", 0)).arg(text).exec_async(&mut other).await.unwrap();
+        redis::cmd("SET").arg(key("execution", 2)).arg("something else").exec_async(&mut other).await.unwrap();
+        redis::cmd("DEL").arg(key("payload", 4)).exec_async(&mut other).await.unwrap();
+        redis::cmd("DEL").arg(key("execution", 5)).exec_async(&mut other).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+        let pruned = manager.prune(Duration::from_secs(1)).await.unwrap();
+        // Of what is no text of an execution nobody can say whether it has ended.
+        assert_eq!((pruned.deleted, pruned.unreadable), (2, 2));
+        for number in [0, 2, 4] {
+            assert_eq!(manager.get(&ids[number]).await.unwrap_err().code(), "CORRUPT");
+        }
+    });
+}
+
 /// What is large has keys of its own. Nobody sees that, and nothing is left of it.
 #[test]
 fn large_parts_come_back_and_go_with_the_rest() {

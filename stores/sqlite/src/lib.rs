@@ -27,6 +27,7 @@
 //! Time is the machine's, and never falls: the file remembers the latest instant that was seen in it.
 
 mod lane;
+mod old;
 mod row;
 mod schema;
 mod store;

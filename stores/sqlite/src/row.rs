@@ -14,7 +14,7 @@ use tracer::execution::{
 
 use crate::trouble::{Corrupt, Problem, TEXT_LEN_BYTES_MAX};
 
-type Result<T> = std::result::Result<T, Problem>;
+pub(crate) type Result<T> = std::result::Result<T, Problem>;
 
 /// What [`Found::read`] reads, by what a row is found by.
 macro_rules! select {
@@ -29,13 +29,13 @@ macro_rules! select {
 
 /// An execution, and where it is.
 #[derive(Clone)]
-struct Found {
-    seq: i64,
+pub(crate) struct Found {
+    pub(crate) seq: i64,
     /// How many bytes of checkpoints there are, whether they were read or not.
     kept_len: i64,
     /// About how many bytes it has.
     len_bytes: usize,
-    execution: Execution,
+    pub(crate) execution: Execution,
 }
 
 /// The store's time, which never falls: the file remembers the latest.
@@ -49,12 +49,12 @@ pub(crate) fn now(connection: &Connection, clock: &dyn Clock) -> Result<Timestam
     Ok(Timestamp::from_unix_ms(u64::try_from(latest).unwrap_or(0)))
 }
 
-fn ms(at: Timestamp) -> i64 {
+pub(crate) fn ms(at: Timestamp) -> i64 {
     i64::try_from(at.unix_ms()).unwrap_or(i64::MAX)
 }
 
 #[expect(clippy::big_endian_bytes, reason = "in this order ids sort in SQLite as they do here")]
-fn blob(id: ExecutionId) -> [u8; 16] {
+pub(crate) fn blob(id: ExecutionId) -> [u8; 16] {
     id.get().to_be_bytes()
 }
 
@@ -63,7 +63,7 @@ fn corrupt(id: Option<ExecutionId>, problem: impl Into<Box<dyn Error + Send + Sy
 }
 
 impl Found {
-    fn read(row: &Row<'_>) -> Result<Self> {
+    pub(crate) fn read(row: &Row<'_>) -> Result<Self> {
         let id = read_id(row, 1)?;
         let text = |column| row.get_ref(column)?.as_str_or_null().map_err(|error| corrupt(id, error));
         let body = text(2)?.unwrap_or_default();
@@ -76,7 +76,7 @@ impl Found {
     }
 }
 
-fn read_id(row: &Row<'_>, column: usize) -> Result<Option<ExecutionId>> {
+pub(crate) fn read_id(row: &Row<'_>, column: usize) -> Result<Option<ExecutionId>> {
     let bytes = row.get_ref(column)?.as_blob().ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     Ok(bytes.map(u128::from_be_bytes).and_then(ExecutionId::new))
 }
@@ -291,9 +291,15 @@ pub(crate) fn delete(connection: &Connection, id: ExecutionId) -> Result<std::re
     if let Ok(status @ ExecutionStatus::Running) = status.parse() {
         return Ok(Err(Refusal::Transition { command: "delete", status }));
     }
+    remove(connection, seq)?;
+    Ok(Ok(()))
+}
+
+/// Takes a row away, with what was kept.
+pub(crate) fn remove(connection: &Connection, seq: i64) -> Result<()> {
     connection.prepare_cached("DELETE FROM checkpoints WHERE seq = ?1")?.execute([seq])?;
     connection.prepare_cached("DELETE FROM executions WHERE seq = ?1")?.execute([seq])?;
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// What decides which goes first.

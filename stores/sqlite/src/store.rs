@@ -8,14 +8,14 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use tracer::execution::{
-    Beat, Capabilities, Claim, Create, Created, Execution, ExecutionId, ExecutionStore, Lease, ListOptions, Page,
-    Refusal, StoreError, Survives, Swept, Timestamp, Trouble, Write, Written,
+    Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Lease,
+    ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Trouble, Write, Written,
 };
 use tracer::{Clock, SystemClock};
 
 use crate::lane::Lane;
 use crate::trouble::{NAME, Problem, TEXT_LEN_BYTES_MAX};
-use crate::{row, schema};
+use crate::{old, row, schema};
 
 /// How long a transaction waits for those of other processes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -92,8 +92,8 @@ impl Options {
         let path = path.as_ref();
         let failed = |error: rusqlite::Error| Problem::from(error).into_store("open the file", Written::Nothing);
         let mut writer = connect(path).map_err(failed)?;
-        // Before anything is set: another program's file stays as it is.
-        schema::version(&writer)?;
+        // Before anything is set: another program's file stays as it is. In one view of it: others may be making it just now.
+        writer.transaction().map_err(failed).and_then(|view| schema::version(&view))?;
         prepare(&writer, self.survives).map_err(failed)?;
         schema::migrate(&mut writer)?;
         let reader =
@@ -270,6 +270,17 @@ impl ExecutionStore for SqliteStore {
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         let id = *id;
         self.write("delete an execution", move |connection, _| row::delete(connection, id)).await
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        let retention = *retention;
+        let work = move |connection: &Connection, now| old::delete_ended(connection, &retention, after, limit, now);
+        self.write("delete what has ended", work).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

@@ -263,6 +263,48 @@ fn rows_that_are_no_executions_keep_nobody_from_the_others() {
 }
 
 #[test]
+fn rows_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let clock = ManualClock::new(Duration::from_secs(1_800_000_000));
+    let manager = ExecutionManager::new(Options::new().clock(clock.clone()).open(&path).unwrap());
+    run(async {
+        let mut ids = Vec::new();
+        for _ in 0..8 {
+            ids.push(manager.create(NewExecution::new("work")).await.unwrap().id);
+            manager.cancel(ids.last().unwrap(), None).await.unwrap();
+            clock.advance(Duration::from_millis(1));
+        }
+        let other = Connection::open(&path).unwrap();
+        for (id, set) in [
+            (0, "body = '{'"),
+            (2, "body = cast(x'ff' AS TEXT)"),
+            (5, "id = x'ffffffffffffffffffffffffffffffffff'"),
+            (7, "status = 'gone'"),
+        ] {
+            let spoilt = format!("UPDATE executions SET {set} WHERE hex(id) = upper('{:x}')", ids[id]);
+            assert_eq!(other.execute(&spoilt, []).unwrap(), 1);
+        }
+        clock.advance(Duration::from_secs(1));
+        let retention = Duration::from_secs(1).into();
+        let (mut deleted, mut unreadable, mut after, mut calls) = (0, 0, None, 0);
+        loop {
+            let step = manager.store().delete_ended(&retention, after, 1).await.unwrap();
+            (deleted, unreadable, calls) = (deleted + step.deleted, unreadable + step.unreadable, calls + 1);
+            after = step.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((deleted, unreadable, calls), (4, 3, 9));
+        assert_eq!(manager.get(&ids[0]).await.unwrap_err().code(), "CORRUPT");
+        manager.delete(&ids[0]).await.unwrap();
+        let pruned = manager.prune(retention).await.unwrap();
+        assert_eq!((pruned.deleted, pruned.unreadable), (0, 2));
+    });
+}
+
+#[test]
 fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("executions.db");

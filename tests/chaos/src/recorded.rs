@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::RwLock;
 use tracer::execution::{
-    Beat, Capabilities, Claim, Command, Create, Created, DynStore, Execution, ExecutionId, ExecutionStore, Expected,
-    Lease, ListOptions, Page, Refusal, StoreError, Swept, Write,
+    Beat, Capabilities, Claim, Command, Create, Created, Cursor, Deleted, DynStore, Execution, ExecutionId,
+    ExecutionStore, Expected, Lease, ListOptions, Page, Refusal, Retention, StoreError, Swept, Write,
 };
 
 use crate::history::{Fact, Log, now};
@@ -200,6 +200,15 @@ impl ExecutionStore for Recorded {
 
     fn delete(&self, id: &ExecutionId) -> impl Future<Output = Result<Result<(), Refusal>, StoreError>> + Send {
         self.inner.delete(id)
+    }
+
+    fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Deleted, StoreError>> + Send {
+        self.inner.delete_ended(retention, after, limit)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

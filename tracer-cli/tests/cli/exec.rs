@@ -165,6 +165,77 @@ fn what_changes_anything_is_asked_for_first() {
 }
 
 #[test]
+fn redriving_all_goes_on_past_those_that_cannot_be() {
+    let file = File::new();
+    let dead = [file.dead(), file.dead(), file.dead(), file.dead()];
+    // As if somebody else deleted two of them once the first is driven anew.
+    let other = rusqlite::Connection::open(file.world.path(".tracer/executions.db")).unwrap();
+    let trigger = "CREATE TRIGGER meanwhile AFTER UPDATE ON executions WHEN NEW.seq = 1
+        BEGIN DELETE FROM executions WHERE seq IN (2, 3); END";
+    other.execute_batch(trigger).unwrap();
+    let ran = file.world.run("exec redrive --all --yes");
+    assert_eq!(ran.code, 1, "{}", ran.text());
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines, [0, 3].map(|number: usize| format!("{}  charge  retrying", dead[number])));
+    assert!(ran.err.contains("NOT_FOUND") && ran.err.contains("2 dead letters of 4"), "{}", ran.err);
+}
+
+#[test]
+fn what_ended_long_ago_is_pruned() {
+    let file = File::new();
+    let (dead, waiting) = (file.dead(), file.create(NewExecution::new("other")));
+    for _ in 0..3 {
+        let id = file.create(NewExecution::new("done"));
+        wait(file.manager.cancel(&id, None)).unwrap();
+    }
+    file.clock.advance(Duration::from_secs(3600));
+    let young = file.create(NewExecution::new("done"));
+    wait(file.manager.cancel(&young, None)).unwrap();
+    let asked = file.world.run("exec prune --older-than 30m");
+    assert_eq!((asked.code, &*asked.out), (2, ""));
+    assert!(asked.err.contains("--yes"), "{}", asked.err);
+    for wrong in ["", "--older-than soon", "--older-than 30"] {
+        assert_eq!(file.world.run(&format!("exec prune --yes {wrong}")).code, 2, "{wrong}");
+    }
+    assert_eq!(file.world.run("exec prune --older-than 9999days --yes").out, "deleted 0 executions\n");
+    assert_eq!(file.world.run("exec prune --older-than 1s --yes").out, "deleted 4 executions\n");
+    let left = |id: &ExecutionId| wait(file.manager.store().find_by_id(id)).unwrap().is_some();
+    assert!(left(&dead) && left(&waiting) && !left(&young));
+    let json = file.world.run("exec prune --older-than 1s --dead --yes --json").out;
+    assert_eq!(json, "{\"deleted\":1,\"unreadable\":0}\n");
+    assert!(!left(&dead) && left(&waiting));
+}
+
+#[test]
+fn a_lease_that_is_over_is_told() {
+    let file = File::new();
+    let id = file.create(NewExecution::new("work"));
+    file.claim(&id);
+    // Its clock is that of the test, which is behind that of the program.
+    for verb in ["ls", "show"] {
+        let shown = file.world.run(&format!("exec {verb}")).out;
+        assert!(shown.contains("lease over since "), "{verb}: {shown}");
+    }
+    let day = Duration::from_secs(24 * 3600);
+    wait(file.manager.heartbeat(&[file.get(&id).token()], day * 36_500)).unwrap();
+    for verb in ["ls", "show"] {
+        let shown = file.world.run(&format!("exec {verb}")).out;
+        assert!(shown.contains("work") && !shown.contains("lease over"), "{verb}: {shown}");
+    }
+}
+
+#[test]
+fn a_list_has_a_length() {
+    let file = File::new();
+    file.dead();
+    for (count, code) in [("1", 0), ("1000", 0), ("0", 2), ("1001", 2), ("-1", 2), ("many", 2)] {
+        let ran = file.world.run(&format!("exec ls -n {count}"));
+        assert_eq!(ran.code, code, "{count}: {}", ran.text());
+        assert!(code == 0 || ran.err.contains("1..=1000") || count.parse::<u32>().is_err(), "{}", ran.err);
+    }
+}
+
+#[test]
 fn files_that_are_none_are_told_apart_from_empty_ones() {
     let world = World::new();
     let missing = world.run("exec ls");

@@ -2,6 +2,7 @@
 
 mod limits;
 mod nodes;
+mod retention;
 mod trouble;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

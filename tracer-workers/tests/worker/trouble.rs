@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracer::execution::{
-    Beat, Capabilities, Claim, Command, Create, Created, Execution, ExecutionError, ExecutionId, ExecutionManager,
-    ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, NewExecution, Page, Refusal,
-    StoreError, Swept, Trouble, Write, Written,
+    Beat, Capabilities, Claim, Command, Create, Created, Cursor, Deleted, Execution, ExecutionError, ExecutionId,
+    ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, Lease, ListOptions, MemoryStore, NewExecution,
+    Page, Refusal, Retention, StoreError, Swept, Trouble, Write, Written,
 };
 use tracer_workers::{Attempt, Left, Schedule, Worker};
 
@@ -68,6 +68,15 @@ impl ExecutionStore for Cut {
     }
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         self.store.delete(id).await
+    }
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        let deleted = self.call(self.store.delete_ended(retention, after, limit)).await;
+        deleted.map_err(|error| StoreError { operation: "delete what has ended", ..error })
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         let claimed = self.call(self.store.claim(claim)).await;

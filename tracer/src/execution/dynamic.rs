@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::command::{Beat, Write};
 use super::error::{Refusal, StoreError};
-use super::list::{ListOptions, Page};
+use super::list::{Cursor, ListOptions, Page};
 use super::new::Create;
 use super::record::{Execution, Lease};
+use super::retention::{Deleted, Retention};
 use super::store::{Capabilities, Claim, Created, ExecutionStore, Swept};
 use crate::id::ExecutionId;
 
@@ -57,6 +58,7 @@ trait AnyStore: Send + Sync {
     fn settle(&self, writes: Vec<Write>) -> Answer<'_, Vec<Result<(), Refusal>>>;
     fn list<'a>(&'a self, options: &'a ListOptions) -> Answer<'a, Page>;
     fn delete<'a>(&'a self, id: &'a ExecutionId) -> Answer<'a, Result<(), Refusal>>;
+    fn delete_ended<'a>(&'a self, retention: &'a Retention, after: Option<Cursor>, limit: u32) -> Answer<'a, Deleted>;
     fn claim<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Execution>>;
     fn heartbeat<'a>(&'a self, leases: &'a [Lease], extend: Duration) -> Answer<'a, Vec<Beat>>;
     fn sweep(&self, limit: u32) -> Answer<'_, Swept>;
@@ -94,6 +96,10 @@ impl<S: ExecutionStore> AnyStore for S {
 
     fn delete<'a>(&'a self, id: &'a ExecutionId) -> Answer<'a, Result<(), Refusal>> {
         Box::pin(ExecutionStore::delete(self, id))
+    }
+
+    fn delete_ended<'a>(&'a self, retention: &'a Retention, after: Option<Cursor>, limit: u32) -> Answer<'a, Deleted> {
+        Box::pin(ExecutionStore::delete_ended(self, retention, after, limit))
     }
 
     fn claim<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Execution>> {
@@ -147,6 +153,15 @@ impl ExecutionStore for DynStore {
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         self.0.delete(id).await
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        self.0.delete_ended(retention, after, limit).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

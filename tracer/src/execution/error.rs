@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use super::failure::Failure;
 use super::new::{NAME_LEN_BYTES_MAX, VALUE_DEPTH_MAX};
@@ -27,8 +28,9 @@ use crate::id::ExecutionId;
 /// | `SCHEMA` | what is stored was written by another version | nothing | no |
 /// | `AT_MOST_ONCE` | a node that is to run at most once was begun before, and has no result | nothing | no |
 /// | `NOT_TRACED` | a node that keeps its result has no place in the trace: recording is off | nothing | no |
+/// | `NOT_ENDED` | an execution that was waited for has not ended in time | nothing | yes |
 /// | `STORE` | the store failed | see [`ExecutionError::written`] | see [`ExecutionError::is_retryable`] |
-pub const CODES: [&str; 14] = [
+pub const CODES: [&str; 15] = [
     "NOT_FOUND",
     "INVALID_STATE_TRANSITION",
     "MAX_RETRIES_EXCEEDED",
@@ -42,6 +44,7 @@ pub const CODES: [&str; 14] = [
     "SCHEMA",
     "AT_MOST_ONCE",
     "NOT_TRACED",
+    "NOT_ENDED",
     "STORE",
 ];
 
@@ -91,6 +94,14 @@ pub enum ExecutionErrorKind {
     NotTraced {
         /// The node.
         node: &'static str,
+    },
+    /// An execution that was waited for has not ended in time.
+    #[error("expected an end within {within:?}, found that it is {status}")]
+    NotEnded {
+        /// How long it was waited for.
+        within: Duration,
+        /// What it is.
+        status: ExecutionStatus,
     },
     /// An argument is not what it has to be.
     #[error(transparent)]
@@ -270,6 +281,7 @@ impl ExecutionError {
             ExecutionErrorKind::Invalid(_) => "INVALID_INPUT",
             ExecutionErrorKind::NotRepeated { .. } | ExecutionErrorKind::NotReadable { .. } => "AT_MOST_ONCE",
             ExecutionErrorKind::NotTraced { .. } => "NOT_TRACED",
+            ExecutionErrorKind::NotEnded { .. } => "NOT_ENDED",
             ExecutionErrorKind::Store(error) => error.code(),
         }
     }
@@ -286,7 +298,11 @@ impl ExecutionError {
 
     /// Whether the same call may succeed later. `VERSION_CONFLICT` is not of that kind: read first.
     pub fn is_retryable(&self) -> bool {
-        matches!(&*self.kind, ExecutionErrorKind::Store(error) if error.is_retryable())
+        match &*self.kind {
+            ExecutionErrorKind::Store(error) => error.is_retryable(),
+            ExecutionErrorKind::NotEnded { .. } => true,
+            _ => false,
+        }
     }
 
     /// Why an attempt failed that was ended by this error: with its code, to be retried if the same call may succeed later.
@@ -383,7 +399,7 @@ mod tests {
     fn codes_are_these_and_each_is_given_by_an_error() {
         let status = ExecutionStatus::Completed;
         let id = ExecutionId::new(1).unwrap();
-        let kinds: [ExecutionErrorKind; 14] = [
+        let kinds: [ExecutionErrorKind; 15] = [
             Refusal::NotFound.into(),
             Refusal::Transition { command: "start", status }.into(),
             Refusal::MaxRetriesExceeded { attempts: 1, max_attempts: 1 }.into(),
@@ -397,6 +413,7 @@ mod tests {
             store(Trouble::Schema),
             ExecutionErrorKind::NotRepeated { node: "charge", epoch: 1 },
             ExecutionErrorKind::NotTraced { node: "charge" },
+            ExecutionErrorKind::NotEnded { within: Duration::ZERO, status },
             store(Trouble::Unavailable),
         ];
         let codes = kinds.map(|kind| ExecutionError::new(None, kind).code());
@@ -404,7 +421,8 @@ mod tests {
         assert_eq!(
             CODES.join(" "),
             "NOT_FOUND INVALID_STATE_TRANSITION MAX_RETRIES_EXCEEDED VERSION_CONFLICT LEASE_LOST \
-             IDEMPOTENCY_MISMATCH INVALID_INPUT INVALID_PROGRESS TOO_LARGE CORRUPT SCHEMA AT_MOST_ONCE NOT_TRACED STORE"
+             IDEMPOTENCY_MISMATCH INVALID_INPUT INVALID_PROGRESS TOO_LARGE CORRUPT SCHEMA AT_MOST_ONCE NOT_TRACED \
+             NOT_ENDED STORE"
         );
     }
 

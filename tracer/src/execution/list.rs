@@ -204,6 +204,17 @@ impl Cursor {
         None => unreachable!(),
     };
 
+    /// The place of what was created then under this id.
+    pub const fn new(created_at: Timestamp, id: ExecutionId) -> Self {
+        Self { created_at, id }
+    }
+
+    /// Behind everything that was created in that millisecond, whatever its id.
+    pub const fn end_of(created_at: Timestamp) -> Self {
+        // Ids of others may be longer than ours, and sort behind the last of them.
+        Self { created_at: Timestamp::from_unix_ms(created_at.unix_ms().saturating_add(1)), ..Self::MIN }
+    }
+
     /// The place of an execution.
     pub fn of(execution: &Execution) -> Self {
         Self { created_at: execution.created_at, id: execution.id }

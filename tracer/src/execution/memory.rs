@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::ops::Bound;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -14,12 +15,14 @@ use super::error::{Refusal, StoreError};
 use super::list::{Cursor, ListOptions, Page};
 use super::new::Create;
 use super::record::{Execution, Lease};
+use super::retention::{Deleted, Retention};
 use super::store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
 use super::timestamp::Timestamp;
 use crate::clock::{Clock, SystemClock};
 use crate::id::{ExecutionId, IdMap};
 
-/// A store in memory. Clones share what is stored. It keeps executions until they are deleted.
+/// A store in memory. Clones share what is stored. It keeps executions until they are
+/// deleted, one by one or by [`prune`](super::ExecutionManager::prune).
 #[derive(Clone)]
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
@@ -153,6 +156,25 @@ impl Executions {
             }
         }
         Ok(())
+    }
+
+    fn delete_ended(&mut self, retention: &Retention, after: Option<Cursor>, limit: usize, now: Timestamp) -> Deleted {
+        let created_before = retention.created_before(now);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.in_order.range((from, Bound::Unbounded));
+        let mut old: Vec<Cursor> =
+            behind.take_while(|cursor| cursor.created_at() < created_before).take(limit + 1).copied().collect();
+        let has_more = old.len() > limit;
+        old.truncate(limit);
+        let mut deleted = 0;
+        for cursor in &old {
+            let id = cursor.id();
+            let is_over = self.by_id.get(&id).is_some_and(|found| retention.is_over(found, now));
+            if is_over && self.delete(&id).is_ok() {
+                deleted += 1;
+            }
+        }
+        Deleted { deleted, unreadable: 0, next: old.last().copied().filter(|_| has_more) }
     }
 
     fn due(&self, claim: &Claim, now: Timestamp) -> Vec<ExecutionId> {
@@ -289,6 +311,17 @@ impl ExecutionStore for MemoryStore {
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
         Ok(self.lock().delete(id))
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        let mut executions = self.lock();
+        let now = self.now();
+        Ok(executions.delete_ended(retention, after, limit.max(1) as usize, now))
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

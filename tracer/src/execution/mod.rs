@@ -6,10 +6,12 @@
 //! | to | see |
 //! |---|---|
 //! | create, start, complete, fail, cancel, retry, list | [`ExecutionManager`] |
+//! | wait until one has ended | [`ExecutionManager::wait`] |
 //! | run many, in several processes | [`ExecutionManager::claim`], [`ExecutionManager::under`], [`ExecutionManager::heartbeat`] |
 //! | resume behind the last finished node | [`ExecutionManager::run_attempt`], `checkpoint` of [`#[traced_node]`](macro@crate::traced_node) |
 //! | find out what has failed for good, and try again | [`ListOptions::dead_letters`], [`ExecutionManager::redrive`] |
 //! | find the trace of an attempt, and the attempt of a trace | [`Execution::history`], [`Lease::trace_id`], [`AttemptOf::of`] |
+//! | have what ended long ago deleted | [`ExecutionManager::prune`], [`Retention`] |
 //! | run one that a queue handed over, without background tasks | [`ExecutionManager::claim_by_id`], [`ExecutionManager::tick`] |
 //! | choose the store when the program runs | [`DynStore`] |
 //! | keep them in something of one's own | [`SimpleStore`], six methods; [`ExecutionStore`], whole |
@@ -31,11 +33,13 @@ mod parts;
 mod progress;
 mod record;
 pub(crate) mod resume;
+mod retention;
 mod retry;
 mod simple;
 mod status;
 mod store;
 mod timestamp;
+mod wait;
 
 pub use command::{Applied, Beat, Command, Expected, Write};
 pub use dynamic::DynStore;
@@ -50,6 +54,7 @@ pub use parts::{Parts, PartsError};
 pub use progress::{Progress, ProgressError};
 pub use record::{AttemptOf, Execution, Lease, LeaseTerms};
 pub(crate) use resume::Attempt;
+pub use retention::{Deleted, Pruned, Retention};
 pub use retry::RetryPolicy;
 pub use simple::{Simple, SimpleStore};
 pub use status::{Event, ExecutionStatus, ParseStatusError};

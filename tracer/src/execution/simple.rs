@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::command::{Applied, Beat, Command, Write};
 use super::error::{Refusal, StoreError, Trouble, Written};
-use super::list::{ListOptions, Page};
+use super::list::{Cursor, ListOptions, Page};
 use super::new::Create;
 use super::record::{Execution, Lease};
+use super::retention::{Deleted, Retention};
 use super::status::ExecutionStatus;
 use super::store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
 use super::timestamp::Timestamp;
@@ -57,7 +58,8 @@ pub trait SimpleStore: Send + Sync {
 /// Each write reads the execution, applies the rules, and writes it under the condition that nobody else has written in
 /// between; else it begins again. A claim reads the lists of those that wait, a sweep those that run, so both cost the
 /// more the more there are. The clock is the process's: give all processes the same time, or leases are as long as their
-/// clocks say. Extending a lease counts as a change of the version, because `update` has no other condition.
+/// clocks say. Extending a lease counts as a change of the version, because `update` has no other condition. One
+/// that cannot be read fails the lists that it is in, and what depends on them.
 pub struct Simple<S> {
     store: S,
     clock: Arc<dyn Clock>,
@@ -215,6 +217,24 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
                 return Ok(Ok(()));
             }
         }
+    }
+
+    async fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Deleted, StoreError> {
+        let now = self.now();
+        let mut options = ListOptions::new().limit(limit).created_before(retention.created_before(now));
+        (options.statuses, options.after) = (retention.statuses().to_vec(), after);
+        let page = self.list(&options).await?;
+        let mut deleted = Deleted { next: page.next, ..Deleted::default() };
+        for execution in page.into_iter().filter(|execution| retention.is_over(execution, now)) {
+            let is_deleted = self.store.delete(&execution.id, execution.version).await;
+            deleted.deleted += u32::from(is_deleted.map_err(failed::<S>("delete what has ended"))?);
+        }
+        Ok(deleted)
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::command::{Beat, Write};
 use super::error::{Refusal, StoreError};
-use super::list::{ListOptions, Page};
+use super::list::{Cursor, ListOptions, Page};
 use super::new::Create;
 use super::record::{Execution, Lease};
+use super::retention::{Deleted, Retention};
 use crate::id::ExecutionId;
 
 /// Keeps executions. This is the contract; the crate `tracer-store-conformance` tests all of it.
@@ -35,7 +36,7 @@ use crate::id::ExecutionId;
 /// # Repetition
 ///
 /// After a lost reply these can be repeated, and nothing is done twice: reads, a creation (by its id), the end of an
-/// attempt under its lease, heartbeats, sweeps, checkpoints, and a claim, if whoever lost it can wait for its lease to
+/// attempt under its lease, heartbeats, sweeps, deletions of what has ended, checkpoints, and a claim, if whoever lost it can wait for its lease to
 /// end. A start without a lease and a write that expects a version cannot: the answer to the repetition is that of a
 /// lost race. Read instead.
 ///
@@ -102,6 +103,21 @@ pub trait ExecutionStore: Send + Sync {
     /// is not there is [`Refusal::NotFound`].
     fn delete(&self, id: &ExecutionId) -> impl Future<Output = Result<Result<(), Refusal>, StoreError>> + Send;
 
+    /// Looks at up to `limit` executions (at least one, and fewer if they are much), in the order of their creation, from
+    /// behind `after` on, and deletes those that [`Retention::is_over`] for, as [`delete`](Self::delete) does. Each is
+    /// deleted only if it is as it was when that was found: one that is driven anew meanwhile stays.
+    ///
+    /// [`Deleted::next`] goes on behind all that it has looked at, whether there is more or not; it is `None` once there is
+    /// nothing left that was [created long enough ago](Retention::created_before). What costs is what is looked at, not what
+    /// there is besides. What cannot be read is counted, and left alone. A store whose lists lag behind may overlook what
+    /// they do not show yet.
+    fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Deleted, StoreError>> + Send;
+
     /// Starts up to `limit` executions that are due, each under a lease, in order. Fewer than there are may be found
     /// while others claim; none is found only if none is due or all that are due are being claimed by others.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send;
@@ -161,6 +177,15 @@ impl<S: ExecutionStore> ExecutionStore for std::sync::Arc<S> {
 
     fn delete(&self, id: &ExecutionId) -> impl Future<Output = Result<Result<(), Refusal>, StoreError>> + Send {
         (**self).delete(id)
+    }
+
+    fn delete_ended(
+        &self,
+        retention: &Retention,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Deleted, StoreError>> + Send {
+        (**self).delete_ended(retention, after, limit)
     }
 
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send {

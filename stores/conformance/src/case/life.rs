@@ -15,7 +15,7 @@ use crate::bed::{Bed, SECOND, claim_of};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// An execution in this status, with attempts left unless `last`.
-async fn in_status<T: ExecutionStore + 'static>(bed: &Bed<T>, status: S, last: bool) -> Execution {
+pub(super) async fn in_status<T: ExecutionStore + 'static>(bed: &Bed<T>, status: S, last: bool) -> Execution {
     let id = bed.create_with(|new| new.max_attempts(if last { 1 } else { 3 })).await.id;
     let manager = &bed.manager;
     if status != S::Pending {

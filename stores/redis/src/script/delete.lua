@@ -1,7 +1,8 @@
--- Deletes an execution. ARGV: the id. Answers 1, 0 if there is none, 2 if it is running.
+-- Deletes an execution. ARGV: the id, and what tells that it is still as it was read, or nothing for however it is. Answers 1,
+-- 0 if there is none, or another, 2 if it is running.
 local id = ARGV[1]
 local text = redis.call('GET', records .. id)
-if not text then return 0 end
+if not text or ARGV[2] ~= '' and ARGV[2] ~= string.match(text, '^%S*') then return 0 end
 local head = head_of(text)
 if redis.call('HEXISTS', running, id) == 1 or head and head.status == 'running' then return 2 end
 redis.call('ZCARD', sweep)

@@ -1,12 +1,14 @@
-//! `tracer exec cancel`, `retry`, `redrive`: what changes executions, after it was asked for.
+//! `tracer exec cancel`, `retry`, `redrive`, `prune`: what changes executions, after it was asked for.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use tracer::execution::{Execution, ExecutionError, ListOptions};
+use serde_json::json;
+use tracer::execution::{Execution, ExecutionError, ExecutionErrorKind, ListOptions, Pruned, Retention};
 use tracer::tree::Escaped;
 
-use super::{ExecError, Manager, ink, select, wait};
-use crate::args::{ExecCancel, ExecChange, ExecRedrive};
+use super::{ExecError, Manager, duration, ink, select, wait};
+use crate::args::{ExecCancel, ExecChange, ExecPrune, ExecRedrive};
 use crate::exit::{Exit, Failure};
 use crate::output::text;
 use crate::session::Session;
@@ -39,8 +41,39 @@ fn redrive_all(args: &ExecRedrive, manager: &Manager, session: &mut Session<'_>)
         return Ok(Exit::Nothing);
     }
     confirm(args.yes, &format!("redrive {}", text::count(dead.len(), "dead letter")))?;
+    // Somebody else may have driven one anew meanwhile, or deleted it.
+    let mut refused: BTreeMap<&str, (usize, ExecutionError)> = BTreeMap::new();
     for id in &dead {
-        done(session, wait(manager.redrive(id)))?;
+        match wait(manager.redrive(id)) {
+            Err(error) if matches!(error.kind(), ExecutionErrorKind::Refused(_)) => {
+                refused.entry(error.code()).or_insert((0, error)).0 += 1;
+            }
+            changed => drop(done(session, changed)?),
+        }
+    }
+    for (count, error) in refused.values() {
+        let refused = text::count(*count, "dead letter");
+        session.messages.warning(error, &format!("{refused} of {} could not be driven anew, for this", dead.len()));
+    }
+    Ok(if refused.is_empty() { Exit::Done } else { Exit::Nothing })
+}
+
+pub(super) fn prune(args: &ExecPrune, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let mut retention = Retention::new(args.older_than);
+    if args.dead {
+        retention = retention.dead_letters(args.older_than);
+    }
+    let which = if args.dead { "all" } else { "all completed and cancelled" };
+    confirm(args.yes, &format!("delete {which} executions that ended longer than {} ago", duration(args.older_than)))?;
+    let Pruned { deleted, unreadable } = wait(manager.prune(retention)).map_err(ExecError::from)?;
+    if session.json {
+        session.json_line(&json!({ "deleted": deleted, "unreadable": unreadable }))?;
+    } else {
+        let count = |count: u64| text::count(usize::try_from(count).unwrap_or(usize::MAX), "execution");
+        writeln!(session.out, "deleted {}", count(deleted))?;
+        if unreadable > 0 {
+            session.messages.note(format!("{} could not be read, and stayed", count(unreadable)));
+        }
     }
     Ok(Exit::Done)
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use tracer::execution::{Execution, ListOptions, Timestamp};
 use tracer::tree::Escaped;
 
-use super::{Manager, duration, ink, now, progress, time, wait};
+use super::{Manager, duration, ink, lease_over, now, progress, time, wait};
 use crate::args::ExecLs;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
@@ -67,6 +67,7 @@ fn write_line(
     if execution.status.is_waiting() && execution.run_at > now {
         rest.push(format!("next run in {}", duration(execution.run_at.since(now))));
     }
+    rest.extend(lease_over(execution, now));
     if execution.cancel_requested {
         rest.push("asked to stop".to_owned());
     }

@@ -95,6 +95,7 @@ pub(crate) fn run(args: &Exec, session: &mut Session<'_>) -> Result<Exit, Failur
         ExecVerb::Cancel(args) => change::cancel(args, &manager, session),
         ExecVerb::Retry(args) => change::retry(args, &manager, session),
         ExecVerb::Redrive(args) => change::redrive(args, &manager, session),
+        ExecVerb::Prune(args) => change::prune(args, &manager, session),
     }
 }
 
@@ -115,6 +116,12 @@ fn ink(status: ExecutionStatus) -> Ink {
 /// `2026-01-31T12:00:00Z`.
 fn time(at: Timestamp) -> String {
     text::time(at.unix_ms().saturating_mul(1_000_000))
+}
+
+/// How long ago the lease of a running execution ended; nothing, if it holds or there is none.
+fn lease_over(execution: &Execution, now: Timestamp) -> Option<String> {
+    let until = execution.lease.as_ref()?.until;
+    (until <= now).then(|| format!("lease over since {}", duration(now.since(until))))
 }
 
 /// A duration in the two largest units that it has.

@@ -7,7 +7,7 @@ use tracer::execution::{AttemptEnd, AttemptRecord, Execution};
 use tracer::tree::Escaped;
 
 use super::ls::failure;
-use super::{Manager, duration, ink, now, progress, select, time};
+use super::{Manager, duration, ink, lease_over, now, progress, select, time};
 use crate::args::ExecOne;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
@@ -57,7 +57,9 @@ fn write(session: &mut Session<'_>, execution: &Execution) -> io::Result<()> {
     }
     if let Some(lease) = &execution.lease {
         let asked = if execution.cancel_requested { ", and was asked to stop" } else { "" };
-        line("held by", format!("{} until {}{asked}", lease.worker, time(lease.until)))?;
+        let over = lease_over(execution, now).map(|over| format!(", {over}: another worker may take it over"));
+        let over = over.unwrap_or_default();
+        line("held by", format!("{} until {}{over}{asked}", lease.worker, time(lease.until)))?;
     }
     if let Some(completed) = execution.completed_at {
         line("ended", time(completed))?;
