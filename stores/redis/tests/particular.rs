@@ -91,14 +91,14 @@ fn many_may_begin_at_once_and_newer_namespaces_are_left_alone() {
             connected.await.unwrap().unwrap();
         }
         let mut other = connection(&client).await;
-        for (version, is_ours) in [("2", true), ("99", false), ("1", false), ("one", false)] {
+        for (version, is_ours) in [("3", true), ("2", true), ("99", false), ("1", false), ("one", false)] {
             redis::cmd("SET").arg("tracer:{versions}:version").arg(version).exec_async(&mut other).await.unwrap();
             let opened = RedisStore::connect(client.clone(), "versions").await;
             assert_eq!(opened.is_ok(), is_ours);
             if let Err(error) = opened {
                 assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
                 let text = format!(
-                    "expected version 2, found {version}: use another namespace, or another version of this program"
+                    "expected version 3, found {version}: use another namespace, or another version of this program"
                 );
                 assert_eq!(error.source.to_string(), text);
             }
@@ -169,7 +169,7 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
         redis::cmd("RPUSH").arg(&list).arg("a list").exec_async(&mut other).await.unwrap();
         let claimed = manager.claim(claim(3)).await.unwrap();
         assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), ids[8..]);
-        let start = ["tracer:{corrupt}:running", &format!("{:x}", ids[8]), "yesterday"];
+        let start = ["tracer:{corrupt}:claimed", &format!("{:x}", ids[8]), "yesterday"];
         redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
         let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[10]);
         redis::cmd("DEL").arg(record).exec_async(&mut other).await.unwrap();
@@ -261,7 +261,7 @@ fn what_was_set_aside_is_said_to_be_corrupt() {
         let mut other = connection(&client).await;
         let id = manager.create(NewExecution::new("work")).await.unwrap().id;
         assert_eq!(manager.claim(claim(1)).await.unwrap().len(), 1);
-        let start = ["tracer:{aside}:running", &format!("{id:x}"), "yesterday"];
+        let start = ["tracer:{aside}:claimed", &format!("{id:x}"), "yesterday"];
         redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
         clock.advance(Duration::from_secs(31));
         assert_eq!(manager.tick().await.unwrap().total(), 0);
