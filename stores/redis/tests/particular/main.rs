@@ -1,5 +1,7 @@
 //! What is particular to Redis: its clock, its keys, its settings, connections that fail, a server that dies.
 
+mod checkpoints;
+#[path = "../server/mod.rs"]
 mod server;
 
 use std::collections::BTreeMap;
@@ -326,16 +328,18 @@ fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
         let mut other = connection(&client).await;
         let parent = manager.create(NewExecution::new("parent").delay(Duration::from_secs(3600))).await.unwrap().id;
         let new = || NewExecution::new("work").parent(parent).max_attempts(9);
-        for number in 0..3 {
+        for number in 0..4 {
             manager.create(new().idempotency_key(format!("key-{number}"))).await.unwrap();
         }
-        let held = manager.claim(claim(1)).await.unwrap().remove(0);
+        let [held, keeps] = &manager.claim(claim(2)).await.unwrap()[..] else { panic!("two are due") };
+        let keep = || Write::under(keeps.token(), Command::checkpoint("key", 1).unwrap());
+        manager.settle(vec![keep()]).await.unwrap();
         let waiting = manager.list(ListOptions::new().status(ExecutionStatus::Pending)).await.unwrap()[2].id;
         clock.advance(Duration::from_secs(31));
         let keys: Vec<String> = contents(&mut other, "kinds").await.into_keys().collect();
         let mut refused = 0;
         for key in keys.iter().filter(|key| !key.ends_with(":version")) {
-            for operation in ["create", "claim", "claim by id", "settle", "delete", "sweep"] {
+            for operation in ["create", "claim", "claim by id", "settle", "keep", "delete", "sweep"] {
                 let mut kept = Vec::new();
                 for key in &keys {
                     let dump: Vec<u8> = redis::cmd("DUMP").arg(key).query_async(&mut other).await.unwrap();
@@ -351,6 +355,7 @@ fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
                     "claim" => manager.claim(claim(5)).await.map(drop),
                     "claim by id" => manager.claim_by_id(&waiting, "worker", Duration::from_secs(30)).await.map(drop),
                     "settle" => manager.settle(vec![fail]).await.map(drop),
+                    "keep" => manager.settle(vec![keep()]).await.map(drop),
                     "delete" => manager.delete(&waiting).await,
                     _ => manager.tick().await.map(drop),
                 };
