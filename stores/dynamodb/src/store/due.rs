@@ -240,3 +240,30 @@ impl Failed {
         self.0.filter(|_| !is_any_done).map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The service's own trouble says that it makes sense to try again, and not to go on; that of one item does neither.
+    #[test]
+    fn of_several_failures_that_of_the_service_is_told() {
+        let of_an_item = || Problem::too_large(2, 1);
+        let of_the_service = || Problem::busy("it is busy");
+        for problems in [
+            [of_an_item(), of_the_service(), of_an_item()],
+            [of_the_service(), of_an_item(), of_an_item()],
+            [of_an_item(), of_an_item(), of_the_service()],
+        ] {
+            let mut failed = Failed::default();
+            problems.into_iter().for_each(|problem| failed.keep(problem));
+            assert!(failed.check().unwrap_err().is_passing());
+        }
+        for is_any_done in [false, true] {
+            let mut failed = Failed::default();
+            failed.keep(of_an_item());
+            failed.check().unwrap();
+            assert_eq!(failed.unless(is_any_done).is_ok(), is_any_done);
+        }
+    }
+}
