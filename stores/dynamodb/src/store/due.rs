@@ -256,7 +256,9 @@ mod tests {
             [of_an_item(), of_an_item(), of_the_service()],
         ] {
             let mut failed = Failed::default();
-            problems.into_iter().for_each(|problem| failed.keep(problem));
+            for problem in problems {
+                failed.keep(problem);
+            }
             assert!(failed.check().unwrap_err().is_passing());
         }
         for is_any_done in [false, true] {

@@ -279,7 +279,9 @@ fn what_version_1_kept_is_found_beside_what_is_kept_now() {
         let manager = manager("old").await;
         let lease = claimed(&manager).await.token();
         let none = claimed(&manager).await.token();
-        for (lease, old) in [(lease, r#"{"a":"old","b":"old"}"#), (none, "{}")] {
+        let full = claimed(&manager).await.token();
+        let much = format!("{{\"a\":\"{}\"}}", "x".repeat(372_000));
+        for (lease, old) in [(lease, r#"{"a":"old","b":"old"}"#), (none, "{}"), (full, &much)] {
             let update = client.update_item().table_name("old").key("pk", s(&format!("execution#{:x}", lease.id)));
             let update = update.update_expression("SET checkpoints = :old").expression_attribute_values(":old", s(old));
             update.send().await.unwrap();
@@ -303,6 +305,10 @@ fn what_version_1_kept_is_found_beside_what_is_kept_now() {
         assert_eq!(kept(&manager, &none.id).await, pairs(&[("c", "new")]));
         let done = manager.under(&lease).complete(&lease.id, ()).await.unwrap();
         assert_eq!(done.checkpoints.len(), 3);
+        // It still takes room that attempts need.
+        let error = manager.under(&full).complete(&full.id, "x".repeat(10_000)).await.unwrap_err();
+        assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
+        manager.under(&full).complete(&full.id, "done").await.unwrap();
         assert_eq!(kept(&manager, &lease.id).await, expected);
         manager.delete(&lease.id).await.unwrap();
         assert_eq!(all(&client, "old-checkpoints").await.len(), 1);

@@ -1,7 +1,11 @@
 //! Checkpoints: each a field of a hash, and what version 2 had instead.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
+use redis::aio::ConnectionLike;
+use redis::{Arg, Cmd, Pipeline, RedisFuture};
 use serde_json::Value;
 use tracer::execution::Execution;
 
@@ -267,5 +271,68 @@ fn a_sweep_moves_what_version_2_kept() {
             names.iter().any(|name| name.contains(":kept:"))
                 && !names.iter().any(|name| name.contains(":checkpoints:"))
         );
+    });
+}
+
+/// A connection on which something is done before the first command with an argument is sent.
+#[derive(Clone)]
+struct Before {
+    connection: MultiplexedConnection,
+    argument: &'static str,
+    act: Arc<Mutex<Option<Act>>>,
+}
+
+type Act = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl ConnectionLike for Before {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, redis::Value> {
+        let is_it = |argument: Arg<&[u8]>| matches!(argument, Arg::Simple(found) if found == self.argument.as_bytes());
+        let act = self.act.lock().unwrap().take_if(|_| command.args_iter().any(is_it));
+        Box::pin(async move {
+            if let Some(act) = act {
+                act.await;
+            }
+            self.connection.req_packed_command(command).await
+        })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<redis::Value>> {
+        self.connection.req_packed_commands(commands, offset, count)
+    }
+
+    fn get_db(&self) -> i64 {
+        self.connection.get_db()
+    }
+}
+
+/// Each copies what it has read. Whoever is late must not write over what somebody has kept since.
+#[test]
+fn of_two_who_move_at_once_the_later_one_undoes_nothing() {
+    run(async {
+        let client = server::client().await;
+        let manager = manager(&client, "once").await;
+        let lease = claimed(&manager, NewExecution::new("work")).await.token();
+        let all = (0..1200).map(|row| keep(lease, &format!("row {row:04}"), "old"));
+        manager.settle(all.collect()).await.unwrap();
+        let mut other = connection(&client).await;
+        as_of_version_2(&mut other, "once", &manager.get(&lease.id).await.unwrap()).await;
+
+        let act: Act = Box::pin(async move {
+            manager.settle(vec![keep(lease, "row 1199", "new")]).await.unwrap().remove(0).unwrap();
+        });
+        let act = Arc::new(Mutex::new(Some(act)));
+        let slow = Before { connection: other, argument: "\"row 1199\"", act: act.clone() };
+        let slow = ExecutionManager::new(RedisStore::with_connection(slow, "once").await.unwrap());
+        slow.settle(vec![keep(lease, "another", "new")]).await.unwrap().remove(0).unwrap();
+        assert!(act.lock().unwrap().is_none(), "the last that it moves was not sent");
+        let kept = slow.get(&lease.id).await.unwrap().checkpoints;
+        let new = kept.iter().filter(|(_, value)| **value == "new").map(|(key, _)| key.as_str());
+        assert_eq!(new.collect::<Vec<_>>(), ["another", "row 1199"]);
+        assert_eq!(kept.len(), 1201);
     });
 }
