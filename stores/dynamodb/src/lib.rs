@@ -26,8 +26,8 @@
 //!
 //! The tables are made if there are none (on demand, the first with four indexes), by any number of processes at once.
 //!
-//! A table of version 0.1 becomes one of this version when it is opened: end all processes of the former before, since they
-//! would not see what is kept from then on. What was kept before stays where it is, and is found.
+//! A table of version 1 becomes one of version 2 when it is opened: end all programs that use it as the former before, since
+//! they would not see what is kept from then on. What was kept before stays where it is, and is found.
 //!
 //! # What is different here
 //!
