@@ -90,7 +90,7 @@ impl Element {
     pub(crate) fn change(execution: &Execution, was: Was, kept: BTreeMap<String, String>) -> Result<Self, Problem> {
         let kept_len = kept.iter().map(|(key, value)| key.len() + value.len()).sum();
         if kept_len > VALUE_LEN_BYTES_MAX {
-            return Err(Problem::TooLarge(kept_len));
+            return Err(Problem::TooMuchKept(kept_len));
         }
         let place = place(Cursor::of(execution));
         let Text { text, outside } = Text::new(execution, &place, Some(&was), !kept.is_empty())?;

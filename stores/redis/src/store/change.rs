@@ -69,7 +69,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             let arguments = [most].into_iter().chain(row::arguments(chunk));
             let answer = self.call(&script::SAVE, arguments).await.map_err(Problem::Write)?;
             if let Value::Int(len) = answer {
-                return Err(Problem::TooLarge(usize::try_from(len).unwrap_or(usize::MAX)));
+                return Err(Problem::TooMuchKept(usize::try_from(len).unwrap_or(usize::MAX)));
             }
             *written = Written::Unknown;
             for answer in values(answer, 0)? {

@@ -78,7 +78,8 @@ fn checkpoints_are_no_more_than_can_be_read_again() {
     run(async {
         // A server of its own: it takes up much of one.
         let server = servers::redis(Place::new(), &["--save", ""]);
-        let manager = manager(&server::ready(&server).await, "most").await;
+        let client = server::ready(&server).await;
+        let manager = manager(&client, "most").await;
         let lease = claimed(&manager, NewExecution::new("work")).await.token();
         // With its key and all quotation marks as many bytes as that.
         let settle = async |key: &str, len: usize| {
@@ -91,7 +92,7 @@ fn checkpoints_are_no_more_than_can_be_read_again() {
         let error = settle("d", LEN + 1).await.unwrap_err();
         assert_eq!(told(&error), ("TOO_LARGE", false, Written::Nothing));
         let source = std::error::Error::source(&error).unwrap().to_string();
-        assert_eq!(source, "expected a value of at most 67108864 bytes of JSON, found 67108865");
+        assert_eq!(source, "expected at most 67108864 bytes of checkpoints, found 67108865");
         assert_eq!(manager.get(&lease.id).await.unwrap(), before);
         assert_eq!(settle("d", LEN).await.unwrap(), 1);
         // What is written over does not count.
@@ -99,6 +100,13 @@ fn checkpoints_are_no_more_than_can_be_read_again() {
         assert_eq!(settle("a", 100).await.unwrap(), 1);
         assert_eq!(settle("e", LEN - 100).await.unwrap(), 1);
         assert_eq!(settle("f", 10).await.unwrap_err().code(), "TOO_LARGE");
+        // What cannot fit, whatever there is, is not even sent.
+        let mut other = connection(&client).await;
+        redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut other).await.unwrap();
+        let alone = settle("f", VALUE_LEN_BYTES_MAX + 1).await.unwrap_err();
+        assert_eq!(std::error::Error::source(&alone).unwrap().to_string(), source);
+        let sent: usize = info(&mut other, "stats").await["total_net_input_bytes"].parse().unwrap();
+        assert!(sent < 100_000, "{sent}");
         assert_eq!(manager.get(&lease.id).await.unwrap().checkpoints.len(), 5);
     });
 }
