@@ -6,6 +6,7 @@ use std::error::Error;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tracer::execution::{Cursor, Execution, ExecutionId, Parts, Timestamp};
 
+use crate::table::SWEEP;
 use crate::trouble::Problem;
 
 /// DynamoDB's limit for an item, names of attributes included.
@@ -33,22 +34,28 @@ pub(crate) struct Read {
     pub(crate) mark: String,
     pub(crate) status: String,
     pub(crate) key: Option<String>,
-    payload_len: usize,
+    /// Where its checkpoints are, if it has kept any.
+    pub(crate) kept: Option<String>,
+    /// How long what is there and never changes is: the payload, and checkpoints of version 1.
+    fixed_len: usize,
     /// Or why it is none.
     pub(crate) execution: Result<Execution, Box<dyn Error + Send + Sync>>,
 }
 
 impl Read {
-    pub(crate) fn of(item: &Item) -> Result<Self, Problem> {
+    /// An item, and the checkpoints that it has kept, if they are wanted.
+    pub(crate) fn of(item: &Item, kept: &[String]) -> Result<Self, Problem> {
         let id = text(item, "pk").and_then(|pk| pk.strip_prefix("execution#")?.parse().ok());
         let id = id.ok_or_else(|| Problem::corrupt("an item is no execution"))?;
+        let (payload, old) = (text(item, "payload"), text(item, "checkpoints"));
+        let checkpoints = all_checkpoints(old, kept);
         let parts = Parts {
             body: text(item, "body").unwrap_or_default(),
-            payload: text(item, "payload"),
+            payload,
             result: text(item, "result"),
-            checkpoints: text(item, "checkpoints"),
+            checkpoints: checkpoints.as_deref(),
         };
-        let payload_len = parts.payload.map_or(0, str::len);
+        let fixed_len = payload.map_or(0, str::len) + old.map_or(0, str::len);
         let owned = |name| text(item, name).unwrap_or_default().to_owned();
         let revision = number(item, "revision").unwrap_or_default().to_owned();
         let execution = if revision.is_empty() {
@@ -63,9 +70,21 @@ impl Read {
             mark: owned("mark"),
             status: owned("status"),
             key: text(item, "key").map(str::to_owned),
-            payload_len,
+            kept: text(item, "kept").map(str::to_owned),
+            fixed_len,
         })
     }
+}
+
+/// One text: what version 1 has kept in the item, which is never written again, then what was kept since, each `key:value`.
+/// Of two with one key the later counts.
+fn all_checkpoints(old: Option<&str>, kept: &[String]) -> Option<String> {
+    if kept.is_empty() {
+        return old.map(str::to_owned);
+    }
+    let old = old.unwrap_or("{}").strip_suffix('}').unwrap_or("none");
+    let comma = if old.len() > 1 { "," } else { "" };
+    Some(format!("{old}{comma}{}}}", kept.join(",")))
 }
 
 pub(crate) fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
@@ -93,6 +112,20 @@ pub(crate) fn pk(id: ExecutionId) -> AttributeValue {
 /// The key of an idempotency key.
 pub(crate) fn key_pk(key: &str) -> AttributeValue {
     s(format!("key#{key}"))
+}
+
+/// The key of what tells of checkpoints whose execution is gone.
+pub(crate) fn gone_pk(kept: &str) -> AttributeValue {
+    s(format!("gone#{kept}"))
+}
+
+/// The attribute by which sweeps find them.
+pub(crate) const GONE: &str = "gone";
+
+/// What tells of them, until they are deleted, too.
+pub(crate) fn gone(kept: &str) -> Item {
+    let attributes = [("pk", gone_pk(kept)), (SWEEP.of, s(GONE)), (SWEEP.order, s(kept))];
+    attributes.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// Any, but never the same twice.
@@ -135,7 +168,7 @@ pub(crate) fn changing(execution: &Execution) -> Vec<(&'static str, Option<Attri
     let due_at = is_waiting.then(due).map(s);
     let due_type = is_waiting.then(|| s(&execution.type_));
     let sweep_at = execution.sweep_at().map(|at| s(format!("{}{:x}", instant(at), execution.id)));
-    let Parts { body, result, checkpoints, .. } = Parts::without_payload(execution);
+    let Parts { body, result, .. } = Parts::without_payload(execution);
     vec![
         ("status", Some(s(execution.status.as_str()))),
         ("due_type", due_type),
@@ -144,7 +177,6 @@ pub(crate) fn changing(execution: &Execution) -> Vec<(&'static str, Option<Attri
         ("sweep_at", sweep_at),
         ("body", Some(s(body))),
         ("result", result.map(s)),
-        ("checkpoints", checkpoints.map(s)),
     ]
 }
 
@@ -180,20 +212,21 @@ pub(crate) fn check_changed(
 ) -> Result<(), Problem> {
     let changed: usize = values.iter().filter_map(|(_, value)| value.as_ref()).map(len).sum();
     let is_filled = read.execution.as_ref().is_ok_and(|before| is_filled_by_caller(before, execution));
-    check(changed + read.payload_len, if is_filled { FILLED_LEN_BYTES_MAX } else { ITEM_LEN_BYTES_MAX })
+    check(changed + read.fixed_len, if is_filled { FILLED_LEN_BYTES_MAX } else { ITEM_LEN_BYTES_MAX })
 }
 
 /// Whether it has got more of what is the caller's.
 fn is_filled_by_caller(before: &Execution, after: &Execution) -> bool {
-    let texts_len = |execution: &Execution| {
-        let error = execution.error.as_ref().map_or(0, |error| error.message.len());
+    let error_len = |execution: &Execution| execution.error.as_ref().map_or(0, |error| error.message.len());
+    let progress_len = |execution: &Execution| {
         let progress = execution.progress.as_ref().and_then(|progress| progress.message.as_ref());
-        error + progress.map_or(0, String::len)
+        progress.map_or(0, String::len)
     };
+    let has_grown = |len: &dyn Fn(&Execution) -> usize| len(after) > len(before).max(MESSAGE_LEN_BYTES_USUAL);
     after.result != before.result
-        || after.checkpoints != before.checkpoints
         || after.metadata != before.metadata
-        || texts_len(after) > texts_len(before).max(MESSAGE_LEN_BYTES_USUAL)
+        || has_grown(&error_len)
+        || has_grown(&progress_len)
 }
 
 fn check(len: usize, limit: usize) -> Result<(), Problem> {
@@ -211,7 +244,8 @@ mod tests {
     use std::time::Duration;
 
     use tracer::execution::{
-        Applied, Command, ExecutionManager, ExecutionStatus, HISTORY_LEN_MAX, Lease, MemoryStore, NewExecution, Write,
+        Applied, Command, ExecutionManager, ExecutionStatus, HISTORY_LEN_MAX, Lease, MemoryStore, NewExecution,
+        Progress, Write,
     };
 
     use super::*;
@@ -224,9 +258,10 @@ mod tests {
             let before = self.0.clone();
             let mut after = before.clone();
             assert_eq!(change(&mut after), Applied::Changed);
-            let payload_len = Parts::of(&before).payload.map_or(0, |payload| payload.len());
+            let fixed_len = Parts::of(&before).payload.map_or(0, |payload| payload.len());
             let (revision, mark, status) = <(String, String, String)>::default();
-            let read = Read { id: before.id, revision, mark, status, key: None, payload_len, execution: Ok(before) };
+            let (key, kept) = (None, None);
+            let read = Read { id: before.id, revision, mark, status, key, kept, fixed_len, execution: Ok(before) };
             check_changed(&read, &after, &changing(&after))?;
             self.0 = after;
             Ok(())
@@ -270,11 +305,11 @@ mod tests {
         // By the payload, but for a few bytes.
         let mut full = (0..FILLED_LEN_BYTES_MAX).rev().step_by(16).find_map(|len| create(len).ok()).unwrap();
         full.lose_all();
-        // By checkpoints, a little at a time.
+        // By what it says of its progress, a little more each time.
         let mut full = create(VALUE_LEN_BYTES_MAX - 5000).unwrap();
         full.start();
-        let checkpoint = |number: usize| Command::Checkpoint { key: number.to_string(), value: "x".repeat(50).into() };
-        let refused = (0..1000).find(|number| full.write(checkpoint(*number)).is_err());
+        let progress = |number: usize| Command::Progress(Progress::new(1, 2).message("x".repeat(1000 + 50 * number)));
+        let refused = (0..1000).find(|number| full.write(progress(*number)).is_err());
         assert!(refused.is_some_and(|number| number > 50), "{refused:?}");
         full.lose_all();
     }

@@ -20,7 +20,14 @@
 //! that a request which the client has sent twice is known as one's own. Nothing scans: what waits, what runs and what was
 //! created when are found by indexes, which hold nothing else.
 //!
-//! The table is made if there is none (on demand, with four indexes), by any number of processes at once.
+//! A checkpoint is an item of a second table, `…-checkpoints`, so that one more costs the same however many there are. It is
+//! written in one transaction with the execution, under the same condition. Who reads an execution just while somebody writes
+//! it may see a checkpoint that belongs to its next version; who changes or claims it sees what there is.
+//!
+//! The tables are made if there are none (on demand, the first with four indexes), by any number of processes at once.
+//!
+//! A table of version 1 becomes one of version 2 when it is opened: end all programs that use it as the former before, since
+//! they would not see what is kept from then on. What was kept before stays where it is, and is found.
 //!
 //! # What is different here
 //!
@@ -31,8 +38,8 @@
 //!   executions and takes over those of others *d* too early, while their holders believe in their leases: then an attempt
 //!   begins beside one that runs. The older one can write nothing any more, but what it does elsewhere may be done twice.
 //!   Let leases be much longer than the clocks differ.
-//! - Items have 400 KB at most. Payload, result, checkpoints and metadata of an execution together may fill all but 32 KB of
-//!   that, which are kept free for what its attempts add.
+//! - Items have 400 KB at most. Payload, result and metadata of an execution together may fill all but 32 KB of that, which
+//!   are kept free for what its attempts add. A checkpoint may fill an item of its own; all of them have no limit.
 //! - All that waits of one type, all that runs, and the order of creation are one partition of an index each, which takes
 //!   about 1000 writes a second.
 //!
@@ -40,6 +47,8 @@
 //!
 //! What was acknowledged survives the loss of power: DynamoDB has written it in several places.
 
+mod again;
+mod checkpoints;
 mod item;
 mod store;
 mod table;

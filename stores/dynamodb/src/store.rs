@@ -1,12 +1,11 @@
 //! The store: calls become requests, each conditional.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::AsyncSleep;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, Delete, KeysAndAttributes, Put, ReturnValuesOnConditionCheckFailure,
@@ -20,15 +19,15 @@ use tracer::execution::{
 };
 use tracer::{Clock, SystemClock};
 
-use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, instant, key_pk, n, pk, place, s, text};
+use crate::again::{ATTEMPTS, wait};
+use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, instant, key_pk, pk, place, s, text};
 use crate::table::{self, ALL, Index, PARTS};
 use crate::trouble::{NAME, Problem, reading, writing};
 
 /// How long a request may take, and each try of it, unless the client's configuration says something.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_OF_A_TRY: Duration = Duration::from_secs(3);
-/// How often a request begins again that was in the way of others.
-const ATTEMPTS: u32 = 24;
 /// How many requests a call makes at once.
 const REQUESTS: usize = 16;
 /// How many items one request reads: DynamoDB's limit.
@@ -36,8 +35,11 @@ const ITEMS_MAX: usize = 100;
 /// Sorts behind every instant.
 const END: &str = "~";
 
+mod change;
 mod due;
 mod old;
+
+use change::Outcome;
 
 type Done<T> = Result<T, Problem>;
 
@@ -46,6 +48,7 @@ type Done<T> = Result<T, Problem>;
 pub struct DynamoStore {
     client: Client,
     table: Arc<str>,
+    checkpoints: Checkpoints,
     clock: Arc<dyn Clock>,
     /// The types that the table is known to know.
     types: Arc<Mutex<HashSet<String>>>,
@@ -67,7 +70,8 @@ impl DynamoStore {
             Client::from_conf(client.config().to_builder().timeout_config(timeouts).build())
         };
         table::open(&client, table).await.map_err(|problem| problem.into_store("open the table", Written::Nothing))?;
-        Ok(Self { client, table: table.into(), clock: Arc::new(SystemClock), types: Arc::default() })
+        let checkpoints = Checkpoints { client: client.clone(), table: Checkpoints::table_beside(table).into() };
+        Ok(Self { client, table: table.into(), checkpoints, clock: Arc::new(SystemClock), types: Arc::default() })
     }
 
     /// Takes the time from `clock` instead of from the machine. All that use the table need the same.
@@ -84,13 +88,6 @@ impl DynamoStore {
     fn known_types(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         // Nothing can go wrong under the lock.
         self.types.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for a moment, another one for everybody.
-    async fn wait(&self, attempt: u32) {
-        if let Some(sleep) = self.client.config().sleep_impl() {
-            sleep.sleep(Duration::from_millis(fastrand::u64(1..=u64::from(attempt.min(16)) * 4))).await;
-        }
     }
 
     /// Writes down that there are executions of a type, before there is one.
@@ -118,12 +115,23 @@ impl DynamoStore {
         Ok(get.send().await.map_err(reading)?.item)
     }
 
-    async fn find(&self, id: ExecutionId) -> Done<Option<Read>> {
-        self.get(pk(id)).await?.as_ref().map(Read::of).transpose()
+    async fn find(&self, id: ExecutionId, depth: Depth) -> Done<Option<Read>> {
+        let item = self.get(pk(id)).await?;
+        self.with_checkpoints(item.as_ref(), depth).await
+    }
+
+    /// What is in an item, if there is one, and, if it is to be whole, all that it has kept.
+    async fn with_checkpoints(&self, item: Option<&Item>, depth: Depth) -> Done<Option<Read>> {
+        let Some(item) = item else { return Ok(None) };
+        let kept = match text(item, "kept").filter(|_| depth == Depth::Whole) {
+            Some(kept) => self.checkpoints.read(kept).await?,
+            None => Vec::new(),
+        };
+        Read::of(item, &kept).map(Some)
     }
 
     /// Reads executions consistently, many at once.
-    async fn read(&self, ids: &[ExecutionId]) -> Done<HashMap<ExecutionId, Read>> {
+    async fn read(&self, ids: &[ExecutionId], depth: Depth) -> Done<HashMap<ExecutionId, Read>> {
         let mut ids = ids.to_vec();
         ids.sort_unstable();
         ids.dedup();
@@ -136,9 +144,11 @@ impl DynamoStore {
                 let keys = keys.expect("it has keys");
                 let answer = self.client.batch_get_item().request_items(&*self.table, keys).send().await;
                 let answer = answer.map_err(reading)?;
-                for item in answer.responses.unwrap_or_default().into_values().flatten() {
-                    let read = Read::of(&item)?;
-                    reads.insert(read.id, read);
+                let items: Vec<Item> = answer.responses.unwrap_or_default().into_values().flatten().collect();
+                for items in items.chunks(REQUESTS) {
+                    for read in join_all(items.iter().map(|item| self.with_checkpoints(Some(item), depth))).await {
+                        reads.extend(read?.map(|read| (read.id, read)));
+                    }
                 }
                 // What was too much for one answer, or for the moment.
                 left = answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|keys| keys.keys).collect();
@@ -147,128 +157,11 @@ impl DynamoStore {
                     if attempt == ATTEMPTS {
                         return Err(Problem::busy("items were not read, again and again"));
                     }
-                    self.wait(attempt).await;
+                    wait(&self.client, attempt).await;
                 }
             }
         }
         Ok(reads)
-    }
-
-    /// Writes what was changed if nobody else has written since it was read. Else what there is now, if anything.
-    async fn save(&self, read: &Read, execution: &Execution) -> Done<Result<(), Option<Read>>> {
-        let values = item::changing(execution);
-        item::check_changed(read, execution, &values)?;
-        let mark = item::mark();
-        let mut update = self.client.update_item().table_name(&*self.table).key("pk", pk(read.id));
-        let (mut sets, mut removes) = (Vec::new(), Vec::new());
-        for (name, value) in values {
-            update = update.expression_attribute_names(format!("#{name}"), name);
-            match value {
-                Some(value) => {
-                    sets.push(format!("#{name} = :{name}"));
-                    update = update.expression_attribute_values(format!(":{name}"), value);
-                }
-                None => removes.push(format!("#{name}")),
-            }
-        }
-        let mut expression = format!("SET mark = :mark, revision = revision + :one, {}", sets.join(", "));
-        if !removes.is_empty() {
-            expression = format!("{expression} REMOVE {}", removes.join(", "));
-        }
-        let update = update
-            .update_expression(expression)
-            .expression_attribute_values(":mark", s(&*mark))
-            .expression_attribute_values(":one", n("1"))
-            .condition_expression("revision = :revision")
-            .expression_attribute_values(":revision", n(&read.revision))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let Err(error) = update.send().await else { return Ok(Ok(())) };
-        match error.as_service_error() {
-            Some(aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(lost)) => {
-                let found = lost.item().filter(|item| !item.is_empty()).map(Read::of).transpose()?;
-                // The client has sent it twice, since no answer to the first came: it was this one.
-                let is_own = found.as_ref().is_some_and(|found| found.mark == mark);
-                Ok(if is_own { Ok(()) } else { Err(found) })
-            }
-            _ => Err(writing(error)),
-        }
-    }
-
-    /// Changes one execution, again for as long as somebody else is faster, who has got on then.
-    async fn change_one<T>(
-        &self,
-        mut read: Option<Read>,
-        change: impl Fn(Option<&mut Execution>, Timestamp) -> (T, Applied),
-    ) -> Done<(T, bool)> {
-        loop {
-            let now = self.now();
-            let Some(found) = read else { return Ok((change(None, now).0, false)) };
-            let mut execution = match &found.execution {
-                Ok(execution) => execution.clone(),
-                Err(error) => return Err(Problem::corrupt(error.to_string())),
-            };
-            let (answer, applied) = change(Some(&mut execution), now);
-            if applied == Applied::Unchanged {
-                return Ok((answer, false));
-            }
-            match self.save(&found, &execution).await? {
-                Ok(()) => return Ok((answer, true)),
-                Err(now_there) => read = now_there,
-            }
-        }
-    }
-
-    /// Changes executions, in the order of `elements` for each of them, several at once.
-    async fn change<E: Sync, T: Send>(
-        &self,
-        operation: &'static str,
-        elements: &[E],
-        id: impl Fn(&E) -> ExecutionId + Send + Sync,
-        change: impl Fn(&E, Option<&mut Execution>, Timestamp) -> (T, Applied) + Send + Sync,
-    ) -> Result<Vec<T>, StoreError> {
-        let mut places: BTreeMap<ExecutionId, Vec<usize>> = BTreeMap::new();
-        for (place, element) in elements.iter().enumerate() {
-            places.entry(id(element)).or_default().push(place);
-        }
-        let ids: Vec<ExecutionId> = places.keys().copied().collect();
-        let reads = self.read(&ids).await;
-        let mut reads = reads.map_err(|problem| problem.into_store(operation, Written::Nothing))?;
-        let mut answers: Vec<Option<T>> = elements.iter().map(|_| None).collect();
-        let mut written = Written::Nothing;
-        let change = &change;
-        for ids in ids.chunks(REQUESTS) {
-            let changes = ids.iter().map(|id| {
-                let (places, read) = (&places[id], reads.remove(id));
-                self.change_one(read, move |mut execution, now| {
-                    let mut is_changed = false;
-                    let mut answers = Vec::with_capacity(places.len());
-                    for place in places {
-                        let (answer, applied) = change(&elements[*place], execution.as_deref_mut(), now);
-                        answers.push(answer);
-                        is_changed |= applied == Applied::Changed;
-                    }
-                    (answers, if is_changed { Applied::Changed } else { Applied::Unchanged })
-                })
-            });
-            let mut failed = None;
-            for (id, done) in ids.iter().zip(join_all(changes).await) {
-                match done {
-                    Ok((some, is_written)) => {
-                        if is_written {
-                            written = Written::Unknown;
-                        }
-                        for (place, answer) in places[id].iter().zip(some) {
-                            answers[*place] = Some(answer);
-                        }
-                    }
-                    Err(problem) => failed = Some(problem),
-                }
-            }
-            if let Some(problem) = failed {
-                return Err(problem.into_store(operation, written));
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
     }
 
     async fn create_one(&self, new: &Create, now: Timestamp) -> Done<Created> {
@@ -288,7 +181,7 @@ impl DynamoStore {
                     let found = read.execution.map_err(Problem::corrupt)?;
                     return Ok(Created::Existing(found));
                 }
-                Placed::Again => self.wait(attempt).await,
+                Placed::Again => wait(&self.client, attempt).await,
             }
         }
         Err(Problem::busy("others were in the way of a creation, again and again"))
@@ -301,7 +194,8 @@ impl DynamoStore {
         let Err(error) = put.send().await else { return Ok(Placed::Done) };
         match error.as_service_error() {
             Some(aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(lost)) => {
-                Ok(Placed::Existing(Box::new(Read::of(lost.item().unwrap_or(&Item::new()))?)))
+                let found = self.with_checkpoints(lost.item(), Depth::Whole).await?;
+                Ok(found.map_or(Placed::Again, |found| Placed::Existing(Box::new(found))))
             }
             _ => Err(writing(error)),
         }
@@ -318,7 +212,7 @@ impl DynamoStore {
             Ok(()) => Ok(Placed::Done),
             Err(reasons) if reasons.iter().any(is_condition) => {
                 let found = self.find_by_key(key).await?;
-                let found = if found.is_none() { self.find(id).await? } else { found };
+                let found = if found.is_none() { self.find(id, Depth::Whole).await? } else { found };
                 Ok(found.map_or(Placed::Again, |found| Placed::Existing(Box::new(found))))
             }
             Err(_) => Ok(Placed::Again),
@@ -350,7 +244,7 @@ impl DynamoStore {
     async fn find_by_key(&self, key: &str) -> Done<Option<Read>> {
         let Some(item) = self.get(key_pk(key)).await? else { return Ok(None) };
         match text(&item, "id").and_then(|id| id.parse().ok()) {
-            Some(id) => self.find(id).await,
+            Some(id) => self.find(id, Depth::Whole).await,
             None => Err(Problem::corrupt(format!("the item of the key `{key}` names no execution"))),
         }
     }
@@ -393,6 +287,15 @@ impl DynamoStore {
 
     /// A page of an index: ids, with what says their order, and where the next page begins.
     async fn query(&self, query: &Query<'_>, start: Option<Item>) -> Done<(Vec<(ExecutionId, String)>, Option<Item>)> {
+        let (items, next) = self.query_items(query, start).await?;
+        let entry = |item: &Item| {
+            let id = text(item, "pk")?.strip_prefix("execution#")?.parse().ok()?;
+            Some((id, text(item, query.index.order)?.to_owned()))
+        };
+        Ok((items.iter().filter_map(entry).collect(), next))
+    }
+
+    async fn query_items(&self, query: &Query<'_>, start: Option<Item>) -> Done<(Vec<Item>, Option<Item>)> {
         let Query { index, of, from, to, limit, newest_first } = query;
         let answer = self.client.query().table_name(&*self.table).index_name(index.name);
         let answer = answer
@@ -406,11 +309,7 @@ impl DynamoStore {
             .limit(i32::try_from(*limit).unwrap_or(i32::MAX).max(1))
             .set_exclusive_start_key(start);
         let answer = answer.send().await.map_err(reading)?;
-        let entry = |item: &Item| {
-            let id = text(item, "pk")?.strip_prefix("execution#")?.parse().ok()?;
-            Some((id, text(item, index.order)?.to_owned()))
-        };
-        Ok((answer.items().iter().filter_map(entry).collect(), answer.last_evaluated_key))
+        Ok((answer.items.unwrap_or_default(), answer.last_evaluated_key))
     }
 
     async fn list_page(&self, options: &ListOptions) -> Done<Page> {
@@ -438,7 +337,7 @@ impl DynamoStore {
         while query.from <= query.to && found.len() < wanted {
             let (some, next) = self.query(&query, start).await?;
             let ids: Vec<ExecutionId> = some.into_iter().map(|(id, _)| id).collect();
-            let mut reads = self.read(&ids).await?;
+            let mut reads = self.read(&ids, Depth::Whole).await?;
             for read in ids.iter().filter_map(|id| reads.remove(id)) {
                 let execution = read.execution.map_err(Problem::corrupt)?;
                 if options.matches(&execution) && options.is_behind(&execution) {
@@ -456,19 +355,19 @@ impl DynamoStore {
 
     async fn delete_one(&self, id: ExecutionId) -> Done<Result<(), Refusal>> {
         for attempt in 1..=ATTEMPTS {
-            let Some(read) = self.find(id).await? else { return Ok(Err(Refusal::NotFound)) };
+            let Some(read) = self.find(id, Depth::ToChange).await? else { return Ok(Err(Refusal::NotFound)) };
             if read.status == ExecutionStatus::Running.as_str() {
                 return Ok(Err(Refusal::Transition { command: "delete", status: ExecutionStatus::Running }));
             }
             if self.delete_as_read(&read).await? {
                 return Ok(Ok(()));
             }
-            self.wait(attempt).await;
+            wait(&self.client, attempt).await;
         }
         Err(Problem::busy("others were in the way of a deletion, again and again"))
     }
 
-    /// Deletes an execution, with its key, if nobody has written since it was read; whether it did.
+    /// Deletes an execution, with its key and what it has kept, if nobody has written since it was read; whether it did.
     async fn delete_as_read(&self, read: &Read) -> Done<bool> {
         let delete = Delete::builder().table_name(&*self.table).key("pk", pk(read.id));
         let delete = delete.condition_expression("mark = :mark").expression_attribute_values(":mark", s(&*read.mark));
@@ -477,12 +376,39 @@ impl DynamoStore {
             let delete = delete.condition_expression("id = :id");
             delete.expression_attribute_values(":id", s(format!("{:x}", read.id)))
         });
-        let items = [Some(delete), key].into_iter().flatten().map(|delete| {
+        let deletes = [Some(delete), key].into_iter().flatten().map(|delete| {
             let delete = delete.build().expect("it has a table and a key");
             TransactWriteItem::builder().delete(delete).build()
         });
-        Ok(self.transact(items).await?.is_ok())
+        let gone = read.kept.as_deref().map(|kept| {
+            let put = Put::builder().table_name(&*self.table).set_item(Some(item::gone(kept)));
+            TransactWriteItem::builder().put(put.build().expect("it has a table and an item")).build()
+        });
+        let is_deleted = self.transact(deletes.chain(gone)).await?.is_ok();
+        if let Some(kept) = read.kept.as_deref().filter(|_| is_deleted) {
+            // What is not done now is done by a sweep.
+            while let Ok(true) = self.forget(kept).await {}
+        }
+        Ok(is_deleted)
     }
+
+    /// Deletes some of what an execution has kept that is gone; whether there may be more. What tells of it goes last.
+    async fn forget(&self, kept: &str) -> Done<bool> {
+        if self.checkpoints.delete_some(kept).await? {
+            return Ok(true);
+        }
+        let delete = self.client.delete_item().table_name(&*self.table).key("pk", item::gone_pk(kept));
+        delete.send().await.map_err(writing)?;
+        Ok(false)
+    }
+}
+
+/// What is read of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Whole,
+    /// What a change depends on: no rule looks at checkpoints.
+    ToChange,
 }
 
 /// How putting a new item went.
@@ -513,11 +439,11 @@ fn apply<T>(
     execution: Option<&mut Execution>,
     now: Timestamp,
     answer: impl FnOnce(&Execution) -> T,
-) -> (Result<T, Refusal>, Applied) {
-    let Some(execution) = execution else { return (Err(Refusal::NotFound), Applied::Unchanged) };
+) -> Outcome<Result<T, Refusal>> {
+    let Some(execution) = execution else { return Outcome::unchanged(Err(Refusal::NotFound)) };
     match write.apply(execution, now.max(execution.updated_at)) {
-        Ok(applied) => (Ok(answer(execution)), applied),
-        Err(refusal) => (Err(refusal), Applied::Unchanged),
+        Ok(applied) => Outcome { answer: Ok(answer(execution)), applied, kept: Checkpoint::of(&write.command) },
+        Err(refusal) => Outcome::unchanged(Err(refusal)),
     }
 }
 
@@ -544,7 +470,7 @@ impl ExecutionStore for DynamoStore {
     }
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
-        let found = self.find(*id).await;
+        let found = self.find(*id, Depth::Whole).await;
         let found = found.and_then(|read| read.map(|read| read.execution.map_err(Problem::corrupt)).transpose());
         found.map_err(|problem| problem.into_store("read an execution", Written::Nothing))
     }
@@ -557,12 +483,12 @@ impl ExecutionStore for DynamoStore {
 
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
         let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, Clone::clone);
-        self.change("update executions", &writes, |write| write.id, apply).await
+        self.change("update executions", &writes, |write| write.id, Depth::Whole, apply).await
     }
 
     async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
         let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, |_| ());
-        self.change("end attempts", &writes, |write| write.id, apply).await
+        self.change("end attempts", &writes, |write| write.id, Depth::ToChange, apply).await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
@@ -598,9 +524,10 @@ impl ExecutionStore for DynamoStore {
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
         let renew = |lease: &Lease, execution: Option<&mut Execution>, now: Timestamp| {
             let beat = execution.map_or(Beat::Lost, |execution| execution.renew(lease.epoch, extend, now));
-            (beat, if beat == Beat::Lost { Applied::Unchanged } else { Applied::Changed })
+            let applied = if beat == Beat::Lost { Applied::Unchanged } else { Applied::Changed };
+            Outcome { answer: beat, applied, kept: None }
         };
-        self.change("extend leases", leases, |lease| lease.id, renew).await
+        self.change("extend leases", leases, |lease| lease.id, Depth::ToChange, renew).await
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::AsyncSleep;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
+use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
@@ -10,10 +11,13 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType, TableStatus,
 };
 
+use crate::checkpoints::Checkpoints;
 use crate::item::{n, number, s};
 use crate::trouble::{Problem, reading, writing};
 
-const VERSION: &str = "1";
+/// From version 2 on checkpoints have a table of their own.
+const VERSION: &str = "2";
+const VERSION_BEFORE: &str = "1";
 
 /// An index, the attribute that says what is in it, and the one that says in which order. Items without these are in none.
 pub(crate) struct Index {
@@ -31,28 +35,13 @@ pub(crate) const ALL: Index = Index { name: "all", of: "all", order: "place" };
 /// What has a parent.
 pub(crate) const PARTS: Index = Index { name: "parts", of: "parent", order: "place" };
 
-/// Makes sure that there is a table of this version. Any number of processes may do so at once.
+/// Makes sure that there are tables of this version. Any number of processes may do so at once.
 pub(crate) async fn open(client: &Client, table: &str) -> Result<(), Problem> {
-    loop {
-        match client.describe_table().table_name(table).send().await {
-            Ok(described) => {
-                let status = described.table.and_then(|table| table.table_status);
-                if matches!(status, Some(TableStatus::Active | TableStatus::Updating)) {
-                    break;
-                }
-                // Nothing tells when it is there.
-                if let Some(sleep) = client.config().sleep_impl() {
-                    sleep.sleep(std::time::Duration::from_millis(200)).await;
-                }
-            }
-            Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
-                create(client, table).await?;
-            }
-            Err(error) => return Err(reading(error)),
-        }
-    }
+    is_there(client, table, executions(client)).await?;
+    is_there(client, &Checkpoints::table_beside(table), checkpoints(client)).await?;
     let put = client.put_item().table_name(table).item("pk", s("version")).item("version", n(VERSION));
-    match put.condition_expression("attribute_not_exists(pk)").send().await {
+    let put = put.condition_expression("attribute_not_exists(pk) OR version = :before");
+    match put.expression_attribute_values(":before", n(VERSION_BEFORE)).send().await {
         Ok(_) => return Ok(()),
         Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => {}
         Err(error) => return Err(writing(error)),
@@ -68,8 +57,39 @@ pub(crate) async fn open(client: &Client, table: &str) -> Result<(), Problem> {
     }
 }
 
-async fn create(client: &Client, table: &str) -> Result<(), Problem> {
-    let mut create = client.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
+/// Waits until there is such a table, which it makes if need be.
+async fn is_there(client: &Client, table: &str, create: CreateTableFluentBuilder) -> Result<(), Problem> {
+    loop {
+        match client.describe_table().table_name(table).send().await {
+            Ok(described) => {
+                let status = described.table.and_then(|table| table.table_status);
+                if matches!(status, Some(TableStatus::Active | TableStatus::Updating)) {
+                    return Ok(());
+                }
+                // Nothing tells when it is there.
+                if let Some(sleep) = client.config().sleep_impl() {
+                    sleep.sleep(std::time::Duration::from_millis(200)).await;
+                }
+            }
+            Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
+                make(table, create.clone()).await?;
+            }
+            Err(error) => return Err(reading(error)),
+        }
+    }
+}
+
+async fn make(table: &str, create: CreateTableFluentBuilder) -> Result<(), Problem> {
+    match create.table_name(table).billing_mode(BillingMode::PayPerRequest).send().await {
+        Ok(_) => Ok(()),
+        // Somebody else makes it.
+        Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => Ok(()),
+        Err(error) => Err(writing(error)),
+    }
+}
+
+fn executions(client: &Client) -> CreateTableFluentBuilder {
+    let mut create = client.create_table().key_schema(key("pk", KeyType::Hash));
     let mut names = vec!["pk"];
     for index in [DUE, SWEEP, ALL, PARTS] {
         names.extend([index.of, index.order]);
@@ -84,16 +104,17 @@ async fn create(client: &Client, table: &str) -> Result<(), Problem> {
     }
     names.sort_unstable();
     names.dedup();
-    for name in names {
-        let built = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
-        create = create.attribute_definitions(built.expect("it has a name and a type"));
-    }
-    match create.key_schema(key("pk", KeyType::Hash)).send().await {
-        Ok(_) => Ok(()),
-        // Somebody else makes it.
-        Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => Ok(()),
-        Err(error) => Err(writing(error)),
-    }
+    names.into_iter().fold(create, |create, name| create.attribute_definitions(definition(name)))
+}
+
+fn checkpoints(client: &Client) -> CreateTableFluentBuilder {
+    let create = client.create_table().key_schema(key("kept", KeyType::Hash)).key_schema(key("key", KeyType::Range));
+    create.attribute_definitions(definition("kept")).attribute_definitions(definition("key"))
+}
+
+fn definition(name: &str) -> AttributeDefinition {
+    let built = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
+    built.expect("it has a name and a type")
 }
 
 fn key(name: &str, type_: KeyType) -> KeySchemaElement {

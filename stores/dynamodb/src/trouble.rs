@@ -39,6 +39,17 @@ impl Problem {
         Self { trouble: Trouble::TooLarge, written: Written::Nothing, source: message.into() }
     }
 
+    pub(crate) fn checkpoint_too_large(found: usize) -> Self {
+        let message =
+            format!("expected a checkpoint of at most {ITEM_LEN_BYTES_MAX} bytes with its keys, found {found}");
+        Self { trouble: Trouble::TooLarge, written: Written::Nothing, source: message.into() }
+    }
+
+    /// The same, where a request before it, of the same change, has written something.
+    pub(crate) fn behind_others(self, is_any_written: bool) -> Self {
+        Self { written: if is_any_written { Written::Unknown } else { self.written }, ..self }
+    }
+
     /// Whether it is the service's, and not that of what was asked.
     pub(crate) fn is_passing(&self) -> bool {
         self.trouble == Trouble::Unavailable

@@ -21,7 +21,11 @@
 //! or some megabytes, more become several; but for a claim of all types, which looks at the first of each. The time is the
 //! server's.
 //!
-//! An execution is one text. What of it is longer than 4 KiB has a key of its own.
+//! An execution is one text. What of it is longer than 4 KiB has a key of its own. Its checkpoints are the fields of a hash, so
+//! that one more costs the same however many there are.
+//!
+//! A namespace of version 2 becomes one of version 3 when it is opened. Programs that still use it as the former fail from
+//! then on, before they write anything. Older ones are refused.
 //!
 //! All keys of a namespace have the hash tag `{namespace}`, so that a cluster keeps them on one node; several namespaces
 //! may be on several.

@@ -1,14 +1,17 @@
 //! Executions as texts: a line of what scripts have to know, then what only programs read.
 //!
 //! ```text
-//! 3  60000 pending 0 0000018bcfe56800…0f  4 7 212 9 0 0
+//! 3  60000 pending 0 0000018bcfe56800…0f  4 7 212 9 0
 //! workorder-1{"id":…}"payload"
 //! ```
 //!
-//! In the line, with a space between: the revision, which rises with each writing; the names of the parts that are too large
-//! to be here, each with a comma behind it; the timeout in milliseconds; the status, or `corrupt` if it was set aside; the
-//! priority; the place in the order of creation; the parent; how long type, idempotency key, body, payload, result and
-//! checkpoints are. What is none is empty, or 0 long. Then the type, the key and the parts.
+//! In the line, with a space between: the revision, which rises with each writing; the names of the parts that are not here,
+//! each with a comma behind it: what is too large, and `kept` if there are checkpoints; the timeout in milliseconds; the
+//! status, or `corrupt` if it was set aside; the priority; the place in the order of creation; the parent; how long type,
+//! idempotency key, body, payload and result are. What is none is empty, or 0 long. Then the type, the key and the parts.
+//!
+//! Checkpoints are in a hash, so that one more costs the same however many there are. Version 2 had them here, or, if they
+//! were too large, under one key, as one part more.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -21,10 +24,22 @@ use crate::trouble::Problem;
 /// A longer part has a key of its own: then it is not read by who looks for others, nor held in the way of them.
 const PART_LEN_BYTES_MAX: usize = 4096;
 
-const PARTS: [&str; 4] = ["body", "payload", "result", "checkpoints"];
+/// The parts. The last one is that of version 2, and not written any more.
+const PARTS: [&str; 4] = ["body", "payload", "result", OLD_CHECKPOINTS];
+const WRITTEN: usize = 3;
 const PAYLOAD: usize = 1;
+const OLD_CHECKPOINTS: &str = "checkpoints";
+const KEPT: &str = "kept";
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What is read of an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    Whole,
+    /// What a change depends on: neither a payload that is too large for the text nor checkpoints.
+    ToChange,
+}
 
 /// An execution as it was found.
 pub(crate) struct Read {
@@ -41,6 +56,10 @@ pub(crate) struct Was {
     /// Tells this writing of it from all others: who has claimed it, or its revision if it has been written since.
     pub(crate) mark: Vec<u8>,
     pub(crate) is_waiting: bool,
+    /// Whether there are checkpoints in its hash.
+    has_kept: bool,
+    /// Whether its checkpoints are where version 2 had them. They have to be moved before anything is written.
+    pub(crate) is_old: bool,
     /// How long the payload is, if it has a key of its own. It never changes, and is not written again.
     payload_len_outside: Option<usize>,
 }
@@ -48,17 +67,26 @@ pub(crate) struct Was {
 /// What is written of an execution.
 pub(crate) struct Text {
     pub(crate) text: String,
-    /// The parts that have keys of their own, but for those that are there already: names and texts.
+    /// The parts that have keys of their own, but for those that are there already: names and texts. Nothing for one that is
+    /// to go.
     pub(crate) outside: Vec<(&'static str, String)>,
 }
 
 impl Read {
-    /// Of who has claimed it, a text, and the parts that are too large for it, in their order.
-    pub(crate) fn new(id: ExecutionId, start: Option<Vec<u8>>, text: &[u8], outside: &[Option<Vec<u8>>]) -> Self {
+    /// Of who has claimed it, a text, and the parts that are not in it, in their order.
+    pub(crate) fn new(
+        id: ExecutionId,
+        start: Option<Vec<u8>>,
+        text: &[u8],
+        outside: &[Option<Vec<u8>>],
+        depth: Depth,
+    ) -> Self {
         let head = Head::read(text);
+        let has_kept = head.as_ref().is_some_and(|head| head.is_named(KEPT));
+        let is_old = head.as_ref().is_some_and(|head| head.part_lens[WRITTEN] > 0);
         let payload_outside = head.as_ref().filter(|head| head.is_outside(PAYLOAD));
         let payload_len_outside = payload_outside.map(|head| head.part_lens[PAYLOAD]);
-        let parts = head.filter(|head| !head.is_aside).and_then(|head| head.parts(outside));
+        let parts = head.filter(|head| !head.is_aside).and_then(|head| head.parts(outside, depth));
         let parts =
             parts.ok_or_else(|| format!("{id} is cut or of another form, or was set aside because it was").into());
         let execution = parts.and_then(|parts| Ok(parts.join(id)?));
@@ -72,7 +100,8 @@ impl Read {
             });
         let is_waiting = execution.as_ref().is_ok_and(|execution: &Execution| execution.status.is_waiting());
         let revision = || text.split(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).next().unwrap_or_default().to_owned();
-        let was = Was { mark: start.unwrap_or_else(revision), is_waiting, payload_len_outside };
+        let mark = start.unwrap_or_else(revision);
+        let was = Was { mark, is_waiting, has_kept, is_old, payload_len_outside };
         Self { was, is_small: outside.is_empty(), execution }
     }
 
@@ -111,47 +140,55 @@ impl<'t> Head<'t> {
         let mut words = words.skip(3);
         let mut len = || words.next()?.parse::<usize>().ok();
         let names_len = len()?.checked_add(len()?)?;
-        let part_lens = [len()?, len()?, len()?, len()?];
+        let part_lens = [len()?, len()?, len()?, len().unwrap_or(0)];
         let parts = text.get((line_len + 1).checked_add(names_len)?..)?;
         Some(Self { outside, is_aside, part_lens, parts })
     }
 
+    fn is_named(&self, name: &str) -> bool {
+        self.outside.split(',').any(|other| other == name)
+    }
+
     fn is_outside(&self, part: usize) -> bool {
-        self.outside.split(',').any(|name| name == PARTS[part])
+        self.is_named(PARTS[part])
     }
 
     /// The parts, if they are as long as the line says.
-    fn parts(&self, outside: &'t [Option<Vec<u8>>]) -> Option<Parts<&'t [u8]>> {
+    fn parts(&self, outside: &'t [Option<Vec<u8>>], depth: Depth) -> Option<Parts<&'t [u8]>> {
         let (mut here, mut outside) = (self.parts, outside.iter());
         let mut part = |number: usize| {
             let len = self.part_lens[number];
             let part = if self.is_outside(number) {
+                if number == PAYLOAD && depth == Depth::ToChange {
+                    return Some(None);
+                }
                 outside.next()?.as_deref().filter(|part| part.len() == len)?
             } else {
                 here.split_off(..len)?
             };
             Some(Some(part).filter(|part| !part.is_empty()))
         };
-        let parts = Parts {
-            body: part(0)?.unwrap_or_default(),
-            payload: part(PAYLOAD)?,
-            result: part(2)?,
-            checkpoints: part(3)?,
-        };
-        here.is_empty().then_some(parts)
+        let body = part(0)?.unwrap_or_default();
+        let (payload, result, mut checkpoints) = (part(PAYLOAD)?, part(2)?, part(WRITTEN)?);
+        if depth == Depth::Whole && self.is_named(KEPT) {
+            checkpoints = Some(outside.next()?.as_deref()?);
+        }
+        here.is_empty().then_some(Parts { body, payload, result, checkpoints })
     }
 }
 
 impl Text {
-    /// Of an execution that takes the place of what `was` there, if anything.
-    pub(crate) fn new(execution: &Execution, place: &str, was: Option<&Was>) -> Result<Self, Problem> {
+    /// Of an execution that takes the place of what `was` there, if anything, with checkpoints if it `keeps` some.
+    pub(crate) fn new(execution: &Execution, place: &str, was: Option<&Was>, keeps: bool) -> Result<Self, Problem> {
         let revision = was.map_or(1, Was::next_revision);
+        let is_old = was.is_some_and(|was| was.is_old);
+        let has_kept = keeps || is_old || was.is_some_and(|was| was.has_kept);
         let payload_len_outside = was.and_then(|was| was.payload_len_outside);
         let parts = match payload_len_outside {
             None => Parts::of(execution),
             Some(_) => Parts::without_payload(execution),
         };
-        let parts = [Some(parts.body), parts.payload, parts.result, parts.checkpoints].map(Option::unwrap_or_default);
+        let parts: [_; WRITTEN] = [Some(parts.body), parts.payload, parts.result].map(Option::unwrap_or_default);
         if let Some(part) = parts.iter().find(|part| part.len() > VALUE_LEN_BYTES_MAX) {
             return Err(Problem::TooLarge(part.len()));
         }
@@ -159,12 +196,13 @@ impl Text {
         lens[PAYLOAD] = payload_len_outside.unwrap_or(lens[PAYLOAD]);
         let is_outside = |part: usize| lens[part] > PART_LEN_BYTES_MAX;
         let key = execution.idempotency_key.as_deref().unwrap_or_default();
-        let here_len: usize = (0..PARTS.len()).filter(|part| !is_outside(*part)).map(|part| lens[part]).sum();
+        let here_len: usize = (0..WRITTEN).filter(|part| !is_outside(*part)).map(|part| lens[part]).sum();
         let mut text = String::with_capacity(HEAD_LEN_USUAL + execution.type_.len() + key.len() + here_len);
         let mut write = || {
             write!(text, "{revision} ")?;
-            for part in (0..PARTS.len()).filter(|part| is_outside(*part)) {
-                write!(text, "{},", PARTS[part])?;
+            let outside = (0..WRITTEN).filter(|part| is_outside(*part)).map(|part| PARTS[part]);
+            for name in outside.chain(has_kept.then_some(KEPT)) {
+                write!(text, "{name},")?;
             }
             text.push(' ');
             if let Some(timeout) = execution.timeout {
@@ -185,6 +223,9 @@ impl Text {
         };
         write().expect("a text takes all");
         let mut outside = Vec::new();
+        if is_old {
+            outside.push((OLD_CHECKPOINTS, String::new()));
+        }
         for (number, part) in parts.into_iter().enumerate() {
             if !is_outside(number) {
                 text.push_str(&part);

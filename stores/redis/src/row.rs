@@ -1,10 +1,13 @@
 //! What scripts are given, and what they answer.
 
+use std::collections::BTreeMap;
+
 use redis::{FromRedisValue, ParsingError, Value};
 
 use tracer::execution::{Create, Cursor, Execution, ExecutionId, ListOptions, Timestamp};
 
-use crate::record::{Read, Text, Was, hex, instant, place};
+use crate::record::{Depth, Read, Text, Was, hex, instant, place};
+use crate::store::VALUE_LEN_BYTES_MAX;
 use crate::trouble::Problem;
 
 /// The values of an answer, of which there are at least `first`.
@@ -25,17 +28,20 @@ pub(crate) fn value<T: FromRedisValue>(value: Value) -> Result<T, Problem> {
 /// Ids, each with its execution, if there is one.
 pub(crate) fn pairs(
     answers: impl Iterator<Item = Value>,
+    depth: Depth,
 ) -> impl Iterator<Item = Result<(ExecutionId, Option<Read>), Problem>> {
     let mut answers = answers;
-    std::iter::from_fn(move || Some((answers.next()?, answers.next().unwrap_or(Value::Nil)))).map(|(id, answer)| {
-        let id: String = value(id)?;
-        let id = id.parse().map_err(|error| Problem::Corrupt(format!("`{id}` is no id: {error}").into()))?;
-        Ok((id, read(id, answer)?))
-    })
+    std::iter::from_fn(move || Some((answers.next()?, answers.next().unwrap_or(Value::Nil)))).map(
+        move |(id, answer)| {
+            let id: String = value(id)?;
+            let id = id.parse().map_err(|error| Problem::Corrupt(format!("`{id}` is no id: {error}").into()))?;
+            Ok((id, read(id, answer, depth)?))
+        },
+    )
 }
 
-/// An execution as scripts answer it: who has claimed it, its text, the parts that are too large for that.
-pub(crate) fn read(id: ExecutionId, answer: Value) -> Result<Option<Read>, Problem> {
+/// An execution as scripts answer it: who has claimed it, its text, the parts that are not in that.
+pub(crate) fn read(id: ExecutionId, answer: Value, depth: Depth) -> Result<Option<Read>, Problem> {
     let mut texts: Vec<Option<Vec<u8>>> = value(answer)?;
     if texts.len() < 2 {
         return Ok(None);
@@ -43,7 +49,7 @@ pub(crate) fn read(id: ExecutionId, answer: Value) -> Result<Option<Read>, Probl
     let outside = texts.split_off(2);
     let text = texts.pop().flatten();
     let start = texts.pop().flatten();
-    Ok(text.map(|text| Read::new(id, start, &text, &outside)))
+    Ok(text.map(|text| Read::new(id, start, &text, &outside, depth)))
 }
 
 pub(crate) fn ms(at: Timestamp) -> String {
@@ -57,14 +63,15 @@ fn due(execution: &Execution) -> String {
 /// One of a batch, as `create.lua` or `save.lua` is given it.
 pub(crate) struct Element {
     fields: Vec<Vec<u8>>,
-    outside: Vec<(&'static str, String)>,
+    /// What has no place in the fields: names of parts and keys of checkpoints, with their texts.
+    outside: Vec<(String, String)>,
 }
 
 impl Element {
     pub(crate) fn new(new: &Create, now: Timestamp) -> Result<(Execution, Self), Problem> {
         let execution = new.clone().at(now);
         let place = place(Cursor::of(&execution));
-        let Text { text, outside } = Text::new(&execution, &place, None)?;
+        let Text { text, outside } = Text::new(&execution, &place, None, false)?;
         let fields = [
             hex(execution.id),
             execution.type_.clone(),
@@ -75,12 +82,19 @@ impl Element {
             execution.parent_id.map(hex).unwrap_or_default(),
             text,
         ];
+        let outside = outside.into_iter().map(|(name, part)| (name.to_owned(), part)).collect();
         Ok((execution, Self { fields: fields.map(String::into_bytes).into(), outside }))
     }
 
-    pub(crate) fn change(execution: &Execution, was: Was) -> Result<Self, Problem> {
+    /// An execution, and the checkpoints that have come to it.
+    pub(crate) fn change(execution: &Execution, was: Was, kept: BTreeMap<String, String>) -> Result<Self, Problem> {
+        let kept_len = kept.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if kept_len > VALUE_LEN_BYTES_MAX {
+            return Err(Problem::TooMuchKept(kept_len));
+        }
         let place = place(Cursor::of(execution));
-        let Text { text, outside } = Text::new(execution, &place, Some(&was))?;
+        let Text { text, outside } = Text::new(execution, &place, Some(&was), !kept.is_empty())?;
+        let outside = outside.into_iter().map(|(name, part)| (name.to_owned(), part)).chain(kept).collect();
         let due = due(execution);
         let queue = if was.is_waiting || !due.is_empty() {
             format!("{due} {place} {} {}", execution.priority, execution.type_)
@@ -93,9 +107,10 @@ impl Element {
         Ok(Self { fields, outside })
     }
 
-    pub(crate) fn len_bytes(&self) -> usize {
-        let outside: usize = self.outside.iter().map(|(_, part)| part.len()).sum();
-        self.fields.iter().map(Vec::len).sum::<usize>() + outside
+    /// How many texts it is, and how many bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let outside: usize = self.outside.iter().map(|(name, part)| name.len() + part.len()).sum();
+        (1 + self.outside.len(), self.fields.iter().map(Vec::len).sum::<usize>() + outside)
     }
 }
 
@@ -106,7 +121,7 @@ pub(crate) fn arguments(elements: Vec<Element>) -> Vec<Vec<u8>> {
     for (number, Element { fields, outside }) in (1..).zip(elements) {
         arguments.extend(fields);
         for (name, part) in outside {
-            parts.extend([i32::to_string(&number), name.to_owned(), part].map(String::into_bytes));
+            parts.extend([i32::to_string(&number), name, part].map(String::into_bytes));
         }
     }
     arguments.extend(parts);

@@ -19,6 +19,7 @@ scripts! {
     DELETE "delete.lua"
     FIND "find.lua"
     LIST "list.lua"
+    MOVE "move.lua"
     OPEN "open.lua"
     READ "read.lua"
     SAVE "save.lua"

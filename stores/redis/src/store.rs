@@ -10,23 +10,23 @@ use redis::{Client, RedisResult, Script, Value};
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStatus,
-    ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Trouble,
-    Write, Written,
+    ExecutionStore, Lease, ListOptions, Page, Parts, Refusal, Retention, StoreError, Survives, Swept, Timestamp,
+    Trouble, Write, Written,
 };
 
 use crate::claimed::Claimed;
 use crate::line::{PATIENCE, Reconnecting};
-use crate::record::{Read, Was, hex};
+use crate::record::{Depth, Read, Was, hex};
 use crate::row::{self, Element, value, values};
 use crate::script;
 use crate::trouble::{NAME, Problem, foreign};
 
-/// The largest payload, result or checkpoints of an execution, in bytes of JSON. Redis itself takes eight times as much, but
+/// The largest payload or result of an execution, and all of its checkpoints, in bytes of JSON. Redis itself takes eight times as much, but
 /// does nothing else meanwhile.
 pub const VALUE_LEN_BYTES_MAX: usize = 64 << 20;
 
 /// Of the forms of what is stored. Written by the first that opens a namespace.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 /// How many executions one script may be about, and about how many bytes of them.
 const CALL_LEN_MAX: usize = 500;
 const CALL_LEN_BYTES_MAX: usize = 8 << 20;
@@ -35,18 +35,12 @@ const LOOKS_MAX: usize = 2000;
 /// The end of the year 9999, in milliseconds: no lease is longer.
 const LEASE_MS_MAX: u128 = 253_402_300_799_999;
 
+mod change;
 mod old;
 
-type Done<T> = Result<T, Problem>;
+use change::Outcome;
 
-/// One that is to be changed.
-struct Found {
-    id: ExecutionId,
-    was: Was,
-    execution: Option<Execution>,
-    /// Whether it was not read, but is as it was when it was claimed here.
-    is_remembered: bool,
-}
+type Done<T> = Result<T, Problem>;
 
 /// Executions in Redis. Clones share the connection.
 #[derive(Clone)]
@@ -152,107 +146,19 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
     }
 
     /// Reads some of these, at least the first: as many as are no load for the server. And says what time it is there.
-    async fn read(&self, ids: &[ExecutionId]) -> Done<(Timestamp, Vec<Option<Read>>)> {
-        let head = [self.now(), CALL_LEN_BYTES_MAX.to_string()];
+    async fn read(&self, ids: &[ExecutionId], depth: Depth) -> Done<(Timestamp, Vec<Option<Read>>)> {
+        let what = if depth == Depth::ToChange { "change" } else { "" };
+        let head = [self.now(), CALL_LEN_BYTES_MAX.to_string(), what.to_owned()];
         let arguments = head.into_iter().chain(ids.iter().copied().map(hex));
         let answer = self.call(&script::READ, arguments).await.map_err(Problem::Read)?;
         let mut answers = values(answer, 1)?.into_iter();
         let now = time(&mut answers)?;
-        let reads = ids.iter().zip(answers).map(|(id, answer)| row::read(*id, answer));
+        let reads = ids.iter().zip(answers).map(|(id, answer)| row::read(*id, answer, depth));
         Ok((now, reads.collect::<Done<_>>()?))
     }
 
-    /// Takes some of these, at least one, and says what there is of them: as remembered, or as read.
-    async fn find(&self, left: &mut Vec<ExecutionId>) -> Done<(Timestamp, Vec<Found>)> {
-        let some = left.split_off(left.len().saturating_sub(CALL_LEN_MAX));
-        let mut found = Vec::with_capacity(some.len());
-        let mut unknown = Vec::new();
-        for (claimed, id) in self.claimed.take(&some).into_iter().zip(some) {
-            match claimed {
-                Some((was, execution)) => {
-                    found.push(Found { id, was, execution: Some(execution), is_remembered: true });
-                }
-                None => unknown.push(id),
-            }
-        }
-        let (now, reads) = self.read(&unknown).await?;
-        left.extend_from_slice(&unknown[reads.len()..]);
-        for (id, read) in unknown.into_iter().zip(reads) {
-            let (was, execution) = match read {
-                Some(read) => (read.was.clone(), Some(read.execution()?)),
-                None => (Was::default(), None),
-            };
-            found.push(Found { id, was, execution, is_remembered: false });
-        }
-        Ok((now, found))
-    }
-
-    /// Writes what was changed, and says for each whether nobody else was faster.
-    async fn save(&self, changes: Vec<Element>, writes: &mut Written) -> Done<Vec<bool>> {
-        let mut saved = Vec::with_capacity(changes.len());
-        for chunk in chunks(changes) {
-            let answer = self.call(&script::SAVE, row::arguments(chunk)).await.map_err(Problem::Write)?;
-            *writes = Written::Unknown;
-            for answer in values(answer, 0)? {
-                saved.push(value::<i64>(answer)? == 1);
-            }
-        }
-        Ok(saved)
-    }
-
-    /// Changes executions, in the order of `elements` for each of them: reads, lets `change` change, and writes, again where
-    /// somebody else has written in between. Whoever comes in the way has got on, so that this ends.
-    async fn change<E, T>(
-        &self,
-        operation: &'static str,
-        elements: &[E],
-        id: impl Fn(&E) -> ExecutionId + Send + Sync,
-        change: impl Fn(&E, Option<&mut Execution>, Timestamp) -> (T, Applied) + Send + Sync,
-    ) -> Result<Vec<T>, StoreError>
-    where
-        E: Sync,
-        T: Send,
-    {
-        let mut written = Written::Nothing;
-        let mut answers: Vec<Option<T>> = elements.iter().map(|_| None).collect();
-        let mut places: BTreeMap<ExecutionId, Vec<usize>> = BTreeMap::new();
-        for (place, element) in elements.iter().enumerate() {
-            places.entry(id(element)).or_default().push(place);
-        }
-        let mut left: Vec<ExecutionId> = places.keys().copied().collect();
-        while !left.is_empty() {
-            let round = async {
-                let (now, found) = self.find(&mut left).await?;
-                let mut changes = Vec::new();
-                let mut changed = Vec::new();
-                for Found { id, was, mut execution, is_remembered } in found {
-                    let (mut is_any, mut is_every) = (false, true);
-                    for &place in &places[&id] {
-                        let (answer, applied) = change(&elements[place], execution.as_mut(), now);
-                        answers[place] = Some(answer);
-                        is_any |= applied == Applied::Changed;
-                        is_every &= applied == Applied::Changed;
-                    }
-                    // Somebody may have changed it since: only what is written over it is sure to be right.
-                    if is_remembered && !is_every {
-                        left.push(id);
-                    } else if let Some(execution) = execution.filter(|_| is_any) {
-                        changes.push(Element::change(&execution, was)?);
-                        changed.push(id);
-                    }
-                }
-                let saved = self.save(changes, &mut written).await?;
-                left.extend(changed.into_iter().zip(saved).filter(|(_, saved)| !saved).map(|(id, _)| id));
-                Ok(())
-            };
-            let done: Done<()> = round.await;
-            done.map_err(|problem| problem.into_store(operation, written))?;
-        }
-        Ok(answers.into_iter().flatten().collect())
-    }
-
     async fn create_all(&self, new: &[Create], written: &mut Written) -> Done<Vec<Created>> {
-        let (now, _) = self.read(&[]).await?;
+        let (now, _) = self.read(&[], Depth::Whole).await?;
         let mut created: Vec<Option<Created>> = new.iter().map(|_| None).collect();
         let mut left: Vec<usize> = (0..new.len()).collect();
         while !left.is_empty() {
@@ -265,12 +171,12 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             }
             let mut executions = executions.into_iter();
             let mut unread = Vec::new();
-            for chunk in chunks(elements) {
+            for chunk in chunks(elements, Element::size) {
                 let bytes = CALL_LEN_BYTES_MAX.to_string().into_bytes();
                 let arguments = [bytes].into_iter().chain(row::arguments(chunk));
                 let answer = self.call(&script::CREATE, arguments).await.map_err(Problem::Write)?;
                 for (answer, (place, execution)) in values(answer, 0)?.into_iter().zip(&mut executions) {
-                    match row::pairs(values(answer, 0)?.into_iter()).next().transpose()? {
+                    match row::pairs(values(answer, 0)?.into_iter(), Depth::Whole).next().transpose()? {
                         None => {
                             *written = Written::Unknown;
                             created[place] = Some(Created::New(execution));
@@ -295,7 +201,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         let mut gone = Vec::new();
         while !unread.is_empty() {
             let ids: Vec<ExecutionId> = unread.iter().take(CALL_LEN_MAX).map(|(_, id)| *id).collect();
-            let (_, reads) = self.read(&ids).await?;
+            let (_, reads) = self.read(&ids, Depth::Whole).await?;
             let places: Vec<usize> = unread.drain(..reads.len()).map(|(place, _)| place).collect();
             for (place, read) in places.into_iter().zip(reads) {
                 match read {
@@ -323,7 +229,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             *written = Written::Unknown;
             let mut answers = values(answer, 1)?.into_iter();
             let has_more: i64 = value(answers.next().unwrap_or(Value::Nil))?;
-            let started = self.readable(row::pairs(answers).collect::<Done<_>>()?).await?;
+            let started = self.readable(row::pairs(answers, Depth::Whole).collect::<Done<_>>()?).await?;
             left -= started.len().min(left);
             claimed.extend(started.iter().map(|(_, _, execution)| execution.clone()));
             let small = started.into_iter().filter(|(_, is_small, _)| *is_small);
@@ -370,7 +276,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             let now = time(&mut answers)?;
             let next: String = value(answers.next().unwrap_or(Value::Nil))?;
             let due = next.parse().ok().map(|next| Timestamp::from_unix_ms(next).since(now));
-            let pairs = row::pairs(answers).collect::<Done<Vec<_>>>()?;
+            let pairs = row::pairs(answers, Depth::ToChange).collect::<Done<Vec<_>>>()?;
             if pairs.is_empty() {
                 swept.next_due = due;
                 return Ok(swept);
@@ -379,6 +285,11 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             let mut executions = Vec::new();
             let mut aside = Vec::new();
             for (was, _, mut execution) in self.readable(pairs).await? {
+                if was.is_old {
+                    // It will be found again.
+                    self.move_checkpoints(&execution, was, written).await?;
+                    continue;
+                }
                 let applied = execution.sweep(now.max(execution.updated_at));
                 if applied == Applied::Unchanged && execution.sweep_at().is_some_and(|at| at <= now) {
                     // The rules have no end for it.
@@ -386,7 +297,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
                     continue;
                 }
                 // What has not changed is in the wrong place there; writing it puts that right.
-                changes.push(Element::change(&execution, was)?);
+                changes.push(Element::change(&execution, was, BTreeMap::new())?);
                 executions.push((applied, execution));
             }
             self.set_aside(aside).await?;
@@ -418,7 +329,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             let answer = self.call(&script::LIST, arguments).await.map_err(Problem::Read)?;
             let mut answers = values(answer, 1)?.into_iter();
             let come_to: String = value(answers.next().unwrap_or(Value::Nil))?;
-            for answer in row::pairs(answers) {
+            for answer in row::pairs(answers, Depth::Whole) {
                 found.push(self::found(answer?.1)?);
             }
             if come_to.is_empty() {
@@ -443,11 +354,11 @@ fn apply<T>(
     execution: Option<&mut Execution>,
     now: Timestamp,
     answer: impl FnOnce(&Execution) -> T,
-) -> (Result<T, Refusal>, Applied) {
-    let Some(execution) = execution else { return (Err(Refusal::NotFound), Applied::Unchanged) };
+) -> Outcome<Result<T, Refusal>> {
+    let Some(execution) = execution else { return Outcome::unchanged(Err(Refusal::NotFound)) };
     match write.apply(execution, now.max(execution.updated_at)) {
-        Ok(applied) => (Ok(answer(execution)), applied),
-        Err(refusal) => (Err(refusal), Applied::Unchanged),
+        Ok(applied) => Outcome { answer: Ok(answer(execution)), applied, kept: Parts::of_checkpoint(&write.command) },
+        Err(refusal) => Outcome::unchanged(Err(refusal)),
     }
 }
 
@@ -464,7 +375,7 @@ fn time(answers: &mut impl Iterator<Item = Value>) -> Done<Timestamp> {
 
 /// The execution of an answer that has one at most.
 fn first(answer: Value) -> Done<Option<Read>> {
-    let pair = row::pairs(values(answer, 0)?.into_iter()).next().transpose()?;
+    let pair = row::pairs(values(answer, 0)?.into_iter(), Depth::Whole).next().transpose()?;
     Ok(pair.and_then(|(_, read)| read))
 }
 
@@ -473,17 +384,17 @@ fn found(read: Option<Read>) -> Done<Execution> {
     read.ok_or_else(|| Problem::Corrupt("an execution has no text".into()))?.execution()
 }
 
-/// The elements of a batch, as many together as one script may be about.
-fn chunks(elements: Vec<Element>) -> Vec<Vec<Element>> {
-    let mut chunks: Vec<Vec<Element>> = Vec::new();
+/// The elements of a batch, as many together as one script may be about; `size` is how many texts one is, and bytes.
+fn chunks<T>(elements: Vec<T>, size: impl Fn(&T) -> (usize, usize)) -> Vec<Vec<T>> {
+    let mut chunks: Vec<Vec<T>> = Vec::new();
     let (mut len, mut bytes) = (0, 0);
     for element in elements {
-        let size = element.len_bytes();
-        if chunks.is_empty() || len == CALL_LEN_MAX || bytes + size > CALL_LEN_BYTES_MAX {
+        let (more_len, more_bytes) = size(&element);
+        if chunks.is_empty() || len + more_len > CALL_LEN_MAX || bytes + more_bytes > CALL_LEN_BYTES_MAX {
             chunks.push(Vec::new());
             (len, bytes) = (0, 0);
         }
-        (len, bytes) = (len + 1, bytes + size);
+        (len, bytes) = (len + more_len, bytes + more_bytes);
         if let Some(chunk) = chunks.last_mut() {
             chunk.push(element);
         }
@@ -521,7 +432,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
         let find = async {
-            let read = self.read(&[*id]).await?.1.pop().flatten();
+            let read = self.read(&[*id], Depth::Whole).await?.1.pop().flatten();
             read.map(Read::execution).transpose()
         };
         find.await.map_err(|problem: Problem| problem.into_store("read an execution", Written::Nothing))
@@ -537,12 +448,12 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
 
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
         let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, Clone::clone);
-        self.change("update executions", &writes, |write| write.id, apply).await
+        self.change("update executions", &writes, |write| write.id, Depth::Whole, apply).await
     }
 
     async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
         let apply = |write: &Write, execution: Option<&mut Execution>, now| apply(write, execution, now, |_| ());
-        self.change("end attempts", &writes, |write| write.id, apply).await
+        self.change("end attempts", &writes, |write| write.id, Depth::ToChange, apply).await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
@@ -585,9 +496,10 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
         let renew = |lease: &Lease, execution: Option<&mut Execution>, now: Timestamp| {
             let beat = execution.map_or(Beat::Lost, |execution| execution.renew(lease.epoch, extend, now));
-            (beat, if beat == Beat::Lost { Applied::Unchanged } else { Applied::Changed })
+            let applied = if beat == Beat::Lost { Applied::Unchanged } else { Applied::Changed };
+            Outcome { answer: beat, applied, kept: None }
         };
-        self.change("extend leases", leases, |lease| lease.id, renew).await
+        self.change("extend leases", leases, |lease| lease.id, Depth::ToChange, renew).await
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {

@@ -20,6 +20,8 @@ pub(crate) enum Problem {
     Corrupt(Box<dyn Error + Send + Sync>),
     /// A text of so many bytes.
     TooLarge(usize),
+    /// Checkpoints of one execution, of so many bytes.
+    TooMuchKept(usize),
 }
 
 impl Problem {
@@ -32,6 +34,10 @@ impl Problem {
             Self::Corrupt(source) => (Trouble::Corrupt, source),
             Self::TooLarge(found) => {
                 let limit = format!("expected a value of at most {VALUE_LEN_BYTES_MAX} bytes of JSON, found {found}");
+                (Trouble::TooLarge, limit.into())
+            }
+            Self::TooMuchKept(found) => {
+                let limit = format!("expected at most {VALUE_LEN_BYTES_MAX} bytes of checkpoints, found {found}");
                 (Trouble::TooLarge, limit.into())
             }
         };

@@ -4,8 +4,8 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use futures_util::future::join_all;
 use tracer::execution::{Applied, Claim, Command, Execution, ExecutionId, Swept, Timestamp, Write, Written};
 
-use super::{Done, DynamoStore, END, ITEMS_MAX, Query, REQUESTS};
-use crate::item::{Read, URGENCY_LEN, instant, pk, text};
+use super::{Depth, Done, DynamoStore, END, ITEMS_MAX, Query, REQUESTS};
+use crate::item::{GONE, Read, URGENCY_LEN, instant, pk, text};
 use crate::table::{DUE, SWEEP};
 use crate::trouble::{Problem, writing};
 
@@ -73,7 +73,7 @@ impl DynamoStore {
         failed: &mut Failed,
     ) -> Done<()> {
         let limit = claim.limit as usize;
-        let mut reads = self.read(ids).await?;
+        let mut reads = self.read(ids, Depth::Whole).await?;
         let holder = Some((claim.worker.clone(), claim.lease));
         let mut ids = ids.iter();
         loop {
@@ -95,7 +95,7 @@ impl DynamoStore {
             if started.is_empty() {
                 return Ok(());
             }
-            let saves = started.iter_mut().map(|(read, execution)| self.save(read, execution));
+            let saves = started.iter().map(|(read, execution)| self.save(read, execution, &[]));
             let saves = join_all(saves).await;
             for ((_, execution), saved) in started.into_iter().zip(saves) {
                 match saved {
@@ -147,7 +147,7 @@ impl DynamoStore {
             };
             let (found, next) = self.query(&query, start).await?;
             let ids: Vec<ExecutionId> = found.into_iter().map(|(id, _)| id).collect();
-            let mut reads = self.read(&ids).await?;
+            let mut reads = self.read(&ids, Depth::ToChange).await?;
             let mut changed = Vec::new();
             for id in &ids {
                 let Some(read) = reads.remove(id) else { continue };
@@ -156,8 +156,8 @@ impl DynamoStore {
                     changed.push((read, execution));
                 }
             }
-            for some in changed.chunks_mut(REQUESTS) {
-                let saves = some.iter_mut().map(|(read, execution)| self.save(read, execution));
+            for some in changed.chunks(REQUESTS) {
+                let saves = some.iter().map(|(read, execution)| self.save(read, execution, &[]));
                 let saves = join_all(saves).await;
                 for ((_, execution), saved) in some.iter().zip(saves) {
                     match saved {
@@ -176,6 +176,9 @@ impl DynamoStore {
                 break;
             }
         }
+        if let Err(problem) = self.forget_gone().await {
+            failed.keep(problem);
+        }
         failed.unless(swept.total() > 0)?;
         let next =
             Query { index: SWEEP, of: "running", from: "0".into(), to: END.into(), limit: 1, newest_first: false };
@@ -183,6 +186,16 @@ impl DynamoStore {
         let at = next.first().and_then(|(_, order)| u64::from_str_radix(order.get(..16)?, 16).ok());
         swept.next_due = at.map(|at| Timestamp::from_unix_ms(at).since(now));
         Ok(swept)
+    }
+
+    /// Deletes some of what a deletion that was cut off has left.
+    async fn forget_gone(&self) -> Done<()> {
+        let query = Query { index: SWEEP, of: GONE, from: "0".into(), to: END.into(), limit: 1, newest_first: false };
+        let (items, _) = self.query_items(&query, None).await?;
+        if let Some(kept) = items.first().and_then(|item| text(item, SWEEP.order)) {
+            self.forget(kept).await?;
+        }
+        Ok(())
     }
 }
 
@@ -225,5 +238,34 @@ impl Failed {
     /// Tells of it unless there is something better to tell: it will be met again.
     fn unless(self, is_any_done: bool) -> Done<()> {
         self.0.filter(|_| !is_any_done).map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The service's own trouble says that it makes sense to try again, and not to go on; that of one item does neither.
+    #[test]
+    fn of_several_failures_that_of_the_service_is_told() {
+        let of_an_item = || Problem::too_large(2, 1);
+        let of_the_service = || Problem::busy("it is busy");
+        for problems in [
+            [of_an_item(), of_the_service(), of_an_item()],
+            [of_the_service(), of_an_item(), of_an_item()],
+            [of_an_item(), of_an_item(), of_the_service()],
+        ] {
+            let mut failed = Failed::default();
+            for problem in problems {
+                failed.keep(problem);
+            }
+            assert!(failed.check().unwrap_err().is_passing());
+        }
+        for is_any_done in [false, true] {
+            let mut failed = Failed::default();
+            failed.keep(of_an_item());
+            failed.check().unwrap();
+            assert_eq!(failed.unless(is_any_done).is_ok(), is_any_done);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use tracer::execution::{Cursor, Deleted, ExecutionId, Retention, Written};
 
-use super::{Done, DynamoStore, END, ITEMS_MAX, Query, REQUESTS};
+use super::{Depth, Done, DynamoStore, END, ITEMS_MAX, Query, REQUESTS};
 use crate::item::{Read, cursor, instant, place, text};
 use crate::table::ALL;
 
@@ -34,7 +34,7 @@ impl DynamoStore {
         deleted.next = next.as_ref().and_then(|next| text(next, ALL.order)).and_then(cursor);
         let ids: Vec<ExecutionId> = found.into_iter().map(|(id, _)| id).collect();
         let mut over: Vec<Read> = Vec::new();
-        for (_, read) in self.read(&ids).await? {
+        for (_, read) in self.read(&ids, Depth::ToChange).await? {
             match &read.execution {
                 _ if !retention.statuses().iter().any(|status| status.as_str() == read.status) => {}
                 Ok(execution) if retention.is_over(execution, now) => over.push(read),

@@ -16,8 +16,13 @@ local function part(name, id)
   return prefix .. name .. ':' .. id
 end
 
+-- What an execution has kept for later attempts: values by their keys, both JSON, and in `len` how many bytes that is.
+local function kept(id)
+  return part('kept', id)
+end
+
 -- Executions that were claimed, and not written since: by their ids, when that was, for how long and for whom.
-local running = prefix .. 'running'
+local running = prefix .. 'claimed'
 -- Those that are to be looked at, by the time.
 local sweep = prefix .. 'sweep'
 -- All, in the order of their creation.
@@ -67,13 +72,43 @@ local function head_of(text)
   }
 end
 
+-- Tells one writing of an execution from all others: who has claimed it, if anybody, or else its revision.
+local function mark_of(id, start)
+  return start or string.match(redis.call('GETRANGE', records .. id, 0, 20), '^%S*')
+end
+
+-- All that an execution has kept, as one JSON text. A key of another kind is taken for none.
+local function checkpoints(id)
+  local all = redis.pcall('HGETALL', kept(id))
+  if all.err or #all == 0 then return false end
+  local texts = {}
+  for at = 1, #all, 2 do
+    if all[at] ~= 'len' then texts[#texts + 1] = all[at] .. ':' .. all[at + 1] end
+  end
+  return '{' .. table.concat(texts, ',') .. '}'
+end
+
+-- Adds to checkpoints, keys and values in turn, how many bytes their execution has with them, and answers that.
+local function weigh(id, these)
+  local len = tonumber(redis.call('HGET', kept(id), 'len') or 0)
+  for at = 1, #these, 2 do
+    local key, before = these[at], redis.call('HSTRLEN', kept(id), these[at])
+    len = len + #these[at + 1] - before
+    if before == 0 then len = len + #key end
+  end
+  these[#these + 1], these[#these + 2] = 'len', whole(len)
+  return len
+end
+
 -- How many texts are read at once.
 local many = 100
+-- What no change depends on.
+local seen_only = { payload = true, kept = true }
 
 -- Reads executions, as many as fit into so many bytes, at least one. `each` is called with the number, the text, and an
--- answer: who has claimed it, the text, and what was too large for that. If it answers something, no more are read. A key of
--- another kind is taken for none.
-local function read(ids, bytes, each)
+-- answer: who has claimed it, the text, and what was too large for that, of which who only wants to change it gets no more
+-- than that takes. If it answers something, no more are read. A key of another kind is taken for none.
+local function read(ids, bytes, each, is_to_change)
   for first = 1, #ids, many do
     local last = math.min(first + many - 1, #ids)
     local keys = {}
@@ -86,9 +121,16 @@ local function read(ids, bytes, each)
       if text then
         bytes = bytes - #text
         for name in string.gmatch(string.match(text, '^%d+ (%S*)') or '', '%a+') do
-          local large = redis.call('MGET', part(name, ids[number]))[1]
-          bytes = bytes - (large and #large or 0)
-          table.insert(answer, large)
+          if not (is_to_change and seen_only[name]) then
+            local large
+            if name == 'kept' then
+              large = checkpoints(ids[number])
+            else
+              large = redis.call('MGET', part(name, ids[number]))[1]
+            end
+            bytes = bytes - (large and #large or 0)
+            table.insert(answer, large)
+          end
         end
       end
       if each(number, text, answer) or bytes <= 0 then return end
@@ -144,4 +186,27 @@ end
 -- One command for all of these, if there are any.
 local function for_all(command, set, these)
   if #these > 0 then redis.call(command, set, unpack(these)) end
+end
+
+-- Deletes an execution, and all that it has. Answers 1, 0 if there is none, 2 if it is running.
+local function delete(id)
+  local text = redis.call('GET', records .. id)
+  if not text then return 0 end
+  local head = head_of(text)
+  if redis.call('HEXISTS', running, id) == 1 or head and head.status == 'running' then return 2 end
+  redis.call('ZCARD', sweep)
+  if head then
+    look(head.type_, head.priority)
+    redis.call('ZCARD', created)
+    if head.parent ~= '' then redis.call('ZCARD', parts(head.parent)) end
+    local is_named = redis.call('HGET', named, head.key) == id
+
+    redis.call('ZREM', created, head.place)
+    if head.parent ~= '' then redis.call('ZREM', parts(head.parent), head.place) end
+    if is_named then redis.call('HDEL', named, head.key) end
+    wait_no_more(head.type_, head.priority, { head.place })
+  end
+  redis.call('ZREM', sweep, id)
+  redis.call('UNLINK', records .. id, kept(id), part('body', id), part('payload', id), part('result', id), part('checkpoints', id))
+  return 1
 end

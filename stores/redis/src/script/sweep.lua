@@ -6,5 +6,5 @@ local answers = { whole(now), next_[2] ~= 'inf' and next_[2] or '' }
 local ids = redis.call('ZRANGE', sweep, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, ARGV[3])
 read(ids, tonumber(ARGV[2]), function(number, _, answer)
   answers[#answers + 1], answers[#answers + 2] = ids[number], answer
-end)
+end, true)
 return answers

@@ -5,7 +5,7 @@ use redis::aio::ConnectionLike;
 use tracer::execution::{Cursor, Deleted, ListOptions, Retention, Written};
 
 use super::{CALL_LEN_BYTES_MAX, Done, LOOKS_MAX, RedisStore};
-use crate::record::{cursor, hex};
+use crate::record::{Depth, cursor, hex};
 use crate::row::{self, value, values};
 use crate::script;
 use crate::trouble::Problem;
@@ -19,7 +19,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         limit: u32,
         written: &mut Written,
     ) -> Done<Deleted> {
-        let (now, _) = self.read(&[]).await?;
+        let (now, _) = self.read(&[], Depth::Whole).await?;
         let mut options = ListOptions::new().created_before(retention.created_before(now));
         options.after = after;
         let (from, to) = row::range(&options);
@@ -33,7 +33,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         let mut answers = values(answer, 1)?.into_iter();
         let come_to: String = value(answers.next().unwrap_or(Value::Nil))?;
         let mut deleted = Deleted { next: cursor(&come_to), ..Deleted::default() };
-        for pair in row::pairs(answers) {
+        for pair in row::pairs(answers, Depth::Whole) {
             let (id, Some(read)) = pair? else { continue };
             match read.execution {
                 Ok(execution) if retention.is_over(&execution, now) => {

@@ -1,5 +1,7 @@
 //! What is particular to DynamoDB: its table, its limits, requests that fail, requests that are sent twice.
 
+mod checkpoints;
+#[path = "../server/mod.rs"]
 mod server;
 
 use std::cmp::Reverse;
@@ -63,7 +65,7 @@ fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
         put.item("version", AttributeValue::N("99".into())).send().await.unwrap();
         let error = DynamoStore::open(client, "versions").await.unwrap_err();
         assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
-        assert_eq!(error.source.to_string(), "expected version 1, found 99: update this program");
+        assert_eq!(error.source.to_string(), "expected version 2, found 99: update this program");
     });
 }
 

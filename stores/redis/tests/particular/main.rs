@@ -1,5 +1,7 @@
 //! What is particular to Redis: its clock, its keys, its settings, connections that fail, a server that dies.
 
+mod checkpoints;
+#[path = "../server/mod.rs"]
 mod server;
 
 use std::collections::BTreeMap;
@@ -91,14 +93,14 @@ fn many_may_begin_at_once_and_newer_namespaces_are_left_alone() {
             connected.await.unwrap().unwrap();
         }
         let mut other = connection(&client).await;
-        for (version, is_ours) in [("2", true), ("99", false), ("1", false), ("one", false)] {
+        for (version, is_ours) in [("3", true), ("2", true), ("99", false), ("1", false), ("one", false)] {
             redis::cmd("SET").arg("tracer:{versions}:version").arg(version).exec_async(&mut other).await.unwrap();
             let opened = RedisStore::connect(client.clone(), "versions").await;
             assert_eq!(opened.is_ok(), is_ours);
             if let Err(error) = opened {
                 assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
                 let text = format!(
-                    "expected version 2, found {version}: use another namespace, or another version of this program"
+                    "expected version 3, found {version}: use another namespace, or another version of this program"
                 );
                 assert_eq!(error.source.to_string(), text);
             }
@@ -169,7 +171,7 @@ fn what_is_no_execution_keeps_nobody_from_the_others() {
         redis::cmd("RPUSH").arg(&list).arg("a list").exec_async(&mut other).await.unwrap();
         let claimed = manager.claim(claim(3)).await.unwrap();
         assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), ids[8..]);
-        let start = ["tracer:{corrupt}:running", &format!("{:x}", ids[8]), "yesterday"];
+        let start = ["tracer:{corrupt}:claimed", &format!("{:x}", ids[8]), "yesterday"];
         redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
         let record = format!("tracer:{{corrupt}}:execution:{:x}", ids[10]);
         redis::cmd("DEL").arg(record).exec_async(&mut other).await.unwrap();
@@ -291,7 +293,7 @@ fn what_was_set_aside_is_said_to_be_corrupt() {
         let mut other = connection(&client).await;
         let id = manager.create(NewExecution::new("work")).await.unwrap().id;
         assert_eq!(manager.claim(claim(1)).await.unwrap().len(), 1);
-        let start = ["tracer:{aside}:running", &format!("{id:x}"), "yesterday"];
+        let start = ["tracer:{aside}:claimed", &format!("{id:x}"), "yesterday"];
         redis::cmd("HSET").arg(&start).exec_async(&mut other).await.unwrap();
         clock.advance(Duration::from_secs(31));
         assert_eq!(manager.tick().await.unwrap().total(), 0);
@@ -356,16 +358,18 @@ fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
         let mut other = connection(&client).await;
         let parent = manager.create(NewExecution::new("parent").delay(Duration::from_secs(3600))).await.unwrap().id;
         let new = || NewExecution::new("work").parent(parent).max_attempts(9);
-        for number in 0..3 {
+        for number in 0..4 {
             manager.create(new().idempotency_key(format!("key-{number}"))).await.unwrap();
         }
-        let held = manager.claim(claim(1)).await.unwrap().remove(0);
+        let [held, keeps] = &manager.claim(claim(2)).await.unwrap()[..] else { panic!("two are due") };
+        let keep = || Write::under(keeps.token(), Command::checkpoint("key", 1).unwrap());
+        manager.settle(vec![keep()]).await.unwrap();
         let waiting = manager.list(ListOptions::new().status(ExecutionStatus::Pending)).await.unwrap()[2].id;
         clock.advance(Duration::from_secs(31));
         let keys: Vec<String> = contents(&mut other, "kinds").await.into_keys().collect();
         let mut refused = 0;
         for key in keys.iter().filter(|key| !key.ends_with(":version")) {
-            for operation in ["create", "claim", "claim by id", "settle", "delete", "sweep"] {
+            for operation in ["create", "claim", "claim by id", "settle", "keep", "delete", "sweep"] {
                 let mut kept = Vec::new();
                 for key in &keys {
                     let dump: Vec<u8> = redis::cmd("DUMP").arg(key).query_async(&mut other).await.unwrap();
@@ -381,6 +385,7 @@ fn a_script_that_finds_a_key_of_another_kind_writes_nothing() {
                     "claim" => manager.claim(claim(5)).await.map(drop),
                     "claim by id" => manager.claim_by_id(&waiting, "worker", Duration::from_secs(30)).await.map(drop),
                     "settle" => manager.settle(vec![fail]).await.map(drop),
+                    "keep" => manager.settle(vec![keep()]).await.map(drop),
                     "delete" => manager.delete(&waiting).await,
                     _ => manager.tick().await.map(drop),
                 };
