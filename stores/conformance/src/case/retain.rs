@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tracer::execution::{
-    Deleted, Execution, ExecutionStatus as S, ExecutionStore, ListOptions, NewExecution, Retention,
+    Deleted, Execution, ExecutionStatus as S, ExecutionStore, ListOptions, NewExecution, Retention, Timestamp,
 };
 
 use super::code;
@@ -104,7 +104,10 @@ pub(crate) async fn what_ended_long_ago_is_deleted<T: ExecutionStore + 'static>(
 
 pub(crate) async fn all_that_was_known_of_it_is_deleted<T: ExecutionStore + 'static>(bed: Bed<T>) {
     let manager = &bed.manager;
-    let whole = bed.create_with(|new| new.idempotency_key("whole").payload("x".repeat(10_000))).await;
+    let new = NewExecution::new("work").idempotency_key("whole").payload("x".repeat(10_000));
+    let create = manager.prepare(new).unwrap();
+    let created = bed.store().create(vec![create.clone()]).await.expect("the store answers").remove(0);
+    let whole = created.into_execution();
     let part = bed.create_with(|new| new.parent(whole.id)).await;
     let gone = bed.create_with(|new| new.parent(whole.id)).await;
     for id in [&whole.id, &gone.id] {
@@ -130,6 +133,14 @@ pub(crate) async fn all_that_was_known_of_it_is_deleted<T: ExecutionStore + 'sta
     manager.start(&new).await.unwrap();
     manager.checkpoint(&new, "another", 1).await.unwrap();
     assert_eq!(bed.get(&new).await.checkpoints.into_iter().collect::<Vec<_>>(), [("another".to_owned(), 1.into())]);
+    manager.cancel(&new, None).await.unwrap();
+    manager.delete(&new).await.unwrap();
+    // Nor is it under the same id, as the repetition of a creation has it.
+    let again = bed.store().create(vec![create.clone()]).await.expect("the store answers").remove(0);
+    assert_eq!(again.into_execution(), create.at(Timestamp::now(&bed.clock)));
+    manager.start(&whole.id).await.unwrap();
+    let kept = manager.checkpoint(&whole.id, "another", 1).await.unwrap().checkpoints;
+    assert_eq!(kept.into_iter().collect::<Vec<_>>(), [("another".to_owned(), 1.into())]);
 }
 
 pub(crate) async fn deletions_have_a_limit_and_go_on<T: ExecutionStore + 'static>(bed: Bed<T>) {
