@@ -139,7 +139,8 @@ pub(crate) async fn all_that_was_known_of_it_is_deleted<T: ExecutionStore + 'sta
     let again = bed.store().create(vec![create.clone()]).await.expect("the store answers").remove(0);
     assert_eq!(again.into_execution(), create.at(Timestamp::now(&bed.clock)));
     manager.start(&whole.id).await.unwrap();
-    let kept = manager.checkpoint(&whole.id, "another", 1).await.unwrap().checkpoints;
+    manager.checkpoint(&whole.id, "another", 1).await.unwrap();
+    let kept = bed.get(&whole.id).await.checkpoints;
     assert_eq!(kept.into_iter().collect::<Vec<_>>(), [("another".to_owned(), 1.into())]);
 }
 
