@@ -40,7 +40,8 @@ async fn pay(number: u32) -> u32 {
 #[traced_node]
 async fn row(number: u32) -> Result<u32, std::io::Error> {
     let fetched = fetch(number).await?;
-    tokio::task::yield_now().await;
+    // Work that takes its time: who is to kill it may have to wait for a processor.
+    tokio::time::sleep(Duration::from_millis(3)).await;
     Ok(fetched)
 }
 
