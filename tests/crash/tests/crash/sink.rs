@@ -42,8 +42,9 @@ impl Server {
         let (its_mood, its_arrived) = (mood.clone(), arrived.clone());
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let mood = *its_mood.lock().unwrap();
-                answer(stream.unwrap(), mood, &its_arrived);
+                let (mood, arrived) = (*its_mood.lock().unwrap(), its_arrived.clone());
+                // Who is slow with one is not with the next.
+                thread::spawn(move || answer(stream.unwrap(), mood, &arrived));
             }
         });
         Self { address, mood, arrived }
@@ -55,7 +56,7 @@ impl Server {
 }
 
 /// How long a client waits, and longer.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn answer(mut stream: TcpStream, mood: Mood, arrived: &Arrived) {
     if mood == Mood::HangsUp {
