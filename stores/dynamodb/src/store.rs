@@ -23,7 +23,7 @@ use crate::again::{ATTEMPTS, wait};
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, instant, key_pk, pk, place, s, text};
 use crate::table::{self, ALL, Index, PARTS};
-use crate::trouble::{NAME, Problem, reading, writing};
+use crate::trouble::{Failed, NAME, Problem, reading, writing};
 
 /// How long a request may take, and each try of it, unless the client's configuration says something.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -266,7 +266,7 @@ impl DynamoStore {
             }
             let (some, rest) = left.split_at(count);
             left = rest;
-            let mut failed = None;
+            let mut failed = Failed::default();
             for done in join_all(some.iter().map(|new| self.create_one(new, now))).await {
                 match done {
                     Ok(done) => {
@@ -275,12 +275,10 @@ impl DynamoStore {
                         }
                         created.push(done);
                     }
-                    Err(problem) => failed = Some(problem),
+                    Err(problem) => failed.keep(problem),
                 }
             }
-            if let Some(problem) = failed {
-                return Err(problem);
-            }
+            failed.told()?;
         }
         Ok(created)
     }

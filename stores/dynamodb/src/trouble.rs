@@ -63,6 +63,39 @@ impl Problem {
     }
 }
 
+/// What kept some items from being written. One that the service will never take keeps nobody from the others.
+#[derive(Default)]
+pub(crate) struct Failed(Option<Problem>);
+
+impl Failed {
+    /// The service's own trouble is what is told; and that something may have been written, if any of them says so.
+    pub(crate) fn keep(&mut self, problem: Problem) {
+        self.0 = Some(match self.0.take() {
+            None => problem,
+            Some(before) => {
+                let is_any_written = [&before, &problem].iter().any(|one| one.written == Written::Unknown);
+                let told = if before.is_passing() { before } else { problem };
+                told.behind_others(is_any_written)
+            }
+        });
+    }
+
+    /// Whether it makes sense to go on: not while the service fails whatever it is asked.
+    pub(crate) fn check(&mut self) -> Result<(), Problem> {
+        self.0.take_if(|problem| problem.is_passing()).map_or(Ok(()), Err)
+    }
+
+    /// Tells of it.
+    pub(crate) fn told(self) -> Result<(), Problem> {
+        self.0.map_or(Ok(()), Err)
+    }
+
+    /// Tells of it unless there is something better to tell: it will be met again.
+    pub(crate) fn unless(self, is_any_done: bool) -> Result<(), Problem> {
+        if is_any_done { Ok(()) } else { self.told() }
+    }
+}
+
 /// A request that only reads.
 pub(crate) fn reading<E>(error: SdkError<E>) -> Problem
 where
@@ -103,5 +136,49 @@ fn classified<E: ProvideErrorMetadata>(error: &SdkError<E>) -> (Trouble, Written
             _ => (Trouble::Refused, Written::Nothing),
         },
         _ => (Trouble::Unavailable, Written::Unknown),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The service's own trouble says that it makes sense to try again, and not to go on; that of one item does neither.
+    #[test]
+    fn of_several_failures_that_of_the_service_is_told() {
+        let of_an_item = || Problem::too_large(2, 1);
+        let of_the_service = || Problem::busy("it is busy");
+        for problems in [
+            [of_an_item(), of_the_service(), of_an_item()],
+            [of_the_service(), of_an_item(), of_an_item()],
+            [of_an_item(), of_an_item(), of_the_service()],
+        ] {
+            let mut failed = Failed::default();
+            for problem in problems {
+                failed.keep(problem);
+            }
+            assert!(failed.check().unwrap_err().is_passing());
+        }
+        for is_any_done in [false, true] {
+            let mut failed = Failed::default();
+            failed.keep(of_an_item());
+            failed.check().unwrap();
+            assert_eq!(failed.unless(is_any_done).is_ok(), is_any_done);
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_written_by_any_is_told() {
+        let lost = || Problem { written: Written::Unknown, ..Problem::busy("its answer was lost") };
+        let too_large = || Problem::too_large(2, 1);
+        let cases = [[lost(), too_large()], [too_large(), lost()], [Problem::busy("it is busy"), lost()]];
+        for problems in cases {
+            let mut failed = Failed::default();
+            for problem in problems {
+                failed.keep(problem);
+            }
+            let told = failed.told().unwrap_err().into_store("test", Written::Nothing);
+            assert_eq!((told.trouble, told.written), (Trouble::Unavailable, Written::Unknown));
+        }
     }
 }

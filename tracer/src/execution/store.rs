@@ -36,9 +36,9 @@ use crate::id::ExecutionId;
 /// # Repetition
 ///
 /// After a lost reply these can be repeated, and nothing is done twice: reads, a creation (by its id), the end of an
-/// attempt under its lease, heartbeats, sweeps, deletions of what has ended, checkpoints, and a claim, if whoever lost it can wait for its lease to
-/// end. A start without a lease and a write that expects a version cannot: the answer to the repetition is that of a
-/// lost race. Read instead.
+/// attempt under its lease, heartbeats, sweeps, deletions of what has ended, checkpoints, and a claim, if whoever lost it
+/// can wait for its lease to end. A start without a lease and a write that expects a version cannot: the answer to the
+/// repetition is that of a lost race. Read instead.
 ///
 /// # Order
 ///

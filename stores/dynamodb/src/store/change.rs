@@ -11,7 +11,7 @@ use super::{Depth, Done, DynamoStore, REQUESTS, is_condition};
 use crate::again::{ATTEMPTS, wait};
 use crate::checkpoints::Checkpoint;
 use crate::item::{self, Item, Read, n, pk, s, text};
-use crate::trouble::{Problem, writing};
+use crate::trouble::{Failed, Problem, writing};
 
 /// How many elements of a batch are written at once to one execution: if each keeps a checkpoint as large as an item can
 /// be, these and the execution are just below the 4 MB of a transaction.
@@ -203,7 +203,7 @@ impl DynamoStore {
                 let of_one = places[id].iter().map(|place| &elements[*place]).collect();
                 self.change_one(of_one, *id, reads.remove(id), depth, &change)
             });
-            let mut failed = None;
+            let mut failed = Failed::default();
             for (id, done) in ids.iter().zip(join_all(changes).await) {
                 match done {
                     Ok((some, is_written)) => {
@@ -214,12 +214,10 @@ impl DynamoStore {
                             answers[*place] = Some(answer);
                         }
                     }
-                    Err(problem) => failed = Some(problem),
+                    Err(problem) => failed.keep(problem),
                 }
             }
-            if let Some(problem) = failed {
-                return Err(problem.into_store(operation, written));
-            }
+            failed.told().map_err(|problem| problem.into_store(operation, written))?;
         }
         Ok(answers.into_iter().flatten().collect())
     }

@@ -7,7 +7,7 @@ use tracer::execution::{Applied, Claim, Command, Execution, ExecutionId, Swept, 
 use super::{Depth, Done, DynamoStore, END, ITEMS_MAX, Query, REQUESTS};
 use crate::item::{GONE, Read, URGENCY_LEN, instant, pk, text};
 use crate::table::{DUE, SWEEP};
-use crate::trouble::{Problem, writing};
+use crate::trouble::{Failed, writing};
 
 impl DynamoStore {
     pub(super) async fn claim_all(&self, claim: &Claim, claimed: &mut Vec<Execution>) -> Done<()> {
@@ -217,55 +217,4 @@ fn due_part(mut found: Vec<(ExecutionId, String)>, mut next: Option<String>, now
         found.truncate(waits);
     }
     Part { due: found, next }
-}
-
-/// What kept some items from being written. One that the service will never take keeps nobody from the others.
-#[derive(Default)]
-struct Failed(Option<Problem>);
-
-impl Failed {
-    fn keep(&mut self, problem: Problem) {
-        if !self.0.as_ref().is_some_and(Problem::is_passing) {
-            self.0 = Some(problem);
-        }
-    }
-
-    /// Whether it makes sense to go on: not while the service fails whatever it is asked.
-    fn check(&mut self) -> Done<()> {
-        self.0.take_if(|problem| problem.is_passing()).map_or(Ok(()), Err)
-    }
-
-    /// Tells of it unless there is something better to tell: it will be met again.
-    fn unless(self, is_any_done: bool) -> Done<()> {
-        self.0.filter(|_| !is_any_done).map_or(Ok(()), Err)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The service's own trouble says that it makes sense to try again, and not to go on; that of one item does neither.
-    #[test]
-    fn of_several_failures_that_of_the_service_is_told() {
-        let of_an_item = || Problem::too_large(2, 1);
-        let of_the_service = || Problem::busy("it is busy");
-        for problems in [
-            [of_an_item(), of_the_service(), of_an_item()],
-            [of_the_service(), of_an_item(), of_an_item()],
-            [of_an_item(), of_an_item(), of_the_service()],
-        ] {
-            let mut failed = Failed::default();
-            for problem in problems {
-                failed.keep(problem);
-            }
-            assert!(failed.check().unwrap_err().is_passing());
-        }
-        for is_any_done in [false, true] {
-            let mut failed = Failed::default();
-            failed.keep(of_an_item());
-            failed.check().unwrap();
-            assert_eq!(failed.unless(is_any_done).is_ok(), is_any_done);
-        }
-    }
 }

@@ -9,7 +9,7 @@ use tracer::execution::{Command, Execution, Lease, Refusal, Write};
 use super::*;
 
 type Item = HashMap<String, AttributeValue>;
-type Done = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub(super) type Done = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 fn keep(lease: Lease, key: &str, value: impl Into<String>) -> Write {
     Write::under(lease, Command::checkpoint(key, value.into()).unwrap())
@@ -35,13 +35,13 @@ async fn all(client: &Client, table: &str) -> Vec<Item> {
 
 /// Does something just before one of the next requests is sent, or keeps it from being sent.
 #[derive(Default, Clone)]
-struct Before(Arc<Mutex<Option<Next>>>);
+pub(super) struct Before(Arc<Mutex<Option<Next>>>);
 
 /// How many requests come first, and what to do then.
-type Next = (u32, Box<dyn FnOnce() -> Done + Send>);
+pub(super) type Next = (u32, Box<dyn FnOnce() -> Done + Send>);
 
 impl Before {
-    fn request(&self, number: u32, act: impl FnOnce() -> Done + Send + 'static) {
+    pub(super) fn request(&self, number: u32, act: impl FnOnce() -> Done + Send + 'static) {
         *self.0.lock().unwrap() = Some((number, Box::new(act)));
     }
 }

@@ -1,6 +1,7 @@
 //! What is particular to DynamoDB: its table, its limits, requests that fail, requests that are sent twice.
 
 mod checkpoints;
+mod failures;
 #[path = "../server/mod.rs"]
 mod server;
 
