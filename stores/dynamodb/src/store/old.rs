@@ -6,6 +6,7 @@ use tracer::execution::{Cursor, Deleted, ExecutionId, Retention, Written};
 use super::{Depth, Done, DynamoStore, END, ITEMS_MAX, Query, REQUESTS};
 use crate::item::{Read, cursor, instant, place, text};
 use crate::table::ALL;
+use crate::trouble::Failed;
 
 impl DynamoStore {
     /// Looks at some behind a place, in the order of creation, and deletes those that the retention is over for.
@@ -43,13 +44,19 @@ impl DynamoStore {
             }
         }
         for some in over.chunks(REQUESTS) {
-            // Who was faster has driven it anew, or deleted it; there is no second try.
+            let mut failed = Failed::default();
             for is_deleted in join_all(some.iter().map(|read| self.delete_as_read(read))).await {
-                if is_deleted? {
-                    *written = Written::Unknown;
-                    deleted.deleted += 1;
+                match is_deleted {
+                    Ok(true) => {
+                        *written = Written::Unknown;
+                        deleted.deleted += 1;
+                    }
+                    // Who was faster has driven it anew, or deleted it; there is no second try.
+                    Ok(false) => {}
+                    Err(problem) => failed.keep(problem),
                 }
             }
+            failed.told()?;
         }
         Ok(deleted)
     }
