@@ -6,8 +6,10 @@ use tracer::recorder::page::PAGE_BYTES;
 
 pub(crate) const MAGIC: [u8; 8] = *b"TBX1\r\n\x1a\n";
 pub(crate) const BYTE_ORDER: u16 = 0x1234;
-pub(crate) const MAJOR: u16 = 1;
-pub(crate) const MINOR: u16 = 3;
+pub(crate) const MAJOR: u16 = 2;
+/// The oldest that can be read.
+pub(crate) const MAJOR_MIN: u16 = 1;
+pub(crate) const MINOR: u16 = 0;
 /// Flag of a superblock: a panic ends the process.
 pub(crate) const PANIC_ABORTS: u16 = 1;
 
@@ -147,8 +149,9 @@ impl Superblock {
             return Err(NoSuperblock::ByteOrder);
         }
         // Before the check, whose place and kind are the major version's to say.
-        if u16_at(bytes, 10) != MAJOR {
-            return Err(NoSuperblock::Major(u16_at(bytes, 10)));
+        let major = u16_at(bytes, 10);
+        if !(MAJOR_MIN..=MAJOR).contains(&major) {
+            return Err(NoSuperblock::Major(major));
         }
         if mix(&bytes[..504], SUPERBLOCK_SEED) != u64_at(bytes, 504) {
             return Err(NoSuperblock::Check);

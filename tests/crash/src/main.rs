@@ -201,6 +201,10 @@ fn main() {
             install(options().bytes(256 << 10), directory);
             work::long(number(rest[0]), &wait);
         }
+        "twice" => {
+            install(options(), directory);
+            work::in_two_threads(&wait);
+        }
         "wrap-values" => {
             install(options().bytes(256 << 10), directory);
             work::long_in_two(number(rest[0]), &wait);

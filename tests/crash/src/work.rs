@@ -130,6 +130,25 @@ pub(crate) fn outer(order: u64, then: &dyn Fn()) {
     inner("tea", "hunter2", then);
 }
 
+/// Likewise in two threads, each in a trace of its own.
+pub(crate) fn in_two_threads(then: &(dyn Fn() + Sync)) {
+    // The first call of a function is not a common one.
+    outer(0, &|| ());
+    let both = std::sync::Barrier::new(2);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            outer(1, &|| {
+                both.wait();
+                thread::park();
+            });
+        });
+        outer(2, &|| {
+            both.wait();
+            then();
+        });
+    });
+}
+
 #[traced_node(record(what, password))]
 fn inner(what: &str, password: &str, then: &dyn Fn()) {
     black_box((what, password));

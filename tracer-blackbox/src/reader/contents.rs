@@ -8,10 +8,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use tracer::TraceId;
 use tracer::recorder::SiteNumbers;
-use tracer::recorder::page::SLOT_WORDS;
+use tracer::recorder::page::{Detailed, SLOT_WORDS};
 
 use super::open::{Env, ShownFrames};
-use super::scan::{Found, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage, trace_in};
+use super::scan::{
+    Found, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage, trace_in,
+};
 use super::table::Table;
 
 pub(super) const KIND_STEP: u64 = 1;
@@ -22,6 +24,10 @@ pub(super) const CAUSE_RECOVERY: u64 = 4;
 const STATUS: u64 = 7 << 4;
 /// Likewise: it goes on with a frame that is open.
 pub(super) const RESUMED: u64 = 1 << 9;
+/// Likewise: a detail belongs to it.
+const DETAILED: u64 = 1 << 11;
+/// In a frame, the number of its env stands above the step that entered it.
+const FRAME_SHIFT: u32 = 40;
 /// In the word of a step, its number stands above the function.
 pub(super) const STEP_SHIFT: u32 = 20;
 /// Ticks in a unit of the time of an event.
@@ -148,6 +154,8 @@ pub(super) struct Envs {
 pub(super) struct Contents {
     /// What was written in full, by number: not the steps of common calls, nor those that say nothing of what is open.
     pub(super) full: Vec<Full>,
+    /// Of the steps of common calls those that entered what a block shows, with values.
+    pub(super) entered: Vec<Found>,
     /// When anything was last written.
     pub(super) last_ticks: u64,
     pub(super) stretches: Vec<Stretch>,
@@ -192,6 +200,8 @@ struct FoundInPage {
 #[derive(Clone, Copy)]
 struct Run {
     env: u64,
+    /// The number of the env in its trace.
+    ordinal: u64,
     /// The numbers of the next step and record.
     step: u64,
     seq: u64,
@@ -238,12 +248,13 @@ impl Contents {
     /// Takes what stands in a page, which has this place among the pages; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: usize) -> u64 {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let departures_len = self.departures.len();
+        let (departures_len, entered_len) = (self.departures.len(), self.entered.len());
         let counted = page.whole().and_then(|slots| self.count(scan, shown, page, place, slots));
         let first_seq = counted.unwrap_or_else(|| {
             self.page.found.clear();
             self.page.grown.clear();
             self.departures.truncate(departures_len);
+            self.entered.truncate(entered_len);
             self.decode(scan, shown, page, place)
         });
         let PageContents { grown, found, places } = &mut self.page;
@@ -274,6 +285,7 @@ impl Contents {
         let stretches = later.stretches.into_iter();
         self.stretches.extend(stretches.map(|of| Stretch { env: now(of.env), page: of.page + before, ..of }));
         self.departures.extend(later.departures);
+        self.entered.extend(later.entered);
         self.last_ticks = self.last_ticks.max(later.last_ticks);
     }
 
@@ -316,8 +328,17 @@ impl Contents {
                 }
                 KIND_RUN if words[0] >> 4 & 1 == 0 => {
                     first_seq = first_seq.min(seq);
-                    let [_, began, env, step, ..] = words;
-                    run = Some(Run { env, step, seq, began, ticks: began });
+                    let [_, began, env, step, _, _, ordinal, _] = words;
+                    run = Some(Run { env, ordinal, step, seq, began, ticks: began });
+                }
+                KIND_DETAILED => {
+                    let run = run.as_mut().filter(|run| run.env != 0)?;
+                    let detailed = Detailed::of(&words).filter(|detailed| detailed.is_step(run.step))?;
+                    let (step, seq) = (run.step, run.seq);
+                    self.page.grow(run.events(scan, &[detailed.event], place)?);
+                    if detailed.event & KIND_MASK == KIND_ENTER && shown.has(run.frame(step)) {
+                        self.entered.push(run.entered(step, seq, detailed.event, slot));
+                    }
                 }
                 KIND_ENTER | KIND_EXIT => {
                     let run = run.as_mut().filter(|run| run.env != 0 && !is_cut)?;
@@ -339,10 +360,13 @@ impl Contents {
 
     fn decode(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: u32) -> u64 {
         let entries = scan.entries(page);
-        for Found { seq, words, slot } in &entries {
+        for found in &entries {
+            let Found { seq, words, slot, is_event } = found;
             self.see(place, *seq, words);
-            if let Some(slot) = slot {
-                self.page.find(*seq, *slot, shown.tells_no_more(words));
+            match slot {
+                Some(slot) if !is_event => self.page.find(*seq, *slot, shown.tells_no_more(words)),
+                Some(_) if words[0] & STATUS == 0 && shown.has(words[4]) => self.entered.push(*found),
+                _ => {}
             }
         }
         entries.first().map_or(u64::MAX, |found| found.seq)
@@ -397,8 +421,21 @@ impl PageContents {
 }
 
 impl Run {
+    /// The frame that a step enters.
+    const fn frame(&self, step: u64) -> u64 {
+        (self.ordinal << FRAME_SHIFT) | step
+    }
+
+    /// The enter that an event is, the last, as far as it says what is open.
+    fn entered(&self, step: u64, seq: u64, event: u64, slot: Slot) -> Found {
+        let step_and_site = (step << STEP_SHIFT) | (event >> 12 & 0xf_ffff);
+        let tag = (seq << SEQ_SHIFT) | DETAILED | KIND_STEP;
+        let words = [tag, self.ticks, self.env, step_and_site, self.frame(step), 0, 0, 0];
+        Found { seq, words, slot: Some(slot), is_event: true }
+    }
+
     /// The steps that the events of a slot are.
-    fn events(&mut self, scan: &Scan<'_>, words: &[u64; 8], page: u32) -> Option<Grown> {
+    fn events(&mut self, scan: &Scan<'_>, words: &[u64], page: u32) -> Option<Grown> {
         let (mut steps, mut spans, mut first_ticks) = (0_u32, 0, 0);
         for word in words.iter().take_while(|word| **word != 0) {
             match word & KIND_MASK {

@@ -33,7 +33,7 @@ use traces::{Listed, Traces};
 
 use crate::clock::FileClock;
 use crate::dictionary::Dictionary;
-use crate::format::{MAJOR, PAIR_WORDS, PAIRS, PAIRS_AT};
+use crate::format::{MAJOR, MAJOR_MIN, PAIR_WORDS, PAIRS, PAIRS_AT};
 use crate::status::{StatusRead, Word};
 
 /// What a file says: all but the records, which are put into words when they are asked for.
@@ -100,7 +100,7 @@ pub enum RecoverError {
     #[error("a black box of the other byte order")]
     ByteOrder,
     /// They are of a version that came later, or never was.
-    #[error("a black box of format {found}, this reads format {MAJOR}")]
+    #[error("a black box of format {found}, this reads formats {MAJOR_MIN} to {MAJOR}")]
     Version {
         /// The major version.
         found: u16,
@@ -423,8 +423,7 @@ fn pairs_of(bytes: &[u8]) -> &[u8] {
 }
 
 fn described(open: &Open, scan: &Scan<'_>, times: &Times) -> OpenNode {
-    let enter = open.enter.and_then(|slot| scan.found(slot));
-    let detail = enter.and_then(|enter| scan.detail(&enter));
+    let detail = open.enter.and_then(|enter| scan.detail_at(enter));
     let by_site = || scan.dictionary.site(open.site).map(|site| site.node.to_owned());
     let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
     let values = detail.and_then(|detail| detail.values()).or_else(|| Some(open.preview?.values()));

@@ -115,6 +115,11 @@ impl ShownFrames {
         shown
     }
 
+    /// Whether there is such a frame, of any trace.
+    pub(super) fn has(&self, frame: u64) -> bool {
+        self.frames.contains(&frame)
+    }
+
     /// The number of a step that says nothing of what is open, unless it is the last of its env.
     pub(super) fn tells_no_more(&self, words: &[u64; 8]) -> Option<u64> {
         let (tag, frame) = (words[0], words[4]);
@@ -194,7 +199,11 @@ impl Running {
         running.look_at_departures(&contents.departures);
         if running.blocks_have_all {
             // What a block shows need not be looked for among the steps of common calls, but for the last of them.
-            let mut events = running.last_events(scan).into_iter().peekable();
+            let mut events = running.last_events(scan);
+            events.append(&mut contents.entered);
+            events.sort_by_key(|found| found.seq);
+            events.dedup_by_key(|found| found.seq);
+            let mut events = events.into_iter().peekable();
             let all = contents.full.len() as u64;
             for (nth, some) in (0..).zip(contents.full.chunks(AT_ONCE)) {
                 share.upto(nth * AT_ONCE as u64, all);
@@ -292,10 +301,7 @@ impl Running {
         let pages: HashSet<u32> = seen.filter(|seen| seen.records > 0).map(|seen| seen.newest).collect();
         let pages = pages.into_iter().filter_map(|page| scan.valid.pages.get(usize::try_from(page).ok()?));
         let entries = pages.flat_map(|page| scan.entries(page));
-        let mut events: Vec<_> =
-            entries.filter(|found| found.slot.is_none() && envs.contains(&found.words[2])).collect();
-        events.sort_unstable_by_key(|found| found.seq);
-        events
+        entries.filter(|found| found.is_event && envs.contains(&found.words[2])).collect()
     }
 
     fn at(&mut self, env: u32) -> &mut Env {

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
-use tracer::recorder::page::{PAGE_BYTES, PART_BYTES, SLOT_WORDS, SLOTS, check, slot_seed};
+use tracer::recorder::page::{PAGE_BYTES, SLOT_WORDS, SLOTS, check, part_of, slot_seed};
 use tracer::recorder::{Decoder, SiteNumbers};
 use tracer::{Detail, Entry, TraceId};
 
@@ -26,6 +26,8 @@ const KIND_PART: u64 = 7;
 /// Events.
 pub(super) const KIND_ENTER: u64 = 8;
 pub(super) const KIND_EXIT: u64 = 9;
+/// An event and the end of its detail.
+pub(super) const KIND_DETAILED: u64 = 10;
 pub(super) const KIND_MASK: u64 = 15;
 /// In the first word of an entry, the number stands above the tag.
 pub(super) const SEQ_SHIFT: u32 = 16;
@@ -54,8 +56,10 @@ impl Slot {
 pub(super) struct Found {
     pub(super) seq: u64,
     pub(super) words: [u64; 8],
-    /// `None`: it was an event, which has no detail.
+    /// `None`: it was an event without a detail.
     pub(super) slot: Option<Slot>,
+    /// It was the step of a common call, of which only so much was written as does not follow from what stands before.
+    pub(super) is_event: bool,
 }
 
 impl Found {
@@ -299,10 +303,10 @@ impl<'a> Scan<'a> {
         slot_at(self.page(slot.page()), (slot.slot() + 1) * 64)
     }
 
-    /// The entry in a slot.
+    /// The entry that was written in full into a slot.
     pub(super) fn found(&self, slot: Slot) -> Option<Found> {
         let words = self.words(slot)?;
-        Some(Found { seq: words[0] >> SEQ_SHIFT, words, slot: Some(slot) })
+        Some(Found { seq: words[0] >> SEQ_SHIFT, words, slot: Some(slot), is_event: false })
     }
 
     /// The place among the pages of the one that a slot is in.
@@ -335,7 +339,8 @@ impl<'a> Scan<'a> {
             entries.extend(found.map(|found| {
                 let is_event = words[found.at] & KIND_MASK >= KIND_ENTER;
                 let slot = Slot::new(page.number, start + found.at / SLOT_WORDS);
-                Found { seq: found.entry.seq(), words: found.entry.words(), slot: (!is_event).then_some(slot) }
+                let slot = (!is_event || found.entry.is_detailed()).then_some(slot);
+                Found { seq: found.entry.seq(), words: found.entry.words(), slot, is_event }
             }));
         }
         // Where several threads have written to it, one after the other, they are in no order.
@@ -345,7 +350,11 @@ impl<'a> Scan<'a> {
 
     /// What belongs to an entry: the parts that lie directly before it. `None`: nothing, or its beginning is missing.
     pub(super) fn detail(&self, found: &Found) -> Option<Detail> {
-        let at = found.slot.filter(|_| found.entry().is_detailed())?;
+        self.detail_at(found.slot.filter(|_| found.entry().is_detailed())?)
+    }
+
+    /// Likewise, of what stands in a slot.
+    pub(super) fn detail_at(&self, at: Slot) -> Option<Detail> {
         let (page, slot) = (self.page(at.page()), at.slot());
         let (salt, birth) = (self.valid.superblock.salt, u64_at(page, 8));
         let part = |nth: usize| {
@@ -354,14 +363,16 @@ impl<'a> Scan<'a> {
             let is_valid = seal == check(&words, slot_seed(salt, birth, nth));
             (is_valid || (seal == 0 && !self.valid.is_torn)).then_some(words)
         };
-        let first = (0..slot).rev().take_while(|nth| part(*nth).is_some()).last()?;
+        let words = self.words(at)?;
+        let is_event = words[0] & KIND_MASK == KIND_DETAILED;
+        if !is_event && !Entry::of_words(words).is_detailed() {
+            return None;
+        }
+        let first = (0..slot).rev().take_while(|nth| part(*nth).is_some()).last().unwrap_or(slot);
         // Behind a gap, the first may be missing.
         let is_whole = first == 0 || slot_at(page, first * 64).is_some_and(|words| words[0] & KIND_MASK != KIND_PART);
-        let mut bytes = Vec::with_capacity((slot - first) * PART_BYTES);
-        for words in (first..slot).filter_map(part).filter(|_| is_whole) {
-            let part: [u8; 64] = std::array::from_fn(|byte| words[byte / 8].to_le_bytes()[byte % 8]);
-            bytes.extend_from_slice(&part[2..][..usize::from(part[1]).min(PART_BYTES)]);
-        }
+        let parts = (first..slot).filter_map(part).chain(is_event.then_some(words)).filter(|_| is_whole);
+        let bytes: Vec<u8> = parts.filter_map(|words| part_of(&words)).flatten().collect();
         Detail::read(&bytes)
     }
 }

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::id::FrameId;
 use crate::outcome::{Failure, Outcome};
 use crate::record::ErrorKind;
-use crate::recorder::Detail;
+use crate::recorder::{Detail, Padded};
 use crate::site::Site;
 use crate::switch;
 use crate::values::Recorded;
@@ -45,13 +45,29 @@ fn begin_with(site: &'static Site, at: Option<&Context>, values: Recorded, frame
     match (at, values.as_bytes()) {
         (None, None) => begin(site, frame),
         (None, Some(bytes)) => {
-            let entered = common(|| hot::with(|hot| hot.enter_with(site, bytes)));
-            match entered {
-                Some(entered) => *frame = Open::Common { entered, panicking: std::thread::panicking() },
-                None => begin_anywhere(site, at, values, frame),
+            if !hot::with(|hot| begin_with_in(hot, site, bytes, frame)) {
+                begin_with_again(site, values, frame);
             }
         }
         (Some(_), _) => begin_anywhere(site, at, values, frame),
+    }
+}
+
+/// The usual call with values. `false`: it is not that case.
+#[inline(never)]
+fn begin_with_in(hot: &Hot, site: &'static Site, values: Padded<'_>, frame: &mut Open) -> bool {
+    let Some(entered) = hot.enter_with(site, values) else { return false };
+    *frame = Open::Common { entered, panicking: std::thread::panicking() };
+    true
+}
+
+/// Less usual calls with values.
+#[inline(never)]
+fn begin_with_again(site: &'static Site, values: Recorded, frame: &mut Open) {
+    let entered = values.as_bytes().and_then(|bytes| common(|| hot::with(|hot| hot.enter_with(site, bytes))));
+    match entered {
+        Some(entered) => *frame = Open::Common { entered, panicking: std::thread::panicking() },
+        None => begin_anywhere(site, None, values, frame),
     }
 }
 

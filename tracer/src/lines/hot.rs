@@ -19,7 +19,7 @@ use crate::clock;
 use crate::id::FrameId;
 use crate::recorder::block::{self, Block, Frame, Opened};
 use crate::recorder::page::{DATA, ELAPSED_END, KIND_ENTER, KIND_EXIT, OCCURRENCES, Page, event};
-use crate::recorder::{self, Tag, step_and_site};
+use crate::recorder::Padded;
 use crate::site::{Site, SiteId};
 
 /// What the common calls of a thread work with.
@@ -179,7 +179,7 @@ impl Hot {
         let room = self.room::<USUAL>(&caller)?;
         let node = caller.site.node;
         let occurrence = if USUAL { caller.frame.count_again(node)? } else { caller.frame.count(node)? };
-        let frame = self.open(&caller, &room, occurrence);
+        let frame = self.open(&caller, &room, occurrence, None);
         self.frame.set(frame);
         Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
     }
@@ -215,7 +215,7 @@ impl Hot {
             return None;
         }
         let room = self.room::<USUAL>(&caller)?;
-        let frame = self.open(&caller, &room, call.occurrence);
+        let frame = self.open(&caller, &room, call.occurrence, None);
         caller.next.set_key(call.key, caller.id);
         caller.frame.begin_awaited();
         caller.block.set(block::PINS, caller.block.get(block::PINS) - 1);
@@ -223,70 +223,19 @@ impl Hot {
         Some(frame)
     }
 
-    /// Enters `site` below the frame that the thread is in, with values: the bytes of a detail.
-    pub(super) fn enter_with(&self, site: &'static Site, values: &[u8]) -> Option<Entered> {
+    /// [`enter`](Self::enter) with values: the bytes of a detail.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what it gives then goes straight to where it is kept")]
+    pub(super) fn enter_with(&self, site: &'static Site, values: Padded<'_>) -> Option<Entered> {
         let caller = self.caller(site)?;
         let room = self.room::<false>(&caller)?;
-        if !room.page.has_room_for(values) {
+        if !room.page.has_room_for(values.len()) {
             return None;
         }
-        let (above, _) = caller.frame.key().unwrap_or_else(|| caller.block.key(caller.depth - 1));
         let occurrence = caller.frame.count(caller.site.node)?;
-        let key = key::call(above, site.hash, occurrence);
-        let (block, SiteId { site: number, node }) = (caller.block, caller.site);
-        let id = self.first.get().wrapping_add(room.at);
-        let call = [id, caller.id, key, occurrence.into()];
-        self.write(block, &room, number, call, Tag::enter(false), values);
-        caller.next.open(Opened { id, site: caller.site, occurrence, ticks: room.ticks, nodes_below: room.nodes });
-        caller.next.set_key(key, caller.id);
-        if let Some(preview) = recorder::preview(values) {
-            caller.next.set_preview(preview);
-        }
-        block.set(block::NODES, room.nodes | bit(node));
-        block.publish(block::DEPTH, caller.depth + 1);
-        self.frame.set(id);
-        Some(Entered { cell: self.cell.get(), frame: id, caller: caller.id })
-    }
-
-    /// [`end`](Self::end) with values: the bytes of a detail.
-    pub(super) fn end_with(&self, entered: Entered, values: &[u8]) -> bool {
-        let ended = || {
-            let block = self.block.get()?;
-            let depth = block.get(block::DEPTH).wrapping_sub(1);
-            let frame = block.frame(depth)?;
-            if !self.is_in(entered.cell)
-                || frame.raw_id() != entered.frame
-                || depth < self.floor.get()
-                || frame.is_in_flow()
-            {
-                return None;
-            }
-            let room = self.room_in::<false>(self.page.get()?, 0)?;
-            if !room.page.has_room_for(values) {
-                return None;
-            }
-            let (key, parent) = block.key(depth);
-            let call = [entered.frame, parent, key, frame.occurrence().into()];
-            self.write(block, &room, frame.site().site, call, frame.tag().end(None), values);
-            block.set(block::NODES, frame.nodes_below());
-            block.publish(block::DEPTH, depth);
-            self.frame.set(entered.caller);
-            Some(())
-        };
-        ended().is_some()
-    }
-
-    /// Writes a step of `call` (frame, parent, key, occurrence) in full, with its detail, for which there is room.
-    fn write(&self, block: &Block, room: &Room, site: u32, call: [u64; 4], tag: Tag, detail: &[u8]) {
-        let seq = self.next_seq(room.at);
-        let last = self.first.get().wrapping_add(room.at);
-        let [frame, parent, key, occurrence] = call;
-        let step = step_and_site(FrameId::step_of(last), site);
-        let env = block.get(block::ENV);
-        let words = [tag.detailed().numbered(seq), room.ticks, env, step, frame, parent, key, occurrence];
-        room.page.put_with(words, detail);
-        block.set(block::LAST, last);
-        self.go_on(room.page, block, seq + 1);
+        let frame = self.open(&caller, &room, occurrence, Some(values));
+        self.frame.set(frame);
+        Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
     }
 
     /// The number of the event at a place.
@@ -348,15 +297,36 @@ impl Hot {
     /// Opens a frame as the innermost.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it takes then stays in registers")]
-    fn open(&self, caller: &Caller, room: &Room, occurrence: u32) -> u64 {
+    fn open(&self, caller: &Caller, room: &Room, occurrence: u32, values: Option<Padded<'_>>) -> u64 {
         let (block, site) = (caller.block, caller.site);
         let id = self.first.get().wrapping_add(room.at);
         caller.next.open(Opened { id, site, occurrence, ticks: room.ticks, nodes_below: room.nodes });
-        room.page.put_event(room.at, event(KIND_ENTER, occurrence, site.site, room.elapsed));
-        block.set(block::LAST, id);
+        if let Some(preview) = values.and_then(Padded::preview) {
+            caller.next.set_preview(preview);
+        }
+        self.put(block, room, event(KIND_ENTER, occurrence, site.site, room.elapsed), values);
         block.set(block::NODES, room.nodes | bit(site.node));
         block.publish(block::DEPTH, caller.depth + 1);
         id
+    }
+
+    /// Writes an event, for which there is room.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what it takes then stays in registers")]
+    fn put(&self, block: &Block, room: &Room, event: u64, values: Option<Padded<'_>>) {
+        let step = self.first.get().wrapping_add(room.at);
+        match values {
+            None => {
+                room.page.put_event(room.at, event);
+                block.set(block::LAST, step);
+            }
+            Some(values) => {
+                let seq = self.next_seq(room.at);
+                room.page.put_detailed(values, step, event);
+                block.set(block::LAST, step);
+                self.go_on(room.page, block, seq + 1);
+            }
+        }
     }
 
     /// Goes to a frame of the line of `cell`, if that is the one that the thread is in; gives the frame that it was in. 0
@@ -380,6 +350,24 @@ impl Hot {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
     pub(super) fn end<const USUAL: bool>(&self, cell: Option<&'static LineCell>, id: u64, before: u64) -> bool {
+        self.end_as::<USUAL>(cell, id, before, None)
+    }
+
+    /// [`end`](Self::end) with values: the bytes of a detail.
+    pub(super) fn end_with(&self, entered: Entered, values: Padded<'_>) -> bool {
+        let Entered { cell, frame, caller } = entered;
+        self.end_as::<false>(cell, frame, caller, Some(values))
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is most of the functions that call it")]
+    fn end_as<const USUAL: bool>(
+        &self,
+        cell: Option<&'static LineCell>,
+        id: u64,
+        before: u64,
+        values: Option<Padded<'_>>,
+    ) -> bool {
         let (Some(block), Some(page)) = (self.block.get(), self.page.get()) else { return false };
         let depth = block.get(block::DEPTH).wrapping_sub(1);
         let Some(frame) = block.frame(depth) else { return false };
@@ -387,8 +375,10 @@ impl Hot {
             return false;
         }
         let Some(room) = self.room_in::<USUAL>(page, 0) else { return false };
-        page.put_event(room.at, event(KIND_EXIT, 0, frame.site().site, room.elapsed));
-        block.set(block::LAST, self.first.get().wrapping_add(room.at));
+        if values.is_some_and(|values| !page.has_room_for(values.len())) {
+            return false;
+        }
+        self.put(block, &room, event(KIND_EXIT, 0, frame.site().site, room.elapsed), values);
         block.set(block::NODES, frame.nodes_below());
         block.publish(block::DEPTH, depth);
         self.frame.set(before);

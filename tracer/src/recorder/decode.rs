@@ -4,7 +4,10 @@
 //! that wrote them. It starts at a run header, which says where the thread was, and follows every step of that env.
 
 use super::entry::{Entry, Tag, step_and_site};
-use super::page::{self, ELAPSED_END, KIND_ENTER, KIND_EXIT, KIND_PART, KIND_RUN, SLOT_WORDS, TIME_UNIT, event, kind};
+use super::page::{
+    self, Detailed, ELAPSED_END, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_PART, KIND_RUN, SLOT_WORDS, TIME_UNIT, event,
+    kind,
+};
 use super::{Event, NoteKind};
 use crate::id::{EnvId, FrameId};
 use crate::lines::key;
@@ -125,6 +128,7 @@ impl<'a, S: SiteNumbers> Decoder<'a, S> {
                 self.parts.extend(page::part_of(slot)?);
                 None
             }
+            KIND_DETAILED => self.take_detailed(slot),
             _ => {
                 let entry = Entry::of_words(*slot);
                 let parts = std::mem::take(&mut self.parts);
@@ -133,6 +137,18 @@ impl<'a, S: SiteNumbers> Decoder<'a, S> {
                 Some(Found { at, entry, detail: if entry.is_detailed() { parts } else { Vec::new() } })
             }
         }
+    }
+
+    /// An event in the last word of a slot, with the parts before it.
+    fn take_detailed(&mut self, slot: &[u64; SLOT_WORDS]) -> Option<Found> {
+        let mut detail = std::mem::take(&mut self.parts);
+        detail.extend(page::part_of(slot).unwrap_or_default());
+        let detailed = Detailed::of(slot);
+        // Even behind a slot that ended early: what was missing would show.
+        self.run.take_if(|run| detailed.is_none_or(|detailed| !detailed.is_step(run.step)));
+        let mut entry = self.follow_event(detailed?.event)?;
+        entry.set_detailed();
+        Some(Found { at: self.at - 1, entry, detail })
     }
 
     fn begin(&mut self, slot: &[u64; SLOT_WORDS]) {
@@ -204,12 +220,16 @@ impl<'a, S: SiteNumbers> Decoder<'a, S> {
         if std::mem::take(&mut self.cut) {
             self.run = None;
         }
-        let found = self.read_event(word).map(|entry| Found { at, entry, detail: Vec::new() });
-        if found.is_none() {
+        self.follow_event(word).map(|entry| Found { at, entry, detail: Vec::new() })
+    }
+
+    fn follow_event(&mut self, word: u64) -> Option<Entry> {
+        let read = self.read_event(word);
+        if read.is_none() {
             // Those behind it would be read wrongly.
             self.run = None;
         }
-        found
+        read
     }
 
     fn read_event(&mut self, word: u64) -> Option<Entry> {
@@ -286,7 +306,40 @@ fn near(expected: u32, low: u8) -> u32 {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::near;
+    use super::super::detail::Padded;
+    use super::super::page::{Page, run_word};
+    use super::*;
+
+    struct One;
+
+    impl SiteNumbers for One {
+        fn node(&self, site: u32) -> Option<(u32, u64)> {
+            (site == 7).then_some((1, 99))
+        }
+    }
+
+    /// The numbers of the steps that are read: an enter, and an exit with a detail that says that it is `step`.
+    fn steps(step: u64) -> Vec<(u64, Vec<u8>)> {
+        let page: &'static Page = Box::leak(Box::default());
+        page.open(1, 0);
+        assert!(page.put([run_word(10, 0), 1000, 5, 3, FrameId::raw_of(1, 2), 11, 1, 0]));
+        page.put_event(page.next(), event(KIND_ENTER, 0, 7, 0));
+        let detail = [&[1, 2, 3][..], &[0; Padded::ZEROES]].concat();
+        page.put_detailed(Padded::new(&detail, 3), step, event(KIND_EXIT, 0, 7, 4));
+        page.put_event(page.next(), event(KIND_ENTER, 1, 7, 8));
+        let words = page.words(page.len());
+        let found = Decoder::new(&words, One);
+        found.map(|Found { entry, detail, .. }| (entry.words()[3] >> 20, detail)).collect()
+    }
+
+    #[test]
+    fn an_event_with_a_detail_counts_only_as_the_step_that_it_says() {
+        let read = [(3, vec![]), (4, vec![1, 2, 3]), (5, vec![])];
+        assert_eq!(steps(4), read);
+        assert_eq!(steps(4 + (1 << 16)), read);
+        // Something is missing, so nothing behind it can be told either.
+        assert_eq!(steps(5), read[..1]);
+    }
 
     #[test]
     fn an_occurrence_is_found_by_its_low_bits() {

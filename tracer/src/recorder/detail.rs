@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::page::PART_BYTES;
 use super::{Captured, Detail, Preview};
 use crate::id::TraceId;
 use crate::outcome::Failure;
@@ -44,10 +45,46 @@ pub(crate) fn values_head(len: usize, truncated: bool) -> [u8; VALUES_HEAD_LEN] 
     head
 }
 
-/// The beginning of the values of a detail that has nothing else, behind such a head.
-pub(crate) fn preview(detail: &[u8]) -> Option<Preview> {
-    let (head, values) = detail.split_at_checked(VALUES_HEAD_LEN)?;
-    Some(Preview::of(values, head[HEAD_LEN] & TRUNCATED != 0))
+/// The bytes of a detail, with a slot of zeroes behind them: so they are read in pieces of one size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Padded<'a> {
+    bytes: &'a [u8],
+    len: usize,
+}
+
+impl<'a> Padded<'a> {
+    /// How many zeroes there are, at least.
+    pub(crate) const ZEROES: usize = PART_BYTES;
+
+    /// The first `len` of `bytes`, behind which there are so many zeroes.
+    pub(crate) fn new(bytes: &'a [u8], len: usize) -> Self {
+        debug_assert!(bytes.len() >= len + Self::ZEROES, "{} for {len}", bytes.len());
+        Self { bytes, len }
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn as_bytes(self) -> &'a [u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// The first piece, how much of it is there, and the rest.
+    #[inline]
+    pub(crate) fn split(self) -> (&'a [u8; PART_BYTES], usize, Self) {
+        let (first, rest) = self.bytes.split_first_chunk().unwrap_or((&[0; PART_BYTES], &[]));
+        let len = self.len.min(PART_BYTES);
+        (first, len, Self { bytes: rest, len: self.len - len })
+    }
+
+    /// The beginning of the values of a detail that has [nothing else](values_head).
+    #[inline]
+    pub(crate) fn preview(self) -> Option<Preview> {
+        let (head, values) = self.bytes.split_at_checked(VALUES_HEAD_LEN)?;
+        let is_truncated = head[HEAD_LEN] & TRUNCATED != 0;
+        Some(Preview::of_first(values.first_chunk()?, self.len.checked_sub(VALUES_HEAD_LEN)?, is_truncated))
+    }
 }
 
 /// Takes fields apart. Trusts no length.

@@ -198,11 +198,6 @@ impl Tag {
         })
     }
 
-    /// With a detail.
-    pub(crate) const fn detailed(self) -> Self {
-        Self(self.0 | DETAIL)
-    }
-
     /// With a number.
     #[inline]
     pub(crate) const fn numbered(self, seq: u64) -> u64 {

@@ -6,11 +6,13 @@
 //!
 //! A page is 240 slots of eight words. A slot holds one [entry](crate::Entry), or part of a detail, or up to eight
 //! *events*: the steps of common calls, a word each. An event only says which site was entered or left, and when; the
-//! rest follows from the events before it and from the *run header* in front of them. See [`Decoder`](super::Decoder).
+//! rest follows from the events before it and from the *run header* in front of them. An event that has a detail takes the
+//! last word of a slot of its own. See [`Decoder`](super::Decoder).
 
 use std::fmt;
 use std::ops::Range;
 
+use super::detail::Padded;
 use super::entry::{KIND_MASK, TAG_BITS};
 use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -26,12 +28,15 @@ pub const PAGE_WORDS: usize = SLOT_WORDS + DATA + SLOTS / 2;
 pub const PAGE_BYTES: usize = PAGE_WORDS * 8;
 /// Bytes of a detail that fit into a slot.
 pub const PART_BYTES: usize = 62;
+/// Likewise, if there is also the event that it belongs to.
+const TAIL_BYTES: usize = 52;
 
 /// Kinds of slots and events that are no entries; see [`Entry`](crate::Entry) for those.
 pub(crate) const KIND_RUN: u64 = 6;
 pub(crate) const KIND_PART: u64 = 7;
 pub(crate) const KIND_ENTER: u64 = 8;
 pub(crate) const KIND_EXIT: u64 = 9;
+pub(crate) const KIND_DETAILED: u64 = 10;
 
 /// A page. Zeroes are a page that was never written to.
 ///
@@ -175,14 +180,14 @@ impl Page {
     }
 
     /// Whether a detail and its entry fit.
-    pub(crate) fn has_room_for(&self, detail: &[u8]) -> bool {
-        self.free_slots().checked_sub(1).is_some_and(|slots| detail.len() <= slots * PART_BYTES)
+    pub(crate) fn has_room_for(&self, detail_len: usize) -> bool {
+        self.free_slots().checked_sub(1).is_some_and(|slots| detail_len <= slots * PART_BYTES)
     }
 
     /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
     /// many, or none would be left for the entry; nothing was done.
     pub fn put_parts(&self, bytes: &[u8]) -> bool {
-        self.has_room_for(bytes) && {
+        self.has_room_for(bytes.len()) && {
             let at = self.fill_parts(bytes);
             self.head[0].store(at as u64, Ordering::Release);
             true
@@ -191,13 +196,11 @@ impl Page {
 
     /// Writes a detail that there is room for; gives the place behind it.
     fn fill_parts(&self, bytes: &[u8]) -> usize {
-        let (mut at, mut rest) = (self.next_slot(), bytes);
-        while let Some((part, behind)) = rest.split_first_chunk() {
-            self.fill(at, whole_part(part));
-            (at, rest) = (at + SLOT_WORDS, behind);
-        }
-        if !rest.is_empty() {
-            self.fill(at, last_part(rest));
+        let mut at = self.next_slot();
+        for bytes in bytes.chunks(PART_BYTES) {
+            let mut part = [0; PART_BYTES];
+            part[..bytes.len()].copy_from_slice(bytes);
+            self.fill(at, part_words(&part, bytes.len()));
             at += SLOT_WORDS;
         }
         at
@@ -206,12 +209,26 @@ impl Page {
     /// Puts a detail and the entry that it belongs to into the next slots. `false`: there are not that many, and nothing
     /// was done.
     pub fn put_with(&self, words: [u64; SLOT_WORDS], detail: &[u8]) -> bool {
-        self.has_room_for(detail) && {
+        self.has_room_for(detail.len()) && {
             let at = self.fill_parts(detail);
             self.fill(at, words);
             self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
             true
         }
+    }
+
+    /// Puts an event into the next slot of which nothing is used, with a detail that there is room for. `step` is its
+    /// number in its env, or ends as that does.
+    pub(crate) fn put_detailed(&self, detail: Padded<'_>, step: u64, event: u64) {
+        let (mut at, mut detail) = (self.next_slot(), detail);
+        while detail.len() > TAIL_BYTES {
+            let (part, len, behind) = detail.split();
+            self.fill(at, part_words(part, len));
+            (at, detail) = (at + SLOT_WORDS, behind);
+        }
+        let (tail, len, _) = detail.split();
+        self.fill(at, tail_words(tail, len, step, event));
+        self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
     }
 
     /// Puts an event at a place, which is the [next](Self::next).
@@ -250,33 +267,63 @@ impl Page {
     }
 }
 
-/// A slot of [`PART_BYTES`] bytes.
+/// The slot of the first `len` bytes; the others are zero.
 #[inline]
-fn whole_part(bytes: &[u8; PART_BYTES]) -> [u64; SLOT_WORDS] {
-    let (begin, rest) = bytes.split_at(6);
-    let mut words = [KIND_PART | ((PART_BYTES as u64) << 8); SLOT_WORDS];
-    words[0] |= begin.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte)) << 16;
-    for (word, bytes) in words[1..].iter_mut().zip(rest.chunks_exact(8)) {
-        *word = bytes.try_into().map_or(0, u64::from_le_bytes);
-    }
-    words
+fn part_words(bytes: &[u8; PART_BYTES], len: usize) -> [u64; SLOT_WORDS] {
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+    std::array::from_fn(|nth| match nth {
+        0 => (word(0) << 16) | ((len as u64) << 8) | KIND_PART,
+        _ => word(nth * 8 - 2),
+    })
 }
 
-/// A slot of fewer bytes.
+/// Likewise, of an event.
 #[inline]
-fn last_part(bytes: &[u8]) -> [u64; SLOT_WORDS] {
-    let mut whole = [0; PART_BYTES];
-    whole[..bytes.len()].copy_from_slice(bytes);
-    let mut words = whole_part(&whole);
-    words[0] = (words[0] & !0xff00) | ((bytes.len() as u64) << 8);
-    words
+fn tail_words(bytes: &[u8; PART_BYTES], len: usize, step: u64, event: u64) -> [u64; SLOT_WORDS] {
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
+    std::array::from_fn(|nth| match nth {
+        0 => (word(0) << 32) | ((step & STEP_MASK) << 16) | ((len as u64) << 8) | KIND_DETAILED,
+        7 => event,
+        _ => word(nth * 8 - 4),
+    })
 }
+
+/// The bits of a step's number that stand beside an event with a detail: what follows from the events before it has to
+/// agree.
+const STEP_MASK: u64 = 0xffff;
 
 /// The bytes of a detail in a slot; `None` if it holds none.
 pub fn part_of(words: &[u64; SLOT_WORDS]) -> Option<Vec<u8>> {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let len = usize::from(bytes[1]);
-    (kind(words[0]) == KIND_PART && len <= PART_BYTES).then(|| bytes[2..2 + len].to_vec())
+    let (at, len_max) = match kind(words[0]) {
+        KIND_PART => (2, PART_BYTES),
+        KIND_DETAILED => (4, TAIL_BYTES),
+        _ => return None,
+    };
+    let len = usize::from(words[0].to_le_bytes()[1]);
+    let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+    (len <= len_max).then(|| bytes.skip(at).take(len).collect())
+}
+
+/// An event with a detail.
+#[derive(Debug, Clone, Copy)]
+pub struct Detailed {
+    /// The event.
+    pub event: u64,
+    step: u64,
+}
+
+impl Detailed {
+    /// That of a slot, if it holds one.
+    pub fn of(words: &[u64; SLOT_WORDS]) -> Option<Self> {
+        let event = words[SLOT_WORDS - 1];
+        let is_one = kind(words[0]) == KIND_DETAILED && matches!(kind(event), KIND_ENTER | KIND_EXIT);
+        is_one.then_some(Self { event, step: (words[0] >> 16) & STEP_MASK })
+    }
+
+    /// Whether it can be the step with this number.
+    pub const fn is_step(self, step: u64) -> bool {
+        step & STEP_MASK == self.step
+    }
 }
 
 /// What a slot or an event is, by its first word.
@@ -356,6 +403,27 @@ mod tests {
         }
         page.seal(7);
         assert_eq!(stored(0), u64::from(check(&words, slot_seed(7, 1, 0))), "sealing twice changes nothing");
+    }
+
+    #[test]
+    fn a_detail_of_any_length_lies_before_its_event() {
+        for len in 0..4 * PART_BYTES {
+            let page = page();
+            let written: Vec<u8> = (1..=u8::MAX).cycle().take(len).collect();
+            let padded = [&written[..], &[0; Padded::ZEROES]].concat();
+            let event = event(KIND_EXIT, 0, 7, 99);
+            page.put_detailed(Padded::new(&padded, len), 0xabc_def0_1234, event);
+            let words = page.words(page.len());
+            let slots: Vec<&[u64; SLOT_WORDS]> = words.chunks(SLOT_WORDS).map(|slot| slot.try_into().unwrap()).collect();
+            let read: Vec<u8> = slots.iter().flat_map(|slot| part_of(slot).unwrap()).collect();
+            assert_eq!(read, written);
+            let (last, before) = slots.split_last().unwrap();
+            let detailed = Detailed::of(last).unwrap();
+            assert_eq!((detailed.event, detailed.is_step(0x1_1234), detailed.is_step(0x1235)), (event, true, false));
+            assert!(before.iter().all(|slot| Detailed::of(slot).is_none()), "{len} bytes");
+            let others = len.saturating_sub(TAIL_BYTES).div_ceil(PART_BYTES);
+            assert_eq!(before.len(), others, "{len} bytes");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::values::Captured;
 
 /// Words of a frame that hold it.
 const WORDS: usize = 3;
+const BYTES: usize = WORDS * 8;
 /// Where in a frame they begin.
 pub const PREVIEW_AT: usize = 13;
 /// The bits of word 2 of a frame that say how long it is, and whether values were left out.
@@ -27,23 +28,25 @@ pub struct Preview {
 impl Preview {
     /// The beginning of `values`, of which something may have been left out before.
     pub(super) fn of(values: &[u8], truncated: bool) -> Self {
-        let mut bytes = [0; WORDS * 8];
-        let len = values.len().min(bytes.len());
-        match values.first_chunk() {
-            Some(first) => bytes = *first,
-            None => bytes[..len].copy_from_slice(values),
-        }
-        let cut = if truncated || len < values.len() { CUT } else { 0 };
-        let word = |nth: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[nth * 8 + byte]));
-        let words = std::array::from_fn(word);
-        Self { words, bits: ((len as u64) << LEN_SHIFT) | cut }
+        let mut first = [0; BYTES];
+        let len = values.len().min(BYTES);
+        first[..len].copy_from_slice(&values[..len]);
+        Self::of_first(&first, values.len(), truncated)
+    }
+
+    /// Likewise, of `len` bytes of values that begin like this; what is not there is zero.
+    #[inline]
+    pub(super) fn of_first(first: &[u8; BYTES], len: usize, truncated: bool) -> Self {
+        let cut = if truncated || len > BYTES { CUT } else { 0 };
+        let word = |nth: usize| u64::from_le_bytes(std::array::from_fn(|byte| first[nth * 8 + byte]));
+        Self { words: std::array::from_fn(word), bits: ((len.min(BYTES) as u64) << LEN_SHIFT) | cut }
     }
 
     /// That of a frame with this word 2, and these words from [`PREVIEW_AT`] on. `None`: it has none, or what no writer
     /// makes.
     pub fn read(state: u64, words: [u64; WORDS]) -> Option<Self> {
         let bits = state & PREVIEW_BITS;
-        (1..=WORDS as u64 * 8).contains(&((bits & LEN) >> LEN_SHIFT)).then_some(Self { words, bits })
+        (1..=BYTES as u64).contains(&((bits & LEN) >> LEN_SHIFT)).then_some(Self { words, bits })
     }
 
     /// The values as JSON, and whether part of them was left out.

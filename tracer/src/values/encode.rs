@@ -17,7 +17,7 @@ use super::Captured;
 use super::digest::Digest;
 use super::name::{Name, Names};
 use super::redact::{Path, Paths};
-use crate::recorder::{VALUES_HEAD_LEN, values_head};
+use crate::recorder::{Padded, VALUES_HEAD_LEN, values_head};
 use serializer::Serializer;
 
 pub(super) const NIL: u8 = 0xc0;
@@ -25,13 +25,15 @@ const TRUE: u8 = 0xc3;
 const MAP: u8 = 0xdf;
 
 /// Room for the arguments of most functions at once.
-const LEN_USUAL: usize = 128;
+const LEN_USUAL: usize = 256;
 
 /// A writer of named values, used again and again: the bytes of a detail that is nothing but values.
 #[derive(Debug)]
 pub(super) struct Fields {
     writer: Writer,
     open: Open,
+    /// How many bytes there are before the zeroes, once they are complete.
+    len: usize,
 }
 
 /// The head of the detail, which comes last, and the beginning of the map.
@@ -47,7 +49,7 @@ impl Fields {
         let limits = Limits::default();
         let mut writer = Writer::new(Limits { bytes: VALUES_HEAD_LEN + limits.bytes, ..limits });
         writer.names = Some(Box::default());
-        Self { writer, open: Open { length_at: 0, count: 0 } }
+        Self { writer, open: Open { length_at: 0, count: 0 }, len: 0 }
     }
 
     /// Begins anew.
@@ -70,14 +72,16 @@ impl Fields {
     pub(super) fn end(&mut self) {
         self.writer.set_length(self.open);
         let out = &mut self.writer.out;
-        let head = values_head(out.len() - VALUES_HEAD_LEN, self.writer.truncated);
+        self.len = out.len();
+        let head = values_head(self.len - VALUES_HEAD_LEN, self.writer.truncated);
         out[..VALUES_HEAD_LEN].copy_from_slice(&head);
+        out.extend_from_slice(&[0; Padded::ZEROES]);
     }
 
     /// The bytes, once they are [complete](Self::end).
     #[inline]
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.writer.out
+    pub(super) fn as_bytes(&self) -> Padded<'_> {
+        Padded::new(&self.writer.out, self.len)
     }
 
     /// Gives memory back if it takes more than so many bytes; what it holds then goes with it.
@@ -311,6 +315,19 @@ impl Writer {
         }
     }
 
+    /// The first `len` of some bytes: all of them are copied, which needs no look at how many.
+    #[inline]
+    fn extend_short<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
+        match &mut self.secret {
+            None => {
+                let end = self.out.len() + len;
+                self.out.extend_from_slice(&bytes);
+                self.out.truncate(end);
+            }
+            Some(digest) => digest.take(&bytes[..len]),
+        }
+    }
+
     /// How many of `len` bytes are still kept. A secret is taken whole or not at all.
     fn room(&self, len: usize) -> usize {
         match &self.secret {
@@ -395,39 +412,37 @@ impl Writer {
         self.extend(cut.as_bytes());
     }
 
-    /// In one piece: there is one look at the room for it.
+    /// A tag and a number of 32 bits.
+    // In a register: bytes that are put together in memory take as long to read again as all the rest.
     #[inline]
-    fn tagged<const N: usize>(&mut self, tag: u8, number: [u8; N]) {
-        let mut bytes = [0; 9];
-        bytes[0] = tag;
-        bytes[1..=N].copy_from_slice(&number);
-        self.extend(&bytes[..=N]);
+    fn tagged_32(&mut self, tag: u8, number: u32) {
+        let word = u64::from(tag) | (u64::from(number.swap_bytes()) << 8);
+        self.extend_short(word.to_le_bytes(), 5);
     }
 
-    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    /// A tag and a number of 64 bits.
+    #[inline]
+    fn tagged_64(&mut self, tag: u8, number: u64) {
+        let word = u128::from(tag) | (u128::from(number.swap_bytes()) << 8);
+        self.extend_short(word.to_le_bytes(), 9);
+    }
+
     fn sized(&mut self, tag: u8, len: usize) {
-        self.tagged(tag, u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        self.tagged_32(tag, u32::try_from(len).unwrap_or(u32::MAX));
     }
 
-    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn unsigned(&mut self, number: u64) {
-        match number {
-            0..=0x7f => self.push(byte(usize::try_from(number).unwrap_or(0))),
-            0x80..=0xffff_ffff => {
-                self.tagged(0xce, u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes());
-            }
-            _ => {
-                self.tagged(0xcf, number.to_be_bytes());
-            }
+        match u32::try_from(number) {
+            Ok(number @ 0..=0x7f) => self.push(number.to_le_bytes()[0]),
+            Ok(number) => self.tagged_32(0xce, number),
+            Err(_) => self.tagged_64(0xcf, number),
         }
     }
 
-    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn signed(&mut self, number: i64) {
-        if let Ok(number) = u64::try_from(number) {
-            self.unsigned(number);
-        } else {
-            self.tagged(0xd3, number.to_be_bytes());
+        match u64::try_from(number) {
+            Ok(number) => self.unsigned(number),
+            Err(_) => self.tagged_64(0xd3, u64::from_ne_bytes(number.to_ne_bytes())),
         }
     }
 }

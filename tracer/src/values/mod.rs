@@ -105,7 +105,7 @@ mod tests {
 
     fn finished(mut fields: Fields) -> Captured {
         fields.end();
-        Detail::read(fields.as_bytes()).unwrap().values.unwrap()
+        Detail::read(fields.as_bytes().as_bytes()).unwrap().values.unwrap()
     }
 
     #[derive(Serialize)]

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use super::encode::Fields;
 use super::redact::Paths;
 use super::{Captured, Values};
-use crate::recorder::Detail;
+use crate::recorder::{Detail, Padded};
 
 /// Values taken for a step; nothing when recording is off or the node records none. One pointer.
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl Recorded {
 
     /// As the bytes of a detail; see [`Detail::read`].
     #[inline]
-    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+    pub(crate) fn as_bytes(&self) -> Option<Padded<'_>> {
         self.0.as_ref().map(|values| values.fields.as_bytes())
     }
 
@@ -54,7 +54,7 @@ impl Recorded {
     }
 
     pub(crate) fn captured(&self) -> Option<Captured> {
-        Detail::read(self.as_bytes()?)?.values
+        Detail::read(self.as_bytes()?.as_bytes())?.values
     }
 }
 

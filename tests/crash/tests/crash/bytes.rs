@@ -317,12 +317,14 @@ fn what_is_no_black_box_is_refused() {
 fn versions_and_byte_orders_are_told_apart() {
     let mut sample = Sample::new();
     let mut bytes = sample.record(1);
-    bytes[10] = 2;
+    bytes[10] = 3;
     assert_eq!(recover(&bytes).map(|read| read.records.len()), Ok(5), "the copy is read");
-    bytes[0x100a] = 2;
+    bytes[0x100a] = 3;
     let error = recover(&bytes).unwrap_err();
-    assert_eq!(error, RecoverError::Version { found: 2 });
-    assert_eq!(error.to_string(), "a black box of format 2, this reads format 1");
+    assert_eq!(error, RecoverError::Version { found: 3 });
+    assert_eq!(error.to_string(), "a black box of format 3, this reads formats 1 to 2");
+    (bytes[10], bytes[0x100a]) = (0, 0);
+    assert_eq!(recover(&bytes), Err(RecoverError::Version { found: 0 }));
     (bytes[8], bytes[9]) = (bytes[9], bytes[8]);
     assert_eq!(recover(&bytes), Err(RecoverError::ByteOrder));
 }

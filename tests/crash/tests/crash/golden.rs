@@ -53,17 +53,27 @@ fn files_of_version_1_2_stay_readable() {
 
 #[test]
 fn files_of_version_1_3_stay_readable() {
+    stays_readable("1.3");
+    has_values_in_blocks("1.3");
+}
+
+#[test]
+fn files_of_version_2_0_stay_readable() {
     if std::env::var_os("TRACER_GOLDEN").is_some() {
         let directory = Directory::new();
         start("golden", directory.path(), &[]).ready().kill();
         fs::create_dir_all(data("")).unwrap();
-        fs::write(data("v1.3.tbx"), directory.bytes()).unwrap();
+        fs::write(data("v2.0.tbx"), directory.bytes()).unwrap();
         let text = serde_json::to_string_pretty(&said(&directory.bytes())).unwrap();
-        fs::write(data("v1.3.json"), text + "\n").unwrap();
+        fs::write(data("v2.0.json"), text + "\n").unwrap();
     }
-    stays_readable("1.3");
-    // Without its pages, what is open has the beginning of its values, from the frames.
-    let bytes = fs::read(data("v1.3.tbx")).unwrap();
+    stays_readable("2.0");
+    has_values_in_blocks("2.0");
+}
+
+/// Without its pages, what is open has the beginning of its values, from the frames.
+fn has_values_in_blocks(version: &str) {
+    let bytes = fs::read(data(&format!("v{version}.tbx"))).unwrap();
     let pages_at = usize::try_from(u64::from_le_bytes(bytes[112..120].try_into().unwrap())).unwrap();
     let read = recover(&bytes[..pages_at]).unwrap();
     let open: Vec<_> = read.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
@@ -74,7 +84,7 @@ fn files_of_version_1_3_stay_readable() {
 /// Of a later minor version: what this one does not know is passed over, and the rest says the same.
 #[test]
 fn a_newer_minor_version_is_read_but_for_what_is_new_in_it() {
-    let mut bytes = fs::read(data("v1.3.tbx")).unwrap();
+    let mut bytes = fs::read(data("v2.0.tbx")).unwrap();
     let expected = said(&bytes);
     let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     // A version that nobody has made yet, and a field that has no name yet.
@@ -89,8 +99,8 @@ fn a_newer_minor_version_is_read_but_for_what_is_new_in_it() {
     let (pages_at, mut added) = (usize::try_from(word(&bytes, 112)).unwrap(), 0);
     for page in bytes[pages_at..].chunks_mut(16384).filter(|page| word(page, 8) != 0) {
         let next = 64 + usize::try_from(word(page, 0).div_ceil(8)).unwrap() * 64;
-        for kind in 10..16_u8 {
-            let slot = &mut page[next + usize::from(kind - 10) * 64..][..64];
+        for kind in 11..16_u8 {
+            let slot = &mut page[next + usize::from(kind - 11) * 64..][..64];
             slot.fill(0xa5);
             slot[0] = kind;
             added += 1;
@@ -101,6 +111,28 @@ fn a_newer_minor_version_is_read_but_for_what_is_new_in_it() {
     // The control: the check is one.
     bytes[200] = 8;
     assert_eq!(recover(&bytes).unwrap_err(), RecoverError::Damaged);
+}
+
+/// An event with a detail is the step that it says, or none.
+#[test]
+fn what_does_not_follow_is_neither_counted_nor_listed() {
+    let bytes = fs::read(data("v2.0.tbx")).unwrap();
+    let steps = |bytes: &[u8]| {
+        let read = tracer_blackbox::recover(bytes).unwrap();
+        let listed = read.records().filter(|record| record.as_step().is_some()).count() as u64;
+        let counted = read.traces().iter().map(|trace| trace.steps).sum::<u64>();
+        assert_eq!(counted, listed);
+        listed
+    };
+    let whole = steps(&bytes);
+    let pages_at = usize::try_from(u64::from_le_bytes(bytes[112..120].try_into().unwrap())).unwrap();
+    let mut places = (pages_at..bytes.len()).step_by(64).filter(|at| bytes[*at] == 10).peekable();
+    assert!(places.peek().is_some());
+    for at in places {
+        let mut other = bytes.clone();
+        other[at + 2] ^= 1;
+        assert!(steps(&other) < whole, "the slot at {at}");
+    }
 }
 
 /// As `docs/format.md` has it.

@@ -1,15 +1,17 @@
 //! More than fits: what is open stays known, what is lost is told, the file stays as large as it was.
 
 use serde_json::json;
+use tracer::recorder::block::BLOCK_BYTES;
+use tracer::recorder::page::PAGE_BYTES;
 use tracer_blackbox::{Death, Gap};
 
-use crate::child::{Directory, start};
+use crate::child::{Directory, recover, start};
 
 #[test]
 fn a_box_that_went_round_a_hundred_times_still_shows_what_is_open() {
     let directory = Directory::new();
-    // 16 pages of 240 slots; each call takes an enter, its argument and an exit.
-    let calls = 100 * 16 * 240 / 3;
+    // 16 pages of 240 slots; each call takes an enter with its argument, and an exit.
+    let calls = 100 * 16 * 240 / 2;
     start("wrap", directory.path(), &[&calls.to_string()]).ready().kill();
     let recovered = directory.recovered();
     let open: Vec<_> = recovered.open.iter().map(|node| &*node.node).collect();
@@ -31,7 +33,7 @@ fn a_box_that_went_round_a_hundred_times_still_shows_what_is_open() {
 #[test]
 fn what_is_open_keeps_its_values_when_the_box_went_round() {
     let directory = Directory::new();
-    let calls = 100 * 16 * 240 / 3;
+    let calls = 100 * 16 * 240 / 2;
     start("wrap-values", directory.path(), &[&calls.to_string()]).ready().kill();
     let recovered = directory.recovered();
     let open: Vec<_> = recovered.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
@@ -42,6 +44,55 @@ fn what_is_open_keeps_its_values_when_the_box_went_round() {
     let steps = recovered.records.iter().filter_map(|record| record.as_step());
     let written: Vec<_> = steps.filter(|step| step.step_id < 10).map(|step| step.step_id).collect();
     assert_eq!(written, [0_u64; 0], "the control: the enters are gone");
+}
+
+/// Their enters are some pages before the newest.
+#[test]
+fn what_is_open_has_its_values_whole_while_its_enter_is_there() {
+    let directory = Directory::new();
+    let calls = 5 * 240 / 2;
+    start("wrap-values", directory.path(), &[&calls.to_string()]).ready().kill();
+    let recovered = directory.recovered();
+    let open: Vec<_> = recovered.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
+    let (order, count) = (json!({"order": 17}), json!({"calls": calls}));
+    let text = json!({"text": "more than has room beside a frame"});
+    let expected = [("ordered", &order, false), ("told", &text, false), ("long", &count, false)];
+    assert_eq!(open[..3], expected);
+    assert_eq!(recovered.gaps, []);
+    // Where something else in its page is damaged: the last slot of the oldest, which was left for others and so is sealed.
+    let mut bytes = directory.bytes();
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let pages = usize::try_from(word(&bytes, 112)).unwrap()..bytes.len();
+    let used = pages.step_by(PAGE_BYTES).filter(|page| word(&bytes, *page) > 200 * 8);
+    let oldest = used.min_by_key(|page| word(&bytes, page + 8)).unwrap();
+    let slots = usize::try_from(word(&bytes, oldest) / 8).unwrap();
+    bytes[oldest + slots * 64 + 8] ^= 1;
+    let recovered = recover(&bytes).unwrap();
+    let open: Vec<_> = recovered.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
+    assert_eq!(open[..3], expected);
+    assert!(matches!(recovered.gaps[0], Gap::Torn { slots: 1, .. }), "{:?}", recovered.gaps);
+}
+
+/// Two lines of calls are at the same place of two traces. Each has written its last step; one of them was killed before
+/// its block showed that.
+#[test]
+fn a_node_that_was_just_entered_with_values_is_open_once() {
+    let directory = Directory::new();
+    start("twice", directory.path(), &[]).ready().kill();
+    let mut bytes = directory.bytes();
+    let open = |bytes: &[u8]| {
+        let mut open: Vec<_> = recover(bytes).unwrap().open.into_iter().map(|open| (open.trace_id, open.node)).collect();
+        open.sort();
+        open
+    };
+    let expected = open(&bytes);
+    let nodes: Vec<_> = expected.iter().map(|(_, node)| &**node).collect();
+    assert_eq!(nodes, ["inner", "outer", "inner", "outer"]);
+    let blocks_at = usize::try_from(u64::from_le_bytes(bytes[96..104].try_into().unwrap())).unwrap();
+    let depths = (blocks_at..).step_by(BLOCK_BYTES).map(|block| block + 6 * 8);
+    let depth = depths.take(8).find(|depth| bytes[*depth] == 2).unwrap();
+    bytes[depth] = 1;
+    assert_eq!(open(&bytes), expected);
 }
 
 /// The control: in a box that is large enough, nothing is missing.

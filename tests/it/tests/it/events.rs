@@ -45,7 +45,8 @@ enum Op {
 #[derive(Debug, Clone, Copy)]
 enum End {
     Plain,
-    Values,
+    /// With a text of this length, at either end.
+    Values(usize),
     Error,
 }
 
@@ -83,12 +84,15 @@ fn wait_once() -> impl Future<Output = ()> {
 
 fn call(node: usize, end: End, inner: &[Op]) {
     let site = &SITES[node];
-    let taken = || values(site, |values| values.field("n", &node));
-    let frame = enter(site, None, if let End::Values = end { taken() } else { Recorded::none() });
+    let taken = || match end {
+        End::Values(len) => values(site, |values| values.field("text", &"x".repeat(len))),
+        End::Plain | End::Error => Recorded::none(),
+    };
+    let frame = enter(site, None, taken());
     run(inner);
     frame.end(match end {
         End::Plain => Outcome::ok(),
-        End::Values => Outcome::ok().with_value(taken()),
+        End::Values(_) => Outcome::ok().with_value(taken()),
         End::Error => Outcome::failed(Failure::default()),
     });
 }
@@ -143,7 +147,7 @@ fn both(ops: &[Op]) -> [Vec<String>; 2] {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let end = || prop_oneof![6 => Just(End::Plain), 2 => Just(End::Values), 1 => Just(End::Error)];
+    let end = || prop_oneof![6 => Just(End::Plain), 2 => (0..200_usize).prop_map(End::Values), 1 => Just(End::Error)];
     let times = || prop_oneof![9 => 1..4_usize, 1 => 300..1200_usize];
     let leaf =
         (0..SITES.len(), times(), end()).prop_map(|(node, times, end)| Op::Call { node, times, end, inner: vec![] });
@@ -247,8 +251,31 @@ fn calls_that_begin_late_are_told_apart() {
 
 #[test]
 fn a_run_goes_on_over_pages() {
-    let nested = |inner| Op::Call { node: 1, times: 3, end: End::Values, inner };
+    let nested = |inner| Op::Call { node: 1, times: 3, end: End::Values(0), inner };
     same(vec![nested(vec![nested(vec![leaf(2, 3000), leaf(3, 1)]), leaf(4, 2000)])]);
+}
+
+/// What is evicted is counted without a look at each step.
+#[test]
+fn what_a_memory_lost_of_events_is_counted() {
+    let tracer = Tracer::builder().recorder(Memory::new(128 * 1024)).build();
+    let inner = vec![Op::Call { node: 1, times: 2, end: End::Values(60), inner: vec![leaf(2, 3)] }];
+    let trace = [Op::Call { node: 0, times: 1, end: End::Plain, inner }];
+    for traces in 1..2000 {
+        record_with(tracer.clone(), || run(&trace));
+        if traces % 100 == 0 {
+            let (held, made) = (tracer.all_traces().len(), traces * (1 + 2 * 9));
+            assert_eq!(tracer.stats().dropped + held as u64, made, "{traces} traces");
+        }
+    }
+    assert!(tracer.stats().dropped > 0);
+}
+
+/// From what fits into one slot with its event to what takes more than a page.
+#[test]
+fn values_of_any_length_go_with_their_events() {
+    let of_length = |len| Op::Call { node: 1, times: 2, end: End::Values(len), inner: vec![leaf(2, 1)] };
+    same((0..260).chain([7000, 15_000, 16_000]).map(of_length).collect());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::PoisonError;
 
 use crate::id::EnvId;
-use crate::recorder::page::{self, KIND_ENTER, KIND_EXIT, KIND_RUN, PAGE_BYTES, Page, SLOT_WORDS};
+use crate::recorder::page::{self, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_RUN, PAGE_BYTES, Page, SLOT_WORDS};
 use crate::recorder::{Decoder, Detail, Entry, Found, OwnSites};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -116,6 +116,10 @@ impl Chunk {
             match page::kind(first) {
                 KIND_ENTER | KIND_EXIT => {
                     records += slot.iter().filter(|word| word.load(Ordering::Relaxed) != 0).count() as u64;
+                    continue;
+                }
+                KIND_DETAILED => {
+                    records += 1;
                     continue;
                 }
                 KIND_RUN => {}

@@ -230,15 +230,13 @@ impl<'a> ser::Serializer for Serializer<'a> {
         }
     }
 
-    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn serialize_f32(self, v: f32) -> Written {
-        self.writer.tagged(0xca, v.to_be_bytes());
+        self.writer.tagged_32(0xca, v.to_bits());
         Ok(())
     }
 
-    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn serialize_f64(self, v: f64) -> Written {
-        self.writer.tagged(0xcb, v.to_be_bytes());
+        self.writer.tagged_64(0xcb, v.to_bits());
         Ok(())
     }
 
