@@ -18,7 +18,7 @@ use super::digest::Digest;
 use super::name::{Name, Names};
 use super::redact::{Path, Paths};
 use crate::recorder::{Padded, VALUES_HEAD_LEN, values_head};
-use serializer::Serializer;
+use serializer::{At, Serializer};
 
 pub(super) const NIL: u8 = 0xc0;
 const TRUE: u8 = 0xc3;
@@ -43,6 +43,10 @@ const BEGIN: [u8; VALUES_HEAD_LEN + 5] = {
     begin
 };
 
+/// Where the length of the map stands.
+#[expect(clippy::cast_possible_truncation, reason = "a few bytes")]
+const LENGTH_AT: u32 = VALUES_HEAD_LEN as u32 + 1;
+
 impl Fields {
     /// To [begin](Self::begin) with.
     pub(super) fn new() -> Self {
@@ -59,7 +63,7 @@ impl Fields {
         writer.out.extend_from_slice(&BEGIN);
         (writer.owes_value, writer.truncated, writer.secret) = (false, false, None);
         writer.redacted = redacted;
-        self.open = Open { length_at: VALUES_HEAD_LEN + 1, count: 0 };
+        self.open = Open { length_at: LENGTH_AT, count: 0 };
     }
 
     /// Writes one named value.
@@ -98,7 +102,7 @@ pub(crate) struct Limits {
     /// Bytes of one step's values, encoded.
     pub(crate) bytes: usize,
     /// Levels of nesting.
-    pub(crate) depth: usize,
+    pub(crate) depth: u8,
 }
 
 impl Default for Limits {
@@ -124,7 +128,7 @@ pub(super) struct Writer {
 #[derive(Debug, Clone, Copy)]
 struct Open {
     /// Where its 32-bit length stands.
-    length_at: usize,
+    length_at: u32,
     count: u32,
 }
 
@@ -191,7 +195,7 @@ impl Writer {
     /// Writes one value whatever it does: cut if it is too large, its error if it fails.
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, path: Path, value: &T) {
         let start = self.out.len();
-        let serialised = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, path, 0))));
+        let serialised = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, At::new(path, 0)))));
         let failed = match serialised {
             Ok(Ok(())) => return,
             Ok(Err(Stop::Full)) => {
@@ -227,9 +231,9 @@ impl Writer {
     }
 
     /// One value inside another; `None`: it is to be redacted.
-    fn nested<T: Serialize + ?Sized>(&mut self, path: Option<Path>, depth: usize, value: &T) -> Written {
+    fn nested<T: Serialize + ?Sized>(&mut self, path: Option<Path>, depth: u8, value: &T) -> Written {
         if let Some(path) = self.path_of(path) {
-            return value.serialize(Serializer::new(self, path, depth));
+            return value.serialize(Serializer::new(self, At::new(path, depth)));
         }
         self.redact(depth, value);
         Ok(())
@@ -241,7 +245,7 @@ impl Writer {
     }
 
     /// Writes what stands for a redacted value. Whatever the value does, it harms no other, and nothing of it is kept.
-    fn redact<T: Serialize + ?Sized>(&mut self, depth: usize, value: &T) {
+    fn redact<T: Serialize + ?Sized>(&mut self, depth: u8, value: &T) {
         self.begin_secret();
         self.take_secret(depth, value);
         self.end_secret();
@@ -251,11 +255,12 @@ impl Writer {
         self.secret = Digest::begin();
     }
 
-    fn take_secret<T: Serialize + ?Sized>(&mut self, depth: usize, value: &T) {
+    fn take_secret<T: Serialize + ?Sized>(&mut self, depth: u8, value: &T) {
         if !self.secret.as_ref().is_some_and(|digest| digest.is_whole()) {
             return;
         }
-        let taken = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, Path::root(), depth))));
+        let taken =
+            catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, At::new(Path::root(), depth)))));
         self.owes_value = false;
         if !matches!(taken, Ok(Ok(()))) {
             self.spoil_secret();
@@ -301,13 +306,10 @@ impl Writer {
 
     #[inline]
     fn push(&mut self, byte: u8) {
-        match &mut self.secret {
-            None => self.out.push(byte),
-            Some(digest) => digest.take(&[byte]),
-        }
+        self.extend_short([byte], 1);
     }
 
-    #[inline]
+    #[inline(never)]
     fn extend(&mut self, bytes: &[u8]) {
         match &mut self.secret {
             None => self.out.extend_from_slice(bytes),
@@ -318,14 +320,12 @@ impl Writer {
     /// The first `len` of some bytes: all of them are copied, which needs no look at how many.
     #[inline]
     fn extend_short<const N: usize>(&mut self, bytes: [u8; N], len: usize) {
-        match &mut self.secret {
-            None => {
-                let end = self.out.len() + len;
-                self.out.extend_from_slice(&bytes);
-                self.out.truncate(end);
-            }
-            Some(digest) => digest.take(&bytes[..len]),
+        if self.secret.is_some() || self.out.capacity() - self.out.len() < N {
+            return self.extend(&bytes[..len]);
         }
+        let end = self.out.len() + len;
+        self.out.extend_from_slice(&bytes);
+        self.out.truncate(end);
     }
 
     /// How many of `len` bytes are still kept. A secret is taken whole or not at all.
@@ -358,15 +358,16 @@ impl Writer {
         } else {
             self.push(tag);
         }
-        Open { length_at: self.out.len().saturating_sub(4), count: 0 }
+        Open { length_at: u32::try_from(self.out.len()).map_or(u32::MAX, |len| len.saturating_sub(4)), count: 0 }
     }
 
     /// Writes how many elements there are. Of a secret the end is taken instead.
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn set_length(&mut self, open: Open) {
         if self.secret.is_none() {
-            if let Some(length) = self.out.get_mut(open.length_at..open.length_at + 4) {
-                length.copy_from_slice(&open.count.to_be_bytes());
+            let at = usize::try_from(open.length_at).unwrap_or(usize::MAX);
+            if let Some(length) = self.out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+                *length = open.count.to_be_bytes();
             }
         }
     }
@@ -442,7 +443,7 @@ impl Writer {
     fn signed(&mut self, number: i64) {
         match u64::try_from(number) {
             Ok(number) => self.unsigned(number),
-            Err(_) => self.tagged_64(0xd3, u64::from_ne_bytes(number.to_ne_bytes())),
+            Err(_) => self.tagged_64(0xd3, u64::from_le_bytes(number.to_le_bytes())),
         }
     }
 }

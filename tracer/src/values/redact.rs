@@ -1,6 +1,6 @@
 //! Which values are replaced before they are written: by the name of their field, or by a path that a node names.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU64;
 
 use super::name::Name;
 
@@ -58,21 +58,32 @@ fn is_suspect_secret(name: &str) -> bool {
 pub(super) type Paths = &'static [&'static str];
 
 /// Paths past these are matched by their last name alone.
-const FOLLOWED: usize = u64::BITS as usize;
+const FOLLOWED: usize = u32::BITS as usize;
 
-/// How far down a value is along each of the paths.
+/// How far down a value is along each of the paths: 32 bits, of which bit i says that the path i has matched so far, and
+/// above them one more than the names passed, in eight bits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Path {
-    /// Bit i: the path i has matched so far.
-    live: u64,
-    /// One more than the names passed.
-    depth: NonZeroU32,
-}
+pub(super) struct Path(NonZeroU64);
 
 impl Path {
+    /// As many bits as it takes.
+    pub(super) const BITS: u32 = u32::BITS + u8::BITS;
+    const ROOT: NonZeroU64 = NonZeroU64::new((1 << u32::BITS) | u32::MAX as u64).expect("it is not zero");
+
     /// Where all of them begin.
     pub(super) const fn root() -> Self {
-        Self { live: u64::MAX, depth: NonZeroU32::MIN }
+        Self(Self::ROOT)
+    }
+
+    /// That of [bits](Self::bits), which others may lie above.
+    #[inline]
+    pub(super) fn of_bits(bits: u64) -> Self {
+        Self(NonZeroU64::new(bits & ((1 << Self::BITS) - 1)).unwrap_or(Self::ROOT))
+    }
+
+    #[inline]
+    pub(super) const fn bits(self) -> u64 {
+        self.0.get()
     }
 
     /// Steps into the field `name`; `None` if its value is to be replaced.
@@ -97,7 +108,7 @@ impl Path {
                 }
                 continue;
             }
-            if self.live & (1 << nth) == 0 {
+            if !self.is_live(nth) {
                 continue;
             }
             let mut names = path.split('.').skip(self.passed());
@@ -106,22 +117,25 @@ impl Path {
                 live |= 1 << nth;
             }
         }
-        Some(Self { live, depth: self.depth.saturating_add(1) })
+        let passed = (self.passed() as u64 + 2).min(u8::MAX.into());
+        Some(Self::of_bits((passed << u32::BITS) | live))
     }
 
     /// Steps into an element of an array or tuple; `None` if its value is to be replaced. A path that names no element
     /// goes on in each of them.
     pub(super) fn into_element(self, paths: Paths, index: usize) -> Option<Self> {
         let names = |path: &str| path.split('.').nth(self.passed()).is_some_and(|name| name.parse() == Ok(index));
-        let is_named = paths.iter().enumerate().any(|(nth, path)| {
-            let live = nth >= FOLLOWED || self.live & (1 << nth) != 0;
-            live && names(path)
-        });
+        let is_named =
+            paths.iter().enumerate().any(|(nth, path)| (nth >= FOLLOWED || self.is_live(nth)) && names(path));
         if is_named { self.into_field(paths, Name::new(&index.to_string())) } else { Some(self) }
     }
 
+    const fn is_live(self, nth: usize) -> bool {
+        self.bits() & (1 << nth) != 0
+    }
+
     fn passed(self) -> usize {
-        usize::try_from(self.depth.get() - 1).unwrap_or(usize::MAX)
+        usize::try_from(self.bits() >> u32::BITS).map_or(0, |passed| passed.saturating_sub(1))
     }
 }
 

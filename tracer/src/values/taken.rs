@@ -2,7 +2,7 @@
 //! used again. So taking values allocates nothing in the steady state, and a common call writes them without a look at
 //! them.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 
 use super::encode::Fields;
 use super::redact::Paths;
@@ -14,13 +14,12 @@ use crate::recorder::{Detail, Padded};
 pub struct Recorded(Option<Box<Values>>);
 
 thread_local! {
-    /// Buffers that wait for the next values.
-    #[expect(clippy::vec_box, reason = "the boxes are what is used again")]
-    static SPARE: RefCell<Vec<Box<Values>>> = const { RefCell::new(Vec::new()) };
+    /// The buffer that waits for the next values. Only while one is written may another be wanted: by what a value's own
+    /// `Serialize` calls.
+    static SPARE: Cell<Option<Box<Values>>> = const { Cell::new(None) };
 }
 
-/// Buffers that a thread keeps, and how large they may be.
-const SPARE_MAX: usize = 4;
+/// How large a buffer may be that a thread keeps.
 const SPARE_BYTES_MAX: usize = 4096;
 
 impl Recorded {
@@ -70,21 +69,22 @@ impl Drop for Recorded {
 #[inline(never)]
 #[expect(clippy::unnecessary_box_returns, reason = "the box is what is used again")]
 fn begin(redacted: Paths) -> Box<Values> {
-    let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok()?.pop()).ok().flatten();
-    let mut values = spare.unwrap_or_else(|| Box::new(Values { fields: Fields::new() }));
+    let spare = SPARE.try_with(Cell::take).ok().flatten();
+    let mut values = spare.unwrap_or_else(new);
     values.fields.begin(redacted);
     values
+}
+
+#[cold]
+#[inline(never)]
+#[expect(clippy::unnecessary_box_returns, reason = "the box is what is used again")]
+fn new() -> Box<Values> {
+    Box::new(Values { fields: Fields::new() })
 }
 
 #[inline(never)]
 fn keep(mut values: Box<Values>) {
     values.fields.shrink(SPARE_BYTES_MAX);
     // A thread that ends keeps nothing.
-    let _ended = SPARE.try_with(|spare| {
-        if let Ok(mut spare) = spare.try_borrow_mut() {
-            if spare.len() < SPARE_MAX {
-                spare.push(values);
-            }
-        }
-    });
+    let _ended = SPARE.try_with(|spare| spare.set(Some(values)));
 }

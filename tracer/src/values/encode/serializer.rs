@@ -10,18 +10,55 @@ use super::{MAP, NIL, Open, Stop, TRUE, Writer, Written};
 
 pub(super) struct Serializer<'a> {
     writer: &'a mut Writer,
-    path: Path,
-    /// How many arrays and maps are around it.
-    depth: usize,
-    /// How many newtypes and `Some`s are around it without an array or map between.
-    wrappers: usize,
+    at: At,
+}
+
+/// Where a value is: the bits of its path, above them how many arrays and maps are around it, and above these how many
+/// newtypes and `Some`s are without an array or map between; eight bits each.
+// One word, written as one: it is passed on with every value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At(u64);
+
+impl At {
+    const WRAPPERS: u32 = Path::BITS + u8::BITS;
+
+    /// Directly inside of so many arrays and maps.
+    #[inline]
+    pub(super) const fn new(path: Path, depth: u8) -> Self {
+        Self(path.bits() | ((depth as u64) << Path::BITS))
+    }
+
+    #[inline]
+    fn path(self) -> Path {
+        Path::of_bits(self.0)
+    }
+
+    #[inline]
+    const fn depth(self) -> u8 {
+        (self.0 >> Path::BITS).to_le_bytes()[0]
+    }
+
+    #[inline]
+    const fn wrappers(self) -> u8 {
+        (self.0 >> Self::WRAPPERS).to_le_bytes()[0]
+    }
+
+    /// Inside of one more newtype or `Some`.
+    const fn wrapped(self) -> Self {
+        Self(self.0 + (1 << Self::WRAPPERS))
+    }
+
+    /// At another path.
+    const fn along(self, path: Path) -> Self {
+        Self(path.bits() | (self.0 >> Path::BITS << Path::BITS))
+    }
 }
 
 /// An array or map, taking its elements.
 pub(super) struct Compound<'a> {
     writer: &'a mut Writer,
-    path: Path,
-    depth: usize,
+    /// Of its elements.
+    at: At,
     open: OpenAs,
     /// The path of the value of the last map key; `None`: it is to be redacted.
     next: Option<Path>,
@@ -40,13 +77,14 @@ enum OpenAs {
 }
 
 impl<'a> Serializer<'a> {
-    pub(super) fn new(writer: &'a mut Writer, path: Path, depth: usize) -> Self {
-        Self { writer, path, depth, wrappers: 0 }
+    #[inline]
+    pub(super) fn new(writer: &'a mut Writer, at: At) -> Self {
+        Self { writer, at }
     }
 
     fn compound(self, map: bool) -> Compound<'a> {
-        let depth = self.depth + 1;
-        let open = if depth > self.writer.limits.depth {
+        let at = At::new(self.at.path(), self.at.depth() + 1);
+        let open = if at.depth() > self.writer.limits.depth {
             self.writer.too_deep();
             OpenAs::Nothing
         } else if map && self.writer.secret.is_none() && self.writer.redacted.is_empty() {
@@ -56,16 +94,16 @@ impl<'a> Serializer<'a> {
         } else {
             OpenAs::Array(self.writer.open_array())
         };
-        Compound { writer: self.writer, path: self.path, depth, open, next: None }
+        Compound { writer: self.writer, at, open, next: None }
     }
 
     /// Goes into a wrapper that leaves no mark of its own, unless there are absurdly many inside each other.
     fn unwrapped<T: Serialize + ?Sized>(self, value: &T) -> Written {
-        if self.wrappers >= self.writer.limits.depth {
+        if self.at.wrappers() >= self.writer.limits.depth {
             self.writer.too_deep();
             return Ok(());
         }
-        value.serialize(Self { wrappers: self.wrappers + 1, ..self })
+        value.serialize(Self::new(self.writer, self.at.wrapped()))
     }
 
     /// `{variant: […]}` or `{variant: {…}}`. A variant is no field: paths pass through it.
@@ -74,8 +112,8 @@ impl<'a> Serializer<'a> {
         self.writer.name(name);
         if name.is_secret() && self.writer.secret.is_none() {
             self.writer.begin_secret();
-            let (path, depth) = (self.path, self.depth);
-            return Compound { writer: self.writer, path, depth, open: OpenAs::Secret, next: None };
+            let at = At::new(self.at.path(), self.at.depth());
+            return Compound { writer: self.writer, at, open: OpenAs::Secret, next: None };
         }
         self.compound(map)
     }
@@ -91,11 +129,11 @@ impl Compound<'_> {
         match &mut self.open {
             OpenAs::Array(open) => {
                 self.writer.full()?;
-                let path = self.path.into_element(self.writer.redacted, open.count as usize);
+                let path = self.at.path().into_element(self.writer.redacted, open.count as usize);
                 open.count += 1;
-                self.writer.nested(path, self.depth, value)?;
+                self.writer.nested(path, self.at.depth(), value)?;
             }
-            OpenAs::Secret => self.writer.take_secret(self.depth, value),
+            OpenAs::Secret => self.writer.take_secret(self.at.depth(), value),
             OpenAs::Map(_) | OpenAs::Plain(_) | OpenAs::Nothing => {}
         }
         Ok(())
@@ -104,7 +142,7 @@ impl Compound<'_> {
     #[inline]
     fn entry<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
         let written = if self.plain_key(name) {
-            value.serialize(Serializer::new(self.writer, self.path, self.depth))
+            value.serialize(Serializer::new(self.writer, self.at))
         } else {
             self.unusual_key(name).and_then(|()| self.value(value))
         };
@@ -123,7 +161,7 @@ impl Compound<'_> {
     #[inline(never)]
     fn unusual_key(&mut self, name: &'static str) -> Written {
         let name = self.writer.name_of(name);
-        self.key(name, self.path.into_field(self.writer.redacted, name))
+        self.key(name, self.at.path().into_field(self.writer.redacted, name))
     }
 
     /// The name of an entry whose value goes on at `path`, or is redacted.
@@ -142,12 +180,12 @@ impl Compound<'_> {
             OpenAs::Map(_) | OpenAs::Plain(_) => {
                 self.writer.owes_value = false;
                 let path = self.next.take();
-                self.writer.nested(path, self.depth, value)?;
+                self.writer.nested(path, self.at.depth(), value)?;
                 if let Some(digest) = &mut self.writer.secret {
                     digest.end_entry();
                 }
             }
-            OpenAs::Secret => self.writer.take_secret(self.depth, value),
+            OpenAs::Secret => self.writer.take_secret(self.at.depth(), value),
             OpenAs::Array(_) | OpenAs::Nothing => {}
         }
         Ok(())
@@ -282,10 +320,10 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
-        let path = self.path.into_element(self.writer.redacted, 0);
+        let path = self.at.path().into_element(self.writer.redacted, 0);
         match self.writer.path_of(path) {
-            Some(path) => Self { path, ..self }.unwrapped(value),
-            None => self.writer.nested(None, self.depth, value),
+            Some(path) => Self::new(self.writer, self.at.along(path)).unwrapped(value),
+            None => self.writer.nested(None, self.at.depth(), value),
         }
     }
 
@@ -298,7 +336,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
     ) -> Written {
         let mut map = self.compound(true);
         let variant = map.writer.name_of(variant);
-        let path = (!variant.is_secret()).then_some(map.path);
+        let path = (!variant.is_secret()).then_some(map.at.path());
         let written = map.key(variant, path).and_then(|()| map.value(value));
         map.unless_stopped(written)?;
         map.finish();
@@ -403,7 +441,7 @@ impl ser::SerializeMap for Compound<'_> {
         }
         let name = key.serialize(MapKey::default())?;
         let name = Name::new(&name);
-        let written = self.key(name, self.path.into_field(self.writer.redacted, name));
+        let written = self.key(name, self.at.path().into_field(self.writer.redacted, name));
         self.unless_stopped(written)
     }
 
