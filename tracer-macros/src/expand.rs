@@ -237,12 +237,14 @@ fn claim(node: &Node) -> TokenStream {
 /// Makes the frame of the call.
 fn enter(node: &Node, frame: &Ident) -> TokenStream {
     let krate = &node.krate;
-    if node.record.is_empty() && matches!(node.context, ContextFrom::Ambient) {
-        // Entered where it lies: giving it back from a function costs a copy.
-        return quote!(let mut #frame = #krate::__private::OpenFrame::new(); #frame.enter(&__TRACER_SITE););
-    }
-    let (at, values) = (context(node), values(node));
-    quote!(let #frame = #krate::__private::enter(&__TRACER_SITE, #at, #values);)
+    let entered = if node.record.is_empty() && matches!(node.context, ContextFrom::Ambient) {
+        quote!(enter(&__TRACER_SITE))
+    } else {
+        let (at, values) = (context(node), values(node));
+        quote!(enter_with(&__TRACER_SITE, #at, #values))
+    };
+    // Entered where it lies: giving it back from a function costs a copy.
+    quote!(let mut #frame = #krate::__private::OpenFrame::new(); #frame.#entered;)
 }
 
 /// The call of `traced`, which gives the future to return or to await.

@@ -29,9 +29,9 @@ impl Outcome {
 
     /// Adds what the call returned.
     #[must_use]
-    pub fn with_value(mut self, value: Recorded) -> Self {
-        self.value = value;
-        self
+    #[inline]
+    pub fn with_value(self, value: Recorded) -> Self {
+        Self { value, ..self }
     }
 
     /// Whether it is [success](Self::ok) and nothing more.

@@ -24,33 +24,35 @@ fn values_are_recorded_when_asked() {
                         ::core::line!(),
                     )
                     .redact(&["order.card"]);
-                let __tracer_frame = ::tracer::__private::enter(
-                    &__TRACER_SITE,
-                    ::core::option::Option::None,
-                    ::tracer::__private::values(
+                let mut __tracer_frame = ::tracer::__private::OpenFrame::new();
+                __tracer_frame
+                    .enter_with(
                         &__TRACER_SITE,
-                        |__tracer_values| {
-                            {
-                                ::tracer::__private::RecordArgument::record(
-                                    &*order,
-                                    "order",
-                                    __tracer_values,
-                                );
-                            }
-                            {
-                                match &__arg1 {
-                                    (a, _) => {
-                                        ::tracer::__private::RecordArgument::record(
-                                            a,
-                                            "a",
-                                            __tracer_values,
-                                        )
+                        ::core::option::Option::None,
+                        ::tracer::__private::values(
+                            &__TRACER_SITE,
+                            |__tracer_values| {
+                                {
+                                    ::tracer::__private::RecordArgument::record(
+                                        &*order,
+                                        "order",
+                                        __tracer_values,
+                                    );
+                                }
+                                {
+                                    match &__arg1 {
+                                        (a, _) => {
+                                            ::tracer::__private::RecordArgument::record(
+                                                a,
+                                                "a",
+                                                __tracer_values,
+                                            )
+                                        }
                                     }
                                 }
-                            }
-                        },
-                    ),
-                );
+                            },
+                        ),
+                    );
                 let __tracer_result = ::tracer::__private::call2(
                     order,
                     __arg1,
@@ -148,11 +150,13 @@ fn a_demanded_context_says_where() {
                     ::core::file!(),
                     ::core::line!(),
                 );
-                let __tracer_frame = other::tracer::__private::enter(
-                    &__TRACER_SITE,
-                    other::tracer::__private::Carries::context(&c),
-                    other::tracer::__private::Recorded::none(),
-                );
+                let mut __tracer_frame = other::tracer::__private::OpenFrame::new();
+                __tracer_frame
+                    .enter_with(
+                        &__TRACER_SITE,
+                        other::tracer::__private::Carries::context(&c),
+                        other::tracer::__private::Recorded::none(),
+                    );
                 let __tracer_result = other::tracer::__private::call1(
                     c,
                     move |c| -> Option<u32> { None },

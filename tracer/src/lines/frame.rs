@@ -30,13 +30,9 @@ enum Open {
 }
 
 /// Enters `site` at `at`, or at the surrounding context.
-// In line, so that a call costs next to nothing where recording is off.
-#[inline]
 pub fn enter(site: &'static Site, at: Option<&Context>, values: Recorded) -> OpenFrame {
     let mut frame = OpenFrame::new();
-    if switch::is_on() {
-        begin_with(site, at, values, &mut frame.0);
-    }
+    frame.enter_with(site, at, values);
     frame
 }
 
@@ -155,6 +151,14 @@ impl OpenFrame {
     pub fn enter(&mut self, site: &'static Site) {
         if switch::is_on() {
             begin(site, &mut self.0);
+        }
+    }
+
+    /// Enters `site` at `at`, or at the surrounding context.
+    #[inline]
+    pub fn enter_with(&mut self, site: &'static Site, at: Option<&Context>, values: Recorded) {
+        if switch::is_on() {
+            begin_with(site, at, values, &mut self.0);
         }
     }
 
