@@ -379,7 +379,7 @@ fn what_is_open_for_long_is_shown_though_its_enter_was_written_over() {
         …          handle
         …          └─ charge(order={"id":17})
         …             └─ send(attempt=7)
-        … and 584 calls below
+        … and 804 calls below
         open    handle, entered after _, open for at least _
         open    charge(order={"id":17}) (cut), entered after _, open for at least _
         open    send(attempt=7), entered after _, open for at least _"#]]
@@ -569,21 +569,21 @@ fn a_newer_version_is_named_and_so_is_the_one_that_is_read() {
     let newer = changed(|bytes| (bytes[10], bytes[0x100a]) = (7, 7));
     expect![[r#"
         --- messages
-        error: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads format 1
+        error: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
           help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
         --- 3
     "#]]
     .assert_eq(&text(&newer.run("show")));
     expect![[r#"
         --- messages
-        warning: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads format 1
+        warning: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
           help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
         --- 3
     "#]]
     .assert_eq(&text(&newer.run("tail")));
     let found = newer.run("doctor");
     assert_eq!(found.code, 1);
-    assert!(found.out.contains("a black box of format 7, this reads format 1"), "{}", found.out);
+    assert!(found.out.contains("a black box of format 7, this reads formats 1 to 2"), "{}", found.out);
 }
 
 #[test]
