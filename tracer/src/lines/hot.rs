@@ -17,9 +17,9 @@ use super::run::Run;
 use super::scope::Position;
 use crate::clock;
 use crate::id::FrameId;
+use crate::recorder::Padded;
 use crate::recorder::block::{self, Block, Frame, Opened};
 use crate::recorder::page::{DATA, ELAPSED_END, KIND_ENTER, KIND_EXIT, OCCURRENCES, Page, event};
-use crate::recorder::Padded;
 use crate::site::{Site, SiteId};
 
 /// What the common calls of a thread work with.
@@ -95,7 +95,7 @@ pub(super) fn lend(lent: &Lent) {
         hot.frame.set(lent.frame.map_or(0, FrameId::raw));
         hot.page.set(lent.out.run.map(|(page, _)| page));
         if let Some((page, run)) = &lent.out.run {
-            hot.go_on(page, lent.block, lent.out.next);
+            hot.go_on(page.next(), lent.block.get(block::LAST), lent.out.next);
             hot.began.set(run.began);
             hot.floor.set(run.floor);
         }
@@ -229,7 +229,7 @@ impl Hot {
     pub(super) fn enter_with(&self, site: &'static Site, values: Padded<'_>) -> Option<Entered> {
         let caller = self.caller(site)?;
         let room = self.room::<false>(&caller)?;
-        if !room.page.has_room_for(values.len()) {
+        if !Page::has_room_behind(room.at, values) {
             return None;
         }
         let occurrence = caller.frame.count(caller.site.node)?;
@@ -244,12 +244,11 @@ impl Hot {
         self.seq.get() + at.saturating_sub(self.from.get())
     }
 
-    /// Goes on with events in the next slot, the first with the number `seq`.
-    fn go_on(&self, page: &Page, block: &Block, seq: u64) {
-        let from = page.next();
+    /// Goes on with events at the place `from`, behind the step `last`, the first with the number `seq`.
+    fn go_on(&self, from: u64, last: u64, seq: u64) {
         self.from.set(from);
         self.seq.set(seq);
-        self.first.set((block.get(block::LAST) + 1).wrapping_sub(from));
+        self.first.set((last + 1).wrapping_sub(from));
     }
 
     /// The frame that the thread is in, if it is the innermost of its line and may call `site` as any other.
@@ -322,9 +321,9 @@ impl Hot {
             }
             Some(values) => {
                 let seq = self.next_seq(room.at);
-                room.page.put_detailed(values, step, event);
+                let end = room.page.put_detailed(room.at, values, step, event);
                 block.set(block::LAST, step);
-                self.go_on(room.page, block, seq + 1);
+                self.go_on(end, step, seq + 1);
             }
         }
     }
@@ -375,7 +374,7 @@ impl Hot {
             return false;
         }
         let Some(room) = self.room_in::<USUAL>(page, 0) else { return false };
-        if values.is_some_and(|values| !page.has_room_for(values.len())) {
+        if values.is_some_and(|values| !Page::has_room_behind(room.at, values)) {
             return false;
         }
         self.put(block, &room, event(KIND_EXIT, 0, frame.site().site, room.elapsed), values);

@@ -5,8 +5,8 @@
 
 use super::entry::{Entry, Tag, step_and_site};
 use super::page::{
-    self, Detailed, ELAPSED_END, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_PART, KIND_RUN, SLOT_WORDS, TIME_UNIT, event,
-    kind,
+    self, Detailed, ELAPSED_END, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_PART, KIND_RUN, SLOT_WORDS, TIME_UNIT,
+    event, kind,
 };
 use super::{Event, NoteKind};
 use crate::id::{EnvId, FrameId};
@@ -325,7 +325,8 @@ mod tests {
         assert!(page.put([run_word(10, 0), 1000, 5, 3, FrameId::raw_of(1, 2), 11, 1, 0]));
         page.put_event(page.next(), event(KIND_ENTER, 0, 7, 0));
         let detail = [&[1, 2, 3][..], &[0; Padded::ZEROES]].concat();
-        page.put_detailed(Padded::new(&detail, 3), step, event(KIND_EXIT, 0, 7, 4));
+        let detail = Padded::new(&detail, 3);
+        page.put_detailed(page.next(), detail, step, event(KIND_EXIT, 0, 7, 4));
         page.put_event(page.next(), event(KIND_ENTER, 1, 7, 8));
         let words = page.words(page.len());
         let found = Decoder::new(&words, One);

@@ -70,12 +70,10 @@ impl<'a> Padded<'a> {
         &self.bytes[..self.len]
     }
 
-    /// The first piece, how much of it is there, and the rest.
+    /// A piece that begins at a place in it, or behind it.
     #[inline]
-    pub(crate) fn split(self) -> (&'a [u8; PART_BYTES], usize, Self) {
-        let (first, rest) = self.bytes.split_first_chunk().unwrap_or((&[0; PART_BYTES], &[]));
-        let len = self.len.min(PART_BYTES);
-        (first, len, Self { bytes: rest, len: self.len - len })
+    pub(crate) fn from(self, at: usize) -> &'a [u8; PART_BYTES] {
+        self.bytes.get(at..).and_then(<[u8]>::first_chunk).unwrap_or(&[0; PART_BYTES])
     }
 
     /// The beginning of the values of a detail that has [nothing else](values_head).

@@ -180,14 +180,14 @@ impl Page {
     }
 
     /// Whether a detail and its entry fit.
-    pub(crate) fn has_room_for(&self, detail_len: usize) -> bool {
-        self.free_slots().checked_sub(1).is_some_and(|slots| detail_len <= slots * PART_BYTES)
+    fn has_room_for(&self, detail: &[u8]) -> bool {
+        self.free_slots().checked_sub(1).is_some_and(|slots| detail.len() <= slots * PART_BYTES)
     }
 
     /// Puts `bytes` into as many slots as it takes. The entry that they belong to follows. `false`: there are not that
     /// many, or none would be left for the entry; nothing was done.
     pub fn put_parts(&self, bytes: &[u8]) -> bool {
-        self.has_room_for(bytes.len()) && {
+        self.has_room_for(bytes) && {
             let at = self.fill_parts(bytes);
             self.head[0].store(at as u64, Ordering::Release);
             true
@@ -209,7 +209,7 @@ impl Page {
     /// Puts a detail and the entry that it belongs to into the next slots. `false`: there are not that many, and nothing
     /// was done.
     pub fn put_with(&self, words: [u64; SLOT_WORDS], detail: &[u8]) -> bool {
-        self.has_room_for(detail.len()) && {
+        self.has_room_for(detail) && {
             let at = self.fill_parts(detail);
             self.fill(at, words);
             self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
@@ -217,18 +217,28 @@ impl Page {
         }
     }
 
-    /// Puts an event into the next slot of which nothing is used, with a detail that there is room for. `step` is its
-    /// number in its env, or ends as that does.
-    pub(crate) fn put_detailed(&self, detail: Padded<'_>, step: u64, event: u64) {
-        let (mut at, mut detail) = (self.next_slot(), detail);
-        while detail.len() > TAIL_BYTES {
-            let (part, len, behind) = detail.split();
-            self.fill(at, part_words(part, len));
-            (at, detail) = (at + SLOT_WORDS, behind);
+    /// Whether a detail and its event fit if the [next](Self::next) place is `at`.
+    #[inline]
+    pub(crate) const fn has_room_behind(at: u64, detail: Padded<'_>) -> bool {
+        // Of each slot no more is counted on than of the last: at the end of a page that may be one too few.
+        let slots = (detail.len() / TAIL_BYTES + 1) as u64;
+        at.next_multiple_of(SLOT_WORDS as u64) + slots * SLOT_WORDS as u64 <= DATA as u64
+    }
+
+    /// Puts an event and its detail, for which there [is room](Self::has_room_behind), behind a place, which is the
+    /// [next](Self::next); gives the place behind them. `step` is its number in its env, or ends as that does.
+    pub(crate) fn put_detailed(&self, at: u64, detail: Padded<'_>, step: u64, event: u64) -> u64 {
+        let mut at = usize::try_from(at).map_or(DATA, |at| at.next_multiple_of(SLOT_WORDS));
+        let (mut from, mut left) = (0, detail.len());
+        while left > TAIL_BYTES {
+            let len = left.min(PART_BYTES);
+            self.fill(at, part_words(detail.from(from), len));
+            (at, from, left) = (at + SLOT_WORDS, from + PART_BYTES, left - len);
         }
-        let (tail, len, _) = detail.split();
-        self.fill(at, tail_words(tail, len, step, event));
-        self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
+        self.fill(at, tail_words(detail.from(from), left, step, event));
+        let end = (at + SLOT_WORDS) as u64;
+        self.head[0].store(end, Ordering::Release);
+        end
     }
 
     /// Puts an event at a place, which is the [next](Self::next).
@@ -249,19 +259,18 @@ impl Page {
             return;
         }
         let slots = &self.data[..len / SLOT_WORDS * SLOT_WORDS];
-        let check = |slot: &[AtomicU64], nth| {
+        let check = |slot: &[AtomicU64; SLOT_WORDS], nth| {
             let words = std::array::from_fn(|word| slot[word].load(Ordering::Relaxed));
             u64::from(check(&words, slot_seed(salt, birth, nth)))
         };
-        for (nth, pair) in slots.chunks(2 * SLOT_WORDS).enumerate() {
-            let (first, second) = pair.split_at(SLOT_WORDS);
+        for ((nth, pair), checks) in slots.chunks(2 * SLOT_WORDS).enumerate().zip(&self.checks) {
+            let Some((first, second)) = pair.split_first_chunk() else { break };
             let first = check(first, 2 * nth);
-            if second.is_empty() {
-                // Whoever sees the other slot complete may be about to write both.
-                self.checks[nth].fetch_or(first, Ordering::Relaxed);
-            } else {
+            match second.first_chunk() {
                 // Neither changes any more, so all who write it write the same.
-                self.checks[nth].store(first | (check(second, 2 * nth + 1) << 32), Ordering::Relaxed);
+                Some(second) => checks.store(first | (check(second, 2 * nth + 1) << 32), Ordering::Relaxed),
+                // Whoever sees the other slot complete may be about to write both.
+                None => drop(checks.fetch_or(first, Ordering::Relaxed)),
             }
         }
     }
@@ -412,9 +421,11 @@ mod tests {
             let written: Vec<u8> = (1..=u8::MAX).cycle().take(len).collect();
             let padded = [&written[..], &[0; Padded::ZEROES]].concat();
             let event = event(KIND_EXIT, 0, 7, 99);
-            page.put_detailed(Padded::new(&padded, len), 0xabc_def0_1234, event);
+            let detail = Padded::new(&padded, len);
+            page.put_detailed(page.next(), detail, 0xabc_def0_1234, event);
             let words = page.words(page.len());
-            let slots: Vec<&[u64; SLOT_WORDS]> = words.chunks(SLOT_WORDS).map(|slot| slot.try_into().unwrap()).collect();
+            let slots: Vec<&[u64; SLOT_WORDS]> =
+                words.chunks(SLOT_WORDS).map(|slot| slot.try_into().unwrap()).collect();
             let read: Vec<u8> = slots.iter().flat_map(|slot| part_of(slot).unwrap()).collect();
             assert_eq!(read, written);
             let (last, before) = slots.split_last().unwrap();
@@ -424,6 +435,23 @@ mod tests {
             let others = len.saturating_sub(TAIL_BYTES).div_ceil(PART_BYTES);
             assert_eq!(before.len(), others, "{len} bytes");
         }
+    }
+
+    #[test]
+    fn what_has_room_fits() {
+        let padded = vec![0; PAGE_BYTES];
+        let mut most = 0;
+        for len in 0..PAGE_BYTES - Padded::ZEROES {
+            let (page, detail) = (page(), Padded::new(&padded, len));
+            page.put_event(page.next(), 8);
+            if Page::has_room_behind(page.next(), detail) {
+                let end = page.put_detailed(page.next(), detail, 1, event(KIND_EXIT, 0, 7, 99));
+                assert!(Detailed::of(page.words(DATA)[..page.len()].last_chunk().unwrap()).is_some(), "{len} bytes");
+                assert_eq!(end, page.len() as u64);
+                most = len;
+            }
+        }
+        assert!(most > 12_000, "{most}");
     }
 
     #[test]

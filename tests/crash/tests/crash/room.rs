@@ -81,7 +81,8 @@ fn a_node_that_was_just_entered_with_values_is_open_once() {
     start("twice", directory.path(), &[]).ready().kill();
     let mut bytes = directory.bytes();
     let open = |bytes: &[u8]| {
-        let mut open: Vec<_> = recover(bytes).unwrap().open.into_iter().map(|open| (open.trace_id, open.node)).collect();
+        let mut open: Vec<_> =
+            recover(bytes).unwrap().open.into_iter().map(|open| (open.trace_id, open.node)).collect();
         open.sort();
         open
     };
