@@ -380,6 +380,21 @@ mod tests {
     }
 
     #[test]
+    fn slots_have_the_checks_that_each_has_by_itself() {
+        for slots in [GROUP - 1, GROUP, 2 * GROUP + 3, SLOTS] {
+            let page = page();
+            (0..slots as u64).for_each(|slot| assert!(page.put(std::array::from_fn(|word| slot << word | 1))));
+            page.seal(7);
+            for nth in 0..SLOTS {
+                let stored = page.checks[nth / 2].load(Ordering::Relaxed) >> (32 * (nth % 2)) & 0xffff_ffff;
+                let words = std::array::from_fn(|word| page.word(nth * SLOT_WORDS + word).unwrap());
+                let own = if nth < slots { check(&words, slot_seed(7, 1, nth)) } else { 0 };
+                assert_eq!(stored, u64::from(own), "slot {nth} of {slots}");
+            }
+        }
+    }
+
+    #[test]
     fn parts_come_whole_or_not_at_all() {
         let page = page();
         let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(PART_BYTES + 1).collect();
