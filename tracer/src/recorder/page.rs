@@ -258,22 +258,37 @@ impl Page {
             // Nothing in it is valid, and a check would make it look as if something had been.
             return;
         }
-        let slots = &self.data[..len / SLOT_WORDS * SLOT_WORDS];
-        let check = |slot: &[AtomicU64; SLOT_WORDS], nth| {
-            let words = std::array::from_fn(|word| slot[word].load(Ordering::Relaxed));
-            u64::from(check(&words, slot_seed(salt, birth, nth)))
-        };
-        for ((nth, pair), checks) in slots.chunks(2 * SLOT_WORDS).enumerate().zip(&self.checks) {
-            let Some((first, second)) = pair.split_first_chunk() else { break };
-            let first = check(first, 2 * nth);
-            match second.first_chunk() {
-                // Neither changes any more, so all who write it write the same.
-                Some(second) => checks.store(first | (check(second, 2 * nth + 1) << 32), Ordering::Relaxed),
-                // Whoever sees the other slot complete may be about to write both.
-                None => drop(checks.fetch_or(first, Ordering::Relaxed)),
+        let slots = len / SLOT_WORDS;
+        let groups = self.data.chunks_exact(GROUP * SLOT_WORDS).zip(self.checks.chunks_exact(GROUP / 2));
+        for (nth, (group, checks)) in groups.take(slots / GROUP).enumerate() {
+            // None of them changes any more, so all who write it write the same.
+            let sums = group_checks(group, std::array::from_fn(|slot| slot_seed(salt, birth, nth * GROUP + slot)));
+            for (check, pair) in checks.iter().zip(sums.chunks_exact(2)) {
+                check.store(u64::from(pair[0]) | (u64::from(pair[1]) << 32), Ordering::Relaxed);
             }
         }
+        for nth in slots / GROUP * GROUP..slots {
+            let words = std::array::from_fn(|word| self.data[nth * SLOT_WORDS + word].load(Ordering::Relaxed));
+            let check = u64::from(check(&words, slot_seed(salt, birth, nth)));
+            // Whoever sees the other slot of the pair complete may be about to write both.
+            self.checks[nth / 2].fetch_or(check << (nth % 2 * 32), Ordering::Relaxed);
+        }
     }
+}
+
+/// Slots whose checks are made side by side: by itself, each step of a check waits for the one before.
+const GROUP: usize = 6;
+
+/// The [checks](check) of slots that stand one behind the other.
+fn group_checks(slots: &[AtomicU64], seeds: [u64; GROUP]) -> [u32; GROUP] {
+    let mut sums = seeds;
+    // Unrolled, they would be made one after the other again.
+    for word in 0..std::hint::black_box(SLOT_WORDS) {
+        for (slot, sum) in sums.iter_mut().enumerate() {
+            *sum = check_word(*sum, slots[slot * SLOT_WORDS + word].load(Ordering::Relaxed));
+        }
+    }
+    sums.map(check_of)
 }
 
 /// The slot of the first `len` bytes; the others are zero.
@@ -349,7 +364,14 @@ pub fn slot_seed(salt: u64, birth: u64, slot: usize) -> u64 {
 /// The check of a slot: 32 bits of a hash over its words, which differs by page, life and place. Never zero, which
 /// stands for a slot that is not sealed.
 pub fn check(words: &[u64; SLOT_WORDS], seed: u64) -> u32 {
-    let sum = words.iter().fold(seed, |sum, word| (sum ^ word).wrapping_mul(FACTOR).rotate_left(29));
+    check_of(words.iter().fold(seed, |sum, word| check_word(sum, *word)))
+}
+
+const fn check_word(sum: u64, word: u64) -> u64 {
+    (sum ^ word).wrapping_mul(FACTOR).rotate_left(29)
+}
+
+fn check_of(sum: u64) -> u32 {
     u32::try_from((sum ^ (sum >> 32)).wrapping_mul(FACTOR) >> 32).unwrap_or(0).max(1)
 }
 
@@ -452,6 +474,21 @@ mod tests {
             }
         }
         assert!(most > 12_000, "{most}");
+    }
+
+    #[test]
+    fn slots_have_the_checks_that_each_has_by_itself() {
+        for slots in [GROUP - 1, GROUP, 2 * GROUP + 3, SLOTS] {
+            let page = page();
+            (0..slots as u64).for_each(|slot| assert!(page.put(std::array::from_fn(|word| slot << word | 1))));
+            page.seal(7);
+            for nth in 0..SLOTS {
+                let stored = page.checks[nth / 2].load(Ordering::Relaxed) >> (32 * (nth % 2)) & 0xffff_ffff;
+                let words = std::array::from_fn(|word| page.word(nth * SLOT_WORDS + word).unwrap());
+                let own = if nth < slots { check(&words, slot_seed(7, 1, nth)) } else { 0 };
+                assert_eq!(stored, u64::from(own), "slot {nth} of {slots}");
+            }
+        }
     }
 
     #[test]
