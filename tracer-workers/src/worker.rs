@@ -21,10 +21,11 @@ use tracer::execution::{
 use crate::attempt::{Attempt, Writes};
 use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
-use crate::held::{Held, Signal};
+use crate::held::Held;
 use crate::run::{Panic, panicked, run};
 use crate::schedule::Schedule;
 use crate::settle::{Ended, Settler};
+use crate::signal::Signal;
 
 pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
 
@@ -212,12 +213,9 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         let claim = Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
         let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
         let Some(Handled { handler, .. }) = self.handlers.get(&execution.type_) else { return Ok(None) };
-        let (_signal, signal) = watch::channel(Signal::Go);
-        let (token, writes) = (execution.token(), Arc::new(self.manager.clone()));
-        let Some(command) = run(Arc::new(execution), handler, writes, signal, self.grace).await else {
-            return Ok(None);
-        };
-        let settled = self.manager.settle(vec![Write::under(token, command)]).await?.pop();
+        let (attempt, _teller) = Attempt::new(execution, Arc::new(self.manager.clone()));
+        let Some(command) = run(&attempt, handler, &self.manager, self.grace).await else { return Ok(None) };
+        let settled = self.manager.settle(vec![Write::under(attempt.lease(), command)]).await?.pop();
         match settled {
             Some(Err(Refusal::LeaseLost { .. })) => Ok(None),
             _ => self.manager.get(id).await.map(Some),
@@ -237,6 +235,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             writes: Arc::new(self.manager.clone()),
             worker: self,
             held: held.clone(),
+            ended,
             stop: stop.subscribe(),
             retried: Notify::new(),
         });
@@ -246,7 +245,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         background.extend([tokio::spawn(beat_all(shared.clone())), tokio::spawn(sweep_all(shared.clone()))]);
         background.extend(shared.worker.retention.map(|kept| tokio::spawn(prune_all(shared.clone(), kept))));
         Running {
-            claims: tokio::spawn(claim_all(shared, ended)),
+            claims: tokio::spawn(claim_all(shared)),
             background,
             settler: tokio::spawn(settler.run(receiver)),
             held,
@@ -325,13 +324,22 @@ struct Shared<S> {
     worker: Worker<S>,
     writes: Arc<dyn Writes>,
     held: Arc<Held>,
+    /// To the settler.
+    ended: mpsc::UnboundedSender<Ended>,
     stop: watch::Receiver<bool>,
     /// A sweep here has found work to do again.
     retried: Notify,
 }
 
+impl<S> Shared<S> {
+    /// Hands it over to the settler, which is gone if the worker was dropped: the lease will end.
+    fn ends(&self, attempt: &Attempt, command: Option<Command>) {
+        drop(self.ended.send(Ended { lease: attempt.lease(), command }));
+    }
+}
+
 /// Claims whenever there is room and, as far as is known, work.
-async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
+async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>) {
     let Shared { worker, held, retried, .. } = &*shared;
     let mut stop = shared.stop.clone();
     let mut turn = 0;
@@ -357,7 +365,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
                 Ok(claimed) => {
                     there_is_more |= claimed.len() == limit;
                     for execution in claimed {
-                        begin(&shared, execution, asked + worker.lease, ended.clone());
+                        begin(&shared, execution, asked + worker.lease);
                     }
                 }
                 Err(error) => (worker.on_error)(&error),
@@ -401,13 +409,7 @@ fn key_of<S>(worker: &Worker<S>, execution: &Execution) -> Result<Option<(String
     Ok(key.map(|key| (key, *limit)))
 }
 
-fn begin<S: ExecutionStore + Clone + 'static>(
-    shared: &Arc<Shared<S>>,
-    execution: Execution,
-    until: Instant,
-    ended: mpsc::UnboundedSender<Ended>,
-) {
-    let lease = execution.token();
+fn begin<S: ExecutionStore + Clone + 'static>(shared: &Arc<Shared<S>>, execution: Execution, until: Instant) {
     let (key, end) = match key_of(&shared.worker, &execution) {
         Ok(Some((key, limit))) if shared.held.len_of_key(&execution.type_, &key) >= limit => {
             let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
@@ -416,25 +418,25 @@ fn begin<S: ExecutionStore + Clone + 'static>(
         Ok(key) => (key.map(|(key, _)| key), None),
         Err(panic) => (None, Some(panicked("what gives its key", &panic))),
     };
-    let signal = shared.held.add(lease, execution.type_.clone(), key, until);
+    let (attempt, teller) = Attempt::new(execution, shared.writes.clone());
+    shared.held.add(teller, key, until);
     // Too late to begin it.
-    let end = if *signal.borrow() == Signal::GiveBack { Some(Command::Release { delay: Duration::ZERO }) } else { end };
+    let is_late = attempt.told().last() == Signal::GiveBack;
+    let end = if is_late { Some(Command::Release { delay: Duration::ZERO }) } else { end };
     if end.is_some() {
-        drop(ended.send(Ended { lease, command: end }));
+        shared.ends(&attempt, end);
         return;
     }
     let shared = shared.clone();
     tokio::spawn(async move {
         let worker = &shared.worker;
-        let command = match worker.handlers.get(&execution.type_) {
-            Some(Handled { handler, .. }) => {
-                run(Arc::new(execution), handler, shared.writes.clone(), signal, worker.grace).await
-            }
+        let command = match worker.handlers.get(&attempt.execution().type_) {
+            // Boxed: a task is moved several times before it runs.
+            Some(Handled { handler, .. }) => Box::pin(run(&attempt, handler, &worker.manager, worker.grace)).await,
             // Only types with handlers are claimed.
             None => None,
         };
-        // The settler is gone if the worker was dropped: the lease will end.
-        drop(ended.send(Ended { lease, command }));
+        shared.ends(&attempt, command);
     });
 }
 
