@@ -14,8 +14,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
-    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Refusal,
-    Retention, Write,
+    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Pruned,
+    Refusal, Retention, StoreError, Trouble, Write, Written,
 };
 
 use crate::attempt::{Attempt, Writes};
@@ -188,14 +188,15 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// the latest, and then every five to ten minutes. Otherwise everything is kept for ever. A [`Duration`] is for completed
     /// and cancelled executions, and keeps dead letters; [`Retention::dead_letters`] says for how long.
     ///
-    /// One worker of many is enough; several do not disturb each other.
+    /// One worker of many is enough; several do not disturb each other. How many it had to leave because they cannot be read
+    /// is told each time to [`on_error`](Self::on_error), with the code `CORRUPT`.
     pub fn retain(mut self, retention: impl Into<Retention>) -> Self {
         self.retention = Some(retention.into());
         self
     }
 
-    /// Is told of every call of the store that failed, and of a schedule that could not make its execution. The worker
-    /// goes on, even if `told` panics.
+    /// Is told of every call of the store that failed, of a schedule that could not make its execution, and of what
+    /// [`retain`](Self::retain) could not read. The worker goes on, even if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
         // Who panics in here has been told of by the panic hook: there is nobody else to tell.
         self.on_error = Arc::new(move |error| drop(catch_unwind(AssertUnwindSafe(|| told(error)))));
@@ -501,6 +502,14 @@ async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
     }
 }
 
+/// What is to be told of those that have ended and cannot be read, and stay for ever therefore.
+fn unreadable(store: &impl ExecutionStore, count: u64) -> ExecutionError {
+    let store = store.capabilities().name;
+    let source = format!("{count} that ended long ago, as it seems, are no executions, and were left alone").into();
+    let (operation, trouble, written) = ("read what has ended", Trouble::Corrupt, Written::Nothing);
+    StoreError { store, operation, trouble, written, source }.into()
+}
+
 /// Deletes what ended long ago, by and by.
 async fn prune_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>, retention: Retention) {
     let worker = &shared.worker;
@@ -508,8 +517,10 @@ async fn prune_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>, retention:
     let mut wait = PRUNE_FIRST.mul_f64(fastrand::f64());
     loop {
         tokio::time::sleep(wait).await;
-        if let Err(error) = worker.manager.prune(retention).await {
-            (worker.on_error)(&error);
+        match worker.manager.prune(retention).await {
+            Ok(Pruned { unreadable: 0, .. }) => {}
+            Ok(pruned) => (worker.on_error)(&unreadable(worker.manager.store(), pruned.unreadable)),
+            Err(error) => (worker.on_error)(&error),
         }
         wait = PRUNE_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0);
     }
