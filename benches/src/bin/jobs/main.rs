@@ -1,13 +1,14 @@
 //! What an execution costs that does nothing: from its creation to its acknowledged end, the full record kept.
 //!
-//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [PART…]`, the parts being `drain`, `rows`,
-//! `latency` and `checkpoints`. Stores and peers take turns; with `--only` there is one store, for a profiler. The peers are programs of the
-//! package `peers`, in that directory.
+//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [PART…]`, the parts being `drain`, `rows`, `prune`,
+//! `latency` and `checkpoints`. Stores and peers take turns; with `--only` there is one store, for a profiler. The peers are
+//! programs of the package `peers`, in that directory.
 
 mod checkpoints;
 mod drain;
 mod latency;
 mod peer;
+mod prune;
 mod rows;
 mod server;
 
@@ -27,7 +28,7 @@ use peer::Peer;
 use rows::There;
 use server::Server;
 
-const USAGE: &str = "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [drain | rows | latency | checkpoints]...";
+const USAGE: &str = "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [drain | rows | prune | latency | checkpoints]...";
 
 /// How much is done.
 struct Length {
@@ -86,7 +87,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             "--peers" => options.peers = Some(arguments.next()?.into()),
             "--only" => options.only = Some(arguments.next()?),
             "--quick" => options.length = QUICK,
-            "drain" | "rows" | "latency" | "checkpoints" => options.parts.push(argument),
+            "drain" | "rows" | "prune" | "latency" | "checkpoints" => options.parts.push(argument),
             _ => return None,
         }
     }
@@ -101,6 +102,9 @@ async fn run(options: &Options) -> Result<(), String> {
     }
     if options.has_part("rows") {
         sizes(options, files).await?.publish(out, "jobs-rows")?;
+    }
+    if options.has_part("prune") {
+        prunes(options, files).await?.publish(out, "jobs-prune")?;
     }
     if options.has_part("latency") {
         latencies(options, files).await?.publish(out, "jobs-latency")?;
@@ -251,6 +255,21 @@ async fn sizes(options: &Options, files: &Path) -> Result<Table, String> {
         rows::grow(&mut case, there, sizes, jobs, &mut rows).await?;
     }
     Ok(rows::table(rows, jobs))
+}
+
+async fn prunes(options: &Options, files: &Path) -> Result<Table, String> {
+    let mut rows = Vec::new();
+    let count = options.length.sizes.iter().copied().max().unwrap_or_default();
+    for group in [SQLITE, POSTGRES].into_iter().filter(|group| options.has_store(group)) {
+        for (there, file, name) in
+            [(There::Ended, "to-go.db", "that have ended"), (There::Waiting, "to-stay.db", "that wait, and stay")]
+        {
+            let (manager, server) = open(group, &files.join(file)).await?;
+            let mut case = Case::new(group, name, By::Calls(manager), server)?;
+            prune::measure(&mut case, there, count, &mut rows).await?;
+        }
+    }
+    Ok(prune::table(rows))
 }
 
 async fn latencies(options: &Options, files: &Path) -> Result<Table, String> {
