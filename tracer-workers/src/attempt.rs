@@ -8,33 +8,33 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::watch;
 use tracer::execution::{
-    Command, Execution, ExecutionError, ExecutionManager, ExecutionStore, Failure, InvalidInput, Lease, Progress,
+    Command, Execution, ExecutionError, ExecutionManager, ExecutionStore, InvalidInput, Lease, Progress,
 };
 
-use crate::held::Signal;
+use crate::signal::{Signal, Told};
 
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One attempt at an execution, as its handler has it. Clones are the same attempt: give them to helpers.
 #[derive(Clone)]
-pub struct Attempt {
-    execution: Arc<Execution>,
+pub struct Attempt(Arc<Inner>);
+
+struct Inner {
+    execution: Execution,
+    told: Told,
     writes: Arc<dyn Writes>,
-    signal: watch::Receiver<Signal>,
 }
+
+/// Whoever tells an attempt what to do. Without it there is nobody who could: it is told that it is lost, for what is left
+/// of it waits for that.
+pub(crate) struct Teller(Attempt);
 
 /// The store, whatever it is.
 pub(crate) trait Writes: Send + Sync {
     fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>>;
     fn progress(&self, lease: Lease, progress: Progress) -> Boxed<Result<(), ExecutionError>>;
-    /// Runs the handler in a trace of its own.
-    fn run(&self, execution: Arc<Execution>, work: Work) -> Boxed<Result<Result<Value, Failure>, ExecutionError>>;
 }
-
-/// A handler that is about to be called.
-pub(crate) type Work = Box<dyn FnOnce() -> Boxed<Result<Value, Failure>> + Send>;
 
 impl<S: ExecutionStore + Clone + 'static> Writes for ExecutionManager<S> {
     fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>> {
@@ -49,31 +49,47 @@ impl<S: ExecutionStore + Clone + 'static> Writes for ExecutionManager<S> {
         let manager = self.clone();
         Box::pin(async move { manager.under(&lease).settle(&lease.id, Command::Progress(progress)).await })
     }
+}
 
-    fn run(&self, execution: Arc<Execution>, work: Work) -> Boxed<Result<Result<Value, Failure>, ExecutionError>> {
-        let manager = self.clone();
-        Box::pin(async move { manager.run_attempt(&execution, work).await })
+impl Teller {
+    pub(crate) fn tell(&self, signal: Signal) {
+        self.0.told().tell(signal);
+    }
+
+    pub(crate) fn attempt(&self) -> &Attempt {
+        &self.0
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.tell(Signal::Lost);
     }
 }
 
 impl Attempt {
-    pub(crate) fn new(execution: Arc<Execution>, writes: Arc<dyn Writes>, signal: watch::Receiver<Signal>) -> Self {
-        Self { execution, writes, signal }
+    pub(crate) fn new(execution: Execution, writes: Arc<dyn Writes>) -> (Self, Teller) {
+        let attempt = Self(Arc::new(Inner { execution, told: Told::default(), writes }));
+        (attempt.clone(), Teller(attempt))
+    }
+
+    pub(crate) fn told(&self) -> &Told {
+        &self.0.told
     }
 
     /// The execution, as it was when the attempt began.
     pub fn execution(&self) -> &Execution {
-        &self.execution
+        &self.0.execution
     }
 
     /// The right to write. Its epoch rises with each attempt: other systems can refuse what a stale worker asks by it.
     pub fn lease(&self) -> Lease {
-        self.execution.token()
+        self.0.execution.token()
     }
 
     /// What an attempt before this one kept under this key, if it can be read as a `T`.
     pub fn kept<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        serde_json::from_value(self.execution.checkpoints.get(key)?.clone()).ok()
+        serde_json::from_value(self.0.execution.checkpoints.get(key)?.clone()).ok()
     }
 
     /// Keeps a value for later attempts, and gives it back.
@@ -84,7 +100,7 @@ impl Attempt {
     pub async fn keep<T: Serialize>(&self, key: &str, value: T) -> Result<T, ExecutionError> {
         let json = serde_json::to_value(&value)
             .map_err(|error| InvalidInput::NoJson { what: "the checkpoint", problem: error.to_string().into() })?;
-        self.writes.keep(self.lease(), key.to_owned(), json).await?;
+        self.0.writes.keep(self.lease(), key.to_owned(), json).await?;
         Ok(value)
     }
 
@@ -94,19 +110,18 @@ impl Attempt {
     ///
     /// As [`ExecutionManager::update_progress`].
     pub async fn progress(&self, progress: Progress) -> Result<(), ExecutionError> {
-        self.writes.progress(self.lease(), progress).await
+        self.0.writes.progress(self.lease(), progress).await
     }
 
-    /// Whether it is to stop: somebody has cancelled the execution, or the worker is shutting down, or the lease is lost.
+    /// Whether it is to stop: somebody has cancelled the execution, or the worker is shutting down, or the lease is lost, or
+    /// the attempt is over.
     pub fn is_cancelled(&self) -> bool {
-        *self.signal.borrow() != Signal::Go
+        self.told().last() != Signal::Go
     }
 
     /// Waits until it is to stop. What the handler returns then still counts, if it returns soon.
     pub async fn cancelled(&self) {
-        let mut signal = self.signal.clone();
-        // A worker that is gone has dropped its handlers, too.
-        drop(signal.wait_for(|signal| *signal != Signal::Go).await);
+        self.told().wait_for(|signal| signal != Signal::Go).await;
     }
 }
 

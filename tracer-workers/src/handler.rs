@@ -25,7 +25,7 @@ where
     F: Future<Output = Result<R, E>> + Send + 'static,
 {
     Arc::new(move |attempt| {
-        let payload = serde_json::from_value(attempt.execution().payload.clone());
+        let payload = P::deserialize(&attempt.execution().payload);
         match payload {
             Ok(payload) => {
                 let result = handle(attempt, payload);

@@ -1,32 +1,21 @@
 //! The attempts that a worker has: their leases, and what they are told.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracer::execution::{Beat, ExecutionId, Lease};
+use tracer::recorder::IdMap;
 
-/// What an attempt is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// Go on.
-    Go,
-    /// Somebody has cancelled the execution: return, or be dropped.
-    Stop,
-    /// The worker is shutting down: the attempt is given back.
-    GiveBack,
-    /// Somebody else may have it: be dropped, write nothing.
-    Lost,
-}
+use crate::attempt::Teller;
+use crate::signal::Signal;
 
 struct Attempt {
-    lease: Lease,
-    type_: String,
+    teller: Teller,
     /// What it counts under, if that is limited.
     key: Option<String>,
-    signal: watch::Sender<Signal>,
     /// Until when the lease can be trusted: its length after the moment before it was asked for.
     until: Instant,
 }
@@ -40,7 +29,7 @@ pub(crate) struct Held {
 
 #[derive(Default)]
 struct Attempts {
-    by_id: HashMap<ExecutionId, Attempt>,
+    by_id: IdMap<ExecutionId, Attempt>,
     /// How many were given back, once all are.
     given_back: Option<usize>,
 }
@@ -50,33 +39,30 @@ impl Held {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a new attempt in, and gives what tells it what to do. One before it at the same execution that is here still
-    /// has been lost, which nobody else would tell it.
-    pub(crate) fn add(
-        &self,
-        lease: Lease,
-        type_: String,
-        key: Option<String>,
-        until: Instant,
-    ) -> watch::Receiver<Signal> {
+    /// Takes a new attempt in. One before it at the same execution that is here still has been lost, which nobody else would
+    /// tell it.
+    pub(crate) fn add(&self, teller: Teller, key: Option<String>, until: Instant) {
         let mut attempts = self.lock();
-        let first = if attempts.given_back.is_some() { Signal::GiveBack } else { Signal::Go };
-        attempts.given_back = attempts.given_back.map(|count| count + 1);
-        let (signal, receiver) = watch::channel(first);
-        let before = attempts.by_id.insert(lease.id, Attempt { lease, type_, key, signal, until });
-        if let Some(before) = before {
-            before.tell(Signal::Lost);
+        if let Some(count) = &mut attempts.given_back {
+            *count += 1;
+            teller.tell(Signal::GiveBack);
         }
-        receiver
+        let id = teller.attempt().execution().id;
+        let before = attempts.by_id.insert(id, Attempt { teller, key, until });
+        drop(attempts);
+        drop(before);
     }
 
     /// Their outcomes are known.
     pub(crate) fn remove(&self, leases: impl IntoIterator<Item = Lease>) {
         let mut attempts = self.lock();
+        let mut removed = Vec::new();
         for lease in leases {
-            // A later attempt at the same execution may be here by now.
-            if attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease == lease) {
-                attempts.by_id.remove(&lease.id);
+            if let Entry::Occupied(attempt) = attempts.by_id.entry(lease.id) {
+                // A later attempt at the same execution may be here by now.
+                if attempt.get().lease() == lease {
+                    removed.push(attempt.remove());
+                }
             }
         }
         drop(attempts);
@@ -88,23 +74,23 @@ impl Held {
     }
 
     pub(crate) fn len_of(&self, type_: &str) -> usize {
-        self.lock().by_id.values().filter(|attempt| attempt.type_ == type_).count()
+        self.lock().by_id.values().filter(|attempt| attempt.type_() == type_).count()
     }
 
     pub(crate) fn len_of_key(&self, type_: &str, key: &str) -> usize {
-        let has_key = |attempt: &&Attempt| attempt.type_ == type_ && attempt.key.as_deref() == Some(key);
+        let has_key = |attempt: &&Attempt| attempt.type_() == type_ && attempt.key.as_deref() == Some(key);
         self.lock().by_id.values().filter(has_key).count()
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {
-        self.lock().by_id.values().map(|attempt| attempt.lease).collect()
+        self.lock().by_id.values().map(Attempt::lease).collect()
     }
 
     /// Tells each what its heartbeat was answered. `asked` is from before the heartbeat was sent.
     pub(crate) fn beat(&self, leases: &[Lease], beats: &[Beat], asked: Instant, extend: Duration) {
         let mut attempts = self.lock();
         for (lease, beat) in leases.iter().zip(beats) {
-            let Some(attempt) = attempts.by_id.get_mut(&lease.id).filter(|attempt| attempt.lease == *lease) else {
+            let Some(attempt) = attempts.by_id.get_mut(&lease.id).filter(|attempt| attempt.lease() == *lease) else {
                 continue;
             };
             if *beat != Beat::Lost {
@@ -112,8 +98,8 @@ impl Held {
             }
             match beat {
                 Beat::Held => {}
-                Beat::CancelRequested => attempt.tell(Signal::Stop),
-                Beat::Lost => attempt.tell(Signal::Lost),
+                Beat::CancelRequested => attempt.teller.tell(Signal::Stop),
+                Beat::Lost => attempt.teller.tell(Signal::Lost),
             }
         }
     }
@@ -121,14 +107,14 @@ impl Held {
     /// Stops those whose lease can no longer be trusted, because the store was not reached in time.
     pub(crate) fn drop_untrusted(&self, now: Instant) {
         for attempt in self.lock().by_id.values().filter(|attempt| attempt.until <= now) {
-            attempt.tell(Signal::Lost);
+            attempt.teller.tell(Signal::Lost);
         }
     }
 
     /// Tells all of them.
     pub(crate) fn tell_all(&self, signal: Signal) {
         for attempt in self.lock().by_id.values() {
-            attempt.tell(signal);
+            attempt.teller.tell(signal);
         }
     }
 
@@ -137,7 +123,7 @@ impl Held {
         let mut attempts = self.lock();
         attempts.given_back = Some(attempts.by_id.len());
         for attempt in attempts.by_id.values() {
-            attempt.tell(Signal::GiveBack);
+            attempt.teller.tell(Signal::GiveBack);
         }
     }
 
@@ -162,14 +148,47 @@ impl Held {
 }
 
 impl Attempt {
-    /// Nothing takes back that an attempt is lost.
-    fn tell(&self, signal: Signal) {
-        self.signal.send_if_modified(|told| {
-            let is_news = *told != Signal::Lost && *told != signal;
-            if is_news {
-                *told = signal;
-            }
-            is_news
-        });
+    fn lease(&self) -> Lease {
+        self.teller.attempt().lease()
+    }
+
+    fn type_(&self) -> &str {
+        &self.teller.attempt().execution().type_
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tracer::execution::{Claim, Execution, ExecutionManager, MemoryStore, NewExecution};
+
+    use super::*;
+    use crate::attempt;
+
+    /// Two attempts at one execution.
+    async fn attempts(manager: &ExecutionManager<MemoryStore>) -> [Execution; 2] {
+        manager.create(NewExecution::new("work")).await.unwrap();
+        let lease = Duration::from_secs(30);
+        let claim = Claim { types: vec![], only: None, limit: 1, worker: "worker".to_owned(), lease };
+        let first = manager.claim(claim.clone()).await.unwrap().remove(0);
+        manager.under(&first.token()).release(&first.id, Duration::ZERO).await.unwrap();
+        [first, manager.claim(claim).await.unwrap().remove(0)]
+    }
+
+    #[tokio::test]
+    async fn a_later_attempt_at_the_same_execution_stays_when_the_one_before_is_removed() {
+        let manager = ExecutionManager::new(MemoryStore::default());
+        let held = Held::default();
+        let attempts = attempts(&manager).await;
+        let leases = attempts.clone().map(|execution| execution.token());
+        for execution in attempts {
+            let (_, teller) = attempt::Attempt::new(execution, Arc::new(manager.clone()));
+            held.add(teller, None, Instant::now());
+        }
+        held.remove([leases[0]]);
+        assert_eq!(held.leases(), [leases[1]]);
+        held.remove([leases[1]]);
+        assert_eq!(held.len(), 0);
     }
 }

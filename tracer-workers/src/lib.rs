@@ -52,6 +52,7 @@ mod held;
 mod run;
 mod schedule;
 mod settle;
+mod signal;
 mod worker;
 
 pub use attempt::Attempt;

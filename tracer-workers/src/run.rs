@@ -3,40 +3,37 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::watch;
-use tracer::execution::{Command, Execution, ExecutionError, Failure};
+use tracer::execution::{Command, ExecutionError, ExecutionManager, ExecutionStore, Failure};
 use tracer::recorder::panic_text;
 
-use crate::attempt::{Attempt, Boxed, Writes};
+use crate::attempt::Attempt;
 use crate::handler::Handler;
-use crate::held::Signal;
+use crate::signal::{Signal, Told};
 
 /// How long an execution is left alone whose store could not be reached in the midst of it.
 const STORE_DELAY: Duration = Duration::from_secs(1);
 
-/// Runs the handler, and says how the attempt is to end; `None` if it is another's by now.
-pub(crate) async fn run(
-    execution: Arc<Execution>,
+/// Runs the handler in a trace of its own, and says how the attempt is to end; `None` if it is another's by now.
+pub(crate) async fn run<S: ExecutionStore + Clone + 'static>(
+    attempt: &Attempt,
     handler: &Handler,
-    writes: Arc<dyn Writes>,
-    signal: watch::Receiver<Signal>,
+    manager: &ExecutionManager<S>,
     grace: Duration,
 ) -> Option<Command> {
-    let attempt = Attempt::new(execution.clone(), writes.clone(), signal.clone());
-    let handle = handler.clone();
+    let execution = attempt.execution();
     // What the handler does before its first await is in it, too.
-    let mut running = Caught(Some(writes.run(execution.clone(), Box::new(move || handle(attempt)))));
+    let running = pin!(Some(manager.run_attempt(execution, || handler(attempt.clone()))));
+    let mut running = Caught(running);
     let end = tokio::select! {
         // What is there already counts, however late it is.
         biased;
         ended = &mut running => return command(ended),
-        end = must_stop(signal, grace) => end,
+        end = must_stop(attempt.told(), grace) => end,
         () = overtime(execution.timeout) => Some(Command::Overtime { random: fastrand::u32(..) }),
     };
     // Not before it has stopped may another attempt begin.
@@ -50,22 +47,22 @@ type Ended = Result<Result<Value, Failure>, ExecutionError>;
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// A handler whose panics end nothing else.
-struct Caught(Option<Boxed<Ended>>);
+struct Caught<'a, F>(Pin<&'a mut Option<F>>);
 
-impl Caught {
+impl<F> Caught<'_, F> {
     /// Drops it where it is.
     fn stop(&mut self) -> Result<(), Panic> {
         // Nothing of it is left to be seen.
-        catch_unwind(AssertUnwindSafe(|| drop(self.0.take())))
+        catch_unwind(AssertUnwindSafe(|| self.0.set(None)))
     }
 }
 
-impl Future for Caught {
+impl<F: Future<Output = Ended>> Future for Caught<'_, F> {
     type Output = Result<Ended, Panic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(running) = &mut self.0 else { return Poll::Pending };
-        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+        let Some(running) = self.0.as_mut().as_pin_mut() else { return Poll::Pending };
+        let polled = catch_unwind(AssertUnwindSafe(|| running.poll(cx)));
         let ended = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(ended)) => Ok(ended),
@@ -104,20 +101,14 @@ pub(crate) fn text_of(panic: &Panic) -> &str {
 }
 
 /// Waits until the handler is to be dropped, and says what the attempt comes to.
-async fn must_stop(mut signal: watch::Receiver<Signal>, grace: Duration) -> Option<Command> {
-    let told = signal.wait_for(|signal| *signal != Signal::Go).await.map(|told| *told);
-    let Ok(told) = told else {
-        // Nobody is there to tell it anything: it goes on.
-        return std::future::pending().await;
-    };
-    match told {
+async fn must_stop(told: &Told, grace: Duration) -> Option<Command> {
+    match told.wait_for(|signal| signal != Signal::Go).await {
         Signal::Go | Signal::Lost => None,
         Signal::GiveBack => Some(Command::Release { delay: Duration::ZERO }),
         Signal::Stop => {
-            let lost = async { drop(signal.wait_for(|signal| *signal == Signal::Lost).await) };
             tokio::select! {
                 () = tokio::time::sleep(grace) => Some(Command::Cancel { reason: None }),
-                () = lost => None,
+                _ = told.wait_for(|signal| signal == Signal::Lost) => None,
             }
         }
     }

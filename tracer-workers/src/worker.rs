@@ -14,17 +14,18 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
-    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Refusal,
-    Retention, Write,
+    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Pruned,
+    Refusal, Retention, StoreError, Trouble, Write, Written,
 };
 
 use crate::attempt::{Attempt, Writes};
 use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
-use crate::held::{Held, Signal};
+use crate::held::Held;
 use crate::run::{Panic, panicked, run};
 use crate::schedule::Schedule;
 use crate::settle::{Ended, Settler};
+use crate::signal::Signal;
 
 pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
 
@@ -187,14 +188,15 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// the latest, and then every five to ten minutes. Otherwise everything is kept for ever. A [`Duration`] is for completed
     /// and cancelled executions, and keeps dead letters; [`Retention::dead_letters`] says for how long.
     ///
-    /// One worker of many is enough; several do not disturb each other.
+    /// One worker of many is enough; several do not disturb each other. How many it had to leave because they cannot be read
+    /// is told each time to [`on_error`](Self::on_error), with the code `CORRUPT`.
     pub fn retain(mut self, retention: impl Into<Retention>) -> Self {
         self.retention = Some(retention.into());
         self
     }
 
-    /// Is told of every call of the store that failed, and of a schedule that could not make its execution. The worker
-    /// goes on, even if `told` panics.
+    /// Is told of every call of the store that failed, of a schedule that could not make its execution, and of what
+    /// [`retain`](Self::retain) could not read. The worker goes on, even if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
         // Who panics in here has been told of by the panic hook: there is nobody else to tell.
         self.on_error = Arc::new(move |error| drop(catch_unwind(AssertUnwindSafe(|| told(error)))));
@@ -212,12 +214,9 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         let claim = Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
         let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
         let Some(Handled { handler, .. }) = self.handlers.get(&execution.type_) else { return Ok(None) };
-        let (_signal, signal) = watch::channel(Signal::Go);
-        let (token, writes) = (execution.token(), Arc::new(self.manager.clone()));
-        let Some(command) = run(Arc::new(execution), handler, writes, signal, self.grace).await else {
-            return Ok(None);
-        };
-        let settled = self.manager.settle(vec![Write::under(token, command)]).await?.pop();
+        let (attempt, _teller) = Attempt::new(execution, Arc::new(self.manager.clone()));
+        let Some(command) = run(&attempt, handler, &self.manager, self.grace).await else { return Ok(None) };
+        let settled = self.manager.settle(vec![Write::under(attempt.lease(), command)]).await?.pop();
         match settled {
             Some(Err(Refusal::LeaseLost { .. })) => Ok(None),
             _ => self.manager.get(id).await.map(Some),
@@ -237,6 +236,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             writes: Arc::new(self.manager.clone()),
             worker: self,
             held: held.clone(),
+            ended,
             stop: stop.subscribe(),
             retried: Notify::new(),
         });
@@ -246,7 +246,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         background.extend([tokio::spawn(beat_all(shared.clone())), tokio::spawn(sweep_all(shared.clone()))]);
         background.extend(shared.worker.retention.map(|kept| tokio::spawn(prune_all(shared.clone(), kept))));
         Running {
-            claims: tokio::spawn(claim_all(shared, ended)),
+            claims: tokio::spawn(claim_all(shared)),
             background,
             settler: tokio::spawn(settler.run(receiver)),
             held,
@@ -325,13 +325,22 @@ struct Shared<S> {
     worker: Worker<S>,
     writes: Arc<dyn Writes>,
     held: Arc<Held>,
+    /// To the settler.
+    ended: mpsc::UnboundedSender<Ended>,
     stop: watch::Receiver<bool>,
     /// A sweep here has found work to do again.
     retried: Notify,
 }
 
+impl<S> Shared<S> {
+    /// Hands it over to the settler, which is gone if the worker was dropped: the lease will end.
+    fn ends(&self, attempt: &Attempt, command: Option<Command>) {
+        drop(self.ended.send(Ended { lease: attempt.lease(), command }));
+    }
+}
+
 /// Claims whenever there is room and, as far as is known, work.
-async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, ended: mpsc::UnboundedSender<Ended>) {
+async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>) {
     let Shared { worker, held, retried, .. } = &*shared;
     let mut stop = shared.stop.clone();
     let mut turn = 0;
@@ -357,7 +366,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
                 Ok(claimed) => {
                     there_is_more |= claimed.len() == limit;
                     for execution in claimed {
-                        begin(&shared, execution, asked + worker.lease, ended.clone());
+                        begin(&shared, execution, asked + worker.lease);
                     }
                 }
                 Err(error) => (worker.on_error)(&error),
@@ -401,13 +410,7 @@ fn key_of<S>(worker: &Worker<S>, execution: &Execution) -> Result<Option<(String
     Ok(key.map(|key| (key, *limit)))
 }
 
-fn begin<S: ExecutionStore + Clone + 'static>(
-    shared: &Arc<Shared<S>>,
-    execution: Execution,
-    until: Instant,
-    ended: mpsc::UnboundedSender<Ended>,
-) {
-    let lease = execution.token();
+fn begin<S: ExecutionStore + Clone + 'static>(shared: &Arc<Shared<S>>, execution: Execution, until: Instant) {
     let (key, end) = match key_of(&shared.worker, &execution) {
         Ok(Some((key, limit))) if shared.held.len_of_key(&execution.type_, &key) >= limit => {
             let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
@@ -416,25 +419,25 @@ fn begin<S: ExecutionStore + Clone + 'static>(
         Ok(key) => (key.map(|(key, _)| key), None),
         Err(panic) => (None, Some(panicked("what gives its key", &panic))),
     };
-    let signal = shared.held.add(lease, execution.type_.clone(), key, until);
+    let (attempt, teller) = Attempt::new(execution, shared.writes.clone());
+    shared.held.add(teller, key, until);
     // Too late to begin it.
-    let end = if *signal.borrow() == Signal::GiveBack { Some(Command::Release { delay: Duration::ZERO }) } else { end };
+    let is_late = attempt.told().last() == Signal::GiveBack;
+    let end = if is_late { Some(Command::Release { delay: Duration::ZERO }) } else { end };
     if end.is_some() {
-        drop(ended.send(Ended { lease, command: end }));
+        shared.ends(&attempt, end);
         return;
     }
     let shared = shared.clone();
     tokio::spawn(async move {
         let worker = &shared.worker;
-        let command = match worker.handlers.get(&execution.type_) {
-            Some(Handled { handler, .. }) => {
-                run(Arc::new(execution), handler, shared.writes.clone(), signal, worker.grace).await
-            }
+        let command = match worker.handlers.get(&attempt.execution().type_) {
+            // Boxed: a task is moved several times before it runs.
+            Some(Handled { handler, .. }) => Box::pin(run(&attempt, handler, &worker.manager, worker.grace)).await,
             // Only types with handlers are claimed.
             None => None,
         };
-        // The settler is gone if the worker was dropped: the lease will end.
-        drop(ended.send(Ended { lease, command }));
+        shared.ends(&attempt, command);
     });
 }
 
@@ -499,6 +502,14 @@ async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
     }
 }
 
+/// What is to be told of those that have ended and cannot be read, and stay for ever therefore.
+fn unreadable(store: &impl ExecutionStore, count: u64) -> ExecutionError {
+    let store = store.capabilities().name;
+    let source = format!("{count} that ended long ago, as it seems, are no executions, and were left alone").into();
+    let (operation, trouble, written) = ("read what has ended", Trouble::Corrupt, Written::Nothing);
+    StoreError { store, operation, trouble, written, source }.into()
+}
+
 /// Deletes what ended long ago, by and by.
 async fn prune_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>, retention: Retention) {
     let worker = &shared.worker;
@@ -506,8 +517,10 @@ async fn prune_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>, retention:
     let mut wait = PRUNE_FIRST.mul_f64(fastrand::f64());
     loop {
         tokio::time::sleep(wait).await;
-        if let Err(error) = worker.manager.prune(retention).await {
-            (worker.on_error)(&error);
+        match worker.manager.prune(retention).await {
+            Ok(Pruned { unreadable: 0, .. }) => {}
+            Ok(pruned) => (worker.on_error)(&unreadable(worker.manager.store(), pruned.unreadable)),
+            Err(error) => (worker.on_error)(&error),
         }
         wait = PRUNE_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0);
     }

@@ -32,7 +32,7 @@ usage: cargo xtask COMMAND [STEP...]
   test    all tests, the ones that need another build included
   crash   programs are killed and files damaged, thousands of times
   bench   what a traced call and an execution cost, beside other libraries; for some parts, or a short run, of one of them:
-          cargo xtask bench jobs [--quick] [drain | rows | latency | checkpoints]
+          cargo xtask bench jobs [--quick] [drain | rows | prune | latency | checkpoints]
   chaos   workers and stores are killed in the midst of 100,000 executions, and an independent judge looks at the end:
           cargo xtask chaos [STORE...] [--minutes M] [--executions N] [--seed N]
   help    print this text
@@ -63,7 +63,7 @@ fn run(arguments: &[&str]) -> Result<(), String> {
         ["check", steps @ ..] => step::run_all(check::STEPS, steps, &Workspace::read()?),
         ["test", steps @ ..] => step::run_all(test::STEPS, steps, &Workspace::read()?),
         ["crash", steps @ ..] => step::run_all(crash::STEPS, steps, &Workspace::read()?),
-        ["bench", "jobs", "--quick" | "drain" | "rows" | "latency" | "checkpoints", ..] => {
+        ["bench", "jobs", "--quick" | "drain" | "rows" | "prune" | "latency" | "checkpoints", ..] => {
             bench::jobs_with(&arguments[2..], &Workspace::read()?)
         }
         ["bench", steps @ ..] => step::run_all(bench::STEPS, steps, &Workspace::read()?),

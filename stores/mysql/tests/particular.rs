@@ -315,6 +315,44 @@ fn claims_and_sweeps_go_by_their_indexes() {
     });
 }
 
+/// However many have ended since, and however many wait; nor what was looked at before.
+#[test]
+fn only_what_may_have_to_go_is_looked_at() {
+    run(async {
+        let opts = server::opts("young").await;
+        let clock = ManualClock::new(Duration::from_secs(1_790_000_000));
+        let store = MysqlStore::connect(opts.clone()).await.unwrap().with_clock(clock.clone());
+        let manager = ExecutionManager::new(store);
+        let create = async |count| {
+            for created in manager.create_all((0..count).map(|_| NewExecution::new("work"))).await.unwrap() {
+                created.unwrap();
+            }
+        };
+        create(50).await;
+        clock.advance(Duration::from_secs(60));
+        for _ in 0..10 {
+            create(500).await;
+        }
+        let mut other = Conn::new(opts).await.unwrap();
+        other.query_drop("ANALYZE TABLE tracer_executions").await.unwrap();
+        other.query_drop("SET GLOBAL userstat = 1").await.unwrap();
+        let mut rows_read = async || {
+            let query = "SELECT CAST(SUM(rows_read) AS SIGNED) FROM information_schema.table_statistics
+                         WHERE table_schema = DATABASE() AND table_name = 'tracer_executions'";
+            other.query_first::<Option<i64>, _>(query).await.unwrap().flatten().unwrap_or(0)
+        };
+        let mut after = None;
+        for (limit, looked) in [(40, 40), (500, 10)] {
+            let before = rows_read().await;
+            let step = manager.store().delete_ended(&Duration::from_secs(30).into(), after, limit).await.unwrap();
+            let read = rows_read().await - before;
+            assert!((looked..=looked + 2).contains(&read), "{read}");
+            assert_eq!((step.deleted, step.next.is_some()), (0, looked == 40));
+            after = step.next;
+        }
+    });
+}
+
 #[test]
 fn values_that_are_too_large_are_refused_and_the_limit_is_named() {
     run(async {

@@ -54,3 +54,20 @@ fn place(row: &Row<'_>) -> Result<Cursor> {
     let created_at = Timestamp::from_unix_ms(u64::try_from(row.get::<_, i64>(8)?).unwrap_or(0));
     Ok(read_id(row, 1)?.map_or(Cursor::end_of(created_at), |id| Cursor::new(created_at, id)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::migrate;
+
+    /// However much there is that is too young, or that was looked at before.
+    #[test]
+    fn only_what_may_have_to_go_is_looked_at() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {OLD}")).unwrap();
+        let plan = statement.query_map([1; 4], |row| row.get(3)).unwrap().collect::<rusqlite::Result<Vec<String>>>();
+        let bounds = "(created_at,id)>(?,?) AND created_at<?";
+        assert_eq!(plan.unwrap(), [format!("SEARCH executions USING INDEX executions_created ({bounds})")]);
+    }
+}

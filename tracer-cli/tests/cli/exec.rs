@@ -194,6 +194,10 @@ fn what_ended_long_ago_is_pruned() {
     let asked = file.world.run("exec prune --older-than 30m");
     assert_eq!((asked.code, &*asked.out), (2, ""));
     assert!(asked.err.contains("--yes"), "{}", asked.err);
+    for (dead, which) in [("", "all completed and cancelled executions"), ("--dead", "all executions")] {
+        let asked = file.world.run(&format!("exec prune --older-than 90m {dead}")).err;
+        assert!(asked.contains(&format!("delete {which} that ended longer than 1h 30m ago")), "{asked}");
+    }
     for wrong in ["", "--older-than soon", "--older-than 30"] {
         assert_eq!(file.world.run(&format!("exec prune --yes {wrong}")).code, 2, "{wrong}");
     }
@@ -204,6 +208,23 @@ fn what_ended_long_ago_is_pruned() {
     let json = file.world.run("exec prune --older-than 1s --dead --yes --json").out;
     assert_eq!(json, "{\"deleted\":1,\"unreadable\":0}\n");
     assert!(!left(&dead) && left(&waiting));
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_stays_when_others_are_pruned() {
+    let file = File::new();
+    let ids = [0, 1, 2].map(|_| file.create(NewExecution::new("done")));
+    for id in &ids {
+        wait(file.manager.cancel(id, None)).unwrap();
+    }
+    let other = rusqlite::Connection::open(file.world.path(".tracer/executions.db")).unwrap();
+    other.execute("UPDATE executions SET body = '{' WHERE seq = 2", []).unwrap();
+    let ran = file.world.run("exec prune --older-than 1s --yes");
+    assert_eq!((ran.code, &*ran.out), (0, "deleted 2 executions\n"));
+    assert!(ran.err.contains("1 execution could not be read, and stayed"), "{}", ran.err);
+    let json = file.world.run("exec prune --older-than 1s --yes --json");
+    assert_eq!((&*json.out, &*json.err), ("{\"deleted\":0,\"unreadable\":1}\n", ""));
+    assert_eq!(file.world.run(&format!("exec show {}", ids[1])).code, 3);
 }
 
 #[test]

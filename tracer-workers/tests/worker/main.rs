@@ -274,6 +274,32 @@ fn cancelling_reaches_a_handler_that_listens_and_one_that_does_not() {
 }
 
 #[test]
+fn what_a_handler_leaves_behind_is_let_go_when_the_attempt_is_over() {
+    run(async {
+        let manager = manager();
+        let (helpers, mut left) = tokio::sync::mpsc::unbounded_channel();
+        let handle = move |attempt: Attempt, (): ()| {
+            let helper = tokio::spawn(async move { attempt.cancelled().await });
+            helpers.send(helper).unwrap();
+            std::future::ready(Ok::<_, Failure>(()))
+        };
+        let mut is_let_go = async || {
+            let helper = left.recv().await.unwrap();
+            tokio::time::timeout(SECOND, helper).await.expect("nobody waits in vain").unwrap();
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let id = manager.create(new(())).await.unwrap().id;
+        worker.run_by_id(&id, LEASE).await.unwrap();
+        is_let_go().await;
+
+        let running = worker.start();
+        manager.create(new(())).await.unwrap();
+        is_let_go().await;
+        running.shutdown(SECOND).await;
+    });
+}
+
+#[test]
 fn attempts_that_take_too_long_are_dropped_and_timed_out() {
     run(async {
         let manager = manager();

@@ -76,3 +76,34 @@ fn a_worker_that_cannot_delete_says_so_and_tries_again() {
         worker.shutdown(SECOND).await;
     });
 }
+
+#[test]
+fn a_worker_says_how_many_it_could_not_read() {
+    run(async {
+        let (manager, store) = cut_off();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        for is_one_corrupt in [false, true] {
+            let [done, ..] = three(&manager).await;
+            if is_one_corrupt {
+                store.set_corrupt(done);
+            }
+            let worker = Worker::new(manager.clone()).retain(Duration::ZERO).on_error({
+                let told = told.clone();
+                move |error| told.lock().unwrap().push((error.code(), text(error)))
+            });
+            let worker = worker.start();
+            sleep(MINUTE).await;
+            assert!(!is_there(&manager, &done).await, "others are deleted all the same");
+            let of_it = "store memory failed to read what has ended [CORRUPT]: 1 that ended long ago, as it seems, are no \
+                         executions, and were left alone";
+            let expected = is_one_corrupt.then_some(("CORRUPT", of_it.to_owned()));
+            assert_eq!(*told.lock().unwrap(), Vec::from_iter(expected));
+            worker.shutdown(SECOND).await;
+        }
+    });
+}
+
+fn text(error: &tracer::execution::ExecutionError) -> String {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    format!("{error}: {}", source.unwrap_or_default())
+}

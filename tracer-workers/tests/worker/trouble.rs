@@ -30,6 +30,10 @@ impl Cut {
         *self.what.lock().unwrap() = cut;
     }
 
+    pub(crate) fn set_corrupt(&self, id: ExecutionId) {
+        *self.corrupt.lock().unwrap() = Some(id);
+    }
+
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let cut = *self.what.lock().unwrap();
         let fault = |written| {
@@ -76,7 +80,10 @@ impl ExecutionStore for Cut {
         limit: u32,
     ) -> Result<Deleted, StoreError> {
         let deleted = self.call(self.store.delete_ended(retention, after, limit)).await;
-        deleted.map_err(|error| StoreError { operation: "delete what has ended", ..error })
+        let unreadable = u32::from(self.corrupt.lock().unwrap().is_some());
+        deleted
+            .map(|deleted| Deleted { unreadable, ..deleted })
+            .map_err(|error| StoreError { operation: "delete what has ended", ..error })
     }
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         let claimed = self.call(self.store.claim(claim)).await;
@@ -201,7 +208,7 @@ fn one_that_cannot_be_read_costs_the_others_no_lease() {
         let bad = manager.create(new(1000)).await.unwrap().id;
         let good = manager.create(new(100)).await.unwrap().id;
         sleep(SECOND).await;
-        *cut.corrupt.lock().unwrap() = Some(bad);
+        cut.set_corrupt(bad);
         let done = ended(&manager, &good).await;
         assert_eq!((done.status, done.attempts), (S::Completed, 1));
         worker.shutdown(SECOND).await;

@@ -319,6 +319,12 @@ impl ExecutionError {
     }
 }
 
+impl From<StoreError> for ExecutionError {
+    fn from(error: StoreError) -> Self {
+        Self::new(None, error)
+    }
+}
+
 impl From<InvalidInput> for ExecutionError {
     fn from(error: InvalidInput) -> Self {
         Self::new(None, error)

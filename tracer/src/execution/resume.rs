@@ -111,11 +111,15 @@ where
     let future = line.run(work);
     let mut future = pin!(Branch::along(future, line));
     poll_fn(|cx| {
-        attempt.end().waker = Some(cx.waker().clone());
         let polled = future.as_mut().poll(cx);
-        match attempt.end().why.take() {
-            Some(why) => Poll::Ready(Err(why)),
-            None => polled.map(Ok),
+        let mut end = attempt.end();
+        match (end.why.take(), polled) {
+            (Some(why), _) => Poll::Ready(Err(why)),
+            (None, Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            (None, Poll::Pending) => {
+                end.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
         }
     })
     .await

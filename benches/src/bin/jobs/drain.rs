@@ -65,10 +65,22 @@ impl Case {
             By::Calls(manager) => measured(calls(manager, jobs)).await?,
             By::Worker(manager) => measured(worker(manager, jobs)).await?,
         };
+        self.cost(client, wall, jobs)
+    }
+
+    /// What each of so many has cost, with what the server has used since this was asked last.
+    pub(crate) fn cost(&mut self, client: f64, wall: f64, count: usize) -> Result<Cost, String> {
         let seen = self.server.as_ref().map_or(Ok(0.0), Server::cpu_us)?;
         let server = seen - std::mem::replace(&mut self.seen, seen);
-        let each = |us: f64| us / jobs as f64;
+        let each = |us: f64| us / count as f64;
         Ok(Cost { client: each(client), server: each(server), wall: each(wall) })
+    }
+
+    pub(crate) fn manager(&self) -> Result<Manager, String> {
+        match &self.by {
+            By::Calls(manager) | By::Worker(manager) => Ok(manager.clone()),
+            By::Peer(_) => Err("it has no store".to_owned()),
+        }
     }
 
     /// Nothing may be left over that was not done.
@@ -85,7 +97,7 @@ impl Case {
 }
 
 /// What work costs this process, and how long it takes, in microseconds.
-async fn measured(work: impl Future<Output = Result<(), ExecutionError>>) -> Result<(f64, f64), String> {
+pub(crate) async fn measured(work: impl Future<Output = Result<(), ExecutionError>>) -> Result<(f64, f64), String> {
     let (cpu, wall) = (cpu_us()?, now());
     work.await.map_err(told)?;
     Ok((cpu_us()? - cpu, wall.elapsed().as_secs_f64() * 1e6))

@@ -1,13 +1,14 @@
 //! What an execution costs that does nothing: from its creation to its acknowledged end, the full record kept.
 //!
-//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [PART…]`, the parts being `drain`, `rows`,
-//! `latency` and `checkpoints`. Stores and peers take turns; with `--only` there is one store, for a profiler. The peers are programs of the
-//! package `peers`, in that directory.
+//! `jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [PART…]`, the parts being `drain`, `rows`, `prune`,
+//! `latency` and `checkpoints`. Stores and peers take turns; with `--only` there is one store, for a profiler. The peers are
+//! programs of the package `peers`, in that directory.
 
 mod checkpoints;
 mod drain;
 mod latency;
 mod peer;
+mod prune;
 mod rows;
 mod server;
 
@@ -27,18 +28,27 @@ use peer::Peer;
 use rows::There;
 use server::Server;
 
-const USAGE: &str = "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [drain | rows | latency | checkpoints]...";
+const USAGE: &str = "usage: jobs --out DIRECTORY [--peers DIRECTORY] [--quick] [--only STORE] [drain | rows | prune | latency | checkpoints]...";
 
 /// How much is done.
 struct Length {
     turns: usize,
     jobs: usize,
     sizes: &'static [usize],
+    /// For Redis one more, beside which it is not about to double its tables.
+    redis_sizes: &'static [usize],
     samples: u32,
 }
 
-const FULL: Length = Length { turns: 7, jobs: 20_000, sizes: &[1_000, 10_000, 100_000, 1_000_000], samples: 200 };
-const QUICK: Length = Length { turns: 3, jobs: 5_000, sizes: &[1_000, 50_000], samples: 30 };
+const FULL: Length = Length {
+    turns: 7,
+    jobs: 20_000,
+    sizes: &[1_000, 10_000, 100_000, 1_000_000],
+    redis_sizes: &[1_000, 10_000, 100_000, 1_000_000, 1_800_000],
+    samples: 200,
+};
+const QUICK: Length =
+    Length { turns: 3, jobs: 5_000, sizes: &[1_000, 50_000], redis_sizes: &[1_000, 50_000], samples: 30 };
 
 struct Options {
     out: PathBuf,
@@ -77,7 +87,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
             "--peers" => options.peers = Some(arguments.next()?.into()),
             "--only" => options.only = Some(arguments.next()?),
             "--quick" => options.length = QUICK,
-            "drain" | "rows" | "latency" | "checkpoints" => options.parts.push(argument),
+            "drain" | "rows" | "prune" | "latency" | "checkpoints" => options.parts.push(argument),
             _ => return None,
         }
     }
@@ -92,6 +102,9 @@ async fn run(options: &Options) -> Result<(), String> {
     }
     if options.has_part("rows") {
         sizes(options, files).await?.publish(out, "jobs-rows")?;
+    }
+    if options.has_part("prune") {
+        prunes(options, files).await?.publish(out, "jobs-prune")?;
     }
     if options.has_part("latency") {
         latencies(options, files).await?.publish(out, "jobs-latency")?;
@@ -227,7 +240,7 @@ async fn drains(options: &Options, files: &Path) -> Result<Table, String> {
 
 async fn sizes(options: &Options, files: &Path) -> Result<Table, String> {
     let mut rows = Vec::new();
-    let (jobs, sizes) = (options.length.jobs / 2, options.length.sizes);
+    let jobs = options.length.jobs / 2;
     let grown = [
         (SQLITE, There::Ended, "ended.db", "that have ended"),
         (SQLITE, There::Waiting, "waiting.db", "that wait"),
@@ -238,9 +251,25 @@ async fn sizes(options: &Options, files: &Path) -> Result<Table, String> {
     for (group, there, file, name) in grown.into_iter().filter(|(group, ..)| options.has_store(group)) {
         let (manager, server) = open(group, &files.join(file)).await?;
         let mut case = Case::new(group, name, By::Calls(manager), server)?;
+        let sizes = if group == REDIS { options.length.redis_sizes } else { options.length.sizes };
         rows::grow(&mut case, there, sizes, jobs, &mut rows).await?;
     }
     Ok(rows::table(rows, jobs))
+}
+
+async fn prunes(options: &Options, files: &Path) -> Result<Table, String> {
+    let mut rows = Vec::new();
+    let count = options.length.sizes.iter().copied().max().unwrap_or_default();
+    for group in [SQLITE, POSTGRES].into_iter().filter(|group| options.has_store(group)) {
+        for (there, file, name) in
+            [(There::Ended, "to-go.db", "that have ended"), (There::Waiting, "to-stay.db", "that wait, and stay")]
+        {
+            let (manager, server) = open(group, &files.join(file)).await?;
+            let mut case = Case::new(group, name, By::Calls(manager), server)?;
+            prune::measure(&mut case, there, count, &mut rows).await?;
+        }
+    }
+    Ok(prune::table(rows))
 }
 
 async fn latencies(options: &Options, files: &Path) -> Result<Table, String> {

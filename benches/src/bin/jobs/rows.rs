@@ -4,7 +4,7 @@ use tracer::execution::{Command, Write};
 use tracer_benches::measure::median;
 use tracer_benches::table::{Column, Row, Table};
 
-use crate::drain::{By, Case, Manager, create, told};
+use crate::drain::{Case, Manager, create, told};
 use crate::{POSTGRES, REDIS};
 
 /// Turns at each size.
@@ -31,8 +31,7 @@ pub(crate) async fn grow(
     let mut first = None;
     for &size in sizes {
         eprintln!("   {}: {} {size}", case.group, case.name);
-        let (By::Calls(manager) | By::Worker(manager)) = &case.by else { return Err("it has no store".to_owned()) };
-        fill(manager, there, size.saturating_sub(len)).await?;
+        fill(&case.manager()?, there, size.saturating_sub(len)).await?;
         len = len.max(size);
         // Not what filling has left behind.
         tidied(case).await?;
@@ -54,7 +53,7 @@ pub(crate) async fn grow(
     Ok(())
 }
 
-async fn tidied(case: &Case) -> Result<(), String> {
+pub(crate) async fn tidied(case: &Case) -> Result<(), String> {
     match (&case.server, case.group) {
         (Some(server), POSTGRES) => server.tidied_postgres().await,
         (Some(server), REDIS) => server.tidied_redis().await,
@@ -63,7 +62,7 @@ async fn tidied(case: &Case) -> Result<(), String> {
 }
 
 /// In large batches: that is not what is measured.
-async fn fill(manager: &Manager, there: There, mut more: usize) -> Result<(), String> {
+pub(crate) async fn fill(manager: &Manager, there: There, mut more: usize) -> Result<(), String> {
     const BATCH: u32 = 1000;
     while more > 0 {
         let now = more.min(BATCH as usize).next_multiple_of(crate::drain::BATCH);
@@ -99,6 +98,8 @@ pub(crate) fn table(rows: Vec<Row>, jobs: usize) -> Table {
         notes: vec![
             format!("Medians of {TURNS} turns with {jobs} jobs each, by calls of the store, 100 at a time."),
             "What filling leaves to do is done before: PostgreSQL's vacuum, the rewriting of Redis's log.".to_owned(),
+            "At 1,048,576 entries Redis begins to move its tables to ones twice as large, a bit with each command."
+                .to_owned(),
         ],
     }
 }

@@ -57,10 +57,13 @@ impl Server {
         tidied
     }
 
-    /// Once a Redis has no child that writes its log anew.
+    /// Once a Redis has no child that writes its log anew, and will have none.
     pub(crate) async fn tidied_redis(&self) -> Result<(), String> {
         let connected = self.client()?.get_multiplexed_async_connection().await;
         let mut connection = connected.map_err(|error| error.to_string())?;
+        let mut never = redis::cmd("CONFIG");
+        never.arg(&["SET", "auto-aof-rewrite-percentage", "0"]);
+        never.query_async::<()>(&mut connection).await.map_err(|error| error.to_string())?;
         loop {
             let info = redis::cmd("INFO").arg("persistence").query_async::<String>(&mut connection).await;
             let info = info.map_err(|error| error.to_string())?;

@@ -19,7 +19,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use tracer::ManualClock;
 use tracer::execution::{
     Claim, Cursor, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions,
-    NewExecution, Survives, Written,
+    NewExecution, Retention, Survives, Written,
 };
 use tracer_dynamodb::DynamoStore;
 use tracer_store_conformance::server::{Place, free_port};
@@ -143,6 +143,28 @@ fn items_that_are_no_executions_are_told_and_left_alone_when_what_has_ended_goes
             let key = manager.find_by_idempotency_key(&number.to_string()).await;
             assert_eq!(key.is_err(), [0, 2].contains(&number), "{number}");
         }
+    });
+}
+
+#[test]
+fn what_is_too_young_to_go_is_not_looked_at() {
+    run(async {
+        let (clock, requests) = (ManualClock::new(Duration::from_secs(1_790_000_000)), Counted::default());
+        let config = server::config(server::port().await).interceptor(requests.clone());
+        let store = DynamoStore::open(Client::from_conf(config.build()), "young").await.unwrap();
+        let manager = ExecutionManager::new(store.with_clock(clock.clone()));
+        let mut last = None;
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(10));
+            last = Some(Cursor::of(&manager.create(NewExecution::new("work")).await.unwrap()));
+        }
+        let retention = Retention::new(Duration::from_secs(15));
+        let look = |after| manager.store().delete_ended(&retention, after, 1);
+        let first = look(None).await.unwrap();
+        assert_eq!(look(first.next).await.unwrap().next, None, "there is but one that is old enough");
+        requests.0.store(0, Ordering::Relaxed);
+        assert_eq!(look(last).await.unwrap().next, None);
+        assert_eq!(requests.0.load(Ordering::Relaxed), 0, "nothing can be behind it");
     });
 }
 

@@ -100,8 +100,9 @@ fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
+    let without = |found| Err(ExecError::NotConfirmed { what: what.to_owned(), found }.into());
     if !io::stdin().is_terminal() {
-        return Err(ExecError::NotConfirmed("nobody to ask").into());
+        return without("nobody to ask");
     }
     eprint!("{what}? [y/N] ");
     io::stderr().flush()?;
@@ -109,6 +110,6 @@ fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(ExecError::NotConfirmed("another answer").into()),
+        _ => without("another answer"),
     }
 }

@@ -45,8 +45,8 @@ pub(crate) enum ExecError {
     Refused(#[from] ExecutionError),
     #[error(transparent)]
     Select(#[from] SelectError),
-    #[error("expected a yes, found {0}")]
-    NotConfirmed(&'static str),
+    #[error("expected a yes to `{what}?`, found {found}")]
+    NotConfirmed { what: String, found: &'static str },
 }
 
 impl ExecError {
@@ -64,7 +64,7 @@ impl ExecError {
             }
             Self::Open(_) => "was it made by a release that this one knows?",
             Self::Select(error) => error.help(),
-            Self::NotConfirmed(_) => "`--yes` does it without asking",
+            Self::NotConfirmed { .. } => "`--yes` does it without asking",
             Self::Refused(error) => match error.code() {
                 "MAX_RETRIES_EXCEEDED" => "`tracer exec redrive` gives it another series of attempts",
                 "INVALID_STATE_TRANSITION" => "`tracer exec show` says how it stands",
@@ -78,7 +78,7 @@ impl ExecError {
         match self {
             Self::NoFile(_) | Self::NoTables(_) | Self::NoSuchNamespace(_) => Exit::Nothing,
             Self::Select(error) => error.exit(),
-            Self::NotConfirmed(_) | Self::NoNamespace => Exit::Usage,
+            Self::NotConfirmed { .. } | Self::NoNamespace => Exit::Usage,
             Self::Refused(error) if !matches!(error.code(), "STORE" | "CORRUPT" | "SCHEMA") => Exit::Nothing,
             Self::Connect(_) | Self::Thread(_) | Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
         }
