@@ -423,7 +423,7 @@ impl PageContents {
 impl Run {
     /// The frame that a step enters.
     const fn frame(&self, step: u64) -> u64 {
-        (self.ordinal << FRAME_SHIFT) | step
+        (self.ordinal << FRAME_SHIFT) | (step & ((1 << FRAME_SHIFT) - 1))
     }
 
     /// The enter that an event is, the last, as far as it says what is open.

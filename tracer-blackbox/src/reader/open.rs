@@ -109,7 +109,8 @@ impl ShownFrames {
         for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
             if u64_at(block, 0) != 0 {
                 shown.are_all &= !is_deep(block);
-                shown.frames.extend(block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).map(|frame| u64_at(frame, 0)));
+                let frames = block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).map(|frame| u64_at(frame, 0));
+                shown.frames.extend(frames.filter(|frame| *frame != 0));
             }
         }
         shown
