@@ -112,14 +112,17 @@ where
     let mut future = pin!(Branch::along(future, line));
     poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
-        let mut end = attempt.end();
-        match (end.why.take(), polled) {
-            (Some(why), _) => Poll::Ready(Err(why)),
-            (None, Poll::Ready(output)) => Poll::Ready(Ok(output)),
-            (None, Poll::Pending) => {
+        let why = {
+            let mut end = attempt.end();
+            if end.why.is_none() && polled.is_pending() {
                 end.waker = Some(cx.waker().clone());
-                Poll::Pending
             }
+            end.why.take()
+        };
+        // Not under the lock: what is dropped then is the user's, and may end the attempt, too.
+        match why {
+            Some(why) => Poll::Ready(Err(why)),
+            None => polled.map(Ok),
         }
     })
     .await
