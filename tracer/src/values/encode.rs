@@ -51,8 +51,7 @@ impl Fields {
     /// To [begin](Self::begin) with.
     pub(super) fn new() -> Self {
         let limits = Limits::default();
-        let mut writer = Writer::new(Limits { bytes: VALUES_HEAD_LEN + limits.bytes, ..limits });
-        writer.names = Some(Box::default());
+        let writer = Writer::new(Limits { bytes: VALUES_HEAD_LEN + limits.bytes, ..limits });
         Self { writer, open: Open { length_at: 0, count: 0 }, len: 0 }
     }
 
@@ -63,6 +62,7 @@ impl Fields {
         writer.out.extend_from_slice(&BEGIN);
         (writer.owes_value, writer.truncated, writer.secret) = (false, false, None);
         writer.redacted = redacted;
+        writer.names.get_or_insert_with(Names::take);
         self.open = Open { length_at: LENGTH_AT, count: 0 };
     }
 
@@ -86,6 +86,13 @@ impl Fields {
     #[inline]
     pub(super) fn as_bytes(&self) -> Padded<'_> {
         Padded::new(&self.writer.out, self.len)
+    }
+
+    /// Gives back what only writing takes.
+    pub(super) fn rest(&mut self) {
+        if let Some(names) = self.writer.names.take() {
+            names.keep();
+        }
     }
 
     /// Gives memory back if it takes more than so many bytes; what it holds then goes with it.

@@ -1,5 +1,7 @@
 //! Names of fields: whether they hold secrets, and their bytes, both found once.
 
+use std::cell::Cell;
+
 use super::redact::is_secret;
 
 /// The name of a value.
@@ -40,7 +42,24 @@ impl Default for Names {
     }
 }
 
+thread_local! {
+    /// Those that no values are written with now.
+    static SPARE: Cell<Option<Box<Names>>> = const { Cell::new(None) };
+}
+
 impl Names {
+    /// Those that the thread knows, unless somebody has them.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take() -> Box<Self> {
+        SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
+    }
+
+    /// Gives them back. A thread that ends keeps nothing.
+    pub(super) fn keep(self: Box<Self>) {
+        let _ended = SPARE.try_with(|spare| spare.set(Some(self)));
+    }
+
     /// Names of one struct often lie one behind the other: these have places far apart.
     #[inline]
     const fn place((address, len): (usize, usize)) -> usize {

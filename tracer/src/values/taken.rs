@@ -14,8 +14,8 @@ use crate::recorder::{Detail, Padded};
 pub struct Recorded(Option<Box<Values>>);
 
 thread_local! {
-    /// The buffer that waits for the next values. Only while one is written may another be wanted: by what a value's own
-    /// `Serialize` calls.
+    /// The buffer that waits for the next values. Others are made anew: of what a value's own `Serialize` calls, and of
+    /// futures that wait for their first poll.
     static SPARE: Cell<Option<Box<Values>>> = const { Cell::new(None) };
 }
 
@@ -45,6 +45,13 @@ impl Recorded {
     #[inline]
     pub(crate) fn is_some(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// They may wait for long: all but them is there for others.
+    pub(crate) fn rest(&mut self) {
+        if let Some(values) = &mut self.0 {
+            values.fields.rest();
+        }
     }
 
     /// As the detail of the step that carries them.
@@ -86,5 +93,9 @@ fn new() -> Box<Values> {
 fn keep(mut values: Box<Values>) {
     values.fields.shrink(SPARE_BYTES_MAX);
     // A thread that ends keeps nothing.
-    let _ended = SPARE.try_with(|spare| spare.set(Some(values)));
+    let _ended = SPARE.try_with(|spare| {
+        if let Some(mut other) = spare.replace(Some(values)) {
+            other.fields.rest();
+        }
+    });
 }
