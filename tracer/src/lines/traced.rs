@@ -124,11 +124,11 @@ impl State {
     }
 
     #[inline]
-    fn called(site: &'static Site, context: Option<&Context>, mut values: Recorded) -> Self {
+    fn called(site: &'static Site, context: Option<&Context>, values: Recorded) -> Self {
         if !switch::is_on() {
             return Self::off();
         }
-        values.rest();
+        let values = values.rested();
         if context.is_none() {
             let mut counted = Counted::default();
             count(site, &mut counted);

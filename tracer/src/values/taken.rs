@@ -48,10 +48,21 @@ impl Recorded {
     }
 
     /// They may wait for long: all but them is there for others.
-    pub(crate) fn rest(&mut self) {
+    // By value, and out of line: most calls have none, and what is looked at by reference lies in memory.
+    #[inline]
+    pub(crate) fn rested(self) -> Self {
+        match self.0 {
+            None => self,
+            Some(_) => self.rest(),
+        }
+    }
+
+    #[inline(never)]
+    fn rest(mut self) -> Self {
         if let Some(values) = &mut self.0 {
             values.fields.rest();
         }
+        self
     }
 
     /// As the detail of the step that carries them.
