@@ -23,7 +23,8 @@ pub enum Fault {
     Fence,
     /// Nobody looks for lost leases.
     Sweep,
-    /// That a node is about to run is not kept before it does.
+    /// That a node is about to run is not kept before it does. So that a death meets one that has run, it takes a while
+    /// to keep its result.
     Started,
     /// What the end of an attempt is answered is not true: some were not written.
     Acknowledged,
@@ -46,7 +47,8 @@ impl FromStr for Fault {
     }
 }
 
-/// How long whoever takes over from another keeps it before it begins, if there is to be somebody who writes meanwhile.
+/// How long what matters is held up in a broken store, for chance to meet it: the beginning of whoever takes over from
+/// another, if there is to be somebody who writes meanwhile, and the results of nodes, if a worker is to die before.
 const HELD: Duration = Duration::from_millis(300);
 
 /// See the module.
@@ -65,6 +67,9 @@ impl Recorded {
     }
 
     async fn stall(&self, writes: &[Write]) {
+        if self.fault == Some(Fault::Started) && writes.iter().any(|write| kept(&write.command).is_some()) {
+            tokio::time::sleep(HELD).await;
+        }
         if self.fault == Some(Fault::Fence) && fastrand::u8(..) < 4 {
             let _stalled = self.stall.write().await;
             let until_it_is = async {
