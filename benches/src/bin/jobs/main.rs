@@ -35,20 +35,11 @@ struct Length {
     turns: usize,
     jobs: usize,
     sizes: &'static [usize],
-    /// For Redis one more, beside which it is not about to double its tables.
-    redis_sizes: &'static [usize],
     samples: u32,
 }
 
-const FULL: Length = Length {
-    turns: 7,
-    jobs: 20_000,
-    sizes: &[1_000, 10_000, 100_000, 1_000_000],
-    redis_sizes: &[1_000, 10_000, 100_000, 1_000_000, 1_800_000],
-    samples: 200,
-};
-const QUICK: Length =
-    Length { turns: 3, jobs: 5_000, sizes: &[1_000, 50_000], redis_sizes: &[1_000, 50_000], samples: 30 };
+const FULL: Length = Length { turns: 7, jobs: 20_000, sizes: &[1_000, 10_000, 100_000, 1_000_000], samples: 200 };
+const QUICK: Length = Length { turns: 3, jobs: 5_000, sizes: &[1_000, 50_000], samples: 30 };
 
 struct Options {
     out: PathBuf,
@@ -251,8 +242,7 @@ async fn sizes(options: &Options, files: &Path) -> Result<Table, String> {
     for (group, there, file, name) in grown.into_iter().filter(|(group, ..)| options.has_store(group)) {
         let (manager, server) = open(group, &files.join(file)).await?;
         let mut case = Case::new(group, name, By::Calls(manager), server)?;
-        let sizes = if group == REDIS { options.length.redis_sizes } else { options.length.sizes };
-        rows::grow(&mut case, there, sizes, jobs, &mut rows).await?;
+        rows::grow(&mut case, there, options.length.sizes, jobs, &mut rows).await?;
     }
     Ok(rows::table(rows, jobs))
 }
