@@ -10,7 +10,7 @@ use tracer::{Record, Status};
 use tracer_blackbox::{Death, Observed};
 
 use crate::child::{Directory, Recovered, Running, aborting, command, start, start_command};
-use crate::kills::{acknowledged, lost, wait_for_calls};
+use crate::kills::{acknowledged, lost, wait_for_calls, wait_for_calls_of_each};
 use crate::places::limited;
 
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
@@ -208,7 +208,7 @@ fn a_panic_in_a_panic_is_a_panic() {
 fn a_panic_that_ends_the_process_at_once_loses_nothing() {
     let directory = Directory::new();
     let running = start_command(aborting("count-and-panic", directory.path(), &["2"])).ready();
-    wait_for_calls(directory.path(), 1000);
+    wait_for_calls_of_each(directory.path(), 2, 1000);
     let (status, error) = running.end();
     assert_eq!(status.signal(), Some(6), "{error}");
     assert_eq!(error.matches("no such luck").count(), 1, "{error}");

@@ -22,7 +22,12 @@ pub(crate) fn acknowledged(directory: &Path) -> Vec<u64> {
 
 /// Waits until so many calls of the first thread have returned.
 pub(crate) fn wait_for_calls(directory: &Path, count: u64) {
-    while acknowledged(directory).first().is_none_or(|calls| *calls < count) {
+    wait_for_calls_of_each(directory, 1, count);
+}
+
+/// Waits until so many calls of each of the first threads have returned.
+pub(crate) fn wait_for_calls_of_each(directory: &Path, threads: usize, count: u64) {
+    while acknowledged(directory).iter().take(threads).filter(|calls| **calls >= count).count() < threads {
         std::thread::yield_now();
     }
 }
