@@ -27,6 +27,13 @@ pub(crate) fn wait_for_calls(directory: &Path, count: u64) {
     }
 }
 
+/// Waits until a call of each of so many threads has returned.
+pub(crate) fn wait_for_threads(directory: &Path, threads: usize) {
+    while acknowledged(directory).iter().filter(|calls| **calls > 0).count() < threads {
+        std::thread::yield_now();
+    }
+}
+
 /// What one thread recorded: its calls of `item`, by number.
 #[derive(Default)]
 struct Seen {
