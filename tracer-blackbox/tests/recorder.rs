@@ -7,7 +7,9 @@ use std::thread;
 
 use serde_json::json;
 use tracer::{Record, Status, Tracer};
-use tracer_blackbox::{BlackBox, Death, Gap, Observed, Options, recover_dir, recover_file, recover_watched};
+use tracer_blackbox::{
+    BlackBox, Death, Gap, Observed, Options, recover_dir, recover_file, recover_watched, recover_with,
+};
 
 /// A directory that is gone when it is dropped.
 struct Directory(PathBuf);
@@ -59,6 +61,24 @@ fn who_watches_a_recovery_is_told_of_all_bytes_little_by_little() {
         let most = told.iter().max().unwrap();
         assert!(*most < bytes.len() as u64 / 20, "{most} of {} bytes at once", bytes.len());
     }
+}
+
+/// Pages that are not full have no checks until somebody asks, and without one nothing is believed after a restart.
+#[test]
+fn what_was_brought_to_the_disk_is_believed_after_a_restart() {
+    let directory = Directory::new();
+    let (black_box, tracer) = open(&directory, small());
+    (0..20).for_each(|n| _ = call(&tracer, n));
+    let records = |observed: &Observed| {
+        let bytes = std::fs::read(black_box.path().unwrap()).unwrap();
+        recover_with(&bytes, observed).unwrap().records().collect::<Vec<_>>()
+    };
+    let after_a_restart = Observed { boot_id: Some([7; 16]), ..Observed::default() };
+    assert_eq!(records(&after_a_restart), [], "the control");
+    black_box.sync().unwrap();
+    let all = records(&Observed::default());
+    assert_eq!(all.len(), 60);
+    assert_eq!(records(&after_a_restart), all);
 }
 
 #[test]

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::output::Choice;
-use crate::select::Wanted;
-use crate::verb::exec;
+use crate::wanted::Wanted;
 
 /// Where traces are unless something else is said.
 const DIRECTORY: &str = ".tracer";
@@ -240,15 +239,15 @@ pub(crate) struct ExecLs {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExecOne {
     /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
-    #[arg(value_name = "EXECUTION", default_value = "last")]
-    pub(crate) wanted: exec::Wanted,
+    #[arg(value_name = "EXECUTION", value_parser = Wanted::execution, default_value = "last")]
+    pub(crate) wanted: Wanted,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExecChange {
     /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
-    #[arg(value_name = "EXECUTION")]
-    pub(crate) wanted: exec::Wanted,
+    #[arg(value_name = "EXECUTION", value_parser = Wanted::execution)]
+    pub(crate) wanted: Wanted,
 
     /// Does it without asking
     #[arg(long, short)]
@@ -258,8 +257,8 @@ pub(crate) struct ExecChange {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExecCancel {
     /// The first digits of an id, `last`, or `last-failed` (the newest that failed or timed out)
-    #[arg(value_name = "EXECUTION")]
-    pub(crate) wanted: exec::Wanted,
+    #[arg(value_name = "EXECUTION", value_parser = Wanted::execution)]
+    pub(crate) wanted: Wanted,
 
     /// Why; kept with the execution
     #[arg(long, value_name = "TEXT")]
@@ -272,8 +271,9 @@ pub(crate) struct ExecCancel {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExecRedrive {
     /// The first digits of an id, `last`, or `last-failed`
-    #[arg(value_name = "EXECUTION", required_unless_present = "all", conflicts_with = "all")]
-    pub(crate) wanted: Option<exec::Wanted>,
+    #[arg(value_name = "EXECUTION", value_parser = Wanted::execution)]
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) wanted: Option<Wanted>,
 
     /// All dead letters
     #[arg(long)]
@@ -321,7 +321,7 @@ pub(crate) struct Ls {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Show {
     /// The first digits of an id, `last`, or `last-failed` (the newest that failed or was lost)
-    #[arg(value_name = "TRACE", default_value = "last")]
+    #[arg(value_name = "TRACE", value_parser = Wanted::trace, default_value = "last")]
     pub(crate) wanted: Wanted,
 
     /// Draws all of it, however long

@@ -14,6 +14,7 @@ mod source;
 mod system;
 mod traces;
 mod verb;
+mod wanted;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;

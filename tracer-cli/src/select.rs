@@ -1,43 +1,8 @@
-//! Which trace is meant: `last`, `last-failed`, or the beginning of an id.
-
-use std::str::FromStr;
+//! Which trace is meant.
 
 use crate::source::Source;
 use crate::traces::{Lines, Trace, Traces, is_bad};
-
-/// So many candidates are listed.
-const CANDIDATES_MAX: usize = 10;
-
-/// A trace as the command line names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// The newest.
-    Last,
-    /// The newest that did not end well.
-    LastFailed,
-    /// The one whose id begins with these hex digits.
-    Prefix(String),
-}
-
-/// A text that names no trace.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected `last`, `last-failed` or the first hex digits of an id (`tr_` may stand before them)")]
-pub(crate) struct ParseWantedError;
-
-impl FromStr for Wanted {
-    type Err = ParseWantedError;
-
-    fn from_str(text: &str) -> Result<Self, ParseWantedError> {
-        match text {
-            "last" => return Ok(Self::Last),
-            "last-failed" => return Ok(Self::LastFailed),
-            _ => {}
-        }
-        let digits = text.strip_prefix("tr_").unwrap_or(text);
-        let is_prefix = (1..=32).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_prefix { Ok(Self::Prefix(digits.to_ascii_lowercase())) } else { Err(ParseWantedError) }
-    }
-}
+use crate::wanted::{CANDIDATES_MAX, Wanted};
 
 /// Why no trace was selected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,21 +72,4 @@ fn candidates(found: &[&Trace], sources: &[Source]) -> String {
         lines.push(format!("  … and {} more", found.len() - CANDIDATES_MAX));
     }
     lines.join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_read_with_and_without_their_prefix() {
-        assert_eq!("last".parse(), Ok(Wanted::Last));
-        assert_eq!("last-failed".parse(), Ok(Wanted::LastFailed));
-        for text in ["0af", "tr_0af", "0AF"] {
-            assert_eq!(text.parse(), Ok(Wanted::Prefix("0af".to_owned())));
-        }
-        for text in ["", "tr_", "newest", "tr_last", &"0".repeat(33), "\u{1b}[2J"] {
-            assert_eq!(text.parse::<Wanted>(), Err(ParseWantedError), "{text:?}");
-        }
-    }
 }

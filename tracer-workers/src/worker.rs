@@ -154,7 +154,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// How many attempts may run here at once.
+    /// How many attempts may run here at once: 16 unless given.
     pub fn concurrency(mut self, at_once: usize) -> Self {
         self.concurrency = at_once;
         self
@@ -166,19 +166,20 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// How long nobody else may take over what it has. It is extended three times as often.
+    /// How long nobody else may take over what it has: 30 s unless given. It is extended three times as often.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How long to wait when there was nothing to do, unless the store says sooner that there is something.
+    /// How long to wait when there was nothing to do, unless the store says sooner that there is something: 250 ms unless
+    /// given.
     pub fn poll(mut self, poll: Duration) -> Self {
         self.poll = poll;
         self
     }
 
-    /// How long a handler whose execution was cancelled may take to return.
+    /// How long a handler whose execution was cancelled may take to return, before it is dropped: 10 s unless given.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

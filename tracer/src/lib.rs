@@ -198,7 +198,8 @@ pub use tracer_macros::flow;
 /// | `checkpoint` · `checkpoint = at_most_once` | in an [`execution`]: keeps the result, and later attempts get it instead of running the function again; see below |
 /// | `crate = path` | where `tracer` is found under another name |
 ///
-/// Fields called `password`, `token`, `authorization` and the like are redacted wherever they stand in a value.
+/// Fields called `password`, `token`, `authorization` and the like are redacted wherever they stand in a value. So are fields
+/// with the last name of a path of `redact`, if 32 others of the node stand before it.
 ///
 /// # Checkpoints
 ///

@@ -8,6 +8,15 @@
 //!     use tracer::execution::MemoryStore;
 //!     tracer_store_conformance::store_conformance!(|clock| async move { MemoryStore::with_clock(clock) });
 //! }
+//!
+//! // All cases pass in a store that fails, too, if who calls it repeats what may be repeated.
+//! mod failing {
+//!     use tracer::execution::MemoryStore;
+//!     use tracer_store_conformance::{Faulty, Repeating};
+//!     tracer_store_conformance::store_conformance!(|clock| async {
+//!         Repeating(Faulty::new(MemoryStore::with_clock(clock)))
+//!     });
+//! }
 //! ```
 //!
 //! It is given a [`ManualClock`](tracer::ManualClock), by which the new, empty store has to tell the time, so that no
@@ -15,9 +24,9 @@
 //! reaches every store. A case that needs what a store does not claim to be able to prints `skipped`, why, and how many
 //! that makes.
 //!
-//! [`Kept`] keeps something beside a store, a directory for instance, for as long as it lives. [`Slow`] and [`Faulty`]
-//! wrap a store, and pass too, if it does. For stores whose data are in a server, [`server`] starts one that ends with the
-//! tests, and [`Proxy`] is a network that fails.
+//! [`Kept`] keeps something beside a store, a directory for instance, for as long as it lives. [`Slow`] wraps a store and
+//! passes too, if it does; so does [`Faulty`] in [`Repeating`], and not alone, as its errors are answers then. For stores
+//! whose data are in a server, [`server`] starts one that ends with the tests, and [`Proxy`] is a network that fails.
 
 #![expect(clippy::unchecked_time_subtraction, reason = "a test that goes wrong has to panic")]
 

@@ -53,6 +53,7 @@ mod queue;
 mod row;
 mod schema;
 mod store;
+mod transaction;
 mod trouble;
 
 pub use store::PostgresStore;

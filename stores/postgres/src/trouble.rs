@@ -8,6 +8,8 @@ use tracer::execution::{ExecutionId, StoreError, Trouble, Written};
 
 pub(crate) const NAME: &str = "postgres";
 
+pub(crate) type Done<T> = Result<T, Problem>;
+
 /// Trouble before a commit: nothing was written.
 #[derive(Debug)]
 pub(crate) enum Problem {

@@ -58,13 +58,13 @@ fn place(row: &Row<'_>) -> Result<Cursor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::migrate;
+    use crate::schema::{Place, migrate};
 
     /// However much there is that is too young, or that was looked at before.
     #[test]
     fn only_what_may_have_to_go_is_looked_at() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
+        migrate(&mut connection, Place::Header).unwrap();
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {OLD}")).unwrap();
         let plan = statement.query_map([1; 4], |row| row.get(3)).unwrap().collect::<rusqlite::Result<Vec<String>>>();
         let bounds = "(created_at,id)>(?,?) AND created_at<?";

@@ -84,18 +84,45 @@ const KEPT: usize = 3;
 /// Says whose file it is: `trce`.
 const APPLICATION_ID: i64 = 0x7472_6365;
 
+/// Where a file says of which version its tables are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In its header, with [`APPLICATION_ID`]: it is for executions.
+    Header,
+    /// In a table: it is an application's, and so is what its header says.
+    Table,
+}
+
+impl Place {
+    fn set(self, connection: &Connection, version: i64) -> rusqlite::Result<()> {
+        match self {
+            Self::Header => {
+                connection.pragma_update(None, "user_version", version)?;
+                connection.pragma_update(None, "application_id", APPLICATION_ID)
+            }
+            Self::Table => {
+                connection.execute_batch(
+                    "CREATE TABLE IF NOT EXISTS executions_version (
+                         only INTEGER PRIMARY KEY CHECK (only = 1), version INTEGER NOT NULL
+                     ) STRICT",
+                )?;
+                connection.execute("REPLACE INTO executions_version VALUES (1, ?1)", [version]).map(|_| ())
+            }
+        }
+    }
+}
+
 /// Makes the file one of this version. Any number of processes may do so at once: each takes the lock before it looks.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+pub(crate) fn migrate(connection: &mut Connection, new: Place) -> Result<(), StoreError> {
     let failed = |error: rusqlite::Error| Problem::from(error).into_store("prepare the file", Written::Nothing);
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let version = version(&transaction)?;
+    let (place, version) = version(&transaction, new)?;
     for (step, number) in STEPS.iter().zip(1..).skip(version) {
         transaction.execute_batch(step).map_err(failed)?;
         if number == KEPT {
             split_checkpoints(&transaction).map_err(failed)?;
         }
-        transaction.pragma_update(None, "user_version", i64::try_from(number).unwrap_or(i64::MAX)).map_err(failed)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+        place.set(&transaction, i64::try_from(number).unwrap_or(i64::MAX)).map_err(failed)?;
     }
     transaction.commit().map_err(failed)
 }
@@ -123,19 +150,32 @@ fn split_checkpoints(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// How many steps the file has taken: an error if it is another program's, or of a newer version.
-pub(crate) fn version(connection: &Connection) -> Result<usize, StoreError> {
+/// How many steps the file has taken, and where it says so; one that has taken none is to do it in `new`. An error if it is
+/// another program's that is not to be shared, or of a newer version.
+pub(crate) fn version(connection: &Connection, new: Place) -> Result<(Place, usize), StoreError> {
     let number = |query: &str| {
         let number: Result<i64, _> = connection.query_row(query, [], |row| row.get(0));
         number.map_err(|error| Problem::from(error).into_store("read the version of the file", Written::Nothing))
     };
-    let (owner, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
-    let tables = number("SELECT count(*) FROM sqlite_schema")?;
-    if tables > 0 && owner != APPLICATION_ID {
-        return Err(foreign(format!("expected a file of this store, found one of application {owner}")));
-    }
+    let (owner, tables) = (number("PRAGMA application_id")?, number("SELECT count(*) FROM sqlite_schema")?);
+    let (place, version) = if tables > 0 && owner == APPLICATION_ID {
+        (Place::Header, number("PRAGMA user_version")?)
+    } else if number("SELECT count(*) FROM sqlite_schema WHERE name = 'executions_version'")? > 0 {
+        (Place::Table, number("SELECT version FROM executions_version")?)
+    } else if new == Place::Table {
+        let names = "lower(name) IN ('executions', 'checkpoints', 'clock')";
+        if number(&format!("SELECT count(*) FROM sqlite_schema WHERE {names}"))? > 0 {
+            return Err(foreign("the file has tables `executions`, `checkpoints` or `clock` of its own".into()));
+        }
+        (Place::Table, 0)
+    } else if tables > 0 {
+        let expected = "expected a file of this store, or one that is to be shared (`Options::beside_tables`)";
+        return Err(foreign(format!("{expected}, found one of application {owner}")));
+    } else {
+        (Place::Header, number("PRAGMA user_version")?)
+    };
     match usize::try_from(version) {
-        Ok(known) if known <= STEPS.len() => Ok(known),
+        Ok(known) if known <= STEPS.len() => Ok((place, known)),
         _ => {
             let newest = STEPS.len();
             Err(foreign(format!("expected version {newest} or older, found {version}: update this program")))

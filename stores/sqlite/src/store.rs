@@ -14,6 +14,7 @@ use tracer::execution::{
 use tracer::{Clock, SystemClock};
 
 use crate::lane::Lane;
+use crate::schema::Place;
 use crate::trouble::{NAME, Problem, TEXT_LEN_BYTES_MAX};
 use crate::{old, row, schema};
 
@@ -48,11 +49,12 @@ struct Shared {
 pub struct Options {
     clock: Arc<dyn Clock>,
     survives: Survives,
+    new: Place,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock), survives: Survives::Kill }
+        Self { clock: Arc::new(SystemClock), survives: Survives::Kill, new: Place::Header }
     }
 }
 
@@ -82,20 +84,32 @@ impl Options {
         self
     }
 
+    /// Lets executions be in a file with an application's own tables, for [`SqliteStore::create_in`]. Otherwise a file that an
+    /// application has made is refused, lest one is opened by mistake.
+    ///
+    /// They get tables of the names `executions`, `executions_version`, `checkpoints` and `clock`; `user_version` and
+    /// `application_id` stay the application's, also of a file that is made here. The file gets a write-ahead log. Once it
+    /// has these tables, it is opened without this, too; one that was made without this stays as it is.
+    #[must_use]
+    pub fn beside_tables(mut self) -> Self {
+        self.new = Place::Table;
+        self
+    }
+
     /// Opens the file, and makes it if there is none.
     ///
     /// # Errors
     ///
-    /// `SCHEMA` if it is another program's or a newer version's, `CORRUPT` if it is no database, `STORE` if it cannot be
-    /// opened or written. Nothing was written.
+    /// `SCHEMA` if it is another program's, a newer version's, or has tables of the same names; `CORRUPT` if it is no
+    /// database, `STORE` if it cannot be opened or written. Nothing was written.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
         let path = path.as_ref();
         let failed = |error: rusqlite::Error| Problem::from(error).into_store("open the file", Written::Nothing);
         let mut writer = connect(path).map_err(failed)?;
         // Before anything is set: another program's file stays as it is. In one view of it: others may be making it just now.
-        writer.transaction().map_err(failed).and_then(|view| schema::version(&view))?;
+        writer.transaction().map_err(failed).and_then(|view| schema::version(&view, self.new))?;
         prepare(&writer, self.survives).map_err(failed)?;
-        schema::migrate(&mut writer)?;
+        schema::migrate(&mut writer, self.new)?;
         let reader =
             connect(path).and_then(|reader| prepare(&reader, self.survives).map(|()| reader)).map_err(failed)?;
         let started = Lane::writing(writer).and_then(|writer| Ok((writer, Lane::reading(reader)?)));
@@ -106,7 +120,7 @@ impl Options {
             written: Written::Nothing,
             source: error.into(),
         })?;
-        let Self { clock, survives } = self;
+        let Self { clock, survives, .. } = self;
         Ok(SqliteStore {
             shared: Arc::new(Shared {
                 writer,
@@ -174,7 +188,8 @@ impl SqliteStore {
     }
 
     /// Creates executions inside a transaction of one's own on the same file: they are there if it is committed.
-    /// [`ExecutionManager::prepare`](tracer::execution::ExecutionManager::prepare) makes what is given here.
+    /// [`ExecutionManager::prepare`](tracer::execution::ExecutionManager::prepare) makes what is given here, and
+    /// [`Options::beside_tables`] opens a file that an application has made.
     ///
     /// # Errors
     ///

@@ -210,7 +210,8 @@ fn files_of_others_and_of_newer_versions_are_left_alone() {
     let (code, source, written) = refused(&path("other"));
     assert_eq!((code, written), ("SCHEMA", Written::Nothing));
     assert!(std::fs::read(path("other")).unwrap() == before, "not even its journal mode has changed");
-    assert_eq!(source, "expected a file of this store, found one of application 0");
+    let expected = "expected a file of this store, or one that is to be shared (`Options::beside_tables`)";
+    assert_eq!(source, format!("{expected}, found one of application 0"));
 
     drop(SqliteStore::open(path("newer")).unwrap());
     Connection::open(path("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
@@ -323,6 +324,49 @@ fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
     let claimed = run(manager.claim(claim(9))).unwrap();
     let payloads: Vec<_> = claimed.iter().map(|execution| execution.payload.as_i64()).collect();
     assert_eq!(payloads, [Some(2)]);
+}
+
+/// As most who want a transaction of their own have one: its tables were there before, and it counts its own versions.
+#[test]
+fn executions_may_be_in_a_file_that_an_application_has_made() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, sql) in [("made", "CREATE TABLE orders (number INTEGER)"), ("empty", "")] {
+        let path = directory.path().join(name);
+        let mut own = Connection::open(&path).unwrap();
+        own.execute_batch(sql).unwrap();
+        for pragma in ["user_version", "application_id"] {
+            own.pragma_update(None, pragma, 77).unwrap();
+        }
+        let opened = || Options::new().beside_tables().open(&path).unwrap();
+        let manager = ExecutionManager::new(opened());
+        let transaction = own.transaction().unwrap();
+        let create = manager.prepare(NewExecution::new("invoice").payload(1)).unwrap();
+        manager.store().create_in(&transaction, [create]).unwrap();
+        transaction.commit().unwrap();
+        drop((manager, opened()));
+        // Who knows nothing of it, such as `tracer exec`.
+        let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+        assert_eq!(run(manager.claim(claim(9))).unwrap().len(), 1);
+        for pragma in ["user_version", "application_id"] {
+            let value: i64 = own.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+            assert_eq!(value, 77, "{pragma} of {name}");
+        }
+        own.execute_batch("UPDATE executions_version SET version = 99").unwrap();
+        assert_eq!(refused(&path).1, "expected version 4 or older, found 99: update this program");
+    }
+}
+
+#[test]
+fn tables_of_the_same_names_are_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["Executions", "checkpoints", "clock"] {
+        let path = directory.path().join(name);
+        Connection::open(&path).unwrap().execute_batch(&format!("CREATE TABLE {name} (n INTEGER)")).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = Options::new().beside_tables().open(&path).expect_err("it is refused");
+        assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
+        assert!(std::fs::read(&path).unwrap() == before, "not even its journal mode has changed");
+    }
 }
 
 #[test]

@@ -72,8 +72,10 @@ impl Run {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::id::EnvId;
     use crate::recorder::block::Opened;
     use crate::site::SiteId;
+    use crate::status::Status;
 
     /// Each of these alone makes a reader who followed the events take what comes next for something else.
     #[test]
@@ -105,5 +107,17 @@ mod tests {
             stand(env, last, depth, innermost);
             assert!(!run.goes_on(&block, 12), "{what}");
         }
+    }
+    /// An event says how long ago its run began, and has only so much room for that.
+    #[test]
+    fn a_run_that_began_long_ago_does_not_go_on() {
+        let mut run = Run { env: 7, next: 1, seq: 1, began: 1000, base: 1, floor: 1 };
+        let entered_at = |ticks, step| {
+            let mut entry = Entry::manual(EnvId::new(7).unwrap(), step, 0, Status::Enter);
+            entry.number(ticks, 1);
+            entry
+        };
+        assert!(run.follow(&entered_at(1000 + ELAPSED_END / 2 - 1, 1)));
+        assert!(!run.follow(&entered_at(1000 + ELAPSED_END / 2, 2)));
     }
 }

@@ -290,6 +290,17 @@ mod tests {
         );
     }
 
+    /// Rather too much than too little: how far down those are is not followed.
+    #[test]
+    fn a_path_that_32_others_stand_before_is_redacted_by_its_last_name() {
+        let paths: &'static [&'static str] = Vec::leak([&["other"; 32][..], &["customer.email"]].concat());
+        let mut writer = fields(paths);
+        writer.field("customer", &json!({"email": "a@b", "id": 7}));
+        writer.field("email", "c@d");
+        let expected = json!({"customer": {"email": hash_of(&"a@b"), "id": 7}, "email": hash_of(&"c@d")});
+        assert_eq!(finished(writer).to_json(), expected);
+    }
+
     #[test]
     fn variants_are_no_fields_of_a_path_and_may_be_secrets() {
         #[derive(Serialize)]

@@ -22,12 +22,14 @@ pub(crate) fn acknowledged(directory: &Path) -> Vec<u64> {
 
 /// Waits until so many calls of the first thread have returned.
 pub(crate) fn wait_for_calls(directory: &Path, count: u64) {
-    wait_for_calls_of_each(directory, 1, count);
+    while acknowledged(directory).first().is_none_or(|calls| *calls < count) {
+        std::thread::yield_now();
+    }
 }
 
-/// Waits until so many calls of each of the first threads have returned.
-pub(crate) fn wait_for_calls_of_each(directory: &Path, threads: usize, count: u64) {
-    while acknowledged(directory).iter().take(threads).filter(|calls| **calls >= count).count() < threads {
+/// Waits until a call of each of so many threads has returned.
+pub(crate) fn wait_for_threads(directory: &Path, threads: usize) {
+    while acknowledged(directory).iter().filter(|calls| **calls > 0).count() < threads {
         std::thread::yield_now();
     }
 }

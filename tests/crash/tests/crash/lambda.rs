@@ -180,8 +180,8 @@ fn a_freeze_in_the_midst_of_calls_makes_one_of_them_slow_at_most() {
     let running = start("count", directory.path(), &["1", "sync"]).ready();
     wait_for_calls(directory.path(), 1000);
     let began = now();
-    // The last step before the freeze is after that, however seldom it had a turn.
-    wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 1000);
+    // The second that is acknowledged from here on has begun after that, so the last before the freeze has.
+    wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 2);
     freeze(&running);
     wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 1000);
     let frozen = now().checked_sub(began).unwrap();

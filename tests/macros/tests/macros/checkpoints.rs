@@ -2,12 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracer::execution::{AttemptOf, Execution, ExecutionError, ExecutionManager, Failure, MemoryStore, NewExecution};
 use tracer::{Tracer, branch, traced_node};
 
-use crate::drive::{envs, once_pending, run, steps};
+use crate::drive::{envs, once_pending, poll, run, steps};
 
 thread_local! {
     /// How often each effect was had by this test.
@@ -85,7 +89,7 @@ impl Attempts {
     /// Begins the next attempt, and drops it after so many polls, as a process that dies does.
     fn killed<F: Future>(&mut self, polls: usize, work: impl FnOnce() -> F) {
         self.execution = run(self.manager.start(&self.execution.id)).unwrap();
-        let output = crate::drive::poll(self.manager.run_attempt(&self.execution, work), polls);
+        let output = poll(self.manager.run_attempt(&self.execution, work), polls);
         assert!(output.is_none(), "it was to be killed");
         self.execution = run(self.manager.fail(&self.execution.id, Failure::new("killed").retryable(true))).unwrap();
     }
@@ -144,7 +148,7 @@ fn killed_after_any_poll_no_effect_is_lost_and_those_of_at_most_once_never_happe
         let mut attempts = Attempts::new();
         let work = || async { tracer::join!(order(1), order(2)) };
         let execution = run(attempts.manager.start(&attempts.execution.id)).unwrap();
-        if crate::drive::poll(attempts.manager.run_attempt(&execution, work), polls).is_some() {
+        if poll(attempts.manager.run_attempt(&execution, work), polls).is_some() {
             assert!(polls > 3, "{polls}");
             return;
         }
@@ -235,6 +239,37 @@ fn a_stale_attempt_keeps_nothing_and_stops() {
     let error = run(attempts.manager.run_attempt(&stale, || charge(1))).unwrap_err();
     assert_eq!(error.code(), "LEASE_LOST");
     assert!(attempts.execution.checkpoints.is_empty());
+}
+
+/// Polls what it holds when it is dropped, as a runtime does that lives in a value.
+struct PollsInDrop<F: Future>(Pin<Box<F>>);
+
+impl<F: Future> Drop for PollsInDrop<F> {
+    fn drop(&mut self) {
+        poll(self.0.as_mut(), 2);
+    }
+}
+
+/// Its output is dropped, and may do what ends the attempt, which has ended already.
+#[test]
+fn what_a_stopped_attempt_gives_may_stop_it_in_its_drop() {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        let mut attempts = Attempts::new();
+        let stale = run(attempts.manager.start(&attempts.execution.id)).unwrap();
+        run(attempts.manager.fail(&stale.id, Failure::new("no").retryable(true))).unwrap();
+        attempts.next(|| async {}).unwrap();
+        let work = || async {
+            let output = PollsInDrop(Box::pin(branch(charge(2))));
+            poll(charge(1), 2);
+            output
+        };
+        let error = run(attempts.manager.run_attempt(&stale, work)).err().map(|error| error.code());
+        done.send((error, runs())).unwrap();
+    });
+    // What waits for a lock that its own thread holds waits for ever.
+    let ended = is_done.recv_timeout(Duration::from_secs(20)).expect("it ends");
+    assert_eq!(ended, (Some("LEASE_LOST"), "charge 1×1 charge 2×1".into()));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
 use crate::session::Session;
 use open::Opened;
-pub(crate) use select::{SelectError, Wanted};
+pub(crate) use select::SelectError;
 use wait::wait;
 
 type Manager = ExecutionManager<DynStore>;

@@ -1,46 +1,10 @@
-//! Which execution is meant: `last`, `last-failed`, or the beginning of an id.
-
-use std::str::FromStr;
+//! Which execution is meant.
 
 use tracer::execution::{Execution, ExecutionId, ListOptions};
 
 use super::{ExecError, Manager, wait};
 use crate::exit::Exit;
-
-/// So many candidates are listed.
-const CANDIDATES_MAX: usize = 10;
-const DIGITS: usize = 32;
-
-/// An execution as the command line names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// The newest.
-    Last,
-    /// The newest dead letter.
-    LastFailed,
-    /// The one whose id begins with these hex digits.
-    Prefix(String),
-}
-
-/// A text that names no execution.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected `last`, `last-failed` or the first hex digits of an id (`ex_` may stand before them)")]
-pub(crate) struct ParseWantedError;
-
-impl FromStr for Wanted {
-    type Err = ParseWantedError;
-
-    fn from_str(text: &str) -> Result<Self, ParseWantedError> {
-        match text {
-            "last" => return Ok(Self::Last),
-            "last-failed" => return Ok(Self::LastFailed),
-            _ => {}
-        }
-        let digits = text.strip_prefix("ex_").unwrap_or(text);
-        let is_prefix = (1..=DIGITS).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_prefix { Ok(Self::Prefix(digits.to_ascii_lowercase())) } else { Err(ParseWantedError) }
-    }
-}
+use crate::wanted::{CANDIDATES_MAX, DIGITS, Wanted};
 
 /// Why no execution was selected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
