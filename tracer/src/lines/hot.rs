@@ -108,7 +108,7 @@ pub(super) fn lend(lent: &Lent) {
 pub(super) fn take_back() -> Option<Returned> {
     HOT.with(|hot| {
         hot.block.take()?;
-        let at = Position { cell: hot.cell.get()?, frame: FrameId::from_raw(hot.frame.get()) };
+        let at = Position { cell: hot.cell.take()?, frame: FrameId::from_raw(hot.frame.get()) };
         let next = hot.page.take().map(|page| hot.next_seq(page.next()));
         Some(Returned { at, next })
     })
@@ -350,7 +350,6 @@ impl Hot {
     /// is none.
     #[inline]
     pub(super) fn go(&self, cell: Option<&'static LineCell>, frame: u64) -> Option<u64> {
-        self.block.get()?;
         self.is_in(cell).then(|| self.frame.replace(frame))
     }
 
