@@ -108,7 +108,7 @@ pub(super) fn lend(lent: &Lent) {
 pub(super) fn take_back() -> Option<Returned> {
     HOT.with(|hot| {
         hot.block.take()?;
-        let at = Position { cell: hot.cell.get()?, frame: FrameId::from_raw(hot.frame.get()) };
+        let at = Position { cell: hot.cell.take()?, frame: FrameId::from_raw(hot.frame.get()) };
         let next = hot.page.take().map(|page| hot.next_seq(page.next()));
         Some(Returned { at, next })
     })
@@ -158,10 +158,25 @@ struct Caller {
 struct Room {
     page: &'static Page,
     at: u64,
-    elapsed: u64,
-    ticks: u64,
+    /// The step, as the block has it.
+    step: u64,
     /// The open nodes.
     nodes: u64,
+}
+
+/// When it is written: ticks, and those since the run began.
+#[derive(Clone, Copy)]
+struct Now {
+    ticks: u64,
+    elapsed: u64,
+}
+
+/// What a frame is opened with.
+struct Call<'a> {
+    occurrence: u32,
+    /// The key and the parent, if they are kept.
+    key: Option<(u64, u64)>,
+    values: Option<Padded<'a>>,
 }
 
 impl Hot {
@@ -175,13 +190,13 @@ impl Hot {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then goes straight to where it is kept")]
     pub(super) fn enter<const USUAL: bool>(&self, site: &'static Site) -> Option<Entered> {
+        let now = self.now::<USUAL>()?;
         let caller = self.caller(site)?;
-        let room = self.room::<USUAL>(&caller)?;
+        let room = self.room(&caller)?;
         let node = caller.site.node;
         let occurrence = if USUAL { caller.frame.count_again(node)? } else { caller.frame.count(node)? };
-        let frame = self.open(&caller, &room, occurrence, None);
-        self.frame.set(frame);
-        Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
+        self.open(&caller, &room, now, Call { occurrence, key: None, values: None });
+        Some(Entered { cell: self.cell.get(), frame: room.step, caller: caller.id })
     }
 
     /// Counts a call of `site` by the frame that the thread is in, and pins the line for it. `USUAL`: only if that called
@@ -201,6 +216,7 @@ impl Hot {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
     pub(super) fn enter_counted<const USUAL: bool>(&self, site: &'static Site, call: Counted) -> Option<u64> {
+        let now = self.now::<USUAL>()?;
         let caller = self.caller(site)?;
         if caller.id != call.caller || !self.is_in(call.cell) {
             return None;
@@ -214,28 +230,27 @@ impl Hot {
         if since > OCCURRENCES {
             return None;
         }
-        let room = self.room::<USUAL>(&caller)?;
-        let frame = self.open(&caller, &room, call.occurrence, None);
-        caller.next.set_key(call.key, caller.id);
+        let room = self.room(&caller)?;
+        let key = Some((call.key, caller.id));
+        self.open(&caller, &room, now, Call { occurrence: call.occurrence, key, values: None });
         caller.frame.begin_awaited();
         caller.block.set(block::PINS, caller.block.get(block::PINS) - 1);
-        self.frame.set(frame);
-        Some(frame)
+        Some(room.step)
     }
 
     /// [`enter`](Self::enter) with values: the bytes of a detail.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it gives then goes straight to where it is kept")]
     pub(super) fn enter_with(&self, site: &'static Site, values: Padded<'_>) -> Option<Entered> {
+        let now = self.now::<false>()?;
         let caller = self.caller(site)?;
-        let room = self.room::<false>(&caller)?;
+        let room = self.room(&caller)?;
         if !Page::has_room_behind(room.at, values) {
             return None;
         }
         let occurrence = caller.frame.count(caller.site.node)?;
-        let frame = self.open(&caller, &room, occurrence, Some(values));
-        self.frame.set(frame);
-        Some(Entered { cell: self.cell.get(), frame, caller: caller.id })
+        self.open(&caller, &room, now, Call { occurrence, key: None, values: Some(values) });
+        Some(Entered { cell: self.cell.get(), frame: room.step, caller: caller.id })
     }
 
     /// The number of the event at a place.
@@ -265,65 +280,68 @@ impl Hot {
         (frame.raw_id() == id).then_some(Caller { block, frame, next, id, depth, site })
     }
 
-    /// `None`: there is no room for an event and a frame, or the node is open.
+    /// `None`: it is too late for the run, or, if `USUAL`, the time stamp counter is not the clock.
+    // To be asked first: it takes as long as all of the rest, which the processor then does meanwhile.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
-    fn room<const USUAL: bool>(&self, caller: &Caller) -> Option<Room> {
-        let page = self.page.get()?;
-        let nodes = caller.block.get(block::NODES);
-        if nodes & bit(caller.site.node) != 0 {
-            return None;
-        }
-        self.room_in::<USUAL>(page, nodes)
-    }
-
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
-    fn room_in<const USUAL: bool>(&self, page: &'static Page, nodes: u64) -> Option<Room> {
-        let at = page.next();
-        if at >= DATA as u64 {
-            return None;
-        }
+    #[expect(clippy::inline_always, reason = "one instruction")]
+    fn now<const USUAL: bool>(&self) -> Option<Now> {
         let ticks = match self.counter.get() {
             true => clock::counter(),
             false if USUAL => return None,
             false => clock::system_ticks(),
         };
         let elapsed = ticks.wrapping_sub(self.began.get());
-        (elapsed < ELAPSED_END).then_some(Room { page, at, elapsed, ticks, nodes })
+        (elapsed < ELAPSED_END).then_some(Now { ticks, elapsed })
     }
 
-    /// Opens a frame as the innermost.
+    /// `None`: there is no room for an event, or the node is open.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
+    fn room(&self, caller: &Caller) -> Option<Room> {
+        let page = self.page.get()?;
+        let nodes = caller.block.get(block::NODES);
+        if nodes & bit(caller.site.node) != 0 {
+            return None;
+        }
+        self.room_in(page, nodes)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what it gives then stays in registers")]
+    fn room_in(&self, page: &'static Page, nodes: u64) -> Option<Room> {
+        let at = page.next();
+        (at < DATA as u64).then(|| Room { page, at, step: self.first.get().wrapping_add(at), nodes })
+    }
+
+    /// Opens a frame as the innermost, and goes there.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it takes then stays in registers")]
-    fn open(&self, caller: &Caller, room: &Room, occurrence: u32, values: Option<Padded<'_>>) -> u64 {
-        let (block, site) = (caller.block, caller.site);
-        let id = self.first.get().wrapping_add(room.at);
-        caller.next.open(Opened { id, site, occurrence, ticks: room.ticks, nodes_below: room.nodes });
+    fn open(&self, caller: &Caller, room: &Room, now: Now, call: Call<'_>) {
+        let (block, site, Call { occurrence, key, values }) = (caller.block, caller.site, call);
+        caller.next.open(Opened { id: room.step, site, occurrence, ticks: now.ticks, nodes_below: room.nodes, key });
         if let Some(preview) = values.and_then(Padded::preview) {
             caller.next.set_preview(preview);
         }
-        self.put(block, room, event(KIND_ENTER, occurrence, site.site, room.elapsed), values);
+        self.put(block, room, event(KIND_ENTER, occurrence, site.site, now.elapsed), values);
         block.set(block::NODES, room.nodes | bit(site.node));
         block.publish(block::DEPTH, caller.depth + 1);
-        id
+        self.frame.set(room.step);
     }
 
     /// Writes an event, for which there is room.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what it takes then stays in registers")]
     fn put(&self, block: &Block, room: &Room, event: u64, values: Option<Padded<'_>>) {
-        let step = self.first.get().wrapping_add(room.at);
         match values {
             None => {
                 room.page.put_event(room.at, event);
-                block.set(block::LAST, step);
+                block.set(block::LAST, room.step);
             }
             Some(values) => {
                 let seq = self.next_seq(room.at);
-                let end = room.page.put_detailed(room.at, values, step, event);
-                block.set(block::LAST, step);
-                self.go_on(end, step, seq + 1);
+                let end = room.page.put_detailed(room.at, values, room.step, event);
+                block.set(block::LAST, room.step);
+                self.go_on(end, room.step, seq + 1);
             }
         }
     }
@@ -332,7 +350,6 @@ impl Hot {
     /// is none.
     #[inline]
     pub(super) fn go(&self, cell: Option<&'static LineCell>, frame: u64) -> Option<u64> {
-        self.block.get()?;
         self.is_in(cell).then(|| self.frame.replace(frame))
     }
 
@@ -367,17 +384,18 @@ impl Hot {
         before: u64,
         values: Option<Padded<'_>>,
     ) -> bool {
+        let Some(now) = self.now::<USUAL>() else { return false };
         let (Some(block), Some(page)) = (self.block.get(), self.page.get()) else { return false };
         let depth = block.get(block::DEPTH).wrapping_sub(1);
         let Some(frame) = block.frame(depth) else { return false };
         if !self.is_in(cell) || frame.raw_id() != id || depth < self.floor.get() || frame.is_in_flow() {
             return false;
         }
-        let Some(room) = self.room_in::<USUAL>(page, 0) else { return false };
+        let Some(room) = self.room_in(page, 0) else { return false };
         if values.is_some_and(|values| !Page::has_room_behind(room.at, values)) {
             return false;
         }
-        self.put(block, &room, event(KIND_EXIT, 0, frame.site().site, room.elapsed), values);
+        self.put(block, &room, event(KIND_EXIT, 0, frame.site().site, now.elapsed), values);
         block.set(block::NODES, frame.nodes_below());
         block.publish(block::DEPTH, depth);
         self.frame.set(before);

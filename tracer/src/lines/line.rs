@@ -514,6 +514,7 @@ impl Line {
             occurrence: call.occurrence,
             ticks,
             nodes_below: nodes,
+            key: None,
         });
         frame.set_uncommon(block::Uncommon {
             key: call.key,

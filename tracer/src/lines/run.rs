@@ -88,7 +88,7 @@ mod tests {
             }
             for (at, id) in [(0, 1), (1, innermost)] {
                 let site = SiteId { site: 1, node: 1 };
-                block.frame(at).unwrap().open(Opened { id, site, occurrence: 0, ticks: 0, nodes_below: 0 });
+                block.frame(at).unwrap().open(Opened { id, site, occurrence: 0, ticks: 0, nodes_below: 0, key: None });
             }
         };
         stand(7, 2, 2, 2);

@@ -59,6 +59,7 @@ struct State {
     cell: Option<&'static Cell>,
     /// The caller; when running, the frame. 0 for none.
     frame: u64,
+    /// That of the call; in a poll, the frame that the thread was in before, 0 for none, if it was in the same line.
     key: u64,
     site: Option<&'static Site>,
 }
@@ -67,14 +68,27 @@ struct State {
 enum Stage {
     /// Ended, or not recorded.
     Off,
-    /// Called, not yet polled: by nobody, or by the innermost frame.
-    Called(Recorded),
+    /// Called without values, not yet polled: by nobody, or by the innermost frame.
+    Called,
+    /// Likewise, with values.
+    CalledWith(Recorded),
     /// Likewise, otherwise. These are few, and futures small without what belongs to them.
     CalledElsewhere(Box<Called>),
-    Running {
-        /// Whether the thread was panicking when the frame was entered.
-        panicking: bool,
-    },
+    Running,
+    /// Likewise, and the thread was panicking when the frame was entered.
+    RunningInPanic,
+}
+
+impl Stage {
+    #[inline]
+    fn called(values: Recorded) -> Self {
+        if values.is_some() { Self::CalledWith(values) } else { Self::Called }
+    }
+
+    #[inline]
+    fn running(panicking: bool) -> Self {
+        if panicking { Self::RunningInPanic } else { Self::Running }
+    }
 }
 
 #[derive(Debug)]
@@ -131,9 +145,9 @@ impl State {
         let values = values.rested();
         if context.is_none() {
             let mut counted = Counted::default();
-            count(site, &mut counted);
+            hot::with(|hot| count(hot, site, &mut counted));
             if counted.cell.is_some() {
-                return Self::of(Stage::Called(values), counted, site);
+                return Self::of(Stage::called(values), counted, site);
             }
         }
         match called_anywhere(site, context, values) {
@@ -158,9 +172,9 @@ impl State {
     /// The call, if it was counted as a common one, has no values, and did not begin yet.
     #[inline]
     fn counted(&self) -> Option<(&'static Site, Counted)> {
-        let (Stage::Called(values), Some(site)) = (&*self.stage, self.site) else { return None };
+        let (Stage::Called, Some(site)) = (&*self.stage, self.site) else { return None };
         let call = Counted { cell: self.cell, caller: self.frame, key: self.key, occurrence: self.occurrence };
-        (!values.is_some()).then_some((site, call))
+        Some((site, call))
     }
 
     /// Where the call was made; when running, the frame.
@@ -174,30 +188,24 @@ impl State {
     fn begin(&mut self) {
         let at = self.at();
         let Self { stage, occurrence, key, site, .. } = std::mem::replace(self, Self::off());
-        let began = site.and_then(|site| match (ManuallyDrop::into_inner(stage), at) {
-            (Stage::Called(values), Some(at)) => {
-                let call = Call { parent: at.frame, key, occurrence, tag: Tag::enter(false) };
-                Called { call: Some(call), given: false, values }.begin(site, Some(at))
-            }
-            (Stage::Called(values), None) => Called { call: None, given: false, values }.begin(site, None),
-            (Stage::CalledElsewhere(called), at) => called.begin(site, at),
+        let call = at.map(|at| Call { parent: at.frame, key, occurrence, tag: Tag::enter(false) });
+        let called = match ManuallyDrop::into_inner(stage) {
+            Stage::Called => Some(Called { call, given: false, values: Recorded::none() }),
+            Stage::CalledWith(values) => Some(Called { call, given: false, values }),
+            Stage::CalledElsewhere(called) => Some(*called),
             _ => None,
-        });
+        };
+        let began = called.zip(site).and_then(|(called, site)| called.begin(site, at));
         if let Some((at, panicking)) = began {
-            self.stage = ManuallyDrop::new(Stage::Running { panicking });
+            self.stage = ManuallyDrop::new(Stage::running(panicking));
             (self.cell, self.frame) = (Some(at.cell), at.raw_frame());
         }
     }
 }
 
-#[inline(never)]
-fn count(site: &'static Site, counted: &mut Counted) {
-    hot::with(|hot| count_in(hot, site, counted));
-}
-
 /// The usual call: calls nothing.
 #[inline(never)]
-fn count_in(hot: &Hot, site: &'static Site, counted: &mut Counted) {
+fn count(hot: &Hot, site: &'static Site, counted: &mut Counted) {
     match hot.count::<true>(site) {
         Some(call) => *counted = call,
         None => count_again(hot, site, counted),
@@ -223,7 +231,7 @@ fn called_anywhere(
         if scope.is_untraced() {
             return None;
         }
-        let Some(at) = super::frame::position(scope, context) else { return Some((Stage::Called(values), None)) };
+        let Some(at) = super::frame::position(scope, context) else { return Some((Stage::called(values), None)) };
         let given = context.is_some() && !scope.is_here(at);
         // A line that cannot be had now is not pinned either; the call then begins wherever it is polled.
         let call = scope.call_later(at, site);
@@ -278,7 +286,8 @@ fn drop_recorded<F>(mut future: Pin<&mut Option<F>>, state: &mut State) {
     let at = state.at();
     let stage = ManuallyDrop::into_inner(std::mem::replace(state, State::off()).stage);
     let Some(at) = at else { return };
-    if let Stage::Running { panicking } = stage {
+    if let Stage::Running | Stage::RunningInPanic = stage {
+        let panicking = matches!(stage, Stage::RunningInPanic);
         // Inner frames end before this one does, whatever their drops do.
         let _end = EndLast { at, panicking };
         let _within = Within::enter(at);
@@ -296,170 +305,190 @@ impl<F: Future, J: Fn(&F::Output) -> Outcome> Future for Traced<F, J> {
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         let future = this.future.as_pin_mut().expect("it is dropped with this future only");
-        if this.state.is_off() { future.poll(cx) } else { poll_recorded(future, this.judge, this.state, cx) }
+        if this.state.is_off() {
+            return future.poll(cx);
+        }
+        // One look at the thread-local a poll.
+        hot::with(|hot| poll_recorded(hot, future, this.judge, this.state, cx))
     }
 }
 
 #[inline(never)]
 fn poll_recorded<F: Future, J: Fn(&F::Output) -> Outcome>(
+    hot: &Hot,
     future: Pin<&mut F>,
     judge: &J,
     state: &mut State,
     cx: &mut task::Context<'_>,
 ) -> Poll<F::Output> {
-    let mut poll = Polled { state, stay: None };
-    poll.enter();
+    let mut away = Away(None);
+    enter(hot, state, &mut away);
+    let poll = Polled { hot, state, away: &away };
     let polled = future.poll(cx);
     match &polled {
-        Poll::Ready(output) if poll.stay.is_some() => poll.end(judge(output)),
-        _ => poll.leave(),
+        Poll::Ready(output) if !poll.state.is_off() => end(hot, poll.state, &away, judge(output)),
+        _ => leave(hot, poll.state, &away),
     }
     std::mem::forget(poll);
     polled
 }
 
+/// Where the thread was before a poll, if that was not in the line of the frame.
+struct Away(Option<Stay>);
+
 /// One poll: whatever unwinds out of it ends the frame as a panic.
 struct Polled<'a> {
+    hot: &'a Hot,
     state: &'a mut State,
-    /// `None`: the call is not recorded, the thread is where it was.
-    stay: Option<Stay>,
-}
-
-// None of these is generic: they are compiled once. The usual of each calls nothing.
-impl Polled<'_> {
-    /// Goes to the frame; enters it if it was not.
-    #[inline(never)]
-    fn enter(&mut self) {
-        match *self.state.stage {
-            Stage::Running { .. } => hot::with(|hot| self.go_in(hot)),
-            _ if std::thread::panicking() => self.begin(),
-            _ => hot::with(|hot| self.begin_in(hot)),
-        }
-    }
-
-    #[inline(never)]
-    fn go_in(&mut self, hot: &Hot) {
-        let State { cell, frame, .. } = *self.state;
-        match hot.go(cell, frame) {
-            Some(before) => self.stay = Some(Stay { cell, home: Home::Here(before) }),
-            None => self.go_elsewhere(),
-        }
-    }
-
-    #[inline(never)]
-    fn go_elsewhere(&mut self) {
-        self.stay = self.state.at().map(Stay::elsewhere);
-    }
-
-    #[inline(never)]
-    fn begin_in(&mut self, hot: &Hot) {
-        if !self.begin_as::<true>(hot) {
-            self.begin();
-        }
-    }
-
-    /// Enters the frame as a common call.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
-    fn begin_as<const USUAL: bool>(&mut self, hot: &Hot) -> bool {
-        let Some((site, call)) = self.state.counted() else { return false };
-        let Some(frame) = hot.enter_counted::<USUAL>(site, call) else { return false };
-        self.state.stage = ManuallyDrop::new(Stage::Running { panicking: !USUAL && std::thread::panicking() });
-        self.state.frame = frame;
-        self.stay = Some(Stay { cell: call.cell, home: Home::Here(call.caller) });
-        true
-    }
-
-    /// Less usual beginnings.
-    #[inline(never)]
-    fn begin(&mut self) {
-        let is_counted = self.state.counted().is_some_and(|(_, call)| call.cell.is_some());
-        if is_counted && common(|| hot::with(|hot| self.begin_as::<false>(hot)).then_some(())).is_some() {
-            return;
-        }
-        self.state.begin();
-        if !self.state.is_off() {
-            hot::with(|hot| self.go_in(hot));
-        }
-    }
-
-    /// Goes back to where the thread was.
-    #[inline(never)]
-    fn leave(&mut self) {
-        hot::with(|hot| self.leave_in(hot));
-    }
-
-    #[inline(never)]
-    fn leave_in(&mut self, hot: &Hot) {
-        if let Some(stay) = &self.stay {
-            if !stay.leave_in(hot) {
-                stay.leave_elsewhere();
-            }
-        }
-    }
-
-    /// Ends the frame, and goes back.
-    #[inline]
-    fn end(&mut self, outcome: Outcome) {
-        if outcome.is_plain() {
-            // Nothing is in it to be dropped.
-            std::mem::forget(outcome);
-            self.end_well();
-        } else {
-            self.finish(End::of(outcome));
-        }
-    }
-
-    #[inline(never)]
-    fn end_well(&mut self) {
-        hot::with(|hot| self.end_in(hot));
-    }
-
-    #[inline(never)]
-    fn end_in(&mut self, hot: &Hot) {
-        if !self.end_as::<true>(hot) {
-            self.end_again(hot);
-        }
-    }
-
-    /// Less usual ends.
-    #[inline(never)]
-    fn end_again(&mut self, hot: &Hot) {
-        if !self.end_as::<false>(hot) {
-            self.finish(End::plain());
-        }
-    }
-
-    /// Ends the frame as a common call.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
-    fn end_as<const USUAL: bool>(&mut self, hot: &Hot) -> bool {
-        let Some(Stay { cell, home: Home::Here(before) }) = self.stay else { return false };
-        let ended = hot.end::<USUAL>(cell, self.state.frame, before);
-        if ended {
-            self.state.stage = ManuallyDrop::new(Stage::Off);
-        }
-        ended
-    }
-
-    #[inline(never)]
-    fn finish(&mut self, end: End) {
-        let at = self.state.at();
-        *self.state = State::off();
-        if let Some(at) = at {
-            scope::with(|scope| scope.end(at, end));
-        }
-        self.leave();
-    }
+    away: &'a Away,
 }
 
 impl Drop for Polled<'_> {
-    #[cold]
+    // In line, so that what it looks at needs no place in memory.
+    #[inline]
     fn drop(&mut self) {
-        if self.stay.is_some() {
-            let panicking = matches!(*self.state.stage, Stage::Running { panicking: true });
-            self.finish(End::dropped(self.state.at(), panicking, Some(ErrorKind::Cancelled)));
-        }
+        unwind(self.hot, self.state, self.away);
+    }
+}
+
+// None of these is generic: they are compiled once. The usual of each calls nothing.
+
+/// Goes to the frame; enters it if it was not.
+#[inline(never)]
+fn enter(hot: &Hot, state: &mut State, away: &mut Away) {
+    match *state.stage {
+        Stage::Running | Stage::RunningInPanic => go(hot, state, away),
+        _ => begin_first(hot, state, away),
+    }
+}
+
+#[inline]
+fn go(hot: &Hot, state: &mut State, away: &mut Away) {
+    match hot.go(state.cell, state.frame) {
+        Some(before) => state.key = before,
+        None => go_away(state, away),
+    }
+}
+
+#[inline(never)]
+fn go_away(state: &mut State, away: &mut Away) {
+    match state.at().map(Stay::elsewhere) {
+        Some(Stay { home: Home::Here(before), .. }) => state.key = before,
+        stay => away.0 = stay,
+    }
+}
+
+#[inline(never)]
+fn begin_first(hot: &Hot, state: &mut State, away: &mut Away) {
+    if std::thread::panicking() {
+        begin(hot, state, away);
+    } else {
+        begin_usual(hot, state, away);
+    }
+}
+
+#[inline(never)]
+fn begin_usual(hot: &Hot, state: &mut State, away: &mut Away) {
+    if begin_as::<true>(hot, state).is_none() {
+        begin(hot, state, away);
+    }
+}
+
+/// Enters the frame as a common call.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
+fn begin_as<const USUAL: bool>(hot: &Hot, state: &mut State) -> Option<()> {
+    let (site, call) = state.counted()?;
+    state.frame = hot.enter_counted::<USUAL>(site, call)?;
+    state.key = call.caller;
+    state.stage = ManuallyDrop::new(Stage::running(!USUAL && std::thread::panicking()));
+    Some(())
+}
+
+/// Less usual beginnings.
+#[inline(never)]
+fn begin(hot: &Hot, state: &mut State, away: &mut Away) {
+    let is_counted = state.counted().is_some_and(|(_, call)| call.cell.is_some());
+    if is_counted && common(|| begin_as::<false>(hot, state)).is_some() {
+        return;
+    }
+    state.begin();
+    if !state.is_off() {
+        go(hot, state, away);
+    }
+}
+
+/// Goes back to where the thread was.
+#[inline(never)]
+fn leave(hot: &Hot, state: &State, away: &Away) {
+    if away.0.is_some() || hot.go(state.cell, state.key).is_none() {
+        leave_otherwise(state, away);
+    }
+}
+
+#[inline(never)]
+fn leave_otherwise(state: &State, away: &Away) {
+    // Without a line, nothing was recorded, and the thread went nowhere.
+    if state.cell.is_some() {
+        away.0.unwrap_or(Stay { cell: state.cell, home: Home::Here(state.key) }).leave();
+    }
+}
+
+/// Ends the frame, and goes back.
+#[inline]
+fn end(hot: &Hot, state: &mut State, away: &Away, outcome: Outcome) {
+    if outcome.is_plain() {
+        // Nothing is in it to be dropped.
+        std::mem::forget(outcome);
+        end_well(hot, state, away);
+    } else {
+        finish(hot, state, away, End::of(outcome));
+    }
+}
+
+#[inline(never)]
+fn end_well(hot: &Hot, state: &mut State, away: &Away) {
+    if !end_as::<true>(hot, state, away) {
+        end_again(hot, state, away);
+    }
+}
+
+/// Less usual ends.
+#[inline(never)]
+fn end_again(hot: &Hot, state: &mut State, away: &Away) {
+    if !end_as::<false>(hot, state, away) {
+        finish(hot, state, away, End::plain());
+    }
+}
+
+/// Ends the frame as a common call.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
+fn end_as<const USUAL: bool>(hot: &Hot, state: &mut State, away: &Away) -> bool {
+    let ended = away.0.is_none() && hot.end::<USUAL>(state.cell, state.frame, state.key);
+    if ended {
+        state.stage = ManuallyDrop::new(Stage::Off);
+    }
+    ended
+}
+
+#[inline(never)]
+fn finish(hot: &Hot, state: &mut State, away: &Away, end: End) {
+    // Where it goes back to stays.
+    state.stage = ManuallyDrop::new(Stage::Off);
+    if let Some(at) = state.at() {
+        scope::with(|scope| scope.end(at, end));
+    }
+    leave(hot, state, away);
+}
+
+#[cold]
+#[inline(never)]
+fn unwind(hot: &Hot, state: &mut State, away: &Away) {
+    if !state.is_off() {
+        let panicking = matches!(*state.stage, Stage::RunningInPanic);
+        let end = End::dropped(state.at(), panicking, Some(ErrorKind::Cancelled));
+        finish(hot, state, away, end);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Being at a position for a while: during a poll, a drop, or a call that was carried elsewhere.
 
 use super::cell::Cell;
-use super::hot::{self, Hot};
+use super::hot;
 use super::scope::{self, Position};
 
 /// This thread is in a line until it is dropped.
@@ -50,15 +50,17 @@ impl Stay {
         Self { cell: Some(at.cell), home }
     }
 
-    /// Goes back, if that is only to another frame of the line.
+    /// Goes back.
     #[inline]
-    pub(super) fn leave_in(&self, hot: &Hot) -> bool {
-        matches!(self.home, Home::Here(before) if hot.go(self.cell, before).is_some())
+    pub(super) fn leave(&self) {
+        let is_back = matches!(self.home, Home::Here(before) if hot::with(|hot| hot.go(self.cell, before)).is_some());
+        if !is_back {
+            self.leave_otherwise();
+        }
     }
 
-    /// Goes back.
     #[inline(never)]
-    pub(super) fn leave_elsewhere(&self) {
+    fn leave_otherwise(&self) {
         let (before, holds) = match self.home {
             Home::Here(before) => (Position::of(self.cell, before), false),
             Home::Elsewhere { before, holds } => (before, holds),
@@ -75,8 +77,6 @@ impl Stay {
 impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
-        if !hot::with(|hot| self.0.leave_in(hot)) {
-            self.0.leave_elsewhere();
-        }
+        self.0.leave();
     }
 }

@@ -179,6 +179,8 @@ pub(crate) struct Opened {
     pub(crate) occurrence: u32,
     pub(crate) ticks: u64,
     pub(crate) nodes_below: u64,
+    /// Its key and its parent, if they are kept.
+    pub(crate) key: Option<(u64, u64)>,
 }
 
 /// A count after one more call. Past 2^32 it begins again, and leaves the node alone.
@@ -214,9 +216,13 @@ impl Frame<'_> {
     pub(crate) fn open(self, with: Opened) {
         self.set(ID, with.id);
         self.set(SITE, with.site.pack());
-        self.set(STATE, u64::from(with.occurrence) << 32);
+        self.set(STATE, (u64::from(with.occurrence) << 32) | if with.key.is_some() { KEYED } else { 0 });
         self.set(SINCE, with.ticks);
         self.set(NODES_BELOW, with.nodes_below);
+        if let Some((key, parent)) = with.key {
+            self.set(KEY, key);
+            self.set(PARENT, parent);
+        }
         self.set(CALLS, 0);
     }
 
@@ -460,7 +466,7 @@ mod tests {
         let block = Block::default();
         let frame = block.frame(0).unwrap();
         let site = SiteId { site: 3, node: 7 };
-        let opened = Opened { id: 2, site, occurrence: 4, ticks: 5, nodes_below: 6 };
+        let opened = Opened { id: 2, site, occurrence: 4, ticks: 5, nodes_below: 6, key: None };
         frame.open(opened);
         assert_eq!((frame.raw_id(), frame.site(), frame.occurrence(), frame.get(SINCE)), (2, site, 4, 5));
         assert_eq!((frame.nodes_below(), frame.key(), frame.is_in_flow()), (6, None, false));

@@ -277,7 +277,7 @@ impl Page {
 }
 
 /// Slots whose checks are made side by side: by itself, each step of a check waits for the one before.
-const GROUP: usize = 6;
+const GROUP: usize = 10;
 
 /// The [checks](check) of slots that stand one behind the other.
 fn group_checks(slots: &[AtomicU64], seeds: [u64; GROUP]) -> [u32; GROUP] {
