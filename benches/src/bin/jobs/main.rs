@@ -19,6 +19,7 @@ use deadpool_postgres::{Manager as PoolManager, Pool};
 use tracer::execution::{DynStore, ExecutionManager, MemoryStore};
 use tracer_benches::measure::median;
 use tracer_benches::table::{Column, Row, Table};
+use tracer_dynamodb::DynamoStore;
 use tracer_postgres::PostgresStore;
 use tracer_redis::RedisStore;
 use tracer_sqlite::SqliteStore;
@@ -110,6 +111,7 @@ const MEMORY: &str = "memory";
 const SQLITE: &str = "SQLite, survives kill";
 const POSTGRES: &str = "PostgreSQL, fsync on";
 const REDIS: &str = "Redis, appendfsync everysec";
+const DYNAMODB: &str = "DynamoDB, an emulator";
 
 fn text(error: impl std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
@@ -130,6 +132,11 @@ async fn postgres(server: &Server) -> Result<Manager, String> {
 
 async fn redis(server: &Server) -> Result<Manager, String> {
     let store = RedisStore::connect(server.client()?, "bench").await.map_err(text)?;
+    Ok(ExecutionManager::new(DynStore::new(store)))
+}
+
+async fn dynamodb(server: &Server) -> Result<Manager, String> {
+    let store = DynamoStore::open(server.dynamodb_client().await, "bench").await.map_err(text)?;
     Ok(ExecutionManager::new(DynStore::new(store)))
 }
 
@@ -164,9 +171,13 @@ async fn open(group: &str, file: &Path) -> Result<(Manager, Option<Server>), Str
             let server = Server::postgres().await;
             (postgres(&server).await?, Some(server))
         }
-        _ => {
+        REDIS => {
             let server = Server::redis().await?;
             (redis(&server).await?, Some(server))
+        }
+        _ => {
+            let server = Server::dynamodb();
+            (dynamodb(&server).await?, Some(server))
         }
     })
 }
@@ -285,7 +296,8 @@ async fn latencies(options: &Options, files: &Path) -> Result<Table, String> {
 
 async fn checkpoints(options: &Options, files: &Path) -> Result<Table, String> {
     let mut rows = Vec::new();
-    for group in [MEMORY, SQLITE, POSTGRES, REDIS].into_iter().filter(|group| options.has_store(group)) {
+    let groups = [MEMORY, SQLITE, POSTGRES, REDIS, DYNAMODB];
+    for group in groups.into_iter().filter(|group| options.has_store(group)) {
         let (manager, _server) = open(group, &files.join("checkpoints.db")).await?;
         checkpoints::measure(group, &manager, &[0, 1_000, 10_000], &mut rows).await?;
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use tokio_postgres::NoTls;
 use tracer_store_conformance::server::{self, Place};
 
@@ -46,6 +47,31 @@ impl Server {
     pub(crate) fn client(&self) -> Result<redis::Client, String> {
         let url = format!("redis+unix://{}", self.0.path().join("redis.sock").display());
         redis::Client::open(url).map_err(|error| error.to_string())
+    }
+
+    /// An empty emulator of DynamoDB, with its tables in memory.
+    pub(crate) fn dynamodb() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let package = root.join("stores/dynamodb/server/Cargo.toml");
+        let program = server::built(&package, &root.join("target/xtask/dynamodb-server"), "tracer-dynamodb-server");
+        Self(Place::new().serve(program, []))
+    }
+
+    /// The client of an emulator of DynamoDB, once that listens.
+    pub(crate) async fn dynamodb_client(&self) -> aws_sdk_dynamodb::Client {
+        let port = loop {
+            match fs::read_to_string(self.0.path().join("port")) {
+                Ok(port) if !port.is_empty() => break port,
+                _ => self.is_starting().await,
+            }
+        };
+        let config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("bench", "bench", None, None, "bench"))
+            .endpoint_url(format!("http://127.0.0.1:{port}"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http());
+        aws_sdk_dynamodb::Client::from_conf(config.build())
     }
 
     /// Once a PostgreSQL has tidied up behind what was written, as it would by and by.
