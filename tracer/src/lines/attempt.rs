@@ -11,15 +11,11 @@ use crate::flow::Standing;
 use crate::record::Cause;
 use crate::recorder::{Detail, EnvEvent};
 use crate::site::Site;
-use crate::values::{Captured, Limits};
-
-/// What is known of the execution is small.
-const LIMITS: Limits = Limits { bytes: 4096, depth: 4 };
 
 /// Begins the trace of the attempt that `execution` is in; `None` from a thread that records nothing any more.
 pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pinned> {
     super::panics::watch();
-    let meta = Captured::one(&execution.latest_attempt(), LIMITS);
+    let meta = Some(execution.latest_attempt().captured());
     let source: Arc<str> = execution.type_.as_str().into();
     scope::with(|scope| {
         let id = execution.token().trace_id();
