@@ -237,15 +237,10 @@ impl ThreadLane {
         self.follow(&entry);
     }
 
-    /// Writes it with its detail as bytes: in the page, if they can lie there, so that nothing is allocated for them.
+    /// Writes it with its detail as bytes: in the page, if there is room, so that nothing is allocated for them.
     fn write_bytes(&mut self, mut entry: Entry, detail: &[u8]) {
         entry.set_detailed();
-        let put = |lane: &Self| lane.page.is_some_and(|page| page.put_with(entry.words(), detail));
-        let is_put = put(self) || {
-            self.turn();
-            put(self)
-        };
-        if is_put {
+        if self.page.is_some_and(|page| page.put_with(entry.words(), detail)) {
             self.follow(&entry);
         } else {
             self.write(entry, Detail::read(detail).map(Box::new));
