@@ -208,6 +208,7 @@ impl AttemptOf {
     }
 
     /// As it is taken into a trace. Every attempt is: what is the same in all is written here, in `MessagePack`.
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     pub(crate) fn captured(&self) -> Captured {
         let parts: [&[u8]; 6] = [
             b"\x83\xa9execution\xd9\x23ex_",
