@@ -46,6 +46,7 @@
 //! [`Failure::new`]: tracer::execution::Failure::new
 
 mod attempt;
+mod batch;
 mod claims;
 mod handler;
 mod held;

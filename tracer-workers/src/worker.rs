@@ -19,6 +19,7 @@ use tracer::execution::{
 };
 
 use crate::attempt::{Attempt, Writes};
+use crate::batch;
 use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::Held;
@@ -366,9 +367,10 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>) 
             match worker.manager.claim(claim).await {
                 Ok(claimed) => {
                     there_is_more |= claimed.len() == limit;
-                    for execution in claimed {
-                        begin(&shared, execution, asked + worker.lease);
-                    }
+                    let until = asked + worker.lease;
+                    let taken: Vec<_> = claimed.into_iter().filter_map(|one| take(&shared, one, until)).collect();
+                    let shared = shared.clone();
+                    batch::begin(taken, move |attempt| attend(shared.clone(), attempt));
                 }
                 Err(error) => (worker.on_error)(&error),
             }
@@ -411,7 +413,8 @@ fn key_of<S>(worker: &Worker<S>, execution: &Execution) -> Result<Option<(String
     Ok(key.map(|key| (key, *limit)))
 }
 
-fn begin<S: ExecutionStore + Clone + 'static>(shared: &Arc<Shared<S>>, execution: Execution, until: Instant) {
+/// Takes it in hand; `None` if it is not to begin.
+fn take<S>(shared: &Shared<S>, execution: Execution, until: Instant) -> Option<Attempt> {
     let (key, end) = match key_of(&shared.worker, &execution) {
         Ok(Some((key, limit))) if shared.held.len_of_key(&execution.type_, &key) >= limit => {
             let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
@@ -427,19 +430,20 @@ fn begin<S: ExecutionStore + Clone + 'static>(shared: &Arc<Shared<S>>, execution
     let end = if is_late { Some(Command::Release { delay: Duration::ZERO }) } else { end };
     if end.is_some() {
         shared.ends(&attempt, end);
-        return;
+        return None;
     }
-    let shared = shared.clone();
-    tokio::spawn(async move {
-        let worker = &shared.worker;
-        let command = match worker.handlers.get(&attempt.execution().type_) {
-            // Boxed: a task is moved several times before it runs.
-            Some(Handled { handler, .. }) => Box::pin(run(&attempt, handler, &worker.manager, worker.grace)).await,
-            // Only types with handlers are claimed.
-            None => None,
-        };
-        shared.ends(&attempt, command);
-    });
+    Some(attempt)
+}
+
+/// Runs it to its end, and hands it over to the settler.
+async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, attempt: Attempt) {
+    let worker = &shared.worker;
+    let command = match worker.handlers.get(&attempt.execution().type_) {
+        Some(Handled { handler, .. }) => run(&attempt, handler, &worker.manager, worker.grace).await,
+        // Only types with handlers are claimed.
+        None => None,
+    };
+    shared.ends(&attempt, command);
 }
 
 /// Extends all leases, three times as often as they need it.

@@ -44,7 +44,7 @@ macro_rules! id {
             }
 
             /// Digit by digit: several times as quick as by formatting.
-            fn digits(self) -> [u8; $digits] {
+            pub(crate) fn digits(self) -> [u8; $digits] {
                 let mut text = [b'0'; $digits];
                 let mut rest = self.0;
                 for digit in text.iter_mut().rev() {

@@ -113,7 +113,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     ///
     /// `INVALID_INPUT`.
     pub fn prepare(&self, new: NewExecution) -> Result<Create, ExecutionError> {
-        new.create(self.new_id())
+        new.create(self.ids()())
     }
 
     /// Creates many, each as [`create`](Self::create) does: in one call of the store, so at a fraction of the price.
@@ -125,11 +125,13 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         &self,
         new: impl IntoIterator<Item = NewExecution> + Send,
     ) -> Result<Vec<Result<Execution, ExecutionError>>, ExecutionError> {
-        let asked: Vec<Create> = new.into_iter().map(|new| self.prepare(new)).collect::<Result<_, _>>()?;
+        let id = self.ids();
+        let asked: Vec<Create> = new.into_iter().map(|new| new.create(id())).collect::<Result<_, _>>()?;
         // Without a key there is nothing that it may have to be compared with.
-        let named = asked.iter().map(|asked| asked.idempotency_key().map(|_| asked.clone())).collect::<Vec<_>>();
+        let named = |asked: &Create| asked.idempotency_key().map(|_| Box::new(asked.clone()));
+        let named: Vec<_> = asked.iter().map(named).collect();
         let created = self.store.create(asked).await.map_err(|error| ExecutionError::new(None, error))?;
-        Ok(named.into_iter().zip(created).map(|(named, created)| answered(named.as_ref(), created)).collect())
+        Ok(named.into_iter().zip(created).map(|(named, created)| answered(named.as_deref(), created)).collect())
     }
 
     /// Begins an attempt, whether it is due or not: from pending or retrying.
@@ -343,10 +345,11 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.expecting(Expected::default())
     }
 
-    /// The beginning of the id is a time and a count: what is created by one manager in one millisecond of the store's is
-    /// claimed in that order, and what is made together lies together. Nothing else depends on it.
-    fn new_id(&self) -> ExecutionId {
-        ExecutionId::next(&self.last_id, Timestamp::now(&SystemClock).unix_ms(), &self.random)
+    /// Makes ids. The beginning of each is the time and a count: what is created by one manager in one millisecond of the
+    /// store's is claimed in that order, and what is made together lies together. Nothing else depends on it.
+    fn ids(&self) -> impl Fn() -> ExecutionId {
+        let now = Timestamp::now(&SystemClock).unix_ms();
+        move || ExecutionId::next(&self.last_id, now, &self.random)
     }
 }
 

@@ -14,6 +14,7 @@ use super::status::ExecutionStatus;
 use super::timestamp::{Timestamp, ms};
 use crate::id::{EnvId, ExecutionId, TraceId};
 use crate::record::EnvRecord;
+use crate::values::Captured;
 
 /// A unit of work that outlives the process which runs it.
 ///
@@ -205,6 +206,20 @@ impl AttemptOf {
     pub fn token(&self) -> Lease {
         Lease { id: self.execution, epoch: self.epoch }
     }
+
+    /// As it is taken into a trace. Every attempt is: what is the same in all is written here, in `MessagePack`.
+    #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+    pub(crate) fn captured(&self) -> Captured {
+        let parts: [&[u8]; 6] = [
+            b"\x83\xa9execution\xd9\x23ex_",
+            &self.execution.digits(),
+            b"\xa7attempt\xce",
+            &self.attempt.to_be_bytes(),
+            b"\xa5epoch\xcf",
+            &self.epoch.to_be_bytes(),
+        ];
+        Captured::of(parts.concat(), false)
+    }
 }
 
 impl Execution {
@@ -238,5 +253,19 @@ impl Execution {
     /// Whether it may be claimed.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.status.is_waiting() && self.run_at <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::AnyRandom;
+
+    #[test]
+    fn an_attempt_is_taken_into_its_trace_as_it_is_said_in_json() {
+        for (attempt, epoch) in [(1, 1), (u32::MAX, u64::MAX)] {
+            let of = AttemptOf { execution: ExecutionId::random(&AnyRandom::System), attempt, epoch };
+            assert_eq!(of.captured().to_json(), serde_json::to_value(&of).unwrap());
+        }
     }
 }

@@ -9,25 +9,24 @@ use super::trace::{Source, Trace};
 use crate::execution::{Attempt, Execution};
 use crate::flow::Standing;
 use crate::record::Cause;
-use crate::recorder::{Detail, EnvEvent};
+use crate::recorder::{EnvEvent, detail_of_root};
 use crate::site::Site;
-use crate::values::{Captured, Limits};
-
-/// What is known of the execution is small.
-const LIMITS: Limits = Limits { bytes: 4096, depth: 4 };
 
 /// Begins the trace of the attempt that `execution` is in; `None` from a thread that records nothing any more.
 pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pinned> {
     super::panics::watch();
-    let meta = Captured::one(&execution.latest_attempt(), LIMITS);
-    let source: Arc<str> = execution.type_.as_str().into();
     scope::with(|scope| {
         let id = execution.token().trace_id();
-        let trace = Arc::new(Trace::of_attempt(scope.tracer(), Source::Text(source.clone()), id, attempt.clone()));
+        let trace = Arc::new(Trace::of_attempt(
+            scope.tracer(),
+            Source::Text(execution.type_.as_str().into()),
+            id,
+            attempt.clone(),
+        ));
         let (env, ordinal) = (execution.token().env_id(), trace.next_ordinal());
         let event = EnvEvent { ticks: 0, seq: 0, env, trace: id, cause: Cause::Root, parent: None, site: 0, fork: 0 };
-        let detail = Detail { trace: Some((id, source)), meta, ..Detail::default() };
-        let seq = scope.output(&trace.tracer, |out| out.env_with(event, Some(Box::new(detail))));
+        let detail = detail_of_root(id, &execution.type_, &execution.latest_attempt().captured());
+        let seq = scope.output(&trace.tracer, |out| out.env_with_bytes(event, &detail));
         trace.set_stepped();
         let opened = Opened { id: env, ordinal, seq, fork: None, flows: Standing::default(), ancestry: None };
         let cell = scope.begin_opened(&trace, opened);

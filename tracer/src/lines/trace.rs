@@ -234,8 +234,23 @@ impl ThreadLane {
         } else {
             self.lane.write(&entry);
         }
+        self.follow(&entry);
+    }
+
+    /// Writes it with its detail as bytes: in the page, if there is room, so that nothing is allocated for them.
+    fn write_bytes(&mut self, mut entry: Entry, detail: &[u8]) {
+        entry.set_detailed();
+        if self.page.is_some_and(|page| page.put_with(entry.words(), detail)) {
+            self.follow(&entry);
+        } else {
+            self.write(entry, Detail::read(detail).map(Box::new));
+        }
+    }
+
+    /// What was written is part of the run, or ends it.
+    fn follow(&mut self, entry: &Entry) {
         if let Some(run) = &mut self.run {
-            if !run.follow(&entry) {
+            if !run.follow(entry) {
                 self.run = None;
             }
         }
@@ -308,10 +323,21 @@ impl ThreadLane {
 
     /// Records an env, with the tick and a number after `env.seq`; gives the number.
     pub(crate) fn env_with(&mut self, mut env: EnvEvent, detail: Option<Box<Detail>>) -> u64 {
-        env.seq = if env.cause == Cause::Root { self.seq_now() } else { self.seq(env.seq) };
-        env.ticks = self.ticks();
+        self.number(&mut env);
         self.write(Entry::env(&env), detail);
         env.seq
+    }
+
+    /// Likewise, with the detail [as bytes](Detail::write_to).
+    pub(crate) fn env_with_bytes(&mut self, mut env: EnvEvent, detail: &[u8]) -> u64 {
+        self.number(&mut env);
+        self.write_bytes(Entry::env(&env), detail);
+        env.seq
+    }
+
+    fn number(&mut self, env: &mut EnvEvent) {
+        env.seq = if env.cause == Cause::Root { self.seq_now() } else { self.seq(env.seq) };
+        env.ticks = self.ticks();
     }
 
     pub(crate) fn note(&mut self, mut note: NoteEvent) -> u64 {

@@ -12,6 +12,7 @@ use crate::outcome::Failure;
 
 const VERSION: u8 = 1;
 const HEAD_LEN: usize = 5;
+const ROOT_LEN_USUAL: usize = 192;
 
 const NODE: u8 = 1;
 const TRACE: u8 = 2;
@@ -30,6 +31,34 @@ pub fn put_field(bytes: &mut Vec<u8>, tag: u8, content: &[u8]) {
     bytes.push(tag);
     bytes.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend_from_slice(content);
+}
+
+/// Appends a detail with the fields that `put` appends.
+fn put_fields(bytes: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    put(bytes);
+    let len = u32::try_from(bytes.len() - start - HEAD_LEN).unwrap_or(u32::MAX);
+    bytes[start + 1..start + HEAD_LEN].copy_from_slice(&len.to_le_bytes());
+}
+
+fn put_trace(bytes: &mut Vec<u8>, trace: TraceId, source: &str) {
+    put_field(bytes, TRACE, &trace.get().to_le_bytes());
+    put_field(bytes, SOURCE, source.as_bytes());
+}
+
+fn put_value(bytes: &mut Vec<u8>, tag: u8, value: &Captured) {
+    put_field(bytes, tag | if value.is_truncated() { TRUNCATED } else { 0 }, value.as_bytes());
+}
+
+/// The detail of the first env of a trace, as bytes.
+pub(crate) fn detail_of_root(trace: TraceId, source: &str, payload: &Captured) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ROOT_LEN_USUAL);
+    put_fields(&mut bytes, |bytes| {
+        put_trace(bytes, trace, source);
+        put_value(bytes, META, payload);
+    });
+    bytes
 }
 
 /// What stands before the values of a detail that has nothing else.
@@ -125,14 +154,15 @@ impl<'a> Iterator for Fields<'a> {
 impl Detail {
     /// Appends it as bytes. Values come last: they are what is cut where there is no room.
     pub fn write_to(&self, bytes: &mut Vec<u8>) {
-        let start = bytes.len();
-        bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+        put_fields(bytes, |bytes| self.put_fields(bytes));
+    }
+
+    fn put_fields(&self, bytes: &mut Vec<u8>) {
         if let Some(node) = &self.node {
             put_field(bytes, NODE, node.as_bytes());
         }
         if let Some((trace, source)) = &self.trace {
-            put_field(bytes, TRACE, &trace.get().to_le_bytes());
-            put_field(bytes, SOURCE, source.as_bytes());
+            put_trace(bytes, *trace, source);
         }
         if let Some(failure) = &self.failure {
             put_field(bytes, FAILURE_TYPE, failure.type_name.as_bytes());
@@ -145,11 +175,9 @@ impl Detail {
         }
         for (tag, value) in [(META, &self.meta), (VALUES, &self.values)] {
             if let Some(value) = value {
-                put_field(bytes, tag | if value.is_truncated() { TRUNCATED } else { 0 }, value.as_bytes());
+                put_value(bytes, tag, value);
             }
         }
-        let len = u32::try_from(bytes.len() - start - HEAD_LEN).unwrap_or(u32::MAX);
-        bytes[start + 1..start + HEAD_LEN].copy_from_slice(&len.to_le_bytes());
     }
 
     /// Reads what [`write_to`](Self::write_to) wrote, maybe cut at its end. `None`: it is of another version, or not
@@ -246,6 +274,14 @@ mod tests {
         let (detail, mut bytes) = (detail(), Vec::new());
         detail.write_to(&mut bytes);
         assert_eq!(format!("{:?}", Detail::read(&bytes).unwrap()), format!("{detail:?}"));
+    }
+
+    #[test]
+    fn the_detail_of_a_first_env_is_written_as_any_other() {
+        let Detail { trace: Some((trace, source)), meta: Some(payload), .. } = detail() else { unreachable!() };
+        let bytes = detail_of_root(trace, &source, &payload);
+        let expected = Detail { trace: Some((trace, source)), meta: Some(payload), ..Detail::default() };
+        assert_eq!(format!("{:?}", Detail::read(&bytes).unwrap()), format!("{expected:?}"));
     }
 
     #[test]

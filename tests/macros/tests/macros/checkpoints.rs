@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -323,4 +324,66 @@ fn the_trace_of_an_attempt_says_so_and_is_known_before() {
     }
     let of_another = tracer::test::record(|| tracer::create_env(execution.latest_attempt(), "work"));
     assert_eq!(AttemptOf::of(envs(&of_another.records())[0]), None, "it only says so");
+}
+
+#[traced_node]
+async fn note(number: usize) -> usize {
+    number
+}
+
+#[derive(Clone, Default)]
+struct File(Arc<Mutex<Vec<u8>>>);
+
+impl Write for File {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Pages end anywhere in what is said of them, and lines of JSON have none.
+#[test]
+fn each_of_many_attempts_has_a_trace_that_says_so_wherever_that_lies() {
+    let file = File::default();
+    let lines = Tracer::builder().recorder(tracer::JsonLines::to_writer(file.clone()).unwrap()).build();
+    let memory = Tracer::builder().build();
+    let all = |tracer: &Tracer| {
+        let recording = tracer::test::record_with(tracer.clone(), || {
+            let manager = manager();
+            let attempt = |number: usize| {
+                let type_ = "t".repeat(1 + number % 131);
+                let execution = run(manager.create(NewExecution::new(type_))).unwrap();
+                let execution = run(manager.start(&execution.id)).unwrap();
+                let noted = run(manager.run_attempt(&execution, || note(number))).unwrap();
+                assert_eq!(noted, number);
+                run(note(number));
+                execution
+            };
+            (0..400).map(attempt).collect::<Vec<_>>()
+        });
+        recording.output
+    };
+    let (mut seq, mut ts) = (0, 1);
+    for execution in all(&memory) {
+        let records = memory.replay(execution.token().trace_id());
+        let (env, last) = (envs(&records)[0], *steps(&records).last().unwrap());
+        assert!(seq < env.seq && env.seq < last.seq && ts <= env.ts && env.ts <= last.ts);
+        (seq, ts) = (last.seq, last.ts);
+        assert_eq!((AttemptOf::of(env), &*env.source), (Some(execution.latest_attempt()), &*execution.type_));
+        let nodes: Vec<&str> = steps(&records).iter().map(|step| &*step.node).collect();
+        assert_eq!(nodes, ["note", "note"]);
+    }
+    let executions = all(&lines);
+    lines.flush();
+    let text = String::from_utf8(file.0.lock().unwrap().clone()).unwrap();
+    let said: Vec<AttemptOf> = text
+        .lines()
+        .filter_map(|line| {
+            serde_json::from_str(line).ok().as_ref().and_then(tracer::Record::as_env).and_then(AttemptOf::of)
+        })
+        .collect();
+    assert_eq!(said, executions.iter().map(Execution::latest_attempt).collect::<Vec<_>>());
 }

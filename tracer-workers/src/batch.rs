@@ -1,0 +1,172 @@
+//! What was claimed together, begun by as many tasks as the runtime has threads.
+//!
+//! What ends with its first poll needs no task of its own, which would cost more than a small handler does. What does not
+//! gets one then. So no more is polled in a row than threads could have been at: a handler that computes for long holds up
+//! the thread that it is on, and the others take what waits.
+
+use std::future::{Future, poll_fn};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+use std::vec;
+
+use tokio::runtime::Handle;
+
+/// How long anything waits for one of these tasks. All of them may be held up while the runtime has threads to spare, by
+/// handlers that block in place.
+const WAIT_MAX: Duration = Duration::from_millis(5);
+
+struct Batch<T, R> {
+    waiting: Mutex<vec::IntoIter<T>>,
+    run: R,
+}
+
+impl<T, R> Batch<T, R> {
+    fn next(&self) -> Option<T> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
+
+/// Runs each of these, on the runtime of the calling task.
+pub(crate) fn begin<T, R, F>(each: Vec<T>, run: R)
+where
+    T: Send + 'static,
+    R: Fn(T) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let threads = Handle::current().metrics().num_workers();
+    let (len, tasks) = (each.len(), each.len().min(threads));
+    let batch = Arc::new(Batch { waiting: Mutex::new(each.into_iter()), run });
+    for _ in 0..tasks {
+        tokio::spawn(poll_each(batch.clone()));
+    }
+    if len > tasks {
+        tokio::spawn(async move {
+            tokio::time::sleep(WAIT_MAX).await;
+            while let Some(one) = batch.next() {
+                tokio::spawn((batch.run)(one));
+            }
+        });
+    }
+}
+
+async fn poll_each<T, R, F>(batch: Arc<Batch<T, R>>)
+where
+    R: Fn(T) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    while let Some(one) = batch.next() {
+        let mut running = Box::pin((batch.run)(one));
+        if poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx).is_pending())).await {
+            tokio::spawn(running);
+        }
+        // Others are to have their turn, too, and those that follow a budget.
+        tokio::task::consume_budget().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::runtime::Builder;
+    use tokio::task::{block_in_place, yield_now};
+
+    use super::*;
+
+    /// How many have come, and whoever waits for some.
+    #[derive(Default)]
+    struct Count(Mutex<usize>, Condvar);
+
+    impl Count {
+        fn one_more(&self) {
+            *self.0.lock().unwrap() += 1;
+            self.1.notify_all();
+        }
+
+        /// Blocks; whether there are so many in the end.
+        fn reaches(&self, wanted: usize) -> bool {
+            let waited =
+                self.1.wait_timeout_while(self.0.lock().unwrap(), Duration::from_secs(10), |now| *now < wanted);
+            *waited.unwrap().0 >= wanted
+        }
+    }
+
+    #[test]
+    fn one_that_computes_for_long_holds_up_no_other_while_there_is_a_thread() {
+        // Without a timer: nobody comes after a while to help.
+        let runtime = Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (others, all) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        runtime.spawn({
+            let (others, all) = (others.clone(), all.clone());
+            async move {
+                begin((0..100).collect(), move |number| {
+                    let (others, all) = (others.clone(), all.clone());
+                    async move {
+                        if number == 0 {
+                            assert!(others.reaches(99));
+                        } else {
+                            others.one_more();
+                        }
+                        all.one_more();
+                    }
+                });
+            }
+        });
+        assert!(all.reaches(100));
+        assert!(others.reaches(99));
+    }
+
+    #[test]
+    fn those_that_block_in_place_hold_up_no_other() {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        let count = Arc::new(Count::default());
+        let all = count.clone();
+        runtime.spawn(async move {
+            begin(vec![(); 10], move |()| {
+                let count = count.clone();
+                async move {
+                    count.one_more();
+                    assert!(block_in_place(|| count.reaches(10)));
+                }
+            });
+        });
+        assert!(all.reaches(10));
+    }
+
+    #[tokio::test]
+    async fn other_tasks_have_their_turn_in_between() {
+        let done = Arc::new(AtomicUsize::new(0));
+        begin(vec![(); 1000], {
+            let done = done.clone();
+            move |()| {
+                let done = done.clone();
+                async move { _ = done.fetch_add(1, Ordering::Relaxed) }
+            }
+        });
+        yield_now().await;
+        assert!((1..1000).contains(&done.load(Ordering::Relaxed)), "{done:?}");
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_do_so_in_tasks_of_their_own() {
+        let (started, go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+        let done = Arc::new(tokio::sync::Semaphore::new(0));
+        begin(vec![(); 10], {
+            let (started, go_on, done) = (started.clone(), go_on.clone(), done.clone());
+            move |()| {
+                let (started, go_on, done) = (started.clone(), go_on.clone(), done.clone());
+                async move {
+                    started.fetch_add(1, Ordering::Relaxed);
+                    go_on.acquire().await.unwrap().forget();
+                    done.add_permits(1);
+                }
+            }
+        });
+        yield_now().await;
+        assert_eq!(started.load(Ordering::Relaxed), 10);
+        go_on.add_permits(10);
+        _ = done.acquire_many(10).await.unwrap();
+    }
+}
