@@ -1,10 +1,11 @@
 //! What was claimed together, begun by as many tasks as the runtime has threads.
 //!
 //! What ends with its first poll needs no task of its own, which would cost more than a small handler does. What does not
-//! gets one then. So no more is polled in a row than threads could have been at: a handler that computes for long holds up
-//! the thread that it is on, and the others take what waits.
+//! keeps the task that polled it, and another one goes on with the rest. So a handler that computes for long holds up the
+//! thread that it is on and nothing else: the others take what waits.
 
 use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -41,8 +42,10 @@ where
         tokio::spawn(poll_each(batch.clone()));
     }
     if len > tasks {
+        let batch = Arc::downgrade(&batch);
         tokio::spawn(async move {
             tokio::time::sleep(WAIT_MAX).await;
+            let Some(batch) = batch.upgrade() else { return };
             while let Some(one) = batch.next() {
                 tokio::spawn((batch.run)(one));
             }
@@ -52,17 +55,43 @@ where
 
 async fn poll_each<T, R, F>(batch: Arc<Batch<T, R>>)
 where
-    R: Fn(T) -> F,
+    T: Send + 'static,
+    R: Fn(T) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     while let Some(one) = batch.next() {
-        let mut running = Box::pin((batch.run)(one));
+        let mut running = pin!((batch.run)(one));
         if poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx).is_pending())).await {
-            tokio::spawn(running);
+            // The task is its own now: what it waits for knows no other.
+            tokio::spawn(boxed(batch.clone()));
+            return running.await;
         }
-        // Others are to have their turn, too, and those that follow a budget.
-        tokio::task::consume_budget().await;
+        give_way().await;
     }
+}
+
+/// A task begins others of its kind.
+fn boxed<T, R, F>(batch: Arc<Batch<T, R>>) -> Pin<Box<dyn Future<Output = ()> + Send>>
+where
+    T: Send + 'static,
+    R: Fn(T) -> F + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    Box::pin(poll_each(batch))
+}
+
+/// Lets those have their turn that others would not take from this thread: what was woken last waits there for whoever
+/// runs. Without a look at timers and input, which tokio's own way takes each time.
+async fn give_way() {
+    let mut is_over = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]
@@ -133,6 +162,64 @@ mod tests {
             });
         });
         assert!(all.reaches(10));
+    }
+
+    /// A thread keeps what was woken last to itself.
+    #[test]
+    fn what_one_has_woken_runs_before_the_next() {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let (woken, all) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let (wake, wakes) = tokio::sync::oneshot::channel();
+        let wake = Mutex::new(Some(wake));
+        runtime.spawn({
+            let woken = woken.clone();
+            async move {
+                wakes.await.unwrap();
+                woken.one_more();
+            }
+        });
+        let ends = all.clone();
+        runtime.spawn(async move {
+            // The other waits by now.
+            yield_now().await;
+            begin(vec![(); 2], move |()| {
+                let first = wake.lock().unwrap().take();
+                let (woken, all) = (woken.clone(), ends.clone());
+                async move {
+                    match first {
+                        Some(wake) => wake.send(()).unwrap(),
+                        None => assert!(woken.reaches(1)),
+                    }
+                    all.one_more();
+                }
+            });
+        });
+        assert!(all.reaches(2));
+    }
+
+    #[test]
+    fn one_that_waits_is_not_held_up_by_one_that_computes() {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+        // Either thread may take either.
+        for _ in 0..100 {
+            let (waited, all) = (Arc::new(Count::default()), Arc::new(Count::default()));
+            let ends = all.clone();
+            runtime.spawn(async move {
+                begin(vec![true, false], move |waits| {
+                    let (waited, all) = (waited.clone(), ends.clone());
+                    async move {
+                        if waits {
+                            give_way().await;
+                            waited.one_more();
+                        } else {
+                            assert!(waited.reaches(1));
+                        }
+                        all.one_more();
+                    }
+                });
+            });
+            assert!(all.reaches(2));
+        }
     }
 
     #[tokio::test]
