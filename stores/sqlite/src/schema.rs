@@ -81,6 +81,12 @@ const STEPS: &[&str] = &[
 /// In files of this version checkpoints have rows of their own.
 const KEPT: usize = 3;
 
+/// The names that the steps take.
+const NAMES: &str = "'executions', 'executions_2', 'executions_version', 'executions_due', 'executions_sweep', \
+     'executions_created', 'executions_parent', 'executions_key', 'checkpoints', 'clock'";
+/// Tables by which a file is known that is shared.
+const SHARED: &str = "'executions', 'executions_version', 'clock'";
+
 /// Says whose file it is: `trce`.
 const APPLICATION_ID: i64 = 0x7472_6365;
 
@@ -160,12 +166,11 @@ pub(crate) fn version(connection: &Connection, new: Place) -> Result<(Place, usi
     let (owner, tables) = (number("PRAGMA application_id")?, number("SELECT count(*) FROM sqlite_schema")?);
     let (place, version) = if tables > 0 && owner == APPLICATION_ID {
         (Place::Header, number("PRAGMA user_version")?)
-    } else if number("SELECT count(*) FROM sqlite_schema WHERE name = 'executions_version'")? > 0 {
+    } else if number(&format!("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ({SHARED})"))? == 3 {
         (Place::Table, number("SELECT version FROM executions_version")?)
     } else if new == Place::Table {
-        let names = "lower(name) IN ('executions', 'checkpoints', 'clock')";
-        if number(&format!("SELECT count(*) FROM sqlite_schema WHERE {names}"))? > 0 {
-            return Err(foreign("the file has tables `executions`, `checkpoints` or `clock` of its own".into()));
+        if number(&format!("SELECT count(*) FROM sqlite_schema WHERE lower(name) IN ({NAMES})"))? > 0 {
+            return Err(foreign(format!("expected none of the names {NAMES} in the file, found some of its own")));
         }
         (Place::Table, 0)
     } else if tables > 0 {

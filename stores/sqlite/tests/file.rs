@@ -359,12 +359,20 @@ fn executions_may_be_in_a_file_that_an_application_has_made() {
 #[test]
 fn tables_of_the_same_names_are_left_alone() {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["Executions", "checkpoints", "clock"] {
+    let own = [
+        ("table", "CREATE TABLE Executions (n INTEGER)"),
+        ("other", "CREATE TABLE checkpoints (n INTEGER)"),
+        ("index", "CREATE TABLE orders (n INTEGER); CREATE INDEX executions_created ON orders (n)"),
+        ("version", "CREATE TABLE executions_version (version INTEGER); INSERT INTO executions_version VALUES (4)"),
+    ];
+    for (name, sql) in own {
         let path = directory.path().join(name);
-        Connection::open(&path).unwrap().execute_batch(&format!("CREATE TABLE {name} (n INTEGER)")).unwrap();
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
         let before = std::fs::read(&path).unwrap();
-        let error = Options::new().beside_tables().open(&path).expect_err("it is refused");
-        assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
+        for options in [Options::new().beside_tables(), Options::new()] {
+            let error = options.open(&path).expect_err("it is refused");
+            assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing), "{name}");
+        }
         assert!(std::fs::read(&path).unwrap() == before, "not even its journal mode has changed");
     }
 }
