@@ -42,6 +42,7 @@ const ATTEMPTS: u32 = 8;
 /// not anew with each call, whatever the server believes of how many rows there are. None is worth to be compiled.
 const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off";
+
 /// Executions in PostgreSQL. Clones share the connections.
 #[derive(Clone)]
 pub struct PostgresStore {

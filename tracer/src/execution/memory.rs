@@ -260,7 +260,7 @@ fn place(execution: &Execution) -> Option<(Reverse<i16>, Timestamp, Cursor)> {
 
 /// The first that are due. Those of one priority that are not are passed over in one step, however many there are.
 fn first_due(waiting: &Waiting, now: Timestamp, limit: usize) -> Vec<(Reverse<i16>, Timestamp, Cursor)> {
-    let mut due = Vec::with_capacity(limit.min(waiting.len()));
+    let mut due = Vec::with_capacity(limit.min(waiting.len()).min(1024));
     let mut next = waiting.first();
     while let Some(&(priority, ..)) = next {
         let is_next = |place: &&(Reverse<i16>, Timestamp, Cursor)| place.0 == priority && place.1 <= now;

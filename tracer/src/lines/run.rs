@@ -108,6 +108,7 @@ mod tests {
             assert!(!run.goes_on(&block, 12), "{what}");
         }
     }
+
     /// An event says how long ago its run began, and has only so much room for that.
     #[test]
     fn a_run_that_began_long_ago_does_not_go_on() {

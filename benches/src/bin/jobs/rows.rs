@@ -44,7 +44,11 @@ pub(crate) async fn grow(
             tidied(case).await?;
             rows.push(cost(case, jobs, &mut first, format!("{len} {}, tables being doubled", case.name)).await?);
             case.turn(DOUBLING).await?;
-            made += more + jobs * (TURNS + 1) + DOUBLING;
+            let done = jobs * (TURNS + 1) + DOUBLING;
+            made += more + done;
+            if matches!(there, There::Ended) {
+                len += done;
+            }
         }
         let more = size.saturating_sub(len);
         fill(&case.manager()?, there, more).await?;
