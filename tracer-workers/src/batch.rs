@@ -14,7 +14,7 @@ use std::vec;
 use tokio::runtime::Handle;
 
 /// How long anything waits for one of these tasks. All of them may be held up while the runtime has threads to spare, by
-/// handlers that block in place.
+/// handlers that block in place; or have ended, by a panic that nothing caught.
 const WAIT_MAX: Duration = Duration::from_millis(5);
 
 struct Batch<T, R> {
@@ -42,10 +42,8 @@ where
         tokio::spawn(poll_each(batch.clone()));
     }
     if len > tasks {
-        let batch = Arc::downgrade(&batch);
         tokio::spawn(async move {
             tokio::time::sleep(WAIT_MAX).await;
-            let Some(batch) = batch.upgrade() else { return };
             while let Some(one) = batch.next() {
                 tokio::spawn((batch.run)(one));
             }
@@ -162,6 +160,23 @@ mod tests {
             });
         });
         assert!(all.reaches(10));
+    }
+
+    #[tokio::test]
+    async fn one_that_panics_takes_no_other_along() {
+        let done = Arc::new(tokio::sync::Semaphore::new(0));
+        begin((0..10).collect(), {
+            let done = done.clone();
+            move |number| {
+                let done = done.clone();
+                async move {
+                    assert!(number > 0, "as it is to");
+                    done.add_permits(1);
+                }
+            }
+        });
+        let nine = tokio::time::timeout(Duration::from_secs(10), done.acquire_many(9)).await;
+        assert_eq!(nine.expect("they come").unwrap().num_permits(), 9);
     }
 
     /// A thread keeps what was woken last to itself.

@@ -425,9 +425,6 @@ fn take<S>(shared: &Shared<S>, execution: Execution, until: Instant) -> Option<A
     };
     let (attempt, teller) = Attempt::new(execution, shared.writes.clone());
     shared.held.add(teller, key, until);
-    // Too late to begin it.
-    let is_late = attempt.told().last() == Signal::GiveBack;
-    let end = if is_late { Some(Command::Release { delay: Duration::ZERO }) } else { end };
     if end.is_some() {
         shared.ends(&attempt, end);
         return None;
@@ -438,10 +435,13 @@ fn take<S>(shared: &Shared<S>, execution: Execution, until: Instant) -> Option<A
 /// Runs it to its end, and hands it over to the settler.
 async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, attempt: Attempt) {
     let worker = &shared.worker;
-    let command = match worker.handlers.get(&attempt.execution().type_) {
-        Some(Handled { handler, .. }) => run(&attempt, handler, &worker.manager, worker.grace).await,
+    let command = match (attempt.told().last(), worker.handlers.get(&attempt.execution().type_)) {
+        // Too late to begin it.
+        (Signal::GiveBack, _) => Some(Command::Release { delay: Duration::ZERO }),
+        (Signal::Lost, _) => None,
+        (_, Some(Handled { handler, .. })) => run(&attempt, handler, &worker.manager, worker.grace).await,
         // Only types with handlers are claimed.
-        None => None,
+        (_, None) => None,
     };
     shared.ends(&attempt, command);
 }

@@ -476,10 +476,23 @@ fn end_as<const USUAL: bool>(hot: &Hot, state: &mut State, away: &Away) -> bool 
 fn finish(hot: &Hot, state: &mut State, away: &Away, end: End) {
     // Where it goes back to stays.
     state.stage = ManuallyDrop::new(Stage::Off);
+    let _leaves = Leaves { hot, state, away };
     if let Some(at) = state.at() {
         scope::with(|scope| scope.end(at, end));
     }
-    leave(hot, state, away);
+}
+
+/// Goes back when it is dropped, though a clock of the user's panics.
+struct Leaves<'a> {
+    hot: &'a Hot,
+    state: &'a State,
+    away: &'a Away,
+}
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        leave(self.hot, self.state, self.away);
+    }
 }
 
 #[cold]
