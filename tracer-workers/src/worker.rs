@@ -436,12 +436,10 @@ fn take<S>(shared: &Shared<S>, execution: Execution, until: Instant) -> Option<A
 async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, attempt: Attempt) {
     let worker = &shared.worker;
     let command = match (attempt.told().last(), worker.handlers.get(&attempt.execution().type_)) {
-        // Too late to begin it.
+        // Too late to begin it; and only types with handlers are claimed.
+        (Signal::Lost, _) | (_, None) => None,
         (Signal::GiveBack, _) => Some(Command::Release { delay: Duration::ZERO }),
-        (Signal::Lost, _) => None,
         (_, Some(Handled { handler, .. })) => run(&attempt, handler, &worker.manager, worker.grace).await,
-        // Only types with handlers are claimed.
-        (_, None) => None,
     };
     shared.ends(&attempt, command);
 }
