@@ -87,7 +87,8 @@ impl Options {
     /// Lets executions be in a file with an application's own tables, for [`SqliteStore::create_in`]. Otherwise a file that an
     /// application has made is refused, lest one is opened by mistake.
     ///
-    /// They get tables of the names `executions`, `executions_version`, `checkpoints` and `clock`; `user_version` and
+    /// They get tables of the names `executions`, `executions_version`, `checkpoints` and `clock`, and indexes whose names
+    /// begin with `executions_`; `user_version` and
     /// `application_id` stay the application's, also of a file that is made here. The file gets a write-ahead log. Once it
     /// has these tables, it is opened without this, too; one that was made without this stays as it is.
     #[must_use]

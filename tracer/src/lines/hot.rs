@@ -280,7 +280,7 @@ impl Hot {
         (frame.raw_id() == id).then_some(Caller { block, frame, next, id, depth, site })
     }
 
-    /// `None`: it is too late for the run, or, if `USUAL`, the time stamp counter is not the clock.
+    /// `None`: there is no run, it is too late for it, or, if `USUAL`, the time stamp counter is not the clock.
     // To be asked first: it takes as long as all of the rest, which the processor then does meanwhile.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "one instruction")]
@@ -288,7 +288,8 @@ impl Hot {
         let ticks = match self.counter.get() {
             true => clock::counter(),
             false if USUAL => return None,
-            false => clock::system_ticks(),
+            // Not where it is for nothing.
+            false => self.page.get().map(|_| clock::system_ticks())?,
         };
         let elapsed = ticks.wrapping_sub(self.began.get());
         (elapsed < ELAPSED_END).then_some(Now { ticks, elapsed })
