@@ -369,6 +369,11 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>) 
                     there_is_more |= claimed.len() == limit;
                     let until = asked + worker.lease;
                     let taken: Vec<_> = claimed.into_iter().filter_map(|one| take(&shared, one, until)).collect();
+                    let now = Instant::now();
+                    if until <= now {
+                        // The answer took longer than the leases in it last.
+                        held.drop_untrusted(now);
+                    }
                     let shared = shared.clone();
                     batch::begin(taken, move |attempt| attend(shared.clone(), attempt));
                 }

@@ -163,6 +163,29 @@ fn a_worker_that_is_cut_off_stops_before_others_may_begin() {
     });
 }
 
+#[test]
+fn what_is_claimed_too_late_does_not_begin() {
+    run(async {
+        let (manager, cut) = cut_off();
+        *cut.claim_takes.lock().unwrap() = LEASE;
+        let begun = Arc::new(Mutex::new(Vec::new()));
+        let handle = {
+            let begun = begun.clone();
+            move |attempt: Attempt, (): ()| {
+                begun.lock().unwrap().push(attempt.lease().epoch);
+                async { Ok::<_, Failure>(()) }
+            }
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        sleep(LEASE / 2).await;
+        *cut.claim_takes.lock().unwrap() = Duration::ZERO;
+        assert_eq!(ended(&manager, &id).await.attempts, 2);
+        assert_eq!(*begun.lock().unwrap(), [2], "others may have had the first");
+        worker.shutdown(SECOND).await;
+    });
+}
+
 /// Somebody has given it back behind the worker's back, and it comes here again before a heartbeat tells.
 #[test]
 fn an_attempt_that_another_one_here_has_taken_over_is_dropped() {

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
@@ -195,6 +196,45 @@ fn what_a_clock_or_a_recorder_traces_is_dropped_and_counted() {
     assert!(seen.stats().dropped > before, "what they did inside a record is counted");
     // A tracer made later answers for what was lost since: others of this test program may trace in their clocks too.
     assert!(Tracer::builder().build().stats().dropped < seen.stats().dropped, "what was lost before is not its own");
+}
+
+/// A clock that can be made to panic, once.
+#[derive(Clone, Default)]
+struct Breaking(Arc<AtomicBool>);
+
+impl Clock for Breaking {
+    fn ticks(&self) -> u64 {
+        assert!(!self.0.swap(false, Ordering::Relaxed), "as it was made to");
+        1
+    }
+
+    fn unix_ns(&self, ticks: u64) -> u64 {
+        ticks
+    }
+}
+
+#[test]
+fn a_clock_that_panics_at_the_end_of_a_future_leaves_its_thread_with_the_caller() {
+    let clock = Breaking::default();
+    let memory = crate::recorders::memory(1 << 20);
+    record_with(Tracer::builder().clock(clock.clone()).recorder(memory.clone()).build(), || {
+        call(&SITES[0], || {
+            let mut future = Box::pin(call_async(&SITES[1], async {
+                clock.0.store(true, Ordering::Relaxed);
+                Ok(())
+            }));
+            let poll = || future.as_mut().poll(&mut std::task::Context::from_waker(Waker::noop())).is_ready();
+            std::panic::catch_unwind(AssertUnwindSafe(poll)).unwrap_err();
+            touch(2);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(tracer::current_trace_id(), None);
+    });
+    let records = memory.all();
+    let steps = || records.iter().filter_map(Record::as_step);
+    let keys: Vec<_> = steps().filter(|step| step.status == Status::Exit).map(|step| step.key.as_deref()).collect();
+    assert_eq!(keys, [Some("a#0/c#0"), Some("a#0")], "what is called next is called by the caller");
 }
 
 /// A destructor of the thread that traces after everything else of the thread may be gone.
