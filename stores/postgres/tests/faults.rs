@@ -1,5 +1,6 @@
 //! Servers that do not answer, answer late, or would not take what is sent: what is told of it, and that it is told in time.
 
+mod run;
 mod server;
 
 use std::time::Duration;
@@ -14,9 +15,7 @@ use tracer::execution::{
 use tracer_postgres::PostgresStore;
 use tracer_store_conformance::{Proxy, Target, Weather};
 
-fn run<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
-}
+use run::run;
 
 async fn client(config: &Config) -> Client {
     let (client, connection) = config.connect(NoTls).await.unwrap();

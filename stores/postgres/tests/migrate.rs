@@ -1,6 +1,7 @@
 //! Tables that older versions have made and filled, with executions in every state: `tests/data/v1.sql` and `v2.sql` are
 //! dumps of such. Whatever was in them is there afterwards, and goes on as it would have.
 
+mod run;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,8 @@ use tracer::execution::{
     ListOptions, NewExecution, Parts, Refusal, Timestamp,
 };
 use tracer_postgres::PostgresStore;
+
+use run::run;
 
 const V1: &str = include_str!("data/v1.sql");
 const V2: &str = include_str!("data/v2.sql");
@@ -172,10 +175,6 @@ fn tables_of_version_1_become_ones_of_this() {
 #[test]
 fn tables_of_version_2_become_ones_of_this() {
     run(check("v2", V2));
-}
-
-fn run<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
 }
 
 #[tokio::test]

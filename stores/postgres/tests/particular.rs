@@ -1,5 +1,6 @@
 //! What is particular to PostgreSQL: its clock, its schema, many processes at once, connections that are cut.
 
+mod run;
 mod server;
 
 use std::time::Duration;
@@ -13,9 +14,7 @@ use tracer::execution::{
 use tracer_postgres::PostgresStore;
 use tracer_workers::{Attempt, Running, Worker};
 
-fn run<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
-}
+use run::run;
 
 fn claim(limit: u32) -> Claim {
     let worker = "worker".to_owned();

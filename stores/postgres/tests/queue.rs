@@ -1,27 +1,37 @@
 //! The queue beside the records: what a claim leaves in it, and who may end an attempt without reading it again.
 
+mod run;
 mod server;
 
 use std::time::Duration;
 
-use tokio_postgres::NoTls;
+use tokio_postgres::{GenericClient, NoTls};
 use tracer::execution::{
     Beat, Claim, Command, Execution, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, Lease, ListOptions,
     NewExecution, Progress, Refusal, RetryPolicy, Write, Written,
 };
 use tracer_postgres::PostgresStore;
 
-type Manager = ExecutionManager<PostgresStore>;
+use run::run;
 
-fn run<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
-}
+type Manager = ExecutionManager<PostgresStore>;
 
 fn claim(limit: u32, lease: Duration) -> Claim {
     Claim { types: Vec::new(), only: None, limit, worker: "worker".to_owned(), lease }
 }
 
 const LONG: Duration = Duration::from_secs(60);
+
+/// Waits until such a connection waits for this one, of which the server tells nobody.
+async fn until_waited_for(connection: &impl GenericClient, such: &str) {
+    let waits =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE {such} AND pg_backend_pid() = ANY(pg_blocking_pids(pid))");
+    while connection.query_one(&waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // In a transaction, what was seen once is seen again.
+        connection.execute("SELECT pg_stat_clear_snapshot()", &[]).await.unwrap();
+    }
+}
 
 async fn client(config: &tokio_postgres::Config) -> tokio_postgres::Client {
     let (client, connection) = config.connect(NoTls).await.unwrap();
@@ -231,12 +241,8 @@ fn what_was_driven_anew_and_claimed_meanwhile_is_not_taken_for_waiting() {
             let (manager, id) = (manager.clone(), first.id);
             tokio::spawn(async move { manager.cancel(&id, None).await })
         };
-        let waits = "SELECT count(*) FROM pg_stat_activity
-                     WHERE wait_event_type = 'Lock' AND query LIKE '%tracer_executions%FOR UPDATE OF e'
-                         AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
-        while transaction.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_waited_for(&transaction, "wait_event_type = 'Lock' AND query LIKE '%tracer_executions%FOR UPDATE OF e'")
+            .await;
         transaction.commit().await.unwrap();
         // A worker has it: he is asked to stop.
         let cancelled = cancelling.await.unwrap().unwrap();
@@ -359,12 +365,7 @@ fn what_was_written_to_while_a_claim_began_is_left_to_the_next() {
             let (slow, claim) = (slow.clone(), Claim { types: vec!["work".to_owned()], ..claim(1, LONG) });
             tokio::spawn(async move { slow.claim(claim).await })
         };
-        let waits = "SELECT count(*) FROM pg_stat_activity
-                     WHERE wait_event = 'advisory' AND query LIKE '%RECURSIVE clock%'
-                         AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
-        while client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_waited_for(&client, "wait_event = 'advisory' AND query LIKE '%RECURSIVE clock%'").await;
         let first = other.claim(claim(1, LONG)).await.unwrap().remove(0);
         let again = other.under(&first.token()).fail(&id, Failure::new("no").retryable(true)).await.unwrap();
         assert!(again.is_due(again.updated_at));
