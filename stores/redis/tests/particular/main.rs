@@ -18,8 +18,12 @@ use tracer_redis::{Reconnecting, RedisStore, VALUE_LEN_BYTES_MAX};
 use tracer_store_conformance::server::{self as servers, Place, free_port};
 use tracer_store_conformance::{Proxy, Target, Weather};
 
+/// Longer than any test takes: what a broken store would wait for is not waited for.
+const TEST_MAX: Duration = Duration::from_secs(120);
+
 fn run<T>(test: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(test)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(TEST_MAX, test).await.expect("no test waits for ever") })
 }
 
 fn claim(limit: u32) -> Claim {
