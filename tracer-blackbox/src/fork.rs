@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use tracer::recorder::block::BLOCK_BYTES;
-use tracer::recorder::{SitesHeld, hold_sites};
+use tracer::recorder::{SitesHeld, hold_sites, reseed_ids};
 
 use crate::aside::{self, UnderWay};
 use crate::dictionary;
@@ -93,6 +93,7 @@ extern "C" fn parent() {
 }
 
 extern "C" fn child() {
+    reseed_ids([machine::random(), machine::random()]);
     let Some(mut kept) = take() else { return };
     for one in &mut kept.boxes {
         one.become_child();

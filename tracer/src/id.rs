@@ -5,11 +5,11 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU64;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::random::AnyRandom;
 use crate::text;
 
 /// An id that is not of the expected form.
@@ -140,45 +140,6 @@ impl ExecutionId {
         let begin = u128::from(begin(previous.unwrap_or_else(|last| last)));
         let random = Self::random(from).get() & ((1 << 62) - 1);
         Self(((begin >> 12) << 80) | VERSION | ((begin & 0xfff) << 64) | VARIANT | random)
-    }
-}
-
-/// Where ids come from.
-///
-/// They must be unique, not secret. The default is seeded once per thread from what the standard library has; on
-/// `wasm32-unknown-unknown` there is nothing to seed it with, so give the tracer a source of the host's.
-pub trait Random: Send + Sync + 'static {
-    /// 64 random bits.
-    fn bits(&self) -> u64;
-}
-
-/// A tracer's source of ids.
-#[derive(Clone, Default)]
-pub(crate) enum AnyRandom {
-    #[default]
-    System,
-    Other(Arc<dyn Random>),
-}
-
-impl AnyRandom {
-    pub(crate) fn other(random: impl Random) -> Self {
-        Self::Other(Arc::new(random))
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "half of the bits are enough")]
-    pub(crate) fn u32(&self) -> u32 {
-        self.u64() as u32
-    }
-
-    fn u64(&self) -> u64 {
-        match self {
-            Self::System => fastrand::u64(1..),
-            Self::Other(random) => random.bits().max(1),
-        }
-    }
-
-    fn u128(&self) -> u128 {
-        (u128::from(self.u64()) << 64) | u128::from(self.u64())
     }
 }
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::clock::{AnyClock, Clock};
 use crate::context::{Context, ContextToken, Registry};
 use crate::guard::GuardError;
-use crate::id::{AnyRandom, Random, TraceId};
+use crate::id::TraceId;
+use crate::random::{AnyRandom, Random};
 use crate::lines::SeqCounter;
 use crate::lines::scope::unreachable_calls;
 use crate::record::Record;
@@ -284,7 +285,7 @@ impl TracerBuilder {
 
     /// Takes ids from `random`.
     pub fn random(mut self, random: impl Random) -> Self {
-        self.random = AnyRandom::Other(Arc::new(random));
+        self.random = AnyRandom::other(random);
         self
     }
 

@@ -128,9 +128,10 @@ pub(crate) fn gone(kept: &str) -> Item {
     attributes.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// Any, but never the same twice.
+/// Any, but never the same twice: not by a copy of this process that was forked, either.
 pub(crate) fn mark() -> String {
-    format!("{:032x}", fastrand::u128(..))
+    let half = || getrandom::u64().unwrap_or_else(|_| fastrand::u64(..));
+    format!("{:016x}{:016x}", half(), half())
 }
 
 /// Of one width, so that texts sort as instants do.

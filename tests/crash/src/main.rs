@@ -239,6 +239,12 @@ fn main() {
             let black_box = install(options(), directory);
             work::fork(&black_box, &wait);
         }
+        "fork-between-traces" => {
+            install(options(), directory);
+            work::fork_between_traces();
+            wait();
+        }
+        "fork-between-executions" => work::fork_between_executions(),
         "fork-and-die" => {
             install(options(), directory);
             work::fork_and_die(&wait);

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
 use tracer::{Clock, SystemClock, traced_node};
 use tracer_blackbox::BlackBox;
 
@@ -256,6 +257,24 @@ pub(crate) fn fork(black_box: &BlackBox, then: &dyn Fn()) {
             then();
         });
     });
+}
+
+/// Forks when a trace has ended; then both record more.
+pub(crate) fn fork_between_traces() {
+    let three = || (0..3).for_each(|n| _ = item(0, n));
+    three();
+    os::wait_for(os::fork(three));
+    three();
+}
+
+/// Forks without a box when an execution has its name; then both name more, and say how.
+pub(crate) fn fork_between_executions() {
+    let manager = ExecutionManager::new(MemoryStore::default());
+    let id = || manager.prepare(NewExecution::new("work")).unwrap().id();
+    let three = || println!("{} {} {}", id(), id(), id());
+    three();
+    os::wait_for(os::fork(three));
+    three();
 }
 
 /// Forks in the midst of a call; the child records nothing before its parent is killed, and goes on then.

@@ -17,7 +17,8 @@ use super::record::{Execution, Lease};
 use super::store::{Claim, Created, ExecutionStore, Swept};
 use super::timestamp::{Timestamp, millis};
 use crate::clock::SystemClock;
-use crate::id::{AnyRandom, ExecutionId, Random};
+use crate::id::ExecutionId;
+use crate::random::{self, AnyRandom, Random};
 
 /// How many leases and times allowed [`ExecutionManager::tick`] deals with.
 const TICK_LIMIT: u32 = 1000;
@@ -348,6 +349,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     /// Makes ids. The beginning of each is the time and a count: what is created by one manager in one millisecond of the
     /// store's is claimed in that order, and what is made together lies together. Nothing else depends on it.
     fn ids(&self) -> impl Fn() -> ExecutionId {
+        random::reseed_if_forked();
         let now = Timestamp::now(&SystemClock).unix_ms();
         move || ExecutionId::next(&self.last_id, now, &self.random)
     }

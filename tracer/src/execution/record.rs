@@ -259,7 +259,7 @@ impl Execution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::AnyRandom;
+    use crate::random::AnyRandom;
 
     #[test]
     fn an_attempt_is_taken_into_its_trace_as_it_is_said_in_json() {

@@ -252,7 +252,7 @@ fn text(content: &[u8], cut: bool) -> String {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::id::AnyRandom;
+    use crate::random::AnyRandom;
     use crate::values::Limits;
 
     fn detail() -> Detail {

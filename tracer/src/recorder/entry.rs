@@ -466,7 +466,7 @@ const fn error_code(kind: ErrorKind) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::AnyRandom;
+    use crate::random::AnyRandom;
 
     #[test]
     fn entries_read_back_what_was_written() {

@@ -37,6 +37,7 @@ pub use preview::{PREVIEW_AT, PREVIEW_BITS, Preview};
 
 pub use crate::id::{IdHasher, IdMap};
 pub use crate::lines::panics::panic_text;
+pub use crate::random::reseed_ids;
 pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, SitesHeld, hold_sites, watch_sites};
 
 /// Keeps records.

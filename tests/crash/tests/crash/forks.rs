@@ -1,5 +1,7 @@
 //! A forked child writes into a file of its own, and the parent goes on in its.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 use tracer::StepRecord;
 use tracer_blackbox::{Death, Gap};
@@ -51,6 +53,29 @@ fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
     let open: Vec<_> = child.open.iter().map(|node| (&*node.node, node.arguments.clone())).collect();
     assert_eq!(open, [("parent", json!({"order": 17})), ("in_child_open", json!({"n": 5}))]);
     assert_eq!(child.open[0].trace_id, parent.open.iter().find(|node| node.node == "parent").unwrap().trace_id);
+}
+
+/// Ids come from what the child has a copy of.
+#[test]
+fn a_child_names_its_traces_as_nobody_else_does() {
+    let directory = Directory::new();
+    start("fork-between-traces", directory.path(), &[]).ready().kill();
+    let files = directory.files();
+    let recovered: Vec<_> = files.iter().map(|path| recover_file(path).unwrap()).collect();
+    let envs = recovered.iter().flat_map(|recovered| &recovered.records).filter_map(|record| record.as_env());
+    let (traces, envs): (HashSet<_>, HashSet<_>) = envs.map(|env| (env.trace_id, env.env_id)).unzip();
+    assert_eq!((files.len(), traces.len(), envs.len()), (2, 9, 9));
+}
+
+/// Without a box nobody is told of a fork.
+#[test]
+fn a_child_names_its_executions_as_nobody_else_does() {
+    let directory = Directory::new();
+    let mut running = start("fork-between-executions", directory.path(), &[]);
+    let lines: Vec<_> = (0..3).map(|_| running.line()).collect();
+    // What they begin with is the time.
+    let random: HashSet<_> = lines.iter().flat_map(|line| line.split(' ')).map(|id| &id[id.len() - 15..]).collect();
+    assert_eq!(random.len(), 9, "{lines:?}");
 }
 
 /// Who forks often goes away at once: what the child records only then is no less its own.
