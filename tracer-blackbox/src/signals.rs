@@ -67,10 +67,15 @@ fn install(signal: libc::c_int, before: &AtomicPtr<libc::sigaction>) {
     let old: *mut libc::sigaction = Box::leak(Box::new(default_action()));
     // Before the handler can run.
     before.store(old, Ordering::Release);
+    handle_from_now_on(signal, old);
+}
+
+/// `old`: where to put what was there before, or null.
+fn handle_from_now_on(signal: libc::c_int, old: *mut libc::sigaction) {
     let mut action = default_action();
     action.sa_sigaction = handle as extern "C" fn(_, _, _) as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: `action` names a function of the type that SA_SIGINFO asks for; `old` is a place for an action.
+    // SAFETY: `action` names a function of the type that SA_SIGINFO asks for; `old` is null or a place for an action.
     unsafe {
         libc::sigaction(signal, &raw const action, old);
     }
@@ -85,27 +90,62 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     if signal == libc::SIGBUS && is_mended(info) {
         return;
     }
-    note(signal, info);
-    let place = SIGNALS.iter().position(|known| *known == signal);
-    let before = place.map_or(ptr::null_mut(), |place| BEFORE[place].load(Ordering::Acquire));
-    // SAFETY: null, or leaked in `install` and not changed since the handler is installed.
-    let before = unsafe { before.as_ref() };
-    let before = before.map_or((libc::SIG_DFL, 0), |action| (action.sa_sigaction, action.sa_flags));
-    match before {
-        (libc::SIG_IGN, _) => {}
-        (libc::SIG_DFL, _) => die_of(signal),
-        (function, flags) if flags & libc::SA_SIGINFO != 0 => {
-            type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
-            // SAFETY: an action with SA_SIGINFO that is neither default nor ignore is a function of this type.
-            let function = unsafe { std::mem::transmute::<usize, Handler>(function) };
-            function(signal, info, context);
-        }
-        (function, _) => {
-            // SAFETY: an action without SA_SIGINFO that is neither default nor ignore is a function of this type.
-            let function = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(function) };
-            function(signal);
-        }
+    // SAFETY: with SA_SIGINFO the kernel gives a valid one, and nobody changes it meanwhile.
+    let code = unsafe { info.as_ref() }.map_or(0, |info| info.si_code);
+    // Else somebody has sent it, and the program may go on. After an `abort` it does not.
+    let is_fault = code > 0 || (signal == libc::SIGABRT && code == libc::SI_TKILL);
+    let place = SIGNALS.iter().position(|known| *known == signal).unwrap_or(0);
+    let (action, flags) = before(place);
+    if action == libc::SIG_IGN && !is_fault {
+        return;
     }
+    let has_noted = note(signal, info);
+    if action == libc::SIG_DFL || action == libc::SIG_IGN {
+        // The kernel does not ignore faults, either: they would come again for ever.
+        die_of(signal);
+        return;
+    }
+    if flags & libc::SA_RESETHAND != 0 {
+        BEFORE[place].store(ptr::null_mut(), Ordering::Release);
+    }
+    if flags & libc::SA_SIGINFO != 0 {
+        type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+        // SAFETY: an action with SA_SIGINFO that is neither default nor ignore is a function of this type.
+        let function = unsafe { std::mem::transmute::<usize, Handler>(action) };
+        function(signal, info, context);
+    } else {
+        // SAFETY: an action without SA_SIGINFO that is neither default nor ignore is a function of this type.
+        let function = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(action) };
+        function(signal);
+    }
+    let is_given_up = is_default(signal) || before(place).0 == libc::SIG_DFL;
+    if is_fault && (is_given_up || signal == libc::SIGABRT) {
+        // It comes again, and kills.
+        return;
+    }
+    if has_noted {
+        withdraw();
+    }
+    if is_default(signal) {
+        // As the standard library leaves it, which takes what was sent for such a fault.
+        BEFORE[place].store(ptr::null_mut(), Ordering::Release);
+        handle_from_now_on(signal, ptr::null_mut());
+    }
+}
+
+/// What was there before, and its flags.
+fn before(place: usize) -> (libc::sighandler_t, libc::c_int) {
+    // SAFETY: null, which stands for the default, or leaked in `install` and not changed since the handler is installed.
+    let before = unsafe { BEFORE[place].load(Ordering::Acquire).as_ref() };
+    before.map_or((libc::SIG_DFL, 0), |action| (action.sa_sigaction, action.sa_flags))
+}
+
+/// Whether the handler has been taken away.
+fn is_default(signal: libc::c_int) -> bool {
+    let mut now = default_action();
+    // SAFETY: asks for no change; `now` is a place for an action.
+    unsafe { libc::sigaction(signal, ptr::null(), &raw mut now) };
+    now.sa_sigaction == libc::SIG_DFL
 }
 
 /// Whether the memory is that of a box without the bytes of its file, and is there again.
@@ -114,20 +154,17 @@ fn is_mended(info: *mut libc::siginfo_t) -> bool {
     let Some(info) = (unsafe { info.as_ref() }).filter(|info| info.si_code == libc::BUS_ADRERR) else { return false };
     // SAFETY: SIGBUS has the field.
     let address = unsafe { info.si_addr() }.addr();
-    BOXES.iter().any(|shared| {
-        // SAFETY: as in `note`.
-        let shared = unsafe { shared.load(Ordering::Acquire).as_ref() };
-        shared.is_some_and(|shared| {
-            let is_mended = shared.map.replace_page(address);
-            if is_mended {
-                shared.is_truncated.store(true, Ordering::Relaxed);
-            }
-            is_mended
-        })
+    boxes().any(|shared| {
+        let is_mended = shared.map.replace_page(address);
+        if is_mended {
+            shared.is_truncated.store(true, Ordering::Relaxed);
+        }
+        is_mended
     })
 }
 
-fn note(signal: libc::c_int, info: *mut libc::siginfo_t) {
+/// Whether this is what the notes say now.
+fn note(signal: libc::c_int, info: *mut libc::siginfo_t) -> bool {
     // SAFETY: with SA_SIGINFO the kernel gives a valid one, and nobody changes it meanwhile.
     let info = unsafe { info.as_ref() };
     // SAFETY: all five signals have the field; it is zero where they have not been raised by the processor.
@@ -140,15 +177,27 @@ fn note(signal: libc::c_int, info: *mut libc::siginfo_t) {
         thread: crate::machine::thread(),
         unix_ns: now(),
     };
-    for shared in &BOXES {
-        // SAFETY: null, or a box that is never given back, stored in `watch`.
-        if let Some(shared) = unsafe { shared.load(Ordering::Acquire).as_ref() } {
-            // Not again for the `abort` of another's handler: of the stack for handlers it has left little.
-            if DeathNote::of(shared.map, shared.salt()).write(death) {
-                shared.seal_now();
-            }
+    let mut has_noted = false;
+    for shared in boxes() {
+        // Not again for the `abort` of another's handler: of the stack for handlers it has left little.
+        if DeathNote::of(shared.map, shared.salt()).write(death) {
+            shared.seal_now();
+            has_noted = true;
         }
     }
+    has_noted
+}
+
+/// The process has survived what it has noted.
+fn withdraw() {
+    for shared in boxes() {
+        DeathNote::of(shared.map, shared.salt()).withdraw();
+    }
+}
+
+fn boxes() -> impl Iterator<Item = &'static Shared> {
+    // SAFETY: null, or a box that is never given back, stored in `watch`.
+    BOXES.iter().filter_map(|shared| unsafe { shared.load(Ordering::Acquire).as_ref() })
 }
 
 /// The tracer's clock may be anybody's code, which must not run here.

@@ -108,7 +108,12 @@ pub(crate) fn set_kills(bytes: &mut [u8], kills: u64) {
 
 const DEATH_WORDS: usize = 7;
 
-/// Where a signal handler says what killed the process. Its only operations are stores.
+/// The first word of a death note that is being written.
+const WRITING: u64 = 2;
+/// Looks at a note that another thread is writing: some milliseconds.
+const LOOKS_MAX: usize = 1 << 20;
+
+/// Where a signal handler says what killed the process. It loads and stores words, and waits for nobody for long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeathNote {
     words: &'static [AtomicU64],
@@ -132,7 +137,13 @@ impl DeathNote {
 
     /// Safe to call from a signal handler. The first note stays: what comes after it is its consequence. Whether this is it.
     pub(crate) fn write(self, death: Death) -> bool {
-        if self.words[0].load(Ordering::Relaxed) != 0 {
+        if let Err(before) = self.words[0].compare_exchange(0, WRITING, Ordering::Relaxed, Ordering::Relaxed) {
+            // Whoever is told so may end the process, which then would say nothing.
+            let is_written = |_| {
+                std::hint::spin_loop();
+                self.words[0].load(Ordering::Relaxed) != WRITING
+            };
+            let _is_there = before != WRITING || (0..LOOKS_MAX).any(is_written);
             return false;
         }
         let said = [death.signal, death.code, death.address, death.thread, death.unix_ns];
@@ -142,6 +153,11 @@ impl DeathNote {
         self.words[6].store(mix_words(&said, self.salt), Ordering::Relaxed);
         self.words[0].store(1, Ordering::Release);
         true
+    }
+
+    /// The process goes on: there is no note.
+    pub(crate) fn withdraw(self) {
+        self.words[0].store(0, Ordering::Release);
     }
 
     pub(crate) fn read(bytes: &[u8], salt: u64) -> Option<Death> {

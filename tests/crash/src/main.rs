@@ -123,6 +123,36 @@ fn main() {
             install(options(), directory);
             work::outer(17, &os::write_to_nowhere);
         }
+        "fault-handled" => {
+            os::handle_faults(match rest[0] {
+                "ignore" => os::Handling::Ignore,
+                "mend" => os::Handling::Mend,
+                _ => os::Handling::Once,
+            });
+            install(options(), directory);
+            work::outer(17, &os::write_to_nowhere);
+        }
+        "fault-mended" => {
+            os::handle_faults(os::Handling::Mend);
+            install(options(), directory);
+            work::outer(17, &|| {
+                os::write_to(os::closed_page());
+                wait();
+                os::write_to_nowhere();
+            });
+        }
+        "faults-at-once" => {
+            install(options(), directory);
+            let together = std::sync::Barrier::new(8);
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        together.wait();
+                        os::write_to_nowhere();
+                    });
+                }
+            });
+        }
         "deadline" => {
             let black_box = install(options(), directory);
             black_box.set_deadline(Some(SystemTime::UNIX_EPOCH + Duration::from_millis(number(rest[0]))));

@@ -6,6 +6,7 @@ use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Ends with the thread of the test that started it, also where that is killed.
@@ -52,6 +53,64 @@ pub(crate) fn stop() {
     // SAFETY: a signal that no handler can be for.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
+
+/// Has a handler of its own for faults: what it makes of one.
+pub(crate) fn handle_faults(how: Handling) {
+    let (action, flags): (usize, libc::c_int) = match how {
+        Handling::Ignore => (libc::SIG_IGN, 0),
+        Handling::Mend => (mend as extern "C" fn(_, _, _) as usize, libc::SA_SIGINFO),
+        Handling::Once => (nothing as extern "C" fn(_) as usize, libc::SA_RESETHAND),
+    };
+    // SAFETY: zeroes are an action; what is set is a function of the type that the flags ask for.
+    unsafe {
+        let mut own: libc::sigaction = std::mem::zeroed();
+        (own.sa_sigaction, own.sa_flags) = (action, flags | libc::SA_ONSTACK);
+        libc::sigaction(libc::SIGSEGV, &raw const own, ptr::null_mut());
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Handling {
+    Ignore,
+    /// What is at [`closed_page`] is opened; anything else is left to the default.
+    Mend,
+    /// Nothing, and the default afterwards.
+    Once,
+}
+
+static CLOSED: AtomicUsize = AtomicUsize::new(0);
+const PAGE_BYTES: usize = 4096;
+
+/// Memory that is opened when it is written to, as runtimes of other languages do it.
+pub(crate) fn closed_page() -> *mut u64 {
+    // SAFETY: new memory, of nobody else.
+    let page = unsafe {
+        libc::mmap(ptr::null_mut(), PAGE_BYTES, libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+    };
+    assert_ne!(page, libc::MAP_FAILED);
+    CLOSED.store(page as usize, Ordering::Relaxed);
+    page.cast()
+}
+
+/// Writes to it.
+pub(crate) fn write_to(page: *mut u64) {
+    // SAFETY: of `closed_page`: the handler makes it memory that may be written to.
+    unsafe { page.write_volatile(1) };
+}
+
+extern "C" fn mend(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel gives a valid one, which has the field where the processor has raised the signal.
+    let address = unsafe { (*info).si_addr() } as usize;
+    if address == CLOSED.load(Ordering::Relaxed) && address != 0 {
+        // SAFETY: memory of `closed_page`.
+        unsafe { libc::mprotect(address as *mut _, PAGE_BYTES, libc::PROT_READ | libc::PROT_WRITE) };
+    } else {
+        // SAFETY: the default is good for the signal.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
 
 /// Waits until no other thread is there.
 pub(crate) fn wait_for_threads() {

@@ -119,6 +119,52 @@ fn control_another_signal_is_not_noted() {
     assert_eq!(directory.recovered().death, Death::Killed);
 }
 
+/// As a runtime does that finds out by a fault what it has to do.
+#[test]
+fn a_fault_that_was_survived_is_not_why_it_died() {
+    for killed in [true, false] {
+        let directory = Directory::new();
+        let running = start("fault-mended", directory.path(), &[]).ready();
+        let status = if killed { running.kill() } else { running.end().0 };
+        let (signal, death) = if killed { (9, Death::Killed) } else { (11, Death::Signal { number: 11, address: 8 }) };
+        assert_eq!((status.signal(), directory.recovered().death), (Some(signal), death));
+    }
+}
+
+#[test]
+fn a_signal_that_was_sent_and_survived_is_not_why_it_died() {
+    for killed in [true, false] {
+        let directory = Directory::new();
+        let running = start("open", directory.path(), &[]).ready();
+        running.send("SEGV");
+        std::thread::sleep(Duration::from_millis(50));
+        let status = if killed { running.kill() } else { running.signal("SEGV") };
+        let (signal, death) = if killed { (9, Death::Killed) } else { (11, Death::Signal { number: 11, address: 0 }) };
+        assert_eq!((status.signal(), directory.recovered().death), (Some(signal), death));
+    }
+}
+
+/// Without a box, the system ends who ignores a fault, and who has handled one once.
+#[test]
+fn a_fault_that_nobody_mends_is_noted_and_kills() {
+    for handling in ["ignore", "mend", "once"] {
+        let directory = Directory::new();
+        let (status, _) = start_command(limited("-t 10", "fault-handled", &directory, &[handling])).end();
+        assert_eq!(status.signal(), Some(11), "{handling}");
+        assert_eq!(directory.recovered().death, Death::Signal { number: 11, address: 8 }, "{handling}");
+    }
+}
+
+#[test]
+fn of_threads_that_fault_at_once_one_is_noted() {
+    for _ in 0..50 {
+        let directory = Directory::new();
+        let (status, _) = start("faults-at-once", directory.path(), &[]).end();
+        assert_eq!(status.signal(), Some(11));
+        assert_eq!(directory.recovered().death, Death::Signal { number: 11, address: 8 });
+    }
+}
+
 #[test]
 fn a_fault_is_noted_with_its_address() {
     let directory = Directory::new();
