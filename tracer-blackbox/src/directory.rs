@@ -9,12 +9,12 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::file::EXTENSION;
-use crate::format::{COPY_AT, DEATH_AT, SUPERBLOCK_LEN, Superblock};
+use crate::file::{EXTENSION, is_locked};
+use crate::format::{DEATH_AT, Superblock};
 use crate::live;
 use crate::machine;
 use crate::reader::{Observed, RecoverError, Recovered, recover_with, superblock};
-use crate::status::{self, ENDED, StatusRead, Word};
+use crate::status::{self, ENDED, Lock, StatusRead, Word};
 
 /// What the name of a mark ends with.
 const MARK_EXTENSION: &str = "read";
@@ -177,21 +177,34 @@ pub fn read_open(file: &File, mut seen: impl FnMut(u64)) -> io::Result<Vec<u8>> 
     }
     let len = usize::try_from(metadata.len()).map_err(io::Error::other)?;
     // Before the others: who is dead by now writes no more.
-    match superblock(&beginning(file)?) {
-        Ok(block) if !is_dead(&block) => live::copy(file, len, &block, &mut seen),
+    let beginning = beginning(file)?;
+    let lock = lock_of(file, &beginning);
+    let mut bytes = match superblock(&beginning) {
+        Ok(block) if !is_dead(&block, lock) => live::copy(file, len, &block, &mut seen)?,
         block => {
             let mut bytes = live::plain(file, len, &mut seen)?;
             if let Some(kills) = block.ok().and_then(|block| kills_since(&bytes, &block)) {
                 status::set_kills(&mut bytes, kills);
             }
-            Ok(bytes)
+            bytes
         }
+    };
+    if let Some(lock) = lock {
+        status::set_lock(&mut bytes, lock);
     }
+    Ok(bytes)
 }
 
-/// The beginning of a file and its copy: enough to know whose it is.
+/// The beginning of a file, its copy and the status: enough to know whose it is, and whether that lives.
 fn beginning(file: &File) -> io::Result<Vec<u8>> {
-    live::plain(file, COPY_AT + SUPERBLOCK_LEN, &mut |_| ())
+    live::plain(file, DEATH_AT, &mut |_| ())
+}
+
+/// Whether its process has its lock, if it has taken it.
+fn lock_of(file: &File, beginning: &[u8]) -> Option<Lock> {
+    let is_taken = beginning.len() >= DEATH_AT && StatusRead(beginning).get(Word::Lock) == Lock::Taken as u64;
+    let is_held = if is_taken { is_locked(file)? } else { return None };
+    Some(if is_held { Lock::Held } else { Lock::Free })
 }
 
 /// What the process of a file is up to.
@@ -207,10 +220,11 @@ pub(crate) enum Standing {
 
 /// No more is read than says so: the next process waits for the answer.
 pub(crate) fn standing(path: &Path) -> Standing {
-    let bytes = opened(path).and_then(|file| live::plain(&file, DEATH_AT, &mut |_| ())).unwrap_or_default();
+    let Ok(file) = opened(path) else { return Standing::Other };
+    let bytes = beginning(&file).unwrap_or_default();
     match superblock(&bytes) {
         Ok(_) if StatusRead(&bytes).get(Word::State) == ENDED => Standing::Ended,
-        Ok(block) if is_dead(&block) => Standing::Dead,
+        Ok(block) if is_dead(&block, lock_of(&file, &bytes)) => Standing::Dead,
         _ => Standing::Other,
     }
 }
@@ -225,14 +239,20 @@ fn kills_since(bytes: &[u8], superblock: &Superblock) -> Option<u64> {
 }
 
 fn is_of_the_living(path: &Path) -> bool {
-    let beginning = opened(path).and_then(|file| beginning(&file));
-    beginning.is_ok_and(|bytes| !superblock(&bytes).is_ok_and(|block| is_dead(&block)))
+    let is_dead = |file: &File| {
+        let bytes = beginning(file)?;
+        Ok(superblock(&bytes).is_ok_and(|block| is_dead(&block, lock_of(file, &bytes))))
+    };
+    opened(path).and_then(|file| is_dead(&file)).is_ok_and(|is_dead| !is_dead)
 }
 
 /// Whether the process that wrote this is gone for sure.
-fn is_dead(block: &Superblock) -> bool {
-    let is_seen = machine::shares_pids_with(block.pid_namespace);
-    block.boot_id != machine::boot_id() || (is_seen && machine::start_time(block.pid) != Some(block.start_time))
+fn is_dead(block: &Superblock, lock: Option<Lock>) -> bool {
+    let is_same_boot = block.boot_id == machine::boot_id();
+    if is_same_boot && machine::shares_pids_with(block.pid_namespace) {
+        return machine::start_time(block.pid) != Some(block.start_time);
+    }
+    lock.map_or(!is_same_boot, |lock| lock == Lock::Free)
 }
 
 fn mark_of(path: &Path) -> PathBuf {

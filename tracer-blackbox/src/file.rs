@@ -30,6 +30,8 @@ pub(crate) struct Created {
     pub(crate) path: PathBuf,
     /// Why it may not have them for ever.
     pub(crate) doubt: Option<String>,
+    /// Others can see by a lock that the process lives, as long as the file is open.
+    pub(crate) is_locked: bool,
 }
 
 /// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`. `anywhere`: also
@@ -62,7 +64,7 @@ pub(crate) fn create(
         match options {
             Ok(file) => {
                 return match allocate(&file, len).and_then(|()| file.write_all_at(&FRONT, 0)) {
-                    Ok(()) => Ok(Created { file, path, doubt }),
+                    Ok(()) => Ok(Created { is_locked: lock(&file, libc::LOCK_EX), file, path, doubt }),
                     Err(error) => {
                         // What is not whole is nobody's.
                         let _gone_or_not = fs::remove_file(&path);
@@ -123,6 +125,21 @@ fn judge(directory: &File, anywhere: bool) -> io::Result<Option<String>> {
             Err(io::Error::other(format!("{name} may lose what is mapped (see Options::anywhere)")))
         }
     }
+}
+
+/// Takes a lock that goes with the open file, not with the process; never waits.
+fn lock(file: &File, kind: libc::c_int) -> bool {
+    // SAFETY: the descriptor is that of an open file.
+    unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) == 0 }
+}
+
+/// Whether somebody has [locked](Created::is_locked) it; `None` if the file system does not say.
+pub(crate) fn is_locked(file: &File) -> Option<bool> {
+    if lock(file, libc::LOCK_SH) {
+        lock(file, libc::LOCK_UN);
+        return Some(false);
+    }
+    (io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock).then_some(true)
 }
 
 fn allocate(file: &File, len: usize) -> io::Result<()> {

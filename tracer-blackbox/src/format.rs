@@ -9,7 +9,7 @@ pub(crate) const BYTE_ORDER: u16 = 0x1234;
 pub(crate) const MAJOR: u16 = 2;
 /// The oldest that can be read.
 pub(crate) const MAJOR_MIN: u16 = 1;
-pub(crate) const MINOR: u16 = 0;
+pub(crate) const MINOR: u16 = 1;
 /// Flag of a superblock: a panic ends the process.
 pub(crate) const PANIC_ABORTS: u16 = 1;
 

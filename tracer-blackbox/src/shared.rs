@@ -3,6 +3,7 @@
 //! The lock here is taken when a thread begins, ends or has filled a page, and when a line of calls begins or ends. Locks
 //! are taken in this order: the table of sites (of `tracer`), the dictionary, the state.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,7 +14,7 @@ use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
 use crate::clock::Pairs;
 use crate::dictionary;
-use crate::file;
+use crate::file::{self, Created};
 use crate::format::{
     COPY_AT, DICTIONARY_AT, Layout, MINOR, PAIR_WORDS, PAIRS, PAIRS_AT, PANIC_ABORTS, Region, SUPERBLOCK_LEN,
     Superblock,
@@ -25,7 +26,7 @@ use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
 use crate::reader;
-use crate::status::{ENDED, PANICKED, RUNNING, Status, Word};
+use crate::status::{ENDED, Lock, PANICKED, RUNNING, Status, Word};
 use crate::vigil::Vigil;
 
 /// Lives as long as the process: threads may write to its memory until then.
@@ -66,6 +67,8 @@ pub(crate) struct State {
     memory_read_ns: u64,
     index: Index,
     pub(crate) backing: Backing,
+    /// The file, open for the sake of its lock.
+    lock: Option<File>,
 }
 
 /// What is behind the memory.
@@ -102,10 +105,11 @@ impl Shared {
         let salt = machine::random();
         let identity = Identity::of_this_process();
         let created = file::create(&directory, &options.app_name(), identity, layout.file_len(), options.anywhere);
-        let mut doubt = None;
+        let (mut doubt, mut lock) = (None, None);
         let made = created.and_then(|created| match Map::file(&created.file, layout) {
             Ok(map) => {
                 doubt = created.doubt;
+                lock = created.is_locked.then_some(created.file);
                 Ok((map, Backing::File(created.path)))
             }
             Err(error) => {
@@ -125,7 +129,7 @@ impl Shared {
             directory,
             times: OnceLock::new(),
             vigil: Vigil::default(),
-            state: Mutex::new(State::new(map, salt, backing)),
+            state: Mutex::new(State::new(map, salt, backing, lock)),
             dictionary: Mutex::new(dictionary_of(map, salt)),
             closed: AtomicBool::new(false),
             pages_used: AtomicUsize::new(0),
@@ -133,6 +137,7 @@ impl Shared {
             is_truncated: AtomicBool::new(false),
         };
         shared.begin(identity, 0, 0);
+        shared.say_whether_locked(&shared.state());
         Ok(shared)
     }
 
@@ -158,6 +163,10 @@ impl Shared {
             self.say_how_it_counts(times);
             self.state().pairs.note(times);
         }
+    }
+
+    fn say_whether_locked(&self, state: &State) {
+        self.status.set(Word::Lock, state.lock.as_ref().map_or(0, |_| Lock::Taken as u64));
     }
 
     fn say_how_it_counts(&self, times: &Times) {
@@ -201,6 +210,7 @@ impl Shared {
     /// Nobody has it any more.
     pub(crate) fn close(&self) {
         self.end(None);
+        self.state().lock = None;
         self.closed.store(true, Ordering::Relaxed);
         self.vigil.wake();
     }
@@ -416,13 +426,17 @@ impl Shared {
             self.say_how_it_counts(times);
         }
         state.backing = match self.attach_file(identity) {
-            Ok(path) => Backing::File(path),
+            Ok(created) => {
+                state.lock = created.is_locked.then_some(created.file);
+                Backing::File(created.path)
+            }
             Err(error) => Backing::Nothing(format!("{}: {error}", self.directory.display())),
         };
+        self.say_whether_locked(&state);
         true
     }
 
-    fn attach_file(&self, identity: Identity) -> std::io::Result<PathBuf> {
+    fn attach_file(&self, identity: Identity) -> std::io::Result<Created> {
         use std::os::unix::fs::FileExt;
         let layout = self.map.layout();
         let created = file::create(
@@ -441,7 +455,7 @@ impl Shared {
         if copied.is_err() {
             let _gone_or_not = std::fs::remove_file(&created.path);
         }
-        copied.map(|()| created.path)
+        copied.map(|()| created)
     }
 
     fn describe_all(&self) {
@@ -468,7 +482,7 @@ fn dictionary_of(map: Map, salt: u64) -> dictionary::Writer {
 }
 
 impl State {
-    fn new(map: Map, salt: u64, backing: Backing) -> Self {
+    fn new(map: Map, salt: u64, backing: Backing, lock: Option<File>) -> Self {
         let layout = map.layout();
         Self {
             pages: Pages::new(layout.pages),
@@ -482,6 +496,7 @@ impl State {
             memory_read_ns: 0,
             index: Index::new(layout.pages),
             backing,
+            lock,
         }
     }
 
@@ -492,6 +507,8 @@ impl State {
         self.index = Index::new(self.unsealed.len());
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
+        // It is the parent's, and open in both.
+        self.lock = None;
         // The file is a new one: what its pages lived through was in another.
         (self.births, self.writers) = (0, 0);
         self.pages.fork(survivor)

@@ -34,6 +34,8 @@ pub(crate) enum Word {
     EventsPathLen = 20,
     RawTicks = 21,
     RawNs = 22,
+    /// See [`Lock`].
+    Lock = 23,
 }
 
 pub(crate) const RUNNING: u64 = 1;
@@ -98,11 +100,31 @@ impl StatusRead<'_> {
     }
 }
 
+/// Whether the process of a file lives, by the lock that it holds on it while it does: where its number says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// The process said that it has it. That is so in the file itself.
+    Taken = 1,
+    /// In a copy: nobody had it any more.
+    Free = 2,
+    /// In a copy: somebody had it.
+    Held = 3,
+}
+
+/// In a copy of a file: whether its lock was held.
+pub(crate) fn set_lock(bytes: &mut [u8], lock: Lock) {
+    set_word(bytes, Word::Lock, lock as u64);
+}
+
 /// In a copy of a file: counts of kills as they are now, and not when the process last looked.
 pub(crate) fn set_kills(bytes: &mut [u8], kills: u64) {
-    let at = STATUS_AT + Word::KillsLast as usize * 8;
+    set_word(bytes, Word::KillsLast, kills + 1);
+}
+
+fn set_word(bytes: &mut [u8], word: Word, value: u64) {
+    let at = STATUS_AT + word as usize * 8;
     if let Some(word) = bytes.get_mut(at..at + 8) {
-        word.copy_from_slice(&(kills + 1).to_le_bytes());
+        word.copy_from_slice(&value.to_le_bytes());
     }
 }
 

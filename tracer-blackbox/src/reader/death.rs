@@ -6,7 +6,7 @@ use std::fmt;
 use super::scan::Scan;
 use crate::format::{PANIC_ABORTS, Superblock};
 use crate::machine;
-use crate::status::{self, ENDED, PANICKED, Panic, Word};
+use crate::status::{self, ENDED, Lock, PANICKED, Panic, Word};
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,8 @@ pub enum Death {
     HostLost,
     /// Killed, or still running: nothing is known of the machine it ran on.
     Unknown,
-    /// Likewise: it runs, or ran, where processes have other numbers, such as in another container of this machine.
+    /// Likewise: it runs, or ran, where processes have other numbers, such as in another container of this machine, and
+    /// the file system says nothing of locks.
     OtherNamespace,
 }
 
@@ -161,9 +162,16 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
     }
     let same_boot = observed.boot_id.is_some_and(|boot| boot == superblock.boot_id);
     let is_elsewhere = same_boot && observed.is_elsewhere(superblock);
-    if same_boot && !is_elsewhere && observed.living.contains(&(superblock.pid, superblock.start_time)) {
+    let lock = status.get(Word::Lock);
+    let lives = if same_boot && !is_elsewhere {
+        observed.living.contains(&(superblock.pid, superblock.start_time))
+    } else {
+        lock == Lock::Held as u64
+    };
+    if lives {
         return Death::StillRunning;
     }
+    let is_gone = lock == Lock::Free as u64;
     let panic = Panic::read(scan.bytes, superblock.salt);
     // It said so when it ended; else the panic is why if nothing much came after it.
     let says_so = status.get(Word::Exit) == u64::from(PANICKED) + 1;
@@ -188,13 +196,13 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         (None, Some(panic), _) => return Death::Panic { text: panic.text },
         (None, None, _) => {}
     }
-    if observed.boot_id.is_none() {
+    if observed.boot_id.is_none() && !is_gone {
         return Death::Unknown;
     }
     if observed.host_was_lost(superblock) {
         return Death::HostLost;
     }
-    if is_elsewhere {
+    if is_elsewhere && !is_gone {
         return Death::OtherNamespace;
     }
     let (used, limit) = (status.get(Word::MemoryUsed), status.get(Word::MemoryLimit));

@@ -79,6 +79,33 @@ fn control_a_process_that_is_killed_within_its_limit_is_killed() {
     assert_eq!(recover_file(&directory.files()[0]).unwrap().death, Death::Killed);
 }
 
+/// As in containers that share a directory, of which one is started anew: numbers of processes say nothing there.
+#[test]
+#[ignore = "needs root"]
+fn a_process_of_another_pid_namespace_lives_as_long_as_it_has_its_lock() {
+    let directory = Directory::new();
+    let unshared = |scenario: &str, arguments: &[&str]| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).env_remove("TRACER_QUIET");
+        let program = command(scenario, directory.path(), arguments);
+        unshare.arg(program.get_program()).args(program.get_args());
+        start_command(unshare)
+    };
+    // What one that starts in yet another namespace tells of others.
+    let told = || unshared("init", &["0", "loud"]).end().1;
+    let running = unshared("open", &[]).ready();
+    let [file] = &directory.files()[..] else { panic!("one file") };
+    assert_eq!(recover_file(file).unwrap().death, Death::StillRunning);
+    assert_eq!(told(), "");
+    assert!(file.exists(), "who lives keeps its own");
+    running.kill_and_see_others_end();
+    let recovered = recover_when_gone(file);
+    assert_eq!((&recovered.death, &*recovered.open[0].node), (&Death::Killed, "outer"));
+    let text = told();
+    assert!(text.contains(") killed\n") && text.contains("inner was running"), "{text}");
+    assert!(!file.exists(), "told, and there is no room");
+}
+
 /// A small disk of its own.
 struct Mount(Directory);
 

@@ -202,11 +202,17 @@ impl Running {
     }
 
     /// Kills it, lets those go on that it has started, and waits until none of them is left that could say anything.
-    pub(crate) fn kill_and_see_others_end(mut self) {
+    pub(crate) fn kill_and_see_others_end(self) {
+        self.kill_and_see_others_end_after(|| ());
+    }
+
+    /// Likewise; they wait until `look` has been called.
+    pub(crate) fn kill_and_see_others_end_after(mut self, look: impl FnOnce()) {
         // Waiting would close it before the process is gone, and let the others end in order.
         let input = self.child.stdin.take();
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        look();
         drop(input);
         self.output.read_to_string(&mut String::new()).unwrap();
     }

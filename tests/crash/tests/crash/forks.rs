@@ -1,12 +1,16 @@
 //! A forked child writes into a file of its own, and the parent goes on in its.
 
 use std::collections::HashSet;
+use std::fs;
 
 use serde_json::json;
 use tracer::StepRecord;
-use tracer_blackbox::{Death, Gap};
+use tracer_blackbox::{Death, Gap, read_file};
 
 use crate::child::{Directory, Recovered, recover_file, recover_when_gone, start};
+
+/// Where a file says whether its lock is held: word 23 of the status.
+const LOCK_AT: usize = 0x2000 + 23 * 8;
 
 fn steps(recovered: &Recovered) -> impl Iterator<Item = &StepRecord> {
     recovered.records.iter().filter_map(|record| record.as_step())
@@ -84,7 +88,9 @@ fn a_child_goes_on_when_its_parent_was_killed() {
     let directory = Directory::new();
     let running = start("fork-and-die", directory.path(), &[]).ready();
     let of_parent = directory.files();
-    running.kill_and_see_others_end();
+    let locks = || [fs::read(&of_parent[0]).unwrap()[LOCK_AT], read_file(&of_parent[0]).unwrap()[LOCK_AT]];
+    assert_eq!(locks(), [1, 3], "the parent has its lock");
+    running.kill_and_see_others_end_after(|| assert_eq!(locks(), [1, 2], "the child does not have it"));
     let files = directory.files();
     assert_eq!((of_parent.len(), files.len()), (1, 2));
     let of_child = files.iter().find(|path| **path != of_parent[0]).unwrap();
