@@ -12,7 +12,7 @@ use tracer::recorder::{Lane, SiteInfo, SiteWatch, Times, watch_sites};
 use tracer::{Record, Recorder, TraceId};
 
 use crate::lane::Writer;
-use crate::options::{Options, Sync};
+use crate::options::Options;
 use crate::reader;
 use crate::shared::{Backing, Shared, this_thread};
 use crate::status::Word;
@@ -93,15 +93,12 @@ impl BlackBox {
         let shared: &'static Shared = Box::leak(Box::new(shared));
         let watch = Arc::new(Watch(shared));
         watch_sites(Arc::downgrade(&(watch.clone() as Arc<dyn SiteWatch>)));
-        shared.watch_memory();
+        shared.watch();
         fork::watch(shared);
         exit::watch();
         panics::watch();
         if shared.options.signals {
             signals::watch(shared);
-        }
-        if let Sync::Power { every } = shared.options.sync {
-            power::start(shared, every);
         }
         let black_box = Self(Arc::new(Owner { shared, _watch: watch }));
         if let Some(why) = black_box.degraded().filter(|_| !shared.options.quiet) {

@@ -291,22 +291,48 @@ fn is_marked(path: &Path) -> bool {
 ///
 /// If the directory cannot be read.
 pub fn delete_read(directory: impl AsRef<Path>, bytes_max: u64) -> io::Result<usize> {
-    Ok(delete_read_of(&listed(directory.as_ref())?, bytes_max))
+    let files = listed(directory.as_ref())?;
+    Ok(files.len() - delete(files.iter().collect(), bytes_max, |file| file.is_marked).len())
 }
 
-/// Likewise, of these files, the oldest of which is first.
-pub(crate) fn delete_read_of(files: &[ListedFile], bytes_max: u64) -> usize {
+/// What files may take together, unless something else is said.
+pub(crate) const BYTES_MAX: u64 = 256 << 20;
+
+/// So many times as much they may take where nobody has looked at them.
+const UNREAD_TIMES: u64 = 4;
+
+/// Deletes files that have been looked at, until all take no more than `bytes_max`. If they take four times as much all the
+/// same, 1 GiB at least, also others, whose processes are gone: where nobody is told of them, they would fill the disk.
+pub(crate) fn make_room(files: &[ListedFile], bytes_max: u64) {
+    let left = delete(files.iter().collect(), bytes_max, |file| file.is_marked);
+    delete(left, bytes_max.max(BYTES_MAX).saturating_mul(UNREAD_TIMES), |_| true);
+}
+
+/// Deletes such files, the oldest of which is first, until all take no more than `bytes_max`; gives those that are left.
+fn delete(mut files: Vec<&ListedFile>, bytes_max: u64, is_such: impl Fn(&ListedFile) -> bool) -> Vec<&ListedFile> {
     let mut total: u64 = files.iter().map(|file| file.len).sum();
-    let mut deleted = 0;
-    for ListedFile { path, is_marked, len } in files {
-        if total <= bytes_max {
-            break;
+    files.retain(|file| {
+        let goes =
+            total > bytes_max && is_such(file) && !is_of_the_living(&file.path) && fs::remove_file(&file.path).is_ok();
+        if goes {
+            let _gone_or_not = fs::remove_file(mark_of(&file.path));
+            total -= file.len;
         }
-        if *is_marked && !is_of_the_living(path) && fs::remove_file(path).is_ok() {
-            let _gone_or_not = fs::remove_file(mark_of(path));
-            total -= len;
-            deleted += 1;
-        }
+        !goes
+    });
+    files
+}
+
+/// Likewise, of all files below a directory.
+pub(crate) fn make_room_in(directory: &Path, bytes_max: u64) {
+    let Ok(mut files) = listed(directory) else { return };
+    for file in files.iter_mut().filter(|file| !file.is_marked) {
+        mark_ended(file, standing(&file.path));
     }
-    deleted
+    make_room(&files, bytes_max);
+}
+
+/// What ended in order need not be looked at.
+pub(crate) fn mark_ended(file: &mut ListedFile, standing: Standing) {
+    file.is_marked |= standing == Standing::Ended && mark(&file.path);
 }

@@ -7,7 +7,7 @@ use tracer::{TraceId, Tracer};
 
 use crate::aside;
 use crate::blackbox::BlackBox;
-use crate::directory::{ListedFile, Standing, delete_read_of, listed, mark, recover_file, standing};
+use crate::directory::{BYTES_MAX, ListedFile, Standing, listed, make_room, mark, mark_ended, recover_file, standing};
 use crate::options::Options;
 use crate::reader::{Death, Recovered};
 
@@ -20,9 +20,6 @@ pub struct Init {
     quiet: bool,
     bytes_max: u64,
 }
-
-/// What files may take together, unless something else is said.
-const BYTES_MAX: u64 = 256 << 20;
 
 /// Open nodes that are told of a process.
 const NODES_TOLD: usize = 4;
@@ -44,7 +41,7 @@ impl Default for Init {
 /// end in order and that nobody has been told of, a few lines on standard error say what it was doing, unless
 /// `TRACER_QUIET` is set: a thread reads what they left, so that the program need not wait. A program that ends in order
 /// before that is done waits for it then, two seconds at most. Files that were told of are deleted, oldest first, when all
-/// take more than 256 MiB.
+/// take more than 256 MiB; and others whose processes are gone, when all take more than 1 GiB.
 ///
 /// `None`: there was no memory for it; the tracer is as it was.
 ///
@@ -74,7 +71,8 @@ impl Init {
         self
     }
 
-    /// What files may take together: 256 MiB unless given. Those that nobody has been told of stay in any case.
+    /// What files may take together: 256 MiB unless given. Those that nobody has been told of stay until all take four
+    /// times as much, 1 GiB at least. Children that are forked see to it, too.
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.bytes_max = bytes;
         self
@@ -86,6 +84,7 @@ impl Init {
         // As the box names its own file, which is not to be read as one that others left.
         let place = std::path::absolute(&directory).unwrap_or_else(|_| directory.clone());
         let options = if self.quiet { self.options.quiet(true) } else { self.options };
+        let options = Options { bytes_max: Some(self.bytes_max), ..options };
         let black_box = match options.open(&directory) {
             Ok(black_box) => black_box,
             Err(error) => {
@@ -128,19 +127,19 @@ impl LookBack {
             if file.is_marked || Some(&*file.path) == own {
                 continue;
             }
-            match standing(&file.path) {
-                Standing::Ended => file.is_marked = mark(&file.path),
-                // Quiet: nobody is told, so it stays as it is.
-                Standing::Dead if !quiet => dead.push(place),
-                Standing::Dead | Standing::Other => {}
+            let standing = standing(&file.path);
+            mark_ended(file, standing);
+            // Quiet: nobody is told, so it stays as it is.
+            if standing == Standing::Dead && !quiet {
+                dead.push(place);
             }
         }
         if dead.is_empty() {
-            self.make_room();
+            make_room(&self.files, self.bytes_max);
         } else {
             aside::run(move || {
                 self.tell(&dead);
-                self.make_room();
+                make_room(&self.files, self.bytes_max);
             });
         }
     }
@@ -161,11 +160,6 @@ impl LookBack {
         if let Some(trace) = told_of {
             eprintln!("tracer: {}", how_to_see_more(&self.directory, trace));
         }
-    }
-
-    /// Room is a wish. What cannot be deleted now can be the next time.
-    fn make_room(&self) {
-        delete_read_of(&self.files, self.bytes_max);
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Options {
     pub(crate) sync: Sync,
     pub(crate) quiet: bool,
     pub(crate) anywhere: bool,
+    /// What all files of the directory may take together, if somebody sees to that.
+    pub(crate) bytes_max: Option<u64>,
 }
 
 /// What is to survive a loss of power. A process that is killed loses nothing with any of them.
@@ -30,7 +32,7 @@ pub enum Sync {
     /// What the system has written out by itself: usually all but the last half minute.
     #[default]
     Kill,
-    /// What was there `every` so often: a thread writes it out, and waits for the disk.
+    /// What was there `every` so often, and at an end in order: a thread writes it out, and waits for the disk.
     Power {
         /// How much time may be lost, besides what the disk takes; 10 ms at least.
         every: Duration,
@@ -52,6 +54,7 @@ impl Default for Options {
             sync: Sync::default(),
             quiet: false,
             anywhere: false,
+            bytes_max: None,
         }
     }
 }

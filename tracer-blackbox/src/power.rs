@@ -12,9 +12,14 @@ const EVERY_MIN: Duration = Duration::from_millis(10);
 
 /// Writes all out, and says when.
 pub(crate) fn sync(shared: &Shared) -> io::Result<()> {
+    shared.seal_all();
+    bring(shared)
+}
+
+/// Likewise, without the checks of what is complete: for ends, which must not wait for others.
+pub(crate) fn bring(shared: &Shared) -> io::Result<()> {
     // Before: what comes while the disk is at work may be missing from it.
     let now = shared.unix_ns();
-    shared.seal_all();
     shared.map.sync()?;
     shared.status.set(Word::SyncedNs, now);
     Ok(())

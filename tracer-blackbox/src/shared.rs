@@ -12,8 +12,10 @@ use tracer::TraceId;
 use tracer::recorder::page::Page;
 use tracer::recorder::{ProcessSites, SiteInfo, Sites, Times};
 
+use crate::aside;
 use crate::clock::Pairs;
 use crate::dictionary;
+use crate::directory::make_room_in;
 use crate::file::{self, Created};
 use crate::format::{
     COPY_AT, DICTIONARY_AT, Layout, MINOR, PAIR_WORDS, PAIRS, PAIRS_AT, PANIC_ABORTS, Region, SUPERBLOCK_LEN,
@@ -25,6 +27,7 @@ use crate::machine::{self, Identity, MemoryFiles, MemoryUse};
 use crate::map::Map;
 use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
+use crate::power;
 use crate::reader;
 use crate::status::{ENDED, Lock, PANICKED, RUNNING, Status, Word};
 use crate::vigil::Vigil;
@@ -198,6 +201,7 @@ impl Shared {
         self.seal_now();
         self.status.set(Word::Exit, status.map_or(0, |status| u64::from(status) + 1));
         self.status.set(Word::State, ENDED);
+        self.sync_last();
     }
 
     /// Says that it ends as a panic of its main has it, which is no order.
@@ -205,6 +209,14 @@ impl Shared {
         self.note_time();
         self.seal_now();
         self.status.set(Word::Exit, u64::from(PANICKED) + 1);
+        self.sync_last();
+    }
+
+    /// What came since the last time, if its level brings it to the disk: soon nobody will.
+    fn sync_last(&self) {
+        if matches!(self.options.sync, Sync::Power { .. }) {
+            let _shown = power::bring(self);
+        }
     }
 
     /// Nobody has it any more.
@@ -270,10 +282,13 @@ impl Shared {
 
     /// A page for the calling thread: the next after `full`, or its first. `None`: there is none, see
     /// [`overflow`](Self::overflow).
-    pub(crate) fn turn(&self, full: Option<Held>) -> Option<Held> {
-        let described = self.attach();
-        if described {
+    pub(crate) fn turn(&'static self, full: Option<Held>) -> Option<Held> {
+        if self.attach() {
             self.describe_all();
+            self.watch();
+            if let Some(bytes_max) = self.options.bytes_max {
+                aside::run(move || make_room_in(&self.directory, bytes_max));
+            }
         }
         let mut state = self.state();
         if let Some(full) = full {
@@ -382,8 +397,15 @@ impl Shared {
         self.status.set(Word::KillsLast, kills);
     }
 
-    /// Looks at the memory from now on.
-    pub(crate) fn watch_memory(&self) {
+    /// Does by and by what its level asks for, and looks at the memory from now on.
+    pub(crate) fn watch(&'static self) {
+        self.watch_memory();
+        if let Sync::Power { every } = self.options.sync {
+            power::start(self, every);
+        }
+    }
+
+    fn watch_memory(&self) {
         let files = MemoryFiles::find();
         let now = self.unix_ns();
         let mut state = self.state();
@@ -413,7 +435,7 @@ impl Shared {
     }
 
     /// Gives a forked process its own file, with the first thing that it records. `true`: everything has to be
-    /// described in it.
+    /// described in it, and watched as in its parent.
     ///
     /// The memory goes from being nobody's to being the file's at the same addresses. What another thread of the child
     /// stores into a block in just that moment is lost; it would have to be in a call that began before the fork.

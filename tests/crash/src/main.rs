@@ -274,6 +274,25 @@ fn main() {
             work::fork_between_traces();
             wait();
         }
+        "fork-and-sync" => {
+            install(options().sync(Sync::Power { every: Duration::from_millis(20) }), directory);
+            work::outer(17, &|| {
+                os::wait_for(os::fork(|| {
+                    work::items_until(1);
+                    std::thread::sleep(Duration::from_millis(500));
+                }));
+            });
+        }
+        "init-and-fork" => {
+            Init::default().directory(directory).options(options()).bytes_max(0).init().unwrap();
+            for _ in 0..5 {
+                os::wait_for(os::fork(|| {
+                    work::items_until(1);
+                    std::process::exit(0);
+                }));
+            }
+            wait();
+        }
         "fork-between-executions" => work::fork_between_executions(),
         "fork-and-die" => {
             install(options(), directory);

@@ -1,5 +1,7 @@
 //! What is written out to the disk, and when: as often as the level says, and never by default.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::child::{Directory, Running, start};
@@ -58,6 +60,44 @@ fn an_error_is_on_the_disk_before_it_is_returned() {
     let syncs = syncs(&["error"], Duration::ZERO);
     assert_eq!((syncs.after_calls, syncs.after_an_error, syncs.all.len()), (0, 1, 1));
     assert_eq!(syncs.all[0].2, syncs.directory.bytes().len() as u64, "all of it");
+}
+
+/// When the file was last written out, as it says.
+fn synced_ns(path: &Path) -> u64 {
+    word(path, 14)
+}
+
+fn word(path: &Path, nth: usize) -> u64 {
+    let at = 0x2000 + nth * 8;
+    u64::from_le_bytes(fs::read(path).unwrap()[at..at + 8].try_into().unwrap())
+}
+
+#[test]
+fn what_came_last_is_written_out_at_the_end() {
+    const HOUR: &str = "3600000";
+    for is_killed in [false, true] {
+        let directory = Directory::new();
+        let mut running = start("syncs", directory.path(), &["power", HOUR]);
+        let path = (number(&mut running), directory.files().remove(0)).1;
+        if is_killed {
+            running.kill();
+        } else {
+            assert!(running.end().0.success());
+        }
+        assert_eq!(synced_ns(&path) > 0, !is_killed);
+    }
+}
+
+#[test]
+fn a_child_is_written_out_and_watched_as_its_parent_is() {
+    let directory = Directory::new();
+    assert!(start("fork-and-sync", directory.path(), &[]).end().0.success());
+    let files = directory.files();
+    assert_eq!(files.len(), 2);
+    // That of the child did not end in order, so nothing was written out at its end.
+    assert_eq!(files.iter().filter(|path| word(path, 0) == 1).count(), 1);
+    assert!(files.iter().all(|path| synced_ns(path) > 0));
+    assert_eq!(word(&files[0], 19), word(&files[1], 19), "where kills for want of memory are counted");
 }
 
 /// The control: nobody waits for a disk unless it was asked for.

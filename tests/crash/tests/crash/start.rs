@@ -1,6 +1,6 @@
 //! A program that starts tells what those before it left, and makes room.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -65,6 +65,35 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
     let text = told(directory.path(), 0, "loud");
     assert_eq!(text.matches(") killed\n").count(), 1, "{text}");
     assert!(!its.exists(), "told, and gone");
+}
+
+/// A program that is started again and again, and tells nobody, does not fill the disk.
+#[test]
+fn what_nobody_is_told_of_is_deleted_when_there_is_much_of_it() {
+    const GIB: u64 = 1 << 30;
+    let directory = Directory::new();
+    let dead = [0, 1, 2].map(|_| killed(directory.path()));
+    let lives = start("open", directory.path(), &[]).ready();
+    let its = file_of(&lives, directory.path());
+    let set_len = |path: &Path, len: u64| File::options().write(true).open(path).unwrap().set_len(len).unwrap();
+    // Holes take no room.
+    set_len(&dead[1], GIB / 2);
+    set_len(&its, GIB / 4);
+    let are_there = || dead.each_ref().map(|path| path.exists());
+    assert_eq!((told(directory.path(), 0, "quiet"), are_there()), (String::new(), [true; 3]));
+    set_len(&its, GIB / 2);
+    assert_eq!((told(directory.path(), 0, "quiet"), are_there()), (String::new(), [false, false, true]), "the oldest");
+    set_len(&its, 2 * GIB);
+    assert_eq!((told(directory.path(), 0, "quiet"), are_there()), (String::new(), [false; 3]));
+    assert!(its.exists(), "who lives keeps its own");
+}
+
+#[test]
+fn children_make_room_for_each_other() {
+    let directory = Directory::new();
+    let running = start("init-and-fork", directory.path(), &[]).ready();
+    assert_eq!(directory.files().len(), 2, "that of the parent and of the last: {:?}", directory.files());
+    running.kill();
 }
 
 /// Bytes that a program reads that does nothing else.
