@@ -89,6 +89,8 @@ impl BlackBox {
         let layout = options.layout()?;
         // Absolute: the program may go elsewhere, and a child of it may need the place.
         let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+        // Without a slash at the end, with which a link would be followed.
+        let directory: PathBuf = directory.components().collect();
         let shared = Shared::new(directory, options, layout).map_err(OpenError::NoMemory)?;
         let shared: &'static Shared = Box::leak(Box::new(shared));
         let watch = Arc::new(Watch(shared));

@@ -49,7 +49,7 @@ fn register() {
 
 fn end(status: Option<u32>) {
     aside::wait();
-    for shared in fork::try_boxes() {
+    for shared in fork::boxes_soon() {
         match status {
             // A main that panics returns 101; that is no end in order.
             Some(PANICKED) if panics::in_main() => shared.end_by_panic(),

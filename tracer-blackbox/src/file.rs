@@ -110,7 +110,11 @@ fn make_own_directory(directory: &Path) -> io::Result<()> {
 
 /// Not a link to one: where others can write, they could lead us anywhere.
 fn is_directory(found: &fs::Metadata, directory: &Path) -> io::Result<()> {
-    if found.is_dir() { Ok(()) } else { Err(io::Error::other(format!("{} is not a directory", directory.display()))) }
+    if found.is_dir() {
+        return Ok(());
+    }
+    let is = if found.is_symlink() { "a link, which is not followed" } else { "not a directory" };
+    Err(io::Error::other(format!("{} is {is}", directory.display())))
 }
 
 /// Refuses a directory of which the bytes are not on this machine, or gives what there is to say about it.

@@ -19,7 +19,7 @@ use crate::dictionary;
 use crate::machine;
 use crate::map::Map;
 use crate::pool::Holder;
-use crate::shared::{Backing, Shared, State, this_thread};
+use crate::shared::{Backing, Shared, State, soon, this_thread};
 
 static BOXES: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
 
@@ -51,9 +51,9 @@ fn boxes() -> MutexGuard<'static, Vec<&'static Shared>> {
     BOXES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The boxes that somebody has, if nobody else is looking at them: for handlers, which must not wait.
-pub(crate) fn try_boxes() -> Vec<&'static Shared> {
-    BOXES.try_lock().map_or_else(|_| Vec::new(), |boxes| boxes.clone())
+/// The boxes that somebody has, unless others look at them for long: for handlers, which must not wait.
+pub(crate) fn boxes_soon() -> Vec<&'static Shared> {
+    soon(&BOXES).map(|boxes| boxes.clone()).unwrap_or_default()
 }
 
 pub(crate) fn watch(shared: &'static Shared) {

@@ -3,6 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use tracer::tree::Escaped;
 use tracer::{TraceId, Tracer};
 
 use crate::aside;
@@ -20,6 +21,9 @@ pub struct Init {
     quiet: bool,
     bytes_max: u64,
 }
+
+/// Characters that are told of a node.
+const TOLD_CHARS_MAX: usize = 300;
 
 /// Open nodes that are told of a process.
 const NODES_TOLD: usize = 4;
@@ -204,8 +208,7 @@ fn told(recovered: &Recovered<'_>) -> String {
 
 /// Values come from anywhere: none may command a terminal.
 fn printable(text: &str) -> String {
-    let cut: String = text.chars().take(300).collect();
-    let escaped =
-        cut.chars().map(|char| if char.is_control() { char.escape_default().to_string() } else { char.into() });
-    escaped.collect()
+    let mut chars = text.chars();
+    let cut: String = chars.by_ref().take(TOLD_CHARS_MAX).collect();
+    format!("{}{}", Escaped(&cut), if chars.next().is_some() { "…" } else { "" })
 }

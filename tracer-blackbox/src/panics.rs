@@ -45,7 +45,7 @@ fn note(info: &PanicHookInfo<'_>) {
     let text = place + panic_text(info.payload()).unwrap_or("(no text)");
     let mut count = COUNT.lock().unwrap_or_else(PoisonError::into_inner);
     *count += 1;
-    for shared in fork::try_boxes() {
+    for shared in fork::boxes_soon() {
         let panic = Panic { count: *count, thread, in_main, unix_ns: shared.unix_ns(), text: text.clone() };
         panic.write(shared.map, shared.salt());
         shared.note_time();

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use tracer::TraceId;
 use tracer::recorder::page::Page;
@@ -184,9 +184,9 @@ impl Shared {
         self.times.get().cloned().unwrap_or_default().now().1
     }
 
-    /// Pairs the tick with the time once more, if nobody is at the state: for ends, which must not wait.
+    /// Pairs the tick with the time once more, if nobody is at the state for long: for ends, which must not wait.
     pub(crate) fn note_time(&self) {
-        if let (Some(times), Ok(mut state)) = (self.times.get(), self.state.try_lock()) {
+        if let (Some(times), Some(mut state)) = (self.times.get(), soon(&self.state)) {
             state.pairs.note(times);
         }
     }
@@ -318,8 +318,10 @@ impl Shared {
         }
     }
 
-    /// Likewise, by a handler, which must not wait: of all pages that are not full.
+    /// Likewise, by a handler, which must not wait: of all pages that are not full, if nobody is at the state for long.
     pub(crate) fn seal_now(&self) {
+        // A page that begins anew meanwhile would get checks of what was in it before.
+        let Some(_state) = soon(&self.state) else { return };
         let used = &self.map.pages()[..self.pages_used.load(Ordering::Relaxed)];
         for page in used.iter().filter(|page| page.birth() != 0 && !page.is_full()) {
             page.seal(self.salt());
@@ -499,6 +501,22 @@ impl Shared {
     }
 }
 
+/// Looks at a lock, each of which lets others go on.
+const LOOKS_MAX: usize = 1024;
+
+/// What is behind a lock, unless somebody has it for longer than it ever takes: for ends and handlers, which may have
+/// interrupted whoever has it.
+pub(crate) fn soon<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    (0..LOOKS_MAX).find_map(|_| match lock.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => {
+            std::thread::yield_now();
+            None
+        }
+    })
+}
+
 fn dictionary_of(map: Map, salt: u64) -> dictionary::Writer {
     dictionary::Writer::new(map.words(DICTIONARY_AT, map.layout().dictionary_len / 8), salt)
 }
@@ -534,5 +552,31 @@ impl State {
         // The file is a new one: what its pages lived through was in another.
         (self.births, self.writers) = (0, 0);
         self.pages.fork(survivor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_is_waited_for_but_not_for_ever() {
+        let lock = Mutex::new(1);
+        let held = lock.lock().unwrap();
+        assert!(soon(&lock).is_none(), "by whoever was interrupted: it is never free");
+        drop(held);
+        std::thread::scope(|scope| {
+            let ((say, said), lock) = (channel(), &lock);
+            scope.spawn(move || {
+                let _held = lock.lock().unwrap();
+                say.send(()).unwrap();
+                // A moment, as it is held in earnest.
+                (0..100).for_each(|_| std::thread::yield_now());
+            });
+            said.recv().unwrap();
+            assert_eq!(soon(lock).as_deref(), Some(&1));
+        });
     }
 }

@@ -43,9 +43,11 @@ fn a_link_is_not_followed() {
     fs::create_dir_all(&elsewhere).unwrap();
     fs::create_dir_all(&here).unwrap();
     symlink(&elsewhere, here.join("app")).unwrap();
-    assert!(degraded(&here).unwrap().contains("not a directory"));
+    assert!(degraded(&here).unwrap().contains("a link, which is not followed"));
     symlink(&elsewhere, directory.path().join("link")).unwrap();
-    assert!(degraded(&directory.path().join("link")).unwrap().contains("not a directory"));
+    for link in ["link", "link/", "link/."] {
+        assert!(degraded(&directory.path().join(link)).unwrap().contains("a link, which is not followed"), "{link}");
+    }
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
 }
 
