@@ -85,7 +85,8 @@ impl MysqlStore {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionStore::create`]; roll the transaction back.
+    /// As [`ExecutionStore::create`]; roll the transaction back. What was there under an idempotency key may be other work:
+    /// [`Create::check`] says so.
     pub async fn create_in(
         &self,
         transaction: &mut mysql_async::Transaction<'_>,

@@ -19,7 +19,7 @@ use tracer::execution::Execution;
 use crate::trouble::Problem;
 
 /// Databases have channels, and schemas have tables: which schema it is about is said with it.
-const NOTIFY: &str = "SELECT pg_notify('tracer_executions', current_schema()::text)";
+pub(crate) const NOTIFY: &str = "SELECT pg_notify('tracer_executions', current_schema()::text)";
 const LISTEN: &str = "LISTEN tracer_executions";
 const SCHEMA: &str = "SELECT current_schema()::text";
 
@@ -54,7 +54,8 @@ impl Said {
         Ok(())
     }
 
-    fn is_time(&self) -> bool {
+    /// Whether it may be said again; then it is about to be.
+    pub(crate) fn is_time(&self) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_time = last.is_none_or(|last| last.elapsed() >= EVERY);
         if is_time {

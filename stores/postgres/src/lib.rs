@@ -49,6 +49,7 @@
 mod claimed;
 mod hint;
 mod old;
+mod own;
 mod queue;
 mod row;
 mod schema;
@@ -56,4 +57,5 @@ mod store;
 mod transaction;
 mod trouble;
 
+pub use own::InTransaction;
 pub use store::PostgresStore;

@@ -21,7 +21,8 @@ use tracer::execution::{
 };
 
 use crate::claimed::{Claimed, Kept};
-use crate::hint::{Listener, Said};
+use crate::hint::{Listener, NOTIFY, Said};
+use crate::own::InTransaction;
 use crate::queue::{BEAT, CLAIM, CLAIM_ONE, NOW, TYPES, UNCLAIM};
 use crate::row::{
     COLUMNS, END, Ends, INSERT, INSERT_NEW, Inserts, TABLES, TO_CHANGE, bytes, duration_ms, id, list, ms, read,
@@ -131,8 +132,13 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionStore::create`]; roll the transaction back.
-    pub async fn create_in(&self, transaction: &Transaction<'_>, new: &[Create]) -> Result<Vec<Created>, StoreError> {
+    /// As [`ExecutionStore::create`]; roll the transaction back. What was there under an idempotency key may be other work:
+    /// [`Create::check`] says so.
+    pub async fn create_in(
+        &self,
+        transaction: &impl InTransaction,
+        new: &[Create],
+    ) -> Result<Vec<Created>, StoreError> {
         self.create_all(transaction, new).await.map_err(|problem| problem.into_store("create executions"))
     }
 
@@ -151,23 +157,26 @@ impl PostgresStore {
     }
 
     /// Creates all, in a transaction of the caller's.
-    async fn create_all(&self, transaction: &Transaction<'_>, new: &[Create]) -> Done<Vec<Created>> {
-        let now = self.now(transaction).await?;
+    async fn create_all(&self, own: &impl InTransaction, new: &[Create]) -> Done<Vec<Created>> {
+        let transaction = own.transaction();
+        let now = match self.own_now() {
+            Some(now) => now,
+            None => timestamp(transaction.query_one(&own.statement(NOW).await?, &[]).await?.try_get(0)?),
+        };
         let (inserts, mut executions) = Inserts::new(new, now)?;
-        let statement = transaction.prepare_cached(INSERT_NEW).await?;
-        let inserted = transaction.query(&statement, &inserts.values()).await?;
+        let inserted = transaction.query(&own.statement(INSERT_NEW).await?, &inserts.values()).await?;
         let mut inserted: HashMap<ExecutionId, Execution> =
             inserted.iter().filter_map(id).filter_map(|id| Some((id, executions.remove(&id)?))).collect();
         let mut created = Vec::with_capacity(new.len());
         for new in new {
             created.push(match inserted.remove(&new.id()) {
                 Some(execution) => Created::New(execution),
-                None => Created::Existing(existing(transaction, new).await?),
+                None => Created::Existing(existing(own, new).await?),
             });
         }
         let is_new = |created: &Created| matches!(created, Created::New(execution) if Said::is_worth(execution));
-        if created.iter().any(is_new) {
-            self.said.say(transaction).await?;
+        if created.iter().any(is_new) && self.said.is_time() {
+            transaction.execute(&own.statement(NOTIFY).await?, &[]).await?;
         }
         Ok(created)
     }

@@ -6,6 +6,7 @@ use deadpool_postgres::{GenericClient, Transaction};
 use tokio_postgres::Row;
 use tracer::execution::{Create, Execution, ExecutionId, ExecutionStatus, Refusal};
 
+use crate::own::InTransaction;
 use crate::queue::ASIDE;
 use crate::row::{COLUMNS, Checkpoints, ENQUEUE, KEEP, Queue, TABLES, TO_CHANGE, UPDATE, Updates, bytes, id, read};
 use crate::trouble::{Done, Problem};
@@ -14,10 +15,10 @@ use crate::trouble::{Done, Problem};
 pub(crate) const TEXT_LEN_BYTES_MAX: i64 = 1_000_000_000;
 
 /// Who was there first. If it was deleted since, the transaction is to begin again, which the caller does.
-pub(crate) async fn existing(transaction: &Transaction<'_>, new: &Create) -> Done<Execution> {
+pub(crate) async fn existing(own: &impl InTransaction, new: &Create) -> Done<Execution> {
     let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.idempotency_key = $1 OR e.id = $2 LIMIT 1");
-    let statement = transaction.prepare_cached(&query).await?;
-    let found = transaction.query_opt(&statement, &[&new.idempotency_key(), &bytes(new.id())]).await?;
+    let statement = own.statement(&query).await?;
+    let found = own.transaction().query_opt(&statement, &[&new.idempotency_key(), &bytes(new.id())]).await?;
     found.as_ref().map_or(Err(Problem::Gone), read)
 }
 

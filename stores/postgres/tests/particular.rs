@@ -197,8 +197,20 @@ fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
             manager.store().create_in(&transaction, &[create]).await.unwrap();
             if commit { transaction.commit().await.unwrap() } else { transaction.rollback().await.unwrap() }
         }
+        // Or of a connection without a pool.
+        let mut client = client(&config).await;
+        let transaction = client.transaction().await.unwrap();
+        let named = |payload| {
+            manager.prepare(NewExecution::new("invoice").payload(payload).idempotency_key("invoice")).unwrap()
+        };
+        let creates = [named(3), named(3), named(4)];
+        let created = manager.store().create_in(&transaction, &creates).await.unwrap();
+        transaction.commit().await.unwrap();
+        let codes: Vec<_> =
+            creates.iter().zip(created).map(|(new, it)| new.check(it).map_err(|error| error.code())).collect();
+        assert!(matches!(codes[..], [Ok(_), Ok(_), Err("IDEMPOTENCY_MISMATCH")]), "{codes:?}");
         let claimed = manager.claim(claim(9)).await.unwrap();
-        assert_eq!(claimed.iter().map(|it| it.payload.as_i64()).collect::<Vec<_>>(), [Some(2)]);
+        assert_eq!(claimed.iter().map(|it| it.payload.as_i64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
     });
 }
 

@@ -194,7 +194,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionStore::create`]; roll the transaction back.
+    /// As [`ExecutionStore::create`]; roll the transaction back. What was there under an idempotency key may be other work:
+    /// [`Create::check`] says so.
     pub fn create_in(
         &self,
         transaction: &Transaction<'_>,

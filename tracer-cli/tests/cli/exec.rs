@@ -1,5 +1,6 @@
 //! `tracer exec` on files that `tracer-sqlite` has written, and on databases.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
@@ -332,4 +333,28 @@ async fn executions_in_redis_are_looked_after_too() {
     let url = format!("{socket}#jobs");
     let nobody = "redis+unix:///nowhere#jobs";
     is_looked_after(&url, nobody, async || RedisStore::connect(client.clone(), "jobs").await.unwrap()).await;
+}
+
+/// It takes connections, and says nothing.
+#[test]
+fn a_server_that_gives_no_answer_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    std::thread::scope(|scope| {
+        for url in ["postgres://me@127.0.0.1", "mysql://me@127.0.0.1", "redis://127.0.0.1"] {
+            let (path, world) = (if url.starts_with("redis") { "0#jobs" } else { "jobs" }, World::new());
+            scope.spawn(move || {
+                let ran = world.run(&format!("exec ls --store {url}:{port}/{path}"));
+                assert_eq!((ran.code, &*ran.out), (3, ""), "{}", ran.text());
+                assert!(ran.err.contains("does a server answer there"), "{}", ran.text());
+            });
+        }
+    });
+}
+
+#[test]
+fn another_kind_of_url_is_not_taken_for_a_file_and_its_password_not_told() {
+    let ran = World::new().run("exec ls --store postgress://me:hidden@localhost/jobs");
+    assert_eq!(ran.code, 2, "{}", ran.text());
+    assert!(ran.err.contains("found one of `postgress`") && !ran.err.contains("hidden"), "{}", ran.text());
 }

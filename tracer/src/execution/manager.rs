@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::command::{Beat, Command, Expected, Write};
-use super::error::{ExecutionError, ExecutionErrorKind, InvalidInput, Refusal};
+use super::error::{ExecutionError, InvalidInput, Refusal};
 use super::failure::Failure;
 use super::list::{ListOptions, Page};
 use super::new::{Create, NewExecution, check_name, to_value};
@@ -461,19 +461,11 @@ fn only<T>(answers: Vec<T>) -> T {
     answers.into_iter().next().expect("a store answers each element of a batch")
 }
 
-/// What a creation comes to: an execution under the same key has to be the same work.
+/// What a creation comes to.
 fn answered(named: Option<&Create>, created: Created) -> Result<Execution, ExecutionError> {
-    let (named, existing) = match (named, created) {
-        (Some(named), Created::Existing(existing)) => (named, existing),
-        (_, Created::New(execution) | Created::Existing(execution)) => return Ok(execution),
-    };
-    match named.check_same(&existing) {
-        Ok(()) => Ok(existing),
-        Err(differs) => {
-            let key = named.idempotency_key().unwrap_or_default().into();
-            let mismatch = ExecutionErrorKind::IdempotencyMismatch { key, existing: existing.id, differs };
-            Err(ExecutionError::new(Some(existing.id), mismatch))
-        }
+    match named {
+        Some(named) => named.check(created),
+        None => Ok(created.into_execution()),
     }
 }
 

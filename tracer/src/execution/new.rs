@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::error::{ExecutionError, InvalidInput};
+use super::error::{ExecutionError, ExecutionErrorKind, InvalidInput};
 use super::record::Execution;
 use super::retry::RetryPolicy;
 use super::status::ExecutionStatus;
+use super::store::Created;
 use super::timestamp::{Timestamp, millis};
 use crate::id::ExecutionId;
 
@@ -208,8 +209,29 @@ impl Create {
         self.execution.idempotency_key.as_deref()
     }
 
+    /// What the creation came to: whatever is there under the same key has to be the same work. The manager does it; who
+    /// creates inside a transaction of one's own does it with what that gave.
+    ///
+    /// # Errors
+    ///
+    /// `IDEMPOTENCY_MISMATCH` if the key belongs to another type or payload.
+    pub fn check(&self, created: Created) -> Result<Execution, ExecutionError> {
+        let existing = match created {
+            Created::New(execution) => return Ok(execution),
+            Created::Existing(existing) => existing,
+        };
+        match self.check_same(&existing) {
+            Ok(()) => Ok(existing),
+            Err(differs) => {
+                let key = self.idempotency_key().unwrap_or_default().into();
+                let mismatch = ExecutionErrorKind::IdempotencyMismatch { key, existing: existing.id, differs };
+                Err(ExecutionError::new(Some(existing.id), mismatch))
+            }
+        }
+    }
+
     /// Whether `existing`, found under the same key, is what was asked for.
-    pub(super) fn check_same(&self, existing: &Execution) -> Result<(), &'static str> {
+    fn check_same(&self, existing: &Execution) -> Result<(), &'static str> {
         if self.execution.type_ != existing.type_ {
             Err("type")
         } else if self.execution.payload != existing.payload {

@@ -35,6 +35,10 @@ pub(crate) enum ExecError {
     NoNamespace,
     #[error("expected executions in the namespace `{0}`, found none")]
     NoSuchNamespace(String),
+    #[error("expected a file, or a URL of `postgres`, `mysql` or `redis`, found one of `{0}`")]
+    Scheme(String),
+    #[error("that database gave no answer within ten seconds")]
+    NoAnswer,
     #[error("cannot reach that database")]
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
@@ -57,7 +61,8 @@ impl ExecError {
             Self::NoTables("tracer-postgres") => "does its `search_path` begin with the schema that they are in?",
             Self::NoTables(_) => "does the URL name the database that they are in, `mysql://HOST/DATABASE`?",
             Self::NoNamespace | Self::NoSuchNamespace(_) => "`redis://HOST/NUMBER#NAMESPACE` says where they are",
-            Self::Connect(_) => "does a server answer there, without TLS?",
+            Self::Scheme(_) => "executions elsewhere are for programs of your own, with `ExecutionManager`",
+            Self::Connect(_) | Self::NoAnswer => "does a server answer there, without TLS?",
             Self::Thread(_) => "",
             Self::Open(error) if error.store == "sqlite" => {
                 "is it a file that `tracer-sqlite` has written, by a release that this one knows?"
@@ -78,9 +83,9 @@ impl ExecError {
         match self {
             Self::NoFile(_) | Self::NoTables(_) | Self::NoSuchNamespace(_) => Exit::Nothing,
             Self::Select(error) => error.exit(),
-            Self::NotConfirmed { .. } | Self::NoNamespace => Exit::Usage,
+            Self::NotConfirmed { .. } | Self::NoNamespace | Self::Scheme(_) => Exit::Usage,
             Self::Refused(error) if !matches!(error.code(), "STORE" | "CORRUPT" | "SCHEMA") => Exit::Nothing,
-            Self::Connect(_) | Self::Thread(_) | Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
+            Self::Connect(_) | Self::NoAnswer | Self::Thread(_) | Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
         }
     }
 }

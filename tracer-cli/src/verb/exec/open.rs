@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use tokio::runtime::Runtime;
@@ -27,6 +28,8 @@ pub(super) fn open(place: &Path) -> Result<Opened, ExecError> {
         Some("postgres" | "postgresql") => connected(postgres(url)),
         Some("mysql") => connected(mysql(url)),
         Some("redis" | "redis+unix") => connected(redis(url)),
+        // A name of a file may have anything in it, but what is there is no mistake.
+        Some(scheme) if !place.is_file() => Err(ExecError::Scheme(scheme.to_owned())),
         _ if !place.is_file() => Err(ExecError::NoFile(place.to_owned())),
         _ => {
             let store = DynStore::new(SqliteStore::open(place)?);
@@ -34,6 +37,9 @@ pub(super) fn open(place: &Path) -> Result<Opened, ExecError> {
         }
     }
 }
+
+/// How long a server may take to say that it has what is asked for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn connected(connecting: impl Future<Output = Result<DynStore, ExecError>>) -> Result<Opened, ExecError> {
     // One thread is enough for what is waited for one by one.
@@ -43,17 +49,23 @@ fn connected(connecting: impl Future<Output = Result<DynStore, ExecError>>) -> R
     Ok(Opened { manager: ExecutionManager::new(store), runtime: Some(runtime) })
 }
 
+async fn in_time<T>(asking: impl Future<Output = Result<T, ExecError>>) -> Result<T, ExecError> {
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or(Err(ExecError::NoAnswer))
+}
+
 fn unreachable(error: impl Into<Box<dyn Error + Send + Sync>>) -> ExecError {
     ExecError::Connect(error.into())
 }
 
 async fn postgres(url: &str) -> Result<DynStore, ExecError> {
     let config: Config = url.parse().map_err(unreachable)?;
-    let (client, connection) = config.connect(NoTls).await.map_err(unreachable)?;
-    tokio::spawn(connection);
-    let query = "SELECT to_regclass('tracer_executions') IS NOT NULL";
-    let has_tables: bool = client.query_one(query, &[]).await.and_then(|row| row.try_get(0)).map_err(unreachable)?;
-    if !has_tables {
+    let has_tables = in_time(async {
+        let (client, connection) = config.connect(NoTls).await.map_err(unreachable)?;
+        tokio::spawn(connection);
+        let query = "SELECT to_regclass('tracer_executions') IS NOT NULL";
+        client.query_one(query, &[]).await.and_then(|row| row.try_get(0)).map_err(unreachable)
+    });
+    if !has_tables.await? {
         return Err(ExecError::NoTables("tracer-postgres"));
     }
     Ok(DynStore::new(PostgresStore::connect(config, NoTls).await?))
@@ -61,11 +73,13 @@ async fn postgres(url: &str) -> Result<DynStore, ExecError> {
 
 async fn mysql(url: &str) -> Result<DynStore, ExecError> {
     let options = mysql_async::Opts::from_url(url).map_err(unreachable)?;
-    let mut connection = mysql_async::Conn::new(options.clone()).await.map_err(unreachable)?;
-    let query = "SELECT count(*) FROM information_schema.tables
-        WHERE table_schema = database() AND table_name = 'tracer_executions'";
-    let tables: Option<u64> = connection.query_first(query).await.map_err(unreachable)?;
-    if tables != Some(1) {
+    let tables = in_time(async {
+        let mut connection = mysql_async::Conn::new(options.clone()).await.map_err(unreachable)?;
+        let query = "SELECT count(*) FROM information_schema.tables
+            WHERE table_schema = database() AND table_name = 'tracer_executions'";
+        connection.query_first::<u64, _>(query).await.map_err(unreachable)
+    });
+    if tables.await? != Some(1) {
         return Err(ExecError::NoTables("tracer-mysql"));
     }
     Ok(DynStore::new(MysqlStore::connect(options).await?))
