@@ -145,6 +145,7 @@ cases! { ($)
     }
     race {
         one_start_wins
+        a_start_or_a_deletion_wins
         one_creation_wins
         one_end_wins
         one_version_wins

@@ -15,7 +15,14 @@ mod sqlite {
     tracer_store_conformance::store_conformance!(|clock| async { super::new(clock) });
 }
 
+/// Failing, and tried again as the contract allows.
 mod faulty {
     use tracer_store_conformance::{Faulty, Repeating};
     tracer_store_conformance::store_conformance!(|clock| async { Repeating(Faulty::new(super::new(clock))) });
+}
+
+/// Slowly.
+mod slow {
+    use tracer_store_conformance::Slow;
+    tracer_store_conformance::store_conformance!(|clock| async { Slow::new(super::new(clock)) });
 }

@@ -26,6 +26,26 @@ pub(crate) async fn one_start_wins<T: ExecutionStore + 'static>(bed: Bed<T>) {
     }
 }
 
+pub(crate) async fn a_start_or_a_deletion_wins<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    // What decides is seldom as near as this.
+    for _ in 0..3 * ROUNDS {
+        let id = bed.create().await.id;
+        let ended = bed
+            .at_once(TASKS, |bed, number| async move {
+                if number % 2 == 0 { bed.manager.start(&id).await.map(|_| ()) } else { bed.manager.delete(&id).await }
+            })
+            .await;
+        let won: Vec<_> = (0..TASKS).filter(|number| ended[*number].is_ok()).collect();
+        let [won] = won[..] else { panic!("one wins, not {won:?}") };
+        let expected = if won % 2 == 0 { "INVALID_STATE_TRANSITION" } else { "NOT_FOUND" };
+        for lost in ended.into_iter().filter(Result::is_err) {
+            assert_eq!(code(lost), expected);
+        }
+        let found = bed.manager.get(&id).await;
+        assert_eq!(found.ok().map(|found| (found.status, found.version)), (won % 2 == 0).then_some((S::Running, 2)));
+    }
+}
+
 pub(crate) async fn one_creation_wins<T: ExecutionStore + 'static>(bed: Bed<T>) {
     for round in 0..ROUNDS {
         let key = format!("key-{round}");
