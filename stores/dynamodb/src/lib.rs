@@ -34,10 +34,10 @@
 //! - Indexes follow the table after a moment. A claim may miss what was created or became free just now, never takes what
 //!   somebody else has; a list may miss what was written just now
 //!   ([`Capabilities::consistent_list`](tracer::execution::Capabilities::consistent_list) is `false`).
-//! - There is no clock but those of the callers, so **their clocks have to agree**. One that is ahead by *d* begins delayed
-//!   executions and takes over those of others *d* too early, while their holders believe in their leases: then an attempt
-//!   begins beside one that runs. The older one can write nothing any more, but what it does elsewhere may be done twice.
-//!   Let leases be much longer than the clocks differ.
+//! - The time is that with which the service dates its answers, whatever the callers' clocks show. A date says which second
+//!   it is: what a caller takes for the time lags behind it by up to a second at first, and by little more than an answer
+//!   takes once there were some. So a lease may be taken over a second before its holder ceases to believe in it, who can
+//!   write nothing any more then: let leases be much longer than a second.
 //! - Items have 400 KB at most. Payload, result and metadata of an execution together may fill all but 32 KB of that, which
 //!   are kept free for what its attempts add. A checkpoint may fill an item of its own; all of them have no limit.
 //! - All that waits of one type, all that runs, and the order of creation are one partition of an index each, which takes
@@ -49,6 +49,7 @@
 
 mod again;
 mod checkpoints;
+mod clock;
 mod item;
 mod store;
 mod table;

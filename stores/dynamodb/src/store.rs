@@ -12,15 +12,16 @@ use aws_sdk_dynamodb::types::{
     TransactWriteItem,
 };
 use futures_util::future::join_all;
+use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStatus,
     ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Write,
     Written,
 };
-use tracer::{Clock, SystemClock};
 
 use crate::again::{ATTEMPTS, wait};
 use crate::checkpoints::{Checkpoint, Checkpoints};
+use crate::clock::Dates;
 use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, instant, key_pk, pk, place, s, text};
 use crate::table::{self, ALL, Index, PARTS};
 use crate::trouble::{Failed, NAME, Problem, reading, writing};
@@ -49,7 +50,9 @@ pub struct DynamoStore {
     client: Client,
     table: Arc<str>,
     checkpoints: Checkpoints,
-    clock: Arc<dyn Clock>,
+    dates: Dates,
+    /// Another clock than the service's.
+    clock: Option<Arc<dyn Clock>>,
     /// The types that the table is known to know.
     types: Arc<Mutex<HashSet<String>>>,
 }
@@ -62,27 +65,27 @@ impl DynamoStore {
     /// `STORE` if the service cannot be reached or refuses, `SCHEMA` if the table is none of this version.
     pub async fn open(client: Client, table: &str) -> Result<Self, StoreError> {
         let is_bounded = client.config().timeout_config().is_some_and(|config| config.operation_timeout().is_some());
-        let client = if is_bounded {
-            client
-        } else {
+        let dates = Dates::new();
+        let mut config = client.config().to_builder().interceptor(dates.clone());
+        if !is_bounded {
             let timeouts = TimeoutConfig::builder().operation_timeout(PATIENCE);
-            let timeouts = timeouts.operation_attempt_timeout(PATIENCE_OF_A_TRY).build();
-            Client::from_conf(client.config().to_builder().timeout_config(timeouts).build())
-        };
+            config = config.timeout_config(timeouts.operation_attempt_timeout(PATIENCE_OF_A_TRY).build());
+        }
+        let client = Client::from_conf(config.build());
         table::open(&client, table).await.map_err(|problem| problem.into_store("open the table", Written::Nothing))?;
         let checkpoints = Checkpoints { client: client.clone(), table: Checkpoints::table_beside(table).into() };
-        Ok(Self { client, table: table.into(), checkpoints, clock: Arc::new(SystemClock), types: Arc::default() })
+        Ok(Self { client, table: table.into(), checkpoints, dates, clock: None, types: Arc::default() })
     }
 
-    /// Takes the time from `clock` instead of from the machine. All that use the table need the same.
+    /// Takes the time from `clock` instead of from the service: for tests. All that use the table need the same.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
     }
 
     fn now(&self) -> Timestamp {
-        Timestamp::now(&*self.clock)
+        self.clock.as_ref().map_or_else(|| self.dates.now(), |clock| Timestamp::now(&**clock))
     }
 
     fn known_types(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {

@@ -46,7 +46,7 @@ impl Kind {
 
     /// Whether its time is that of a server, whatever the clocks of workers say.
     pub const fn has_clock(self) -> bool {
-        matches!(self, Self::Postgres | Self::Mysql | Self::Redis)
+        !matches!(self, Self::Sqlite)
     }
 }
 

@@ -11,16 +11,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::config::{Builder, ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_dynamodb::types::AttributeValue;
-use tracer::ManualClock;
 use tracer::execution::{
     Claim, Cursor, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions,
-    NewExecution, Retention, Survives, Written,
+    NewExecution, Retention, Survives, Timestamp, Written,
 };
+use tracer::{ManualClock, SystemClock};
 use tracer_dynamodb::DynamoStore;
 use tracer_store_conformance::server::{Place, free_port};
 use tracer_store_conformance::{Proxy, Target, Weather};
@@ -52,6 +56,47 @@ async fn manager(table: &str) -> ExecutionManager<DynamoStore> {
 /// What an error says to who has to decide what to do next.
 fn told(error: &ExecutionError) -> (&'static str, bool, Written) {
     (error.code(), error.is_retryable(), error.written())
+}
+
+/// As a service does whose clock is ahead by an hour.
+#[derive(Debug)]
+struct Ahead;
+
+impl Intercept for Ahead {
+    fn name(&self) -> &'static str {
+        "ahead"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response_mut().headers_mut();
+        let date = DateTime::from_str(headers.get("date").unwrap(), DateTimeFormat::HttpDate)?;
+        let later = DateTime::from_secs(date.secs() + 3600).fmt(DateTimeFormat::HttpDate)?;
+        headers.insert("date", later);
+        Ok(())
+    }
+}
+
+#[test]
+fn time_is_that_of_the_service_whatever_clocks_show_here() {
+    run(async {
+        let created_at = async |config: Builder, table: &str| {
+            let store = DynamoStore::open(Client::from_conf(config.build()), table).await.unwrap();
+            ExecutionManager::new(store).create(NewExecution::new("work")).await.unwrap().created_at.unix_ms()
+        };
+        let port = server::port().await;
+        let here = Timestamp::now(&SystemClock).unix_ms();
+        let there = created_at(server::config(port).interceptor(Ahead), "ahead").await;
+        let without = created_at(server::config(port), "not_ahead").await;
+        let took = Timestamp::now(&SystemClock).unix_ms() - here;
+        let may_be = |from: u64| from - 1000..from + took + 1000;
+        assert!(may_be(here + 3_600_000).contains(&there), "{there} and {here}");
+        assert!(may_be(here).contains(&without), "{without} and {here}");
+    });
 }
 
 #[test]

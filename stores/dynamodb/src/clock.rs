@@ -1,0 +1,183 @@
+//! The service's time, from the dates of its answers: callers' clocks may show anything.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_dynamodb::error::BoxError;
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use tracer::SystemClock;
+use tracer::execution::Timestamp;
+
+/// A date says which second it is (RFC 9110, 6.6.1).
+const DATE_NS: i64 = 1_000_000_000;
+/// How much faster than the service's this machine's clock may go: a hundredth of a percent, twice what crystals do.
+const DRIFT: i64 = 10_000;
+
+/// The service's time, as far as it is known.
+#[derive(Clone)]
+pub(crate) struct Dates {
+    /// By a clock that nobody sets.
+    began: Instant,
+    known: Arc<Mutex<Option<Ahead>>>,
+}
+
+/// How far the service's clock is ahead of the time since the beginning, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ahead {
+    at_least: i64,
+    at_most: i64,
+    /// When that was found.
+    found_ns: i64,
+}
+
+impl Ahead {
+    /// What an answer says, which was dated between `sent_ns` and `received_ns`.
+    fn of(date_ns: i64, sent_ns: i64, received_ns: i64) -> Self {
+        Self { at_least: date_ns - received_ns, at_most: date_ns + DATE_NS - sent_ns, found_ns: received_ns }
+    }
+
+    /// The time at least: as answers say more, it goes on and never back.
+    fn time_after(self, elapsed_ns: i64) -> i64 {
+        elapsed_ns + self.at_least
+    }
+
+    /// What both say. If they cannot both be so, a clock was set, or this machine has slept: then the newer one.
+    fn and(self, newer: Self) -> Self {
+        let drift = (newer.found_ns - self.found_ns) / DRIFT;
+        let at_least = newer.at_least.max(self.at_least - drift);
+        let at_most = newer.at_most.min(self.at_most + drift);
+        if at_least <= at_most { Self { at_least, at_most, ..newer } } else { newer }
+    }
+}
+
+impl fmt::Debug for Dates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Dates").field(&*self.lock()).finish()
+    }
+}
+
+impl Dates {
+    #[expect(clippy::disallowed_methods, reason = "what is measured against is a stopwatch")]
+    pub(crate) fn new() -> Self {
+        Self { began: Instant::now(), known: Arc::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Ahead>> {
+        // Nothing can go wrong under the lock.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn elapsed_ns(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// The time; this machine's, as long as no answer was dated.
+    pub(crate) fn now(&self) -> Timestamp {
+        let Some(ahead) = *self.lock() else { return Timestamp::now(&SystemClock) };
+        let now = ahead.time_after(self.elapsed_ns());
+        Timestamp::from_unix_ms(u64::try_from(now / 1_000_000).unwrap_or(0))
+    }
+
+    fn learn(&self, said: Ahead) {
+        let mut known = self.lock();
+        *known = Some(known.map_or(said, |before| before.and(said)));
+    }
+}
+
+/// When a request was sent, in nanoseconds since the beginning.
+#[derive(Debug)]
+struct Sent(i64);
+
+impl Storable for Sent {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Intercept for Dates {
+    fn name(&self) -> &'static str {
+        "tracer-dynamodb dates"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(Sent(self.elapsed_ns()));
+        Ok(())
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+        if let (Some(date), Some(Sent(sent))) = (date, config.load::<Sent>()) {
+            self.learn(Ahead::of(date.secs().saturating_mul(DATE_NS), *sent, self.elapsed_ns()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000_000;
+    const S: i64 = 1000 * MS;
+
+    /// A service whose clock is ahead by so much, asked at these times; an answer takes 40 ms, of which it is dated after 10.
+    fn asked(ahead_ns: i64, at_ns: impl IntoIterator<Item = i64>) -> Option<Ahead> {
+        at_ns.into_iter().fold(None, |known: Option<Ahead>, at| {
+            let date = (at + 10 * MS + ahead_ns) / S * S;
+            let said = Ahead::of(date, at, at + 40 * MS);
+            Some(known.map_or(said, |before| before.and(said)))
+        })
+    }
+
+    #[test]
+    fn answers_at_different_times_of_a_second_say_more_and_more() {
+        const AHEAD: i64 = 1_790_000_000 * S + 123 * MS;
+        let width = |times: i64| {
+            let known = asked(AHEAD, (0..times).map(|n| n * 1373 * MS)).unwrap();
+            assert!((known.at_least..=known.at_most).contains(&AHEAD), "{known:?}");
+            (known.at_most - known.at_least) / MS
+        };
+        assert_eq!(width(1), 1040);
+        assert!(width(10) < 200 && width(1000) < 80, "{} {}", width(10), width(1000));
+    }
+
+    #[test]
+    fn the_time_never_goes_back() {
+        let mut now = i64::MIN;
+        for times in 1..200 {
+            let last = (times - 1) * 373 * MS;
+            let then = asked(1_790_000_000 * S, (0..times).map(|n| n * 373 * MS)).unwrap().time_after(last);
+            assert!(then >= now, "{times}");
+            now = then;
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let before = asked(5000 * S, (0..100).map(|n| n * 1373 * MS)).unwrap();
+        let set = Ahead::of(9000 * S, 200 * S, 200 * S + 40 * MS);
+        assert_eq!(before.and(set), set);
+    }
+
+    #[test]
+    fn clocks_may_drift_apart() {
+        let before = Ahead { at_least: 100 * MS, at_most: 100 * MS, found_ns: 0 };
+        let later = Ahead { at_least: -700 * MS, at_most: 340 * MS, found_ns: 3600 * S };
+        assert_eq!(before.and(later), Ahead { at_least: -260 * MS, ..later });
+    }
+}
