@@ -24,7 +24,9 @@
 //! thread. Other processes wait for each other at most 10 s a transaction; then the answer is a `STORE` error that may be
 //! repeated, and nothing was written.
 //!
-//! Time is the machine's, and never falls: the file remembers the latest instant that was seen in it.
+//! Time is the machine's, which is one for all who share the file, and never falls: the file remembers the latest instant
+//! that was seen in it. If somebody sets the machine's clock ahead, leases are over that much earlier; if back, the time of
+//! the file stands still until the clock has caught up, and nothing that waits for a time begins meanwhile.
 
 mod lane;
 mod old;
