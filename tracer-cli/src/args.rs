@@ -91,7 +91,7 @@ pub(crate) enum Verb {
     #[command(after_long_help = "\
 JSON, one object a trace:
   trace_id, short, source   the id, enough of it, what started the trace
-  start_ns, end_ns          its first and last record
+  start_ns, end_ns          its first and last record; null if none is left
   state                     ok, recovered, failed, running, lost
   duration_ns, spans        from the first record to the last; runs of nodes
   node, error               the node that says most, and its error: {kind, type, message, chain}

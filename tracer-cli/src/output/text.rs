@@ -11,10 +11,14 @@ use tracer::tree::{Escaped, Hidden};
 use super::{Colours, Ink};
 use crate::source::Telling;
 
-/// Unix nanoseconds as a time of day in UTC, to the second.
-pub(crate) fn time(ns: u64) -> String {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
+/// Unix nanoseconds as a time of day in UTC, to the second, or as many characters that say that it is not known.
+pub(crate) fn time(ns: Option<u64>) -> String {
+    let known = ns.map(|ns| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(ns)).to_string());
+    known.unwrap_or_else(|| format!("{UNKNOWN:<20}"))
 }
+
+/// Stands for a time that is not known.
+pub(crate) const UNKNOWN: &str = "(unknown)";
 
 /// Unix nanoseconds as a time of day in UTC, to the microsecond.
 pub(crate) fn precise_time(ns: u64) -> String {

@@ -14,8 +14,8 @@ use tracer_blackbox::{
 };
 
 use super::{
-    Contents, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Seen, Skipped, Source, Summary, Telling,
-    open,
+    Contents, Follow, Format, Gap, OpenNode, Outline, Outlines, Period, ReadError, Seen, Skipped, Source, Summary,
+    Telling, open,
 };
 
 /// The format.
@@ -138,8 +138,7 @@ impl Contents for Indexed {
         let traces = self.0.traces().iter().enumerate();
         let summaries = traces.map(|(place, trace)| {
             // What is open may have been entered before all that is left.
-            let start = [Some(trace.first_unix_ns).filter(|ns| *ns > 0), since.get(&trace.trace_id).copied()];
-            let start_ns = start.into_iter().flatten().min().unwrap_or(0);
+            let recorded = [trace.first_unix_ns, trace.last_unix_ns].into_iter().filter(|_| trace.records > 0);
             Summary {
                 id: trace.trace_id,
                 place,
@@ -149,8 +148,7 @@ impl Contents for Indexed {
                 steps: trace.steps,
                 spans: trace.spans,
                 lost_steps: trace.lost_steps,
-                start_ns,
-                end_ns: trace.last_unix_ns.max(start_ns),
+                period: Period::of(recorded.chain(since.get(&trace.trace_id).copied())),
             }
         });
         summaries.collect()

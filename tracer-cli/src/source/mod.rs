@@ -104,9 +104,32 @@ pub(crate) struct Summary {
     pub(crate) steps: u64,
     pub(crate) spans: u64,
     pub(crate) lost_steps: u64,
-    /// Unix time of its first and its last record, in nanoseconds.
+    /// When it was; `None`: nothing is left of it that has a time.
+    pub(crate) period: Option<Period>,
+}
+
+/// From the first record of a trace to the last, in Unix nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Period {
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
+}
+
+impl Period {
+    /// From the earliest of these times to the latest.
+    pub(crate) fn of(times: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let instants = times.into_iter().map(|ns| Self { start_ns: ns, end_ns: ns });
+        instants.reduce(Self::with)
+    }
+
+    /// Both, and what is between them.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self { start_ns: self.start_ns.min(other.start_ns), end_ns: self.end_ns.max(other.end_ns) }
+    }
+
+    pub(crate) fn duration_ns(self) -> u64 {
+        self.end_ns - self.start_ns
+    }
 }
 
 /// What a line says of a trace beside its summary.

@@ -14,6 +14,9 @@ use serde_json::Value;
 use crate::output::text;
 use crate::source::OpenNode;
 
+/// Said of a trace that only its resumption is known of.
+const NO_RECORD: &str = "no record of it is left, only that it was resumed";
+
 /// An open node as JSON shows it.
 #[derive(Serialize)]
 struct OpenJson<'a> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tracer::tree::{Escaped, Nanoseconds, Span, SpanOutcome, Tree};
 use tracer::{ErrorRecord, FrameId, Note, TraceId};
 
-use super::{OpenJson, open_call};
+use super::{NO_RECORD, OpenJson, open_call};
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
@@ -139,7 +139,8 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
         let label = session.colours.paint(ink, format!("{label:<8}"));
         writeln!(session.out, "{label}{}", Escaped(text))
     };
-    line(Ink::Faint, "began", &text::precise_time(shown.trace.start_ns))?;
+    let began = shown.trace.start_ns().map_or_else(|| text::UNKNOWN.to_owned(), text::precise_time);
+    line(Ink::Faint, "began", &began)?;
     for source in &shown.sources {
         line(Ink::Faint, "file", &format!("{} ({})", source.path.display(), source.format))?;
         line(Ink::Faint, "read", &source.confidence)?;
@@ -152,6 +153,9 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
         line(Ink::Warn, "gap", &gap.text)?;
     }
     more(&mut line, "gap", gaps.len())?;
+    if shown.trace.period.is_none() {
+        line(Ink::Warn, "missing", NO_RECORD)?;
+    }
     if shown.lost_steps > 0 {
         let text = format!("{} steps that the numbers of its envs leave room for", shown.lost_steps);
         line(Ink::Warn, "missing", &text)?;
@@ -173,14 +177,16 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
     }
     for open in shown.open.iter().take(LISTED_MAX) {
         let call = open_call(open);
-        let entered = Nanoseconds(open.since_ns.saturating_sub(shown.trace.start_ns));
+        let start_ns = shown.trace.start_ns().unwrap_or(open.since_ns);
+        let entered = Nanoseconds(open.since_ns.saturating_sub(start_ns));
         line(Ink::Warn, "open", &format!("{call}, entered after {entered}, {}", end.after(open.since_ns)))?;
     }
     more(&mut line, "open", shown.open.len())?;
     for beside in shown.beside.iter().take(LISTED_MAX) {
         let end = End { last_ns: beside.end_ns, ..end };
         let started = text::call(&beside.tree.source, &beside.tree.payload);
-        let since = beside.open.iter().map(|open| open.since_ns).min().unwrap_or(beside.trace.start_ns);
+        let since =
+            beside.open.iter().map(|open| open.since_ns).min().or(beside.trace.start_ns()).unwrap_or(end.last_ns);
         line(Ink::Warn, "beside", &format!("{} {started}, {}", beside.short, end.after(since)))?;
         for path in open_paths(&beside.tree) {
             line(Ink::Plain, "", &format!("… {path}"))?;
@@ -241,8 +247,8 @@ struct TraceJson<'a> {
     source: &'a str,
     payload: &'a Value,
     state: &'static str,
-    start_ns: String,
-    end_ns: String,
+    start_ns: Option<String>,
+    end_ns: Option<String>,
     duration_ns: u64,
     lost_steps: u64,
     spans: Vec<SpanJson<'a>>,
@@ -289,8 +295,8 @@ impl<'a> TraceJson<'a> {
             source: &tree.source,
             payload: &tree.payload,
             state: state_word(tree.state),
-            start_ns: trace.start_ns.to_string(),
-            end_ns: trace.end_ns.to_string(),
+            start_ns: trace.period.map(|period| period.start_ns.to_string()),
+            end_ns: trace.period.map(|period| period.end_ns.to_string()),
             duration_ns: tree.duration_ns,
             lost_steps: shown.lost_steps,
             spans: flat(&tree.spans),

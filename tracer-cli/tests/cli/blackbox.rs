@@ -82,7 +82,7 @@ fn wait_a_byte() {
 fn child() {
     let Ok(scenario) = std::env::var("SCENARIO") else { return };
     let options = BlackBox::options().app("orders", "1.2.0").signals(true);
-    let options = if scenario == "long" { options.bytes(128 << 10) } else { options };
+    let options = if matches!(&*scenario, "long" | "resumed") { options.bytes(128 << 10) } else { options };
     let black_box = options.open(".tracer").unwrap();
     Tracer::builder().recorder(black_box.clone()).install();
     quick(create_env((), "GET /health"));
@@ -120,6 +120,15 @@ fn child() {
             }
             wait();
         }),
+        "resumed" => {
+            let ctx = create_env((), "webhook").step("load", tracer::Status::Enter, ()).unwrap();
+            let token = ctx.step("load", tracer::Status::Exit, ()).unwrap().token();
+            for _ in 0..40 {
+                (0..100).for_each(|id| _ = validate(id));
+                drop(Context::resume(token.clone()).unwrap());
+            }
+            wait();
+        }
         "panic" => {
             let panicked = std::panic::catch_unwind(|| order(17, &|| panic!("no card \u{1b}[2J")));
             assert!(panicked.is_err());
@@ -170,13 +179,13 @@ impl Process {
     }
 }
 
-fn killed(scenario: &str) -> World {
+pub(crate) fn killed(scenario: &str) -> World {
     let world = World::new();
     start(&world, scenario).ready().kill();
     world
 }
 
-fn file(world: &World) -> PathBuf {
+pub(crate) fn file(world: &World) -> PathBuf {
     let files: Vec<_> = fs::read_dir(world.path(".tracer/orders")).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "{files:?}");
     files.into_iter().next().unwrap()
@@ -221,7 +230,7 @@ fn masked(text: &str) -> String {
     masked
 }
 
-fn text(ran: &Ran) -> String {
+pub(crate) fn text(ran: &Ran) -> String {
     masked(&ran.text())
 }
 
@@ -466,7 +475,7 @@ fn a_panic_is_told_with_its_text() {
         began   (time)
         file    .tracer/orders/(name).tbx (black box)
         read    recovered 12 records, nothing is missing
-        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:124: no card \u{1b}[2J
+        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:133: no card \u{1b}[2J
         alive   until (time), if not for longer
         --- 0
     "#]]
@@ -522,97 +531,11 @@ fn marks_of_what_was_told_are_no_trouble() {
     assert!(world.run("doctor").out.contains("other.read"));
 }
 
-/// The file of a killed process, changed.
-fn changed(change: impl FnOnce(&mut Vec<u8>)) -> World {
-    let world = killed("open");
-    let path = file(&world);
-    let mut bytes = fs::read(&path).unwrap();
-    change(&mut bytes);
-    fs::write(&path, bytes).unwrap();
-    world
-}
-
-#[test]
-fn damage_is_said_and_the_rest_is_shown() {
-    let torn = changed(|bytes| {
-        let secret = b"hunter2";
-        assert!(!bytes.windows(secret.len()).any(|part| part == secret), "the password is in the file");
-        bytes.truncate(bytes.len() / 2);
-    });
-    let shown = text(&torn.run("show last"));
-    assert!(shown.contains("gap     cut off, "), "{shown}");
-    assert!(shown.contains("send(attempt=7)"), "{shown}");
-    for verb in ["ls", "show", "tail", "recover", "stats", "doctor"] {
-        assert_eq!(torn.run(verb).code, 0, "{verb}");
-    }
-    let no_beginning = changed(|bytes| bytes[..512].fill(0));
-    assert!(no_beginning.run("show last").out.contains("send(attempt=7)"));
-    let neither = changed(|bytes| bytes[..0x2000].fill(0));
-    expect![[r#"
-        --- messages
-        error: expected a black box in `.tracer/orders/(name).tbx`, found neither the beginning of one nor the copy of it
-          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
-        --- 3
-    "#]]
-    .assert_eq(&text(&neither.run("ls")));
-    expect![[r#"
-        --- messages
-        error: expected a black box in `.tracer/orders/(name).tbx`, found nothing: the file is empty
-          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
-        --- 3
-    "#]]
-    .assert_eq(&text(&changed(Vec::clear).run("ls")));
-}
-
-#[test]
-fn a_newer_version_is_named_and_so_is_the_one_that_is_read() {
-    let newer = changed(|bytes| (bytes[10], bytes[0x100a]) = (7, 7));
-    expect![[r#"
-        --- messages
-        error: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
-          help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
-        --- 3
-    "#]]
-    .assert_eq(&text(&newer.run("show")));
-    expect![[r#"
-        --- messages
-        warning: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
-          help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
-        --- 3
-    "#]]
-    .assert_eq(&text(&newer.run("tail")));
-    let found = newer.run("doctor");
-    assert_eq!(found.code, 1);
-    assert!(found.out.contains("a black box of format 7, this reads formats 1 to 2"), "{}", found.out);
-}
-
 #[test]
 fn a_box_is_known_by_its_beginning() {
     let world = killed("open");
     fs::rename(file(&world), world.path("copy")).unwrap();
     assert!(world.run("show --dir copy").out.contains("send(attempt=7)"));
-}
-
-#[test]
-fn files_of_any_bytes_are_survived() {
-    let world = killed("open");
-    let path = file(&world);
-    let whole = fs::read(&path).unwrap();
-    let mut state = 7_u64;
-    for _ in 0..8 {
-        let mut bytes = whole.clone();
-        for _ in 0..2000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let at = usize::try_from(state >> 33).unwrap() % bytes.len().min(400 << 10);
-            bytes[at] = state.to_le_bytes()[7];
-        }
-        fs::write(&path, bytes).unwrap();
-        for verb in ["ls", "show", "tail", "recover", "stats", "doctor"] {
-            let ran = world.run(verb);
-            assert!(matches!(ran.code, 0 | 1 | 3) && !ran.err.contains("panicked"), "{verb}: {}", ran.text());
-            assert!(!ran.out.contains(|c: char| c.is_control() && c != '\n'), "{verb}: {:?}", ran.out);
-        }
-    }
 }
 
 #[test]

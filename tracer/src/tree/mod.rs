@@ -86,6 +86,13 @@ impl Tree {
             .collect()
     }
 
+    /// The tree of one trace, of its records among these: empty if none of it is there. `is_active` says that a step may
+    /// still come.
+    pub fn of_trace(trace_id: TraceId, records: &[Record], is_active: bool) -> Self {
+        let records: Vec<_> = records.iter().filter(|record| record.trace_id() == trace_id).collect();
+        build::tree(trace_id, &records, TraceState::of(&records, is_active))
+    }
+
     /// The tree in one line: the form that [`Pattern`] reads.
     pub fn to_line(&self) -> String {
         draw::line(&self.spans)
