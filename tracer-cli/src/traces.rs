@@ -197,6 +197,7 @@ impl<'a> Lines<'a> {
         let telling = telling(&tree).map(|span| Telling {
             node: span.node.clone(),
             arguments: span.arguments.clone(),
+            truncated: span.arguments_truncated,
             error: match &span.outcome {
                 SpanOutcome::Failed(error) => Some(error.clone()),
                 _ => None,
@@ -251,8 +252,7 @@ fn open_spans(tree: &Tree) -> Vec<OpenNode> {
         node: span.node.clone(),
         since_ns: span.start_ns,
         arguments: span.arguments.clone(),
-        // Only who wrote it knows.
-        truncated: false,
+        truncated: span.arguments_truncated,
     });
     open.collect()
 }
@@ -263,13 +263,8 @@ fn with_known<'a>(mut open: Vec<OpenNode>, known: impl Iterator<Item = &'a OpenN
         let since_ns = if open.frame.is_some() { 0 } else { open.since_ns };
         (open.trace_id, open.frame, open.node.clone(), since_ns)
     };
-    let known: Vec<&OpenNode> = known.collect();
-    let cut: HashSet<_> = known.iter().copied().filter(|one| one.truncated).map(key).collect();
-    for one in &mut open {
-        one.truncated = cut.contains(&key(one));
-    }
     let mut seen: HashSet<_> = open.iter().map(key).collect();
-    open.extend(known.into_iter().filter(|one| seen.insert(key(one))).cloned());
+    open.extend(known.filter(|one| seen.insert(key(one))).cloned());
     open
 }
 

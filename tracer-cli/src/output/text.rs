@@ -82,6 +82,11 @@ pub(crate) fn call(name: &str, values: &Value) -> String {
     }
 }
 
+/// Stands behind values of which part was left out when they were recorded.
+pub(crate) fn cut_mark(is_truncated: bool) -> &'static str {
+    if is_truncated { " (cut)" } else { "" }
+}
+
 pub(crate) fn state_ink(state: TraceState) -> Ink {
     match state {
         TraceState::Ok => Ink::Good,
@@ -99,7 +104,7 @@ pub(crate) fn telling(telling: &Telling, colours: Colours) -> String {
         return format!("{} {}: {error}", colours.paint(Ink::Bad, '✗'), Escaped(&telling.node));
     }
     let call = cut(&call(&telling.node, &telling.arguments), CALL_LEN_MAX);
-    format!("{} {call}", colours.paint(Ink::Warn, '…'))
+    format!("{} {call}{}", colours.paint(Ink::Warn, '…'), cut_mark(telling.truncated))
 }
 
 /// The detailed drawing of a tree, with the mark in front of each node coloured.

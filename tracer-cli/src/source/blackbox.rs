@@ -177,11 +177,12 @@ impl Contents for Indexed {
             let source = outlines.root(trace.place).map(|root| root.source).unwrap_or_default();
             let failed = || {
                 let step = outlines.failure(trace.place)?;
-                Some(Telling { node: step.node, arguments: Value::Null, error: step.error })
+                Some(Telling { node: step.node, arguments: Value::Null, truncated: false, error: step.error })
             };
             let open = || {
                 let open = innermost.get(&trace.id)?;
-                Some(Telling { node: open.node.clone(), arguments: open.arguments.clone(), error: None })
+                let (node, arguments) = (open.node.clone(), open.arguments.clone());
+                Some(Telling { node, arguments, truncated: open.truncated, error: None })
             };
             let telling = match trace.state {
                 TraceState::Running | TraceState::Lost => open(),

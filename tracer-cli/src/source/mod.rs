@@ -146,6 +146,8 @@ pub(crate) struct Outline {
 pub(crate) struct Telling {
     pub(crate) node: String,
     pub(crate) arguments: Value,
+    /// Part of the arguments was left out.
+    pub(crate) truncated: bool,
     pub(crate) error: Option<ErrorRecord>,
 }
 

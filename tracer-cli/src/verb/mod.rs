@@ -46,6 +46,5 @@ fn open_line(open: &OpenNode) -> String {
 
 /// An open node with its values, and whether they are all.
 fn open_call(open: &OpenNode) -> String {
-    let cut = if open.truncated { " (cut)" } else { "" };
-    text::call(&open.node, &open.arguments) + cut
+    text::call(&open.node, &open.arguments) + text::cut_mark(open.truncated)
 }

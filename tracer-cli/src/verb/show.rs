@@ -185,6 +185,7 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
     for beside in shown.beside.iter().take(LISTED_MAX) {
         let end = End { last_ns: beside.end_ns, ..end };
         let started = text::call(&beside.tree.source, &beside.tree.payload);
+        let started = started + text::cut_mark(beside.tree.payload_truncated);
         let since =
             beside.open.iter().map(|open| open.since_ns).min().or(beside.trace.start_ns()).unwrap_or(end.last_ns);
         line(Ink::Warn, "beside", &format!("{} {started}, {}", beside.short, end.after(since)))?;
@@ -229,7 +230,8 @@ fn open_paths(tree: &Tree) -> Vec<String> {
     let mut paths = Vec::new();
     let mut todo: Vec<_> = tree.spans.iter().rev().filter(is_open).map(|span| (String::new(), span)).collect();
     while let Some((before, span)) = todo.pop() {
-        let path = format!("{before}{}", text::call(&span.node, &span.arguments));
+        let call = text::call(&span.node, &span.arguments);
+        let path = format!("{before}{call}{}", text::cut_mark(span.arguments_truncated));
         let children: Vec<_> = span.children.iter().rev().filter(is_open).collect();
         if children.is_empty() {
             paths.push(path);
@@ -246,6 +248,7 @@ struct TraceJson<'a> {
     trace_id: TraceId,
     source: &'a str,
     payload: &'a Value,
+    payload_truncated: bool,
     state: &'static str,
     start_ns: Option<String>,
     end_ns: Option<String>,
@@ -271,7 +274,9 @@ struct SpanJson<'a> {
     outcome: &'static str,
     error: Option<&'a ErrorRecord>,
     arguments: &'a Value,
+    arguments_truncated: bool,
     result: &'a Value,
+    result_truncated: bool,
     omitted: usize,
 }
 
@@ -294,6 +299,7 @@ impl<'a> TraceJson<'a> {
             trace_id: trace.id,
             source: &tree.source,
             payload: &tree.payload,
+            payload_truncated: tree.payload_truncated,
             state: state_word(tree.state),
             start_ns: trace.period.map(|period| period.start_ns.to_string()),
             end_ns: trace.period.map(|period| period.end_ns.to_string()),
@@ -355,7 +361,9 @@ impl<'a> SpanJson<'a> {
             outcome,
             error,
             arguments: &span.arguments,
+            arguments_truncated: span.arguments_truncated,
             result: &span.result,
+            result_truncated: span.result_truncated,
             omitted: span.omitted,
         }
     }

@@ -102,7 +102,8 @@ fn line(record: &Record, colours: Colours) -> String {
     let (ink, what, said) = match record {
         Record::Env(env) => {
             let cause = serde_json::to_value(env.cause).unwrap_or_default();
-            let said = format!("{} {}", cause.as_str().unwrap_or_default(), text::call(&env.source, &env.payload));
+            let started = text::call(&env.source, &env.payload) + text::cut_mark(env.truncated);
+            let said = format!("{} {started}", cause.as_str().unwrap_or_default());
             (Ink::Faint, "env", said)
         }
         Record::Step(step) => step_text(step),
@@ -121,7 +122,7 @@ fn step_text(step: &StepRecord) -> (Ink, &'static str, String) {
         tracer::Status::Error => (Ink::Bad, "error"),
     };
     let values = if step.values.is_null() { &step.meta } else { &step.values };
-    let mut said = text::call(&step.node, values);
+    let mut said = text::call(&step.node, values) + text::cut_mark(step.truncated);
     if let Some(error) = &step.error {
         said = format!("{said}: {error}");
     }

@@ -60,6 +60,16 @@ fn again(_ctx: Context, innermost: &dyn Fn()) {
     assert_eq!(attempt(2, innermost), Ok(()));
 }
 
+#[traced_node(record(text))]
+fn take(text: &str) -> usize {
+    text.len()
+}
+
+#[traced_node(record(ret))]
+fn give(len: usize) -> String {
+    "x".repeat(len)
+}
+
 fn order(id: u32, innermost: &dyn Fn()) {
     handle(create_env(json!({"order": id}), "POST /orders"), Order { id, password: "hunter2" }, innermost);
 }
@@ -127,6 +137,12 @@ fn child() {
                 (0..100).for_each(|id| _ = validate(id));
                 drop(Context::resume(token.clone()).unwrap());
             }
+            wait();
+        }
+        "large" => {
+            let ctx = create_env("x".repeat(200_000), "import").step("rows", tracer::Status::Enter, ()).unwrap();
+            let _ctx = ctx.step("rows", tracer::Status::Exit, ()).unwrap();
+            take(&give(100_000));
             wait();
         }
         "panic" => {
@@ -386,7 +402,7 @@ fn what_is_open_for_long_is_shown_though_its_enter_was_written_over() {
     let open: Vec<_> = shown.lines().filter(|line| line.starts_with('…') || line.starts_with("open")).collect();
     expect![[r#"
         …          handle
-        …          └─ charge(order={"id":17})
+        …          └─ charge(order={"id":17}) (cut)
         …             └─ send(attempt=7)
         … and 804 calls below
         open    handle, entered after _, open for at least _
@@ -394,6 +410,31 @@ fn what_is_open_for_long_is_shown_though_its_enter_was_written_over() {
         open    send(attempt=7), entered after _, open for at least _"#]]
     .assert_eq(&open.join("\n"));
     assert!(shown.contains("written over"), "{shown}");
+}
+
+#[test]
+fn what_was_too_large_to_be_recorded_whole_says_so() {
+    let world = killed("large");
+    let flagged = |json: &serde_json::Value| {
+        ["payload_truncated", "arguments_truncated", "result_truncated"].map(|name| json[name].as_bool())
+    };
+    let listed = world.run("ls --json").json();
+    let shown = |node: &str| {
+        let of = listed.iter().find(|trace| trace["source"] == node).unwrap();
+        let short = of["short"].as_str().unwrap();
+        (world.run(&format!("show {short}")).out, world.run(&format!("show {short} --json")).json().remove(0))
+    };
+    let (text, json) = shown("import");
+    assert!(text.lines().nth(1).unwrap().ends_with("x… (cut)"), "{text}");
+    assert_eq!(flagged(&json), [Some(true), None, None]);
+    let (text, json) = shown("take");
+    assert!(text.lines().nth(1).unwrap().ends_with("x…) (cut)"), "{text}");
+    assert_eq!(flagged(&json["spans"][0]), [None, Some(true), Some(false)]);
+    let (text, json) = shown("give");
+    assert!(text.lines().nth(1).unwrap().ends_with("x… (cut)"), "{text}");
+    assert_eq!(flagged(&json["spans"][0]), [None, Some(false), Some(true)]);
+    let cut: Vec<_> = world.run("tail -n 100").out.lines().map(|line| line.ends_with(" (cut)")).collect();
+    assert_eq!(cut.iter().filter(|is_cut| **is_cut).count(), 3, "{cut:?}");
 }
 
 #[test]
@@ -475,7 +516,7 @@ fn a_panic_is_told_with_its_text() {
         began   (time)
         file    .tracer/orders/(name).tbx (black box)
         read    recovered 12 records, nothing is missing
-        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:133: no card \u{1b}[2J
+        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:149: no card \u{1b}[2J
         alive   until (time), if not for longer
         --- 0
     "#]]
