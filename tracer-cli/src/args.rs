@@ -123,7 +123,13 @@ JSON, one object:
     ///
     /// A line has the time (UTC), the beginning of the trace's id, what happened (env, enter, exit, error, note), and
     /// the node with its values, marked `(cut)` if they were too large to be recorded whole.
-    #[command(after_long_help = "JSON: the records as they are stored.")]
+    ///
+    /// With `-f`, what a program has written over before it could be read is told on the standard error.
+    #[command(after_long_help = "\
+JSON: the records as they are stored; with `-f` also
+  {type: \"missed\", file, pages, records}
+              parts of a file that were written over before they could be read, and how many
+              records were in them at most")]
     Tail(Tail),
 
     /// Reads every file, says how much of it is there, and writes it as JSON lines

@@ -66,8 +66,17 @@ pub(crate) trait Format: Sync {
 
 /// A file that may grow.
 pub(crate) trait Follow {
-    /// Gives `each` the records that have come since it was last asked.
-    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError>;
+    /// Gives `each` the records that have come since it was last asked; says what had gone again before that.
+    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError>;
+}
+
+/// What was written over before it could be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Missed {
+    /// Parts of the file.
+    pub(crate) pages: u64,
+    /// The numbers of records that were left over: as many were in these at most.
+    pub(crate) records: u64,
 }
 
 /// The records of a file, which may be put into words only when they are asked for.
