@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::scan::Scan;
-use crate::format::{PANIC_ABORTS, Superblock};
+use crate::format::{PANIC_ABORTS, PANIC_TEXT_MAX, Superblock};
 use crate::machine;
 use crate::status::{self, ENDED, PANICKED, Panic, Word};
 
@@ -179,10 +179,10 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
                 && (death.unix_ns.abs_diff(panic.unix_ns) < UNWINDING_MAX_NS
                     || (superblock.flags & PANIC_ABORTS != 0 && death.thread == panic.thread)) =>
         {
-            return Death::Panic { text: panic.text };
+            return Death::Panic { text: panic_text(panic) };
         }
         (Some(death), ..) => return Death::Signal { number, address: address(death) },
-        (None, Some(panic), _) => return Death::Panic { text: panic.text },
+        (None, Some(panic), _) => return Death::Panic { text: panic_text(panic) },
         (None, None, _) => {}
     }
     if observed.boot_id.is_none() {
@@ -208,6 +208,15 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         return Death::DeadlineExceeded { deadline_ms };
     }
     Death::Killed
+}
+
+/// What it said. A text that fills its room may have been cut, at a character of up to four bytes.
+fn panic_text(panic: Panic) -> String {
+    let Panic { mut text, .. } = panic;
+    if text.len() + 3 >= PANIC_TEXT_MAX && !text.ends_with('…') {
+        text.push('…');
+    }
+    text
 }
 
 /// Raised by the processor, not by a process: then the field is an address.
