@@ -225,3 +225,17 @@ fn address(death: status::Death) -> u64 {
         death.code != 0 && death.code >> 63 == 0 && death.signal != u64::from(libc::SIGABRT.unsigned_abs());
     if by_processor { death.address } else { 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_that_fills_its_room_says_that_there_may_be_more() {
+        let said = |text: String| panic_text(Panic { count: 1, thread: 1, in_main: true, unix_ns: 1, text });
+        assert_eq!(said("x".repeat(100)), "x".repeat(100));
+        assert_eq!(said("x".repeat(PANIC_TEXT_MAX)), "x".repeat(PANIC_TEXT_MAX) + "…");
+        let marked = "x".repeat(PANIC_TEXT_MAX - 3) + "…";
+        assert_eq!(said(marked.clone()), marked);
+    }
+}
