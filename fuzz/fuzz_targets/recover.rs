@@ -1,4 +1,4 @@
-//! Any bytes: the reader says what it finds, the same each time, and nothing else.
+//! Any bytes: the reader says what it finds, the same each time, and nothing else; and each trace can be drawn.
 //!
 //! Half of the inputs are changes to a real file: where the bytes differ, the checks refuse them, so what comes behind the
 //! checks is only reached from there.
@@ -8,6 +8,7 @@
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
+use tracer::tree::{Span, Tree};
 use tracer_blackbox::recover;
 
 static REAL: OnceLock<Vec<u8>> = OnceLock::new();
@@ -31,7 +32,11 @@ fn read(bytes: &[u8]) {
     if let Ok(read) = &first {
         read.records().for_each(drop);
         for trace in read.traces() {
-            read.trace(trace.trace_id).for_each(drop);
+            let records: Vec<_> = read.trace(trace.trace_id).collect();
+            let tree = Tree::of_trace(trace.trace_id, &records, trace.is_active);
+            // However many spans there are, each is drawn once.
+            assert!(tree.spans.iter().flat_map(Span::walk).count() <= records.len());
+            assert!(!format!("{tree}{tree:#}").is_empty());
         }
     }
 }

@@ -77,6 +77,6 @@ pub use directory::{
 pub use init::{Init, default_directory, init};
 pub use options::{Options, Sync};
 pub use reader::{
-    Confidence, Death, Gap, Observed, OpenNode, Outlines, Process, Records, RecoverError, Recovered, TraceSummary,
-    recover, recover_watched, recover_with,
+    Confidence, Death, Gap, Observed, OpenNode, Outlines, PagesSeen, Process, Records, RecoverError, Recovered,
+    TraceSummary, recover, recover_watched, recover_with,
 };

@@ -91,7 +91,7 @@ pub(crate) enum Verb {
     #[command(after_long_help = "\
 JSON, one object a trace:
   trace_id, short, source   the id, enough of it, what started the trace
-  start_ns, end_ns          its first and last record
+  start_ns, end_ns          its first and last record; null if none is left
   state                     ok, recovered, failed, running, lost
   duration_ns, spans        from the first record to the last; runs of nodes
   node, error               the node that says most, and its error: {kind, type, message, chain}
@@ -101,14 +101,18 @@ JSON, one object a trace:
     /// Draws one trace as a tree, with durations, outcomes and recorded values
     ///
     /// In front of each node: ✓ it ended well, ✗ with an error of its own, ↑ with the error of a node below it, … it is
-    /// open, not yet or never to end. Long values are cut; `--json` has all of them. Below the tree: when it ran, how much
-    /// of its files could be read, what is missing, how its process ended, what is open, and what else was open there.
+    /// open, not yet or never to end. Long values end with `…`, and `--json` has more of them; behind those that were too
+    /// large to be recorded whole stands `(cut)`. Below the tree: when it ran, how much of its files could be read, what
+    /// is missing, how its process ended, what is open, and what else was open there.
     #[command(after_long_help = "\
 JSON, one object:
-  trace_id, source, payload, state, start_ns, end_ns, duration_ns, lost_steps
+  trace_id, source, payload, payload_truncated, state, start_ns, end_ns, duration_ns,
+              lost_steps; start_ns, end_ns: null if no record is left; …truncated: part of it
+              was left out for its size when it was recorded, here and in spans
   spans       callers before what they called; `parent` is a place in this list:
               {parent, depth, node, frame, key, start_ns, duration_ns, outcome, error,
-              arguments, result, omitted}; outcome: ok, failed, unwound, open
+              arguments, arguments_truncated, result, result_truncated, omitted};
+              outcome: ok, failed, unwound, open
   violations  edges that a declared flow does not have: {kind, flow, from, to}
   open        {trace_id, node, since_ns, arguments, truncated}
   beside      likewise, of other traces of its processes
@@ -118,8 +122,14 @@ JSON, one object:
     /// Prints the newest records, one a line
     ///
     /// A line has the time (UTC), the beginning of the trace's id, what happened (env, enter, exit, error, note), and
-    /// the node with its values.
-    #[command(after_long_help = "JSON: the records as they are stored.")]
+    /// the node with its values, marked `(cut)` if they were too large to be recorded whole.
+    ///
+    /// With `-f`, what a program has written over before it could be read is told on the standard error.
+    #[command(after_long_help = "\
+JSON: the records as they are stored; with `-f` also
+  {type: \"missed\", file, pages, records}
+              parts of a file that were written over before they could be read, and how many
+              records were in them at most")]
     Tail(Tail),
 
     /// Reads every file, says how much of it is there, and writes it as JSON lines

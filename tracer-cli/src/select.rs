@@ -65,7 +65,7 @@ fn candidates(found: &[&Trace], sources: &[Source]) -> String {
         .map(|trace| {
             let (summary, outline) = all.of(trace);
             let source = tracer::tree::Escaped(&outline.source).to_string();
-            format!("  {} {} {source} {}", trace.id, crate::output::text::time(trace.start_ns), summary.state)
+            format!("  {} {} {source} {}", trace.id, crate::output::text::time(trace.start_ns()), summary.state)
         })
         .collect();
     if found.len() > CANDIDATES_MAX {

@@ -6,7 +6,7 @@ use std::mem::{self, Discriminant};
 use tracer::tree::{Span, SpanOutcome, Tree};
 use tracer::{EnvId, Record, Times, TraceId, TraceState, TraceStats};
 
-use crate::source::{OpenNode, Outline, Outlines, Source, Summary, Telling};
+use crate::source::{OpenNode, Outline, Outlines, Period, Source, Summary, Telling};
 
 /// Short ids have at least so many digits, and more where fewer are not unique.
 const SHORT_LEN_MIN: usize = 6;
@@ -31,10 +31,8 @@ pub(crate) struct Trace {
     is_active: bool,
     /// Its process died before it was over.
     is_cut_off: bool,
-    /// Unix time of the first record, in nanoseconds.
-    pub(crate) start_ns: u64,
-    /// Unix time of the last record, in nanoseconds.
-    pub(crate) end_ns: u64,
+    /// When it was; `None`: nothing is left of it that has a time.
+    pub(crate) period: Option<Period>,
     /// The files, as places in what was read, with what each has of it. At least one.
     parts: Vec<(usize, Summary)>,
 }
@@ -47,7 +45,7 @@ impl Traces {
         for (nth, source) in sources.iter().enumerate() {
             for summary in source.contents.traces() {
                 let place = *places.entry(summary.id).or_insert_with(|| {
-                    all.push(Trace::new(&summary));
+                    all.push(Trace::new(summary.id));
                     all.len() - 1
                 });
                 all[place].add(nth, summary);
@@ -63,7 +61,7 @@ impl Traces {
                 }
             }
         }
-        all.sort_by_key(|trace| (std::cmp::Reverse(trace.start_ns), trace.id));
+        all.sort_by_key(|trace| (std::cmp::Reverse(trace.start_ns()), trace.id));
         Self { short_len: short_len(all.iter().map(|trace| trace.id)), all }
     }
 
@@ -76,21 +74,23 @@ impl Traces {
 }
 
 impl Trace {
-    fn new(summary: &Summary) -> Self {
-        Self {
-            id: summary.id,
-            is_active: false,
-            is_cut_off: false,
-            start_ns: summary.start_ns,
-            end_ns: summary.end_ns,
-            parts: Vec::new(),
-        }
+    fn new(id: TraceId) -> Self {
+        Self { id, is_active: false, is_cut_off: false, period: None, parts: Vec::new() }
     }
 
     fn add(&mut self, source: usize, summary: Summary) {
-        self.start_ns = self.start_ns.min(summary.start_ns);
-        self.end_ns = self.end_ns.max(summary.end_ns);
+        self.period = [self.period, summary.period].into_iter().flatten().reduce(Period::with);
         self.parts.push((source, summary));
+    }
+
+    /// Unix time of its first record, in nanoseconds.
+    pub(crate) fn start_ns(&self) -> Option<u64> {
+        self.period.map(|period| period.start_ns)
+    }
+
+    /// From its first record to its last.
+    pub(crate) fn duration_ns(&self) -> u64 {
+        self.period.map_or(0, Period::duration_ns)
     }
 
     /// The files, as places in what was read.
@@ -111,13 +111,8 @@ impl Trace {
         records
     }
 
-    fn active(&self) -> &[TraceId] {
-        if self.is_active { std::slice::from_ref(&self.id) } else { &[] }
-    }
-
     pub(crate) fn tree(&self, sources: &[Source]) -> Tree {
-        let records = self.records(sources);
-        let mut tree = Tree::of(&records, self.active()).pop().expect("a trace has a record");
+        let mut tree = Tree::of_trace(self.id, &self.records(sources), self.is_active);
         tree.state = self.standing(tree.state);
         tree
     }
@@ -133,12 +128,12 @@ impl Trace {
         in_order(&mut records);
         // What was inferred has no number.
         let read = records.iter().filter(|record| record.seq() > 0).count() as u64;
-        let mut tree = Tree::of(&records, self.active()).pop().expect("a trace has a record");
+        let mut tree = Tree::of_trace(self.id, &records, self.is_active);
         // These may have no root.
         let outline = contents.outlines().map(|outline| outline(summary));
         tree.source = outline.map_or(tree.source, |outline| outline.source);
         tree.state = self.standing(summary.state);
-        tree.duration_ns = self.end_ns - self.start_ns;
+        tree.duration_ns = self.duration_ns();
         (tree, summary.records.saturating_sub(read))
     }
 
@@ -168,7 +163,7 @@ impl Trace {
         let own = self.sources().filter_map(|nth| sources.get(nth));
         let signs =
             own.map(|source| if source.is_alive { Times::default().now().1 } else { source.last_sign_ns.unwrap_or(0) });
-        signs.max().unwrap_or(0).max(self.end_ns)
+        signs.chain(self.period.map(|period| period.end_ns)).max().unwrap_or(0)
     }
 
     /// What is open in it: first what its records say, then what only `sources` say.
@@ -202,6 +197,7 @@ impl<'a> Lines<'a> {
         let telling = telling(&tree).map(|span| Telling {
             node: span.node.clone(),
             arguments: span.arguments.clone(),
+            truncated: span.arguments_truncated,
             error: match &span.outcome {
                 SpanOutcome::Failed(error) => Some(error.clone()),
                 _ => None,
@@ -215,7 +211,6 @@ impl<'a> Lines<'a> {
 pub(crate) fn summary(place: usize, records: &[Record]) -> Option<Summary> {
     let stats = TraceStats::of(records, &[]).pop()?;
     let tree = Tree::of(records, &[]).pop()?;
-    let times = || records.iter().map(Record::ts);
     let count = |number: usize| number as u64;
     Some(Summary {
         id: stats.trace_id,
@@ -226,8 +221,7 @@ pub(crate) fn summary(place: usize, records: &[Record]) -> Option<Summary> {
         steps: count(stats.steps),
         spans: tree.spans.iter().flat_map(Span::walk).map(|span| 1 + count(span.omitted)).sum(),
         lost_steps: stats.lost,
-        start_ns: times().min().unwrap_or(0),
-        end_ns: times().max().unwrap_or(0),
+        period: Period::of(records.iter().map(Record::ts)),
     })
 }
 
@@ -258,8 +252,7 @@ fn open_spans(tree: &Tree) -> Vec<OpenNode> {
         node: span.node.clone(),
         since_ns: span.start_ns,
         arguments: span.arguments.clone(),
-        // Only who wrote it knows.
-        truncated: false,
+        truncated: span.arguments_truncated,
     });
     open.collect()
 }
@@ -270,13 +263,8 @@ fn with_known<'a>(mut open: Vec<OpenNode>, known: impl Iterator<Item = &'a OpenN
         let since_ns = if open.frame.is_some() { 0 } else { open.since_ns };
         (open.trace_id, open.frame, open.node.clone(), since_ns)
     };
-    let known: Vec<&OpenNode> = known.collect();
-    let cut: HashSet<_> = known.iter().copied().filter(|one| one.truncated).map(key).collect();
-    for one in &mut open {
-        one.truncated = cut.contains(&key(one));
-    }
     let mut seen: HashSet<_> = open.iter().map(key).collect();
-    open.extend(known.into_iter().filter(|one| seen.insert(key(one))).cloned());
+    open.extend(known.filter(|one| seen.insert(key(one))).cloned());
     open
 }
 

@@ -200,8 +200,25 @@ pub use tracer_macros::flow;
 /// | `checkpoint` · `checkpoint = at_most_once` | in an [`execution`]: keeps the result, and later attempts get it instead of running the function again; see below |
 /// | `crate = path` | where `tracer` is found under another name |
 ///
-/// Fields called `password`, `token`, `authorization` and the like are redacted wherever they stand in a value. So are fields
-/// with the last name of a path of `redact`, if 32 others of the node stand before it.
+/// # What is redacted without being asked
+///
+/// Fields, variants, keys of maps and newtypes whose name says that they hold a secret, wherever they stand in a value; case
+/// does not matter, nor what separates words. Names are looked at up to their 256th byte.
+///
+/// - anywhere in the name: `access_key`, `api_key`, `authorization`, `card_number`, `connection_string`, `credential`,
+///   `credit_card`, `database_url`, `encryption_key`, `passcode`, `passphrase`, `passwd`, `password`, `private_key`,
+///   `secret`, `set_cookie`, `signing_key`
+/// - at its end: `access_tokens`, `bearer`, `cookie`, `cookies`, `refresh_tokens`, `session`, `session_id`, `session_key`,
+///   `token`
+/// - as one of its words: `auth`, `csrf`, `cvc`, `cvv`, `dsn`, `iban`, `jwt`, `otp`, `pin`, `pwd`, `ssn`, `xsrf`
+/// - alone: `tokens`
+///
+/// So is the second of a pair whose first is such a name as a text, and `value` where the first field beside it is a `name`,
+/// `key` or `header` that is one. Fields with the last name of a path of `redact` are, too, if 32 others of the node stand
+/// before it.
+///
+/// What stands *inside* of a text is not looked at: the password in a URL, `--password=…` in an argument, JSON in a string.
+/// Nor are texts of errors and panics. `redact` or `skip` what may hold such.
 ///
 /// # Checkpoints
 ///

@@ -52,6 +52,9 @@ pub struct EnvRecord {
     /// The last step of that env when it was left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_step: Option<u64>,
+    /// Part of the payload was left out for its size.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
 }
 
 /// Why an env was opened.

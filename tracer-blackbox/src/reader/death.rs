@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::scan::Scan;
-use crate::format::{PANIC_ABORTS, Superblock};
+use crate::format::{PANIC_ABORTS, PANIC_TEXT_MAX, Superblock};
 use crate::machine;
 use crate::status::{self, ENDED, Lock, PANICKED, Panic, Word};
 
@@ -190,10 +190,10 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
                 && (death.unix_ns.abs_diff(panic.unix_ns) < UNWINDING_MAX_NS
                     || (superblock.flags & PANIC_ABORTS != 0 && death.thread == panic.thread)) =>
         {
-            return Death::Panic { text: panic.text };
+            return Death::Panic { text: panic_text(panic) };
         }
         (Some(death), ..) => return Death::Signal { number, address: address(death) },
-        (None, Some(panic), _) => return Death::Panic { text: panic.text },
+        (None, Some(panic), _) => return Death::Panic { text: panic_text(panic) },
         (None, None, _) => {}
     }
     if observed.boot_id.is_none() && !is_gone {
@@ -221,9 +221,32 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
     Death::Killed
 }
 
+/// What it said. A text that fills its room may have been cut, at a character of up to four bytes.
+fn panic_text(panic: Panic) -> String {
+    let Panic { mut text, .. } = panic;
+    if text.len() + 3 >= PANIC_TEXT_MAX && !text.ends_with('…') {
+        text.push('…');
+    }
+    text
+}
+
 /// Raised by the processor, not by a process: then the field is an address.
 fn address(death: status::Death) -> u64 {
     let by_processor =
         death.code != 0 && death.code >> 63 == 0 && death.signal != u64::from(libc::SIGABRT.unsigned_abs());
     if by_processor { death.address } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_that_fills_its_room_says_that_there_may_be_more() {
+        let said = |text: String| panic_text(Panic { count: 1, thread: 1, in_main: true, unix_ns: 1, text });
+        assert_eq!(said("x".repeat(100)), "x".repeat(100));
+        assert_eq!(said("x".repeat(PANIC_TEXT_MAX)), "x".repeat(PANIC_TEXT_MAX) + "…");
+        let marked = "x".repeat(PANIC_TEXT_MAX - 3) + "…";
+        assert_eq!(said(marked.clone()), marked);
+    }
 }

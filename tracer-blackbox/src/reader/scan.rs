@@ -18,7 +18,7 @@ use crate::format::{COPY_AT, DICTIONARY_AT, NoSuperblock, Superblock, slot_at, u
 use crate::status::{StatusRead, Word};
 
 /// Where the checks stand in a page: behind the head and the slots.
-const CHECKS_AT: usize = (SLOTS + 1) * 64;
+pub(super) const CHECKS_AT: usize = (SLOTS + 1) * 64;
 /// The header of a run of events.
 pub(super) const KIND_RUN: u64 = 6;
 /// A slot that is part of a detail, by the lowest bits of its first word.
@@ -294,7 +294,7 @@ impl<'a> Scan<'a> {
         StatusRead(self.bytes)
     }
 
-    fn page(&self, number: u32) -> &'a [u8] {
+    pub(super) fn page(&self, number: u32) -> &'a [u8] {
         page_of(self.valid.superblock.pages.of(self.bytes), number)
     }
 

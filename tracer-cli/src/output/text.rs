@@ -11,10 +11,14 @@ use tracer::tree::{Escaped, Hidden};
 use super::{Colours, Ink};
 use crate::source::Telling;
 
-/// Unix nanoseconds as a time of day in UTC, to the second.
-pub(crate) fn time(ns: u64) -> String {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
+/// Unix nanoseconds as a time of day in UTC, to the second, or as many characters that say that it is not known.
+pub(crate) fn time(ns: Option<u64>) -> String {
+    let known = ns.map(|ns| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(ns)).to_string());
+    known.unwrap_or_else(|| format!("{UNKNOWN:<20}"))
 }
+
+/// Stands for a time that is not known.
+pub(crate) const UNKNOWN: &str = "(unknown)";
 
 /// Unix nanoseconds as a time of day in UTC, to the microsecond.
 pub(crate) fn precise_time(ns: u64) -> String {
@@ -78,6 +82,11 @@ pub(crate) fn call(name: &str, values: &Value) -> String {
     }
 }
 
+/// Stands behind values of which part was left out when they were recorded.
+pub(crate) fn cut_mark(is_truncated: bool) -> &'static str {
+    if is_truncated { " (cut)" } else { "" }
+}
+
 pub(crate) fn state_ink(state: TraceState) -> Ink {
     match state {
         TraceState::Ok => Ink::Good,
@@ -95,7 +104,7 @@ pub(crate) fn telling(telling: &Telling, colours: Colours) -> String {
         return format!("{} {}: {error}", colours.paint(Ink::Bad, '✗'), Escaped(&telling.node));
     }
     let call = cut(&call(&telling.node, &telling.arguments), CALL_LEN_MAX);
-    format!("{} {call}", colours.paint(Ink::Warn, '…'))
+    format!("{} {call}{}", colours.paint(Ink::Warn, '…'), cut_mark(telling.truncated))
 }
 
 /// The detailed drawing of a tree, with the mark in front of each node coloured.

@@ -4,18 +4,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
-    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, Process, RecoverError, Recovered, TraceSummary, read_open,
-    recover_watched, recover_with,
+    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, PagesSeen, Process, RecoverError, Recovered, TraceSummary,
+    read_open, recover_watched, recover_with,
 };
 
 use super::{
-    Contents, Follow, Format, Gap, OpenNode, Outline, Outlines, ReadError, Seen, Skipped, Source, Summary, Telling,
-    open,
+    Contents, Follow, Format, Gap, Missed, OpenNode, Outline, Outlines, Period, ReadError, Seen, Skipped, Source,
+    Summary, Telling, open,
 };
 
 /// The format.
@@ -61,7 +62,7 @@ impl Format for BlackBoxes {
     }
 
     fn follow(&self, path: &Path) -> Box<dyn Follow> {
-        Box::new(Following { path: path.to_owned(), known: HashMap::new(), is_over: false })
+        Box::new(Following::new(path))
     }
 }
 
@@ -138,8 +139,7 @@ impl Contents for Indexed {
         let traces = self.0.traces().iter().enumerate();
         let summaries = traces.map(|(place, trace)| {
             // What is open may have been entered before all that is left.
-            let start = [Some(trace.first_unix_ns).filter(|ns| *ns > 0), since.get(&trace.trace_id).copied()];
-            let start_ns = start.into_iter().flatten().min().unwrap_or(0);
+            let recorded = [trace.first_unix_ns, trace.last_unix_ns].into_iter().filter(|_| trace.records > 0);
             Summary {
                 id: trace.trace_id,
                 place,
@@ -149,8 +149,7 @@ impl Contents for Indexed {
                 steps: trace.steps,
                 spans: trace.spans,
                 lost_steps: trace.lost_steps,
-                start_ns,
-                end_ns: trace.last_unix_ns.max(start_ns),
+                period: Period::of(recorded.chain(since.get(&trace.trace_id).copied())),
             }
         });
         summaries.collect()
@@ -179,11 +178,12 @@ impl Contents for Indexed {
             let source = outlines.root(trace.place).map(|root| root.source).unwrap_or_default();
             let failed = || {
                 let step = outlines.failure(trace.place)?;
-                Some(Telling { node: step.node, arguments: Value::Null, error: step.error })
+                Some(Telling { node: step.node, arguments: Value::Null, truncated: false, error: step.error })
             };
             let open = || {
                 let open = innermost.get(&trace.id)?;
-                Some(Telling { node: open.node.clone(), arguments: open.arguments.clone(), error: None })
+                let (node, arguments) = (open.node.clone(), open.arguments.clone());
+                Some(Telling { node, arguments, truncated: open.truncated, error: None })
             };
             let telling = match trace.state {
                 TraceState::Running | TraceState::Lost => open(),
@@ -268,6 +268,13 @@ struct Following {
     path: PathBuf,
     /// The traces that were there when it was last read.
     known: HashMap<TraceId, Known>,
+    /// The pages that it had then.
+    seen: PagesSeen,
+    /// The highest number of a record that it had then.
+    read_to: u64,
+    /// The highest that has come, and how many did above that.
+    newest: u64,
+    come: u64,
     is_over: bool,
 }
 
@@ -282,16 +289,21 @@ struct Known {
 const TRACES_MAX: usize = 64;
 
 impl Follow for Following {
-    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError> {
+    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError> {
         if self.is_over {
-            return Ok(());
+            return Ok(Missed::default());
         }
         // As in `read`: what is read after the process was seen dead is the last of it.
         let observed = Observed::here();
         let bytes = bytes(&self.path, &open(&self.path)?, &|_| {})?;
         let read = recover_with(bytes, &observed).map_err(|error| refused(&self.path, error))?;
         self.is_over = read.death != Death::StillRunning;
-        let mut before = std::mem::take(&mut self.known);
+        if self.read_to == 0 && read.process.parent_pid.is_some() {
+            // A process that was forked goes on with the numbers of the other.
+            self.newest = read.records().next().map_or(0, |first| first.seq().saturating_sub(1));
+        }
+        (self.read_to, self.come) = (self.newest, 0);
+        let mut before = mem::take(&mut self.known);
         let mut changed = Vec::new();
         for summary in read.traces() {
             let known = before.remove(&summary.trace_id);
@@ -306,17 +318,34 @@ impl Follow for Following {
         } else {
             changed.into_iter().flat_map(|id| read.trace(id)).for_each(|record| self.give(record, each));
         }
-        Ok(())
+        let pages = read.pages_missed(&mem::replace(&mut self.seen, read.pages_seen()));
+        // Numbers are left out here and there though nothing was missed.
+        let records = if pages > 0 { (self.newest - self.read_to).saturating_sub(self.come) } else { 0 };
+        Ok(Missed { pages, records })
     }
 }
 
 impl Following {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            known: HashMap::new(),
+            seen: PagesSeen::default(),
+            read_to: 0,
+            newest: 0,
+            come: 0,
+            is_over: false,
+        }
+    }
+
     /// Gives a record unless that was done before.
     fn give(&mut self, record: Record, each: &mut dyn FnMut(Record)) {
         let Some(known) = self.known.get_mut(&record.trace_id()) else { return };
         let last = known.last.entry(record.env_id()).or_default();
         if record.seq() > *last {
             *last = record.seq();
+            self.newest = self.newest.max(record.seq());
+            self.come += u64::from(record.seq() > self.read_to);
             each(record);
         }
     }

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use tracer::{Record, SCHEMA, TraceId};
 
 use super::lines::{LINE_LEN_MAX, Line, Lines};
-use super::{Contents, Counted, Follow, Format, Outlines, ReadError, Seen, Skipped, Source, Summary, open};
+use super::{Contents, Counted, Follow, Format, Missed, Outlines, ReadError, Seen, Skipped, Source, Summary, open};
 use crate::traces::summary;
 
 /// The format.
@@ -285,11 +285,11 @@ struct Following {
 }
 
 impl Follow for Following {
-    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError> {
+    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError> {
         let failed = |error| ReadError::io(&self.path, error);
         let len = fs::metadata(&self.path).map_err(failed)?.len();
         if len == self.len {
-            return Ok(());
+            return Ok(Missed::default());
         }
         if len < self.read_len {
             self.read_len = 0;
@@ -300,6 +300,7 @@ impl Follow for Following {
         let scan = scan(BufReader::with_capacity(BUFFER_LEN, file), each).map_err(failed)?;
         self.read_len += scan.ended_len;
         self.len = self.read_len.max(len);
-        Ok(())
+        // Nothing is ever written over.
+        Ok(Missed::default())
     }
 }

@@ -66,8 +66,17 @@ pub(crate) trait Format: Sync {
 
 /// A file that may grow.
 pub(crate) trait Follow {
-    /// Gives `each` the records that have come since it was last asked.
-    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<(), ReadError>;
+    /// Gives `each` the records that have come since it was last asked; says what had gone again before that.
+    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError>;
+}
+
+/// What was written over before it could be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Missed {
+    /// Parts of the file.
+    pub(crate) pages: u64,
+    /// The numbers of records that were left over: as many were in these at most.
+    pub(crate) records: u64,
 }
 
 /// The records of a file, which may be put into words only when they are asked for.
@@ -104,9 +113,32 @@ pub(crate) struct Summary {
     pub(crate) steps: u64,
     pub(crate) spans: u64,
     pub(crate) lost_steps: u64,
-    /// Unix time of its first and its last record, in nanoseconds.
+    /// When it was; `None`: nothing is left of it that has a time.
+    pub(crate) period: Option<Period>,
+}
+
+/// From the first record of a trace to the last, in Unix nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Period {
     pub(crate) start_ns: u64,
     pub(crate) end_ns: u64,
+}
+
+impl Period {
+    /// From the earliest of these times to the latest.
+    pub(crate) fn of(times: impl IntoIterator<Item = u64>) -> Option<Self> {
+        let instants = times.into_iter().map(|ns| Self { start_ns: ns, end_ns: ns });
+        instants.reduce(Self::with)
+    }
+
+    /// Both, and what is between them.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self { start_ns: self.start_ns.min(other.start_ns), end_ns: self.end_ns.max(other.end_ns) }
+    }
+
+    pub(crate) fn duration_ns(self) -> u64 {
+        self.end_ns - self.start_ns
+    }
 }
 
 /// What a line says of a trace beside its summary.
@@ -123,6 +155,8 @@ pub(crate) struct Outline {
 pub(crate) struct Telling {
     pub(crate) node: String,
     pub(crate) arguments: Value,
+    /// Part of the arguments was left out.
+    pub(crate) truncated: bool,
     pub(crate) error: Option<ErrorRecord>,
 }
 

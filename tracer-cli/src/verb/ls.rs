@@ -6,6 +6,7 @@ use serde::Serialize;
 use tracer::tree::{Escaped, Nanoseconds};
 use tracer::{ErrorRecord, TraceId};
 
+use super::NO_RECORD;
 use crate::args::Ls;
 use crate::exit::{Exit, Failure};
 use crate::output::{Colours, Ink, text};
@@ -73,20 +74,18 @@ impl<'a> Told<'a> {
         text::cut(&Escaped(&self.outline.source).to_string(), 40)
     }
 
-    fn duration_ns(&self) -> u64 {
-        self.trace.end_ns - self.trace.start_ns
-    }
-
     fn line(&self, source_len: usize, colours: Colours) -> String {
         let Self { trace, short, summary, .. } = self;
-        let when = colours.paint(Ink::Faint, text::time(trace.start_ns));
+        let when = colours.paint(Ink::Faint, text::time(trace.start_ns()));
         let state = colours.paint(text::state_ink(summary.state), format!("{:<9}", state_word(summary.state)));
-        let duration = Nanoseconds(self.duration_ns()).to_string();
+        let duration = Nanoseconds(trace.duration_ns()).to_string();
         let spans = text::count(summary.spans, "span");
         let source = self.source();
         let mut line = format!("{short}  {when}  {source:<source_len$}  {state}  {duration:>7}  {spans:>8}");
         if let Some(telling) = &self.outline.telling {
             let _infallible = write!(line, "  {}", text::telling(telling, colours));
+        } else if trace.period.is_none() {
+            let _infallible = write!(line, "  {NO_RECORD}");
         }
         line
     }
@@ -98,8 +97,8 @@ struct TraceJson<'a> {
     trace_id: TraceId,
     short: &'a str,
     source: &'a str,
-    start_ns: String,
-    end_ns: String,
+    start_ns: Option<String>,
+    end_ns: Option<String>,
     state: &'static str,
     duration_ns: u64,
     spans: u64,
@@ -118,10 +117,10 @@ impl<'a> TraceJson<'a> {
             trace_id: trace.id,
             short,
             source: &outline.source,
-            start_ns: trace.start_ns.to_string(),
-            end_ns: trace.end_ns.to_string(),
+            start_ns: trace.period.map(|period| period.start_ns.to_string()),
+            end_ns: trace.period.map(|period| period.end_ns.to_string()),
             state: state_word(summary.state),
-            duration_ns: told.duration_ns(),
+            duration_ns: trace.duration_ns(),
             spans: summary.spans,
             node: telling.map(|telling| &*telling.node),
             error: telling.and_then(|telling| telling.error.as_ref()),

@@ -14,6 +14,9 @@ use serde_json::Value;
 use crate::output::text;
 use crate::source::OpenNode;
 
+/// Said of a trace that only its resumption is known of.
+const NO_RECORD: &str = "no record of it is left, only that it was resumed";
+
 /// An open node as JSON shows it.
 #[derive(Serialize)]
 struct OpenJson<'a> {
@@ -43,6 +46,5 @@ fn open_line(open: &OpenNode) -> String {
 
 /// An open node with its values, and whether they are all.
 fn open_call(open: &OpenNode) -> String {
-    let cut = if open.truncated { " (cut)" } else { "" };
-    text::call(&open.node, &open.arguments) + cut
+    text::call(&open.node, &open.arguments) + text::cut_mark(open.truncated)
 }

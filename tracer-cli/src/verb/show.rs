@@ -8,7 +8,7 @@ use serde_json::Value;
 use tracer::tree::{Escaped, Nanoseconds, Span, SpanOutcome, Tree};
 use tracer::{ErrorRecord, FrameId, Note, TraceId};
 
-use super::{OpenJson, open_call};
+use super::{NO_RECORD, OpenJson, open_call};
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
@@ -139,7 +139,8 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
         let label = session.colours.paint(ink, format!("{label:<8}"));
         writeln!(session.out, "{label}{}", Escaped(text))
     };
-    line(Ink::Faint, "began", &text::precise_time(shown.trace.start_ns))?;
+    let began = shown.trace.start_ns().map_or_else(|| text::UNKNOWN.to_owned(), text::precise_time);
+    line(Ink::Faint, "began", &began)?;
     for source in &shown.sources {
         line(Ink::Faint, "file", &format!("{} ({})", source.path.display(), source.format))?;
         line(Ink::Faint, "read", &source.confidence)?;
@@ -152,6 +153,9 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
         line(Ink::Warn, "gap", &gap.text)?;
     }
     more(&mut line, "gap", gaps.len())?;
+    if shown.trace.period.is_none() {
+        line(Ink::Warn, "missing", NO_RECORD)?;
+    }
     if shown.lost_steps > 0 {
         let text = format!("{} steps that the numbers of its envs leave room for", shown.lost_steps);
         line(Ink::Warn, "missing", &text)?;
@@ -173,14 +177,17 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
     }
     for open in shown.open.iter().take(LISTED_MAX) {
         let call = open_call(open);
-        let entered = Nanoseconds(open.since_ns.saturating_sub(shown.trace.start_ns));
+        let start_ns = shown.trace.start_ns().unwrap_or(open.since_ns);
+        let entered = Nanoseconds(open.since_ns.saturating_sub(start_ns));
         line(Ink::Warn, "open", &format!("{call}, entered after {entered}, {}", end.after(open.since_ns)))?;
     }
     more(&mut line, "open", shown.open.len())?;
     for beside in shown.beside.iter().take(LISTED_MAX) {
         let end = End { last_ns: beside.end_ns, ..end };
         let started = text::call(&beside.tree.source, &beside.tree.payload);
-        let since = beside.open.iter().map(|open| open.since_ns).min().unwrap_or(beside.trace.start_ns);
+        let started = started + text::cut_mark(beside.tree.payload_truncated);
+        let since =
+            beside.open.iter().map(|open| open.since_ns).min().or(beside.trace.start_ns()).unwrap_or(end.last_ns);
         line(Ink::Warn, "beside", &format!("{} {started}, {}", beside.short, end.after(since)))?;
         for path in open_paths(&beside.tree) {
             line(Ink::Plain, "", &format!("… {path}"))?;
@@ -223,7 +230,8 @@ fn open_paths(tree: &Tree) -> Vec<String> {
     let mut paths = Vec::new();
     let mut todo: Vec<_> = tree.spans.iter().rev().filter(is_open).map(|span| (String::new(), span)).collect();
     while let Some((before, span)) = todo.pop() {
-        let path = format!("{before}{}", text::call(&span.node, &span.arguments));
+        let call = text::call(&span.node, &span.arguments);
+        let path = format!("{before}{call}{}", text::cut_mark(span.arguments_truncated));
         let children: Vec<_> = span.children.iter().rev().filter(is_open).collect();
         if children.is_empty() {
             paths.push(path);
@@ -240,9 +248,10 @@ struct TraceJson<'a> {
     trace_id: TraceId,
     source: &'a str,
     payload: &'a Value,
+    payload_truncated: bool,
     state: &'static str,
-    start_ns: String,
-    end_ns: String,
+    start_ns: Option<String>,
+    end_ns: Option<String>,
     duration_ns: u64,
     lost_steps: u64,
     spans: Vec<SpanJson<'a>>,
@@ -265,7 +274,9 @@ struct SpanJson<'a> {
     outcome: &'static str,
     error: Option<&'a ErrorRecord>,
     arguments: &'a Value,
+    arguments_truncated: bool,
     result: &'a Value,
+    result_truncated: bool,
     omitted: usize,
 }
 
@@ -288,9 +299,10 @@ impl<'a> TraceJson<'a> {
             trace_id: trace.id,
             source: &tree.source,
             payload: &tree.payload,
+            payload_truncated: tree.payload_truncated,
             state: state_word(tree.state),
-            start_ns: trace.start_ns.to_string(),
-            end_ns: trace.end_ns.to_string(),
+            start_ns: trace.period.map(|period| period.start_ns.to_string()),
+            end_ns: trace.period.map(|period| period.end_ns.to_string()),
             duration_ns: tree.duration_ns,
             lost_steps: shown.lost_steps,
             spans: flat(&tree.spans),
@@ -349,7 +361,9 @@ impl<'a> SpanJson<'a> {
             outcome,
             error,
             arguments: &span.arguments,
+            arguments_truncated: span.arguments_truncated,
             result: &span.result,
+            result_truncated: span.result_truncated,
             omitted: span.omitted,
         }
     }

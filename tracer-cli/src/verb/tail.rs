@@ -1,11 +1,13 @@
 //! `tracer tail`: the newest records, one a line, and those that come.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use serde::Serialize;
 use tracer::tree::Escaped;
 use tracer::{Note, Record, StepRecord};
 
@@ -13,14 +15,16 @@ use crate::args::Tail;
 use crate::exit::{Exit, Failure};
 use crate::output::{Colours, Ink, text};
 use crate::session::Session;
-use crate::source::{self, Follow, Found, ReadError};
+use crate::source::{self, Follow, Found, Missed, ReadError};
 
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let mut followed = Followed::default();
-    let (mut newest, troubles) = followed.poll(&session.places, args.lines);
+    // What had gone before it began is not missed.
+    let Polled { mut newest, mut missed, troubles } =
+        Polled { missed: Vec::new(), ..followed.poll(&session.places, args.lines) };
     let mut exit = Exit::Done;
     for trouble in &troubles {
         session.messages.warning(trouble, trouble.help());
@@ -31,6 +35,9 @@ pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failur
         return Ok(Exit::Nothing);
     }
     loop {
+        for missed in missed {
+            tell(session, &missed)?;
+        }
         for record in newest {
             write_record(session, &record)?;
         }
@@ -40,7 +47,7 @@ pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failur
         session.out.flush()?;
         thread::sleep(PAUSE);
         // What cannot be read was said once; files come and go while they are followed.
-        (newest, _) = followed.poll(&session.places, usize::MAX);
+        Polled { newest, missed, .. } = followed.poll(&session.places, usize::MAX);
     }
 }
 
@@ -49,18 +56,60 @@ pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failur
 struct Followed(BTreeMap<PathBuf, Box<dyn Follow>>);
 
 impl Followed {
-    /// The newest records since the last time, oldest first and no more than `max`, and what could not be read.
-    fn poll(&mut self, places: &[PathBuf], max: usize) -> (Vec<Record>, Vec<ReadError>) {
+    /// What came since the last time, of the records no more than the newest `max`.
+    fn poll(&mut self, places: &[PathBuf], max: usize) -> Polled {
         let (files, mut troubles) = source::find(places);
         for Found { path, format, .. } in files {
             self.0.entry(path).or_insert_with_key(|path| format.follow(path));
         }
         let mut newest = Newest { records: Vec::new(), max };
-        for follow in self.0.values_mut() {
-            troubles.extend(follow.poll(&mut |record| newest.push(record)).err());
+        let mut missed = Vec::new();
+        for (path, follow) in &mut self.0 {
+            match follow.poll(&mut |record| newest.push(record)) {
+                Ok(Missed { pages: 0, .. }) => {}
+                Ok(of) => missed.push(MissedIn { path: path.clone(), missed: of }),
+                Err(error) => troubles.push(error),
+            }
         }
-        (newest.finish(), troubles)
+        Polled { newest: newest.finish(), missed, troubles }
     }
+}
+
+/// What one look at the files gave.
+struct Polled {
+    /// Oldest first.
+    newest: Vec<Record>,
+    missed: Vec<MissedIn>,
+    /// What could not be read.
+    troubles: Vec<ReadError>,
+}
+
+/// What is missing of a file before the records that follow.
+struct MissedIn {
+    path: PathBuf,
+    missed: Missed,
+}
+
+/// The shape of `--json`, beside that of records.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "missed")]
+struct MissedJson<'a> {
+    file: Cow<'a, str>,
+    #[serde(flatten)]
+    missed: Missed,
+}
+
+fn tell(session: &mut Session<'_>, MissedIn { path, missed }: &MissedIn) -> io::Result<()> {
+    let (pages, records) = (text::count(missed.pages, "page"), text::count(missed.records, "record"));
+    let path_text = text::path(path);
+    session.messages.note(format!(
+        "`{path_text}`: {pages} of up to {records} written over before they could be read; the traced program is faster, \
+         and a larger box keeps more"
+    ));
+    if session.json {
+        session.json_line(&MissedJson { file: path.to_string_lossy(), missed: *missed })?;
+    }
+    Ok(())
 }
 
 /// Keeps the newest records of many.
@@ -102,7 +151,8 @@ fn line(record: &Record, colours: Colours) -> String {
     let (ink, what, said) = match record {
         Record::Env(env) => {
             let cause = serde_json::to_value(env.cause).unwrap_or_default();
-            let said = format!("{} {}", cause.as_str().unwrap_or_default(), text::call(&env.source, &env.payload));
+            let started = text::call(&env.source, &env.payload) + text::cut_mark(env.truncated);
+            let said = format!("{} {started}", cause.as_str().unwrap_or_default());
             (Ink::Faint, "env", said)
         }
         Record::Step(step) => step_text(step),
@@ -121,7 +171,7 @@ fn step_text(step: &StepRecord) -> (Ink, &'static str, String) {
         tracer::Status::Error => (Ink::Bad, "error"),
     };
     let values = if step.values.is_null() { &step.meta } else { &step.values };
-    let mut said = text::call(&step.node, values);
+    let mut said = text::call(&step.node, values) + text::cut_mark(step.truncated);
     if let Some(error) = &step.error {
         said = format!("{said}: {error}");
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "this is how `UPDATE_EXPECT=1` writes them")]
 
 mod blackbox;
+mod damage;
 mod doctor;
 mod exec;
 mod input;

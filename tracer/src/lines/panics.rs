@@ -5,9 +5,7 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
 
 use super::scope;
-
-/// A longer text is cut.
-const TEXT_LEN_MAX: usize = 1024;
+use crate::outcome;
 
 /// Puts a hook in front of the one there is, once. It prints nothing and calls the other.
 pub(crate) fn watch() {
@@ -32,7 +30,8 @@ pub fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
 }
 
 fn keep(info: &PanicHookInfo<'_>) {
-    let text: String = panic_text(info.payload()).unwrap_or_default().chars().take(TEXT_LEN_MAX).collect();
+    let said = panic_text(info.payload()).unwrap_or_default();
+    let text = outcome::text(format_args!("{said}")).unwrap_or_default();
     scope::with(|scope| {
         scope.keep_panic(text);
         // Nobody will come to end them.

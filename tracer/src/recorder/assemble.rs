@@ -112,6 +112,7 @@ impl<S: Sites> Assembler<S> {
             Some((_, source)) => source.to_string(),
             None => self.sites.site(event.site).map_or("", |site| site.source.unwrap_or(site.node)).to_owned(),
         };
+        let payload = detail.and_then(|detail| detail.meta.as_ref());
         EnvRecord {
             schema: SCHEMA,
             trace_id: event.trace,
@@ -120,10 +121,11 @@ impl<S: Sites> Assembler<S> {
             seq: event.seq,
             ts: times.unix_ns(event.ticks),
             source,
-            payload: detail.and_then(|detail| detail.meta.as_ref()).map_or(Value::Null, Captured::to_json),
+            payload: payload.map_or(Value::Null, Captured::to_json),
             cause: event.cause,
             parent_env: event.parent.map(|(env, _)| env),
             parent_step: event.parent.map(|(_, step)| step),
+            truncated: payload.is_some_and(Captured::is_truncated),
         }
     }
 

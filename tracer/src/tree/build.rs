@@ -49,13 +49,14 @@ pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) ->
     let mut building = Building::default();
     let mut violations = Vec::new();
     let mut source = String::new();
-    let mut payload = Value::Null;
+    let (mut payload, mut payload_truncated) = (Value::Null, false);
     for record in records {
         match record {
             Record::Env(env) => {
                 if env.parent_env.is_none() {
                     source.clone_from(&env.source);
                     payload.clone_from(&env.payload);
+                    payload_truncated = env.truncated;
                 }
                 let innermost = env.parent_env.and_then(|parent| building.manual.get(&parent)?.last().copied());
                 let left = env.parent_env.filter(|_| env.cause == Cause::Recovery);
@@ -78,7 +79,7 @@ pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) ->
     }
     let times = || records.iter().map(|record| record.ts());
     let duration_ns = times().max().unwrap_or(0) - times().min().unwrap_or(0);
-    Tree { trace_id, source, payload, state, duration_ns, spans: building.finish(), violations }
+    Tree { trace_id, source, payload, payload_truncated, state, duration_ns, spans: building.finish(), violations }
 }
 
 impl Building {
@@ -167,7 +168,9 @@ impl Span {
             duration_ns: None,
             outcome: SpanOutcome::Open,
             arguments,
+            arguments_truncated: step.status == Status::Enter && step.truncated,
             result: Value::Null,
+            result_truncated: false,
             children: Vec::new(),
             omitted: 0,
         }
@@ -176,7 +179,7 @@ impl Span {
     fn end_with(&mut self, step: &StepRecord, result: Value) {
         let unknown =
             || ErrorRecord { kind: ErrorKind::Err, type_name: String::new(), message: None, chain: Vec::new() };
-        self.result = result;
+        (self.result, self.result_truncated) = (result, step.truncated);
         self.end(
             step.ts,
             match step.status {

@@ -17,7 +17,7 @@ impl fmt::Display for Tree {
             let duration = Nanoseconds(self.duration_ns);
             writeln!(f, "{} {} · {} · {duration}", self.trace_id, Escaped(&self.source), self.state)?;
             if !self.payload.is_null() {
-                writeln!(f, "payload {}", value(&self.payload))?;
+                writeln!(f, "payload {}{}", value(&self.payload), cut_mark(self.payload_truncated))?;
             }
         }
         if self.spans.is_empty() && !f.alternate() {
@@ -112,10 +112,11 @@ impl fmt::Display for Label<'_> {
             }
             other => write!(f, "({})", value(other))?,
         }
+        f.write_str(cut_mark(span.arguments_truncated))?;
         if !span.result.is_null() {
             write!(f, " → {}", value(&span.result))?;
         }
-        Ok(())
+        f.write_str(cut_mark(span.result_truncated))
     }
 }
 
@@ -154,6 +155,11 @@ fn cut(text: &str) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }
+}
+
+/// Stands behind a value of which part was left out when it was recorded.
+const fn cut_mark(is_truncated: bool) -> &'static str {
+    if is_truncated { " (cut)" } else { "" }
 }
 
 /// A value as JSON in one line, what was redacted as `•••`: its hash differs from run to run, and says nothing by itself.

@@ -16,7 +16,8 @@ pub use pattern::{ParsePatternError, Pattern};
 ///
 /// It displays as a drawing without ids and times, so that equal runs give equal texts. `{:#}` adds the id, the
 /// outcome of the trace, and in front of each node how it ended (`✓` well, `✗` with an error of its own, `↑` with one
-/// from below, `…` not yet or never) and how long it took.
+/// from below, `…` not yet or never) and how long it took. Long values end with `…`, of which the tree has more; behind
+/// those that were too large to be recorded whole stands `(cut)`.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Tree {
@@ -26,6 +27,8 @@ pub struct Tree {
     pub source: String,
     /// What it was started with.
     pub payload: Value,
+    /// Part of that was left out for its size.
+    pub payload_truncated: bool,
     /// How it stands. A trace read back from elsewhere has nothing to come: what is open is lost.
     pub state: TraceState,
     /// From the first record to the last.
@@ -54,8 +57,12 @@ pub struct Span {
     pub outcome: SpanOutcome,
     /// Recorded arguments, or the meta of the manual enter.
     pub arguments: Value,
+    /// Part of them was left out for its size.
+    pub arguments_truncated: bool,
     /// The recorded result, or the meta of the manual end.
     pub result: Value,
+    /// Part of it was left out for its size.
+    pub result_truncated: bool,
     /// The calls it made.
     pub children: Vec<Span>,
     /// Calls below it that are left out: trees end at 256 levels.
@@ -84,6 +91,13 @@ impl Tree {
             .into_iter()
             .map(|(id, records)| build::tree(id, &records, TraceState::of(&records, active.contains(&id))))
             .collect()
+    }
+
+    /// The tree of one trace, of its records among these: empty if none of it is there. `is_active` says that a step may
+    /// still come.
+    pub fn of_trace(trace_id: TraceId, records: &[Record], is_active: bool) -> Self {
+        let records: Vec<_> = records.iter().filter(|record| record.trace_id() == trace_id).collect();
+        build::tree(trace_id, &records, TraceState::of(&records, is_active))
     }
 
     /// The tree in one line: the form that [`Pattern`] reads.

@@ -16,7 +16,7 @@ mod serializer;
 use super::Captured;
 use super::digest::Digest;
 use super::name::{Name, Names};
-use super::redact::{Path, Paths};
+use super::redact::{Path, Paths, depends_on_pair, is_secret, names_pair};
 use crate::recorder::{Padded, VALUES_HEAD_LEN, values_head};
 use serializer::{At, Serializer};
 
@@ -139,6 +139,13 @@ struct Open {
     count: u32,
 }
 
+impl Open {
+    /// Where its first element, or key, begins.
+    fn first_at(self) -> usize {
+        usize::try_from(self.length_at).map_or(usize::MAX, |at| at.saturating_add(4))
+    }
+}
+
 /// Why serialising stopped.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -229,8 +236,10 @@ impl Writer {
         } else {
             fields.count += 1;
             let name = self.name_of(name);
+            let path = Path::root().into_field(self.redacted, name);
+            let path = self.unless_named_secret(*fields, name, path);
             self.name(name);
-            match Path::root().into_field(self.redacted, name) {
+            match path {
                 Some(path) => self.value(path, value),
                 None => self.redact(0, value),
             }
@@ -385,6 +394,30 @@ impl Writer {
 
     fn name_of(&mut self, text: &'static str) -> Name<'static> {
         Name::of(text, self.names.as_deref_mut())
+    }
+
+    /// The path of a value, unless the first entry of its map says that it is a secret: `{name: "authorization", value: …}`.
+    fn unless_named_secret(&self, map: Open, name: Name<'_>, path: Option<Path>) -> Option<Path> {
+        if !depends_on_pair(name.text) || self.secret.is_some() {
+            return path;
+        }
+        let says = self.text_at(map.first_at()).filter(|(name, _)| names_pair(name));
+        path.filter(|_| !says.is_some_and(|(_, behind)| self.is_secret_at(behind)))
+    }
+
+    /// Whether the name of a secret was written there.
+    fn is_secret_at(&self, at: usize) -> bool {
+        self.text_at(at).is_some_and(|(text, _)| is_secret(text))
+    }
+
+    /// The text that was written there, if it is as short as names are, and where it ends.
+    fn text_at(&self, at: usize) -> Option<(&str, usize)> {
+        let (from, len) = match self.out.get(at..)? {
+            [tag @ 0xa0..=0xbf, ..] => (at + 1, usize::from(tag & 0x1f)),
+            [0xd9, len, ..] => (at + 2, usize::from(*len)),
+            _ => return None,
+        };
+        Some((std::str::from_utf8(self.out.get(from..from + len)?).ok()?, from + len))
     }
 
     /// Writes a name that is known to be no secret, outside of secrets. `false`: it is not, or there is no room for it;

@@ -275,6 +275,56 @@ mod tests {
     }
 
     #[test]
+    fn a_name_beside_a_value_says_whether_that_is_secret() {
+        #[derive(Serialize)]
+        struct Header(&'static str, &'static str);
+        #[derive(Serialize)]
+        struct Variable {
+            name: &'static str,
+            value: &'static str,
+        }
+        let pairs = [("authorization", "hunter2"), ("accept", "*")];
+        let captured = capture(&(pairs, Header("X-Api-Key", "hunter2"), ["set-cookie", "hunter2"]));
+        let gone = hash_of(&"hunter2");
+        let expected = json!([[["authorization", gone], ["accept", "*"]], ["X-Api-Key", gone], ["set-cookie", gone]]);
+        assert_eq!(captured.to_json(), expected);
+        let variables = [
+            Variable { name: "DB_PASSWORD", value: "hunter2" },
+            Variable { name: "HOME", value: "/root" },
+            Variable { name: "", value: "password" },
+        ];
+        let expected = json!([
+            {"name": "DB_PASSWORD", "value": gone}, {"name": "HOME", "value": "/root"}, {"name": "", "value": "password"},
+        ]);
+        for _ in 0..2 {
+            let mut writer = fields(&[]);
+            writer.field("variables", &variables);
+            assert_eq!(finished(writer).to_json()["variables"], expected);
+        }
+        assert_eq!(capture(&json!({"Key": "token", "Value": [1]})).to_json()["Value"], hash_of(&[1]));
+        assert_eq!(capture(&json!({"about": "token", "value": 1})).to_json()["value"], 1);
+        let mut writer = fields(&[]);
+        writer.field("name", "password");
+        writer.field("value", "hunter2");
+        assert_eq!(finished(writer).to_json(), json!({"name": "password", "value": gone}));
+        // What is no pair, and what is redacted as a whole.
+        assert_eq!(capture(&("token", 1, 2)).to_json(), json!(["token", 1, 2]));
+        assert!(are_equal(&("token", 1), &json!(["token", 1])));
+    }
+
+    #[test]
+    fn newtypes_with_the_name_of_a_secret_are_redacted() {
+        #[derive(Serialize)]
+        struct Password(&'static str);
+        #[derive(Serialize)]
+        struct Meters(u8);
+        let captured = capture(&(Password("hunter2"), Meters(3), Some(Password("hunter2"))));
+        let gone = hash_of(&"hunter2");
+        assert_eq!(captured.to_json(), json!([gone, 3, gone]));
+        assert!(are_equal(&Password("hunter2"), "hunter2"));
+    }
+
+    #[test]
     fn named_paths_are_redacted() {
         let mut writer = fields(&["card", "customer.email"]);
         writer.field("card", "4242");

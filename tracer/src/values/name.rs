@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::redact::is_secret;
+use super::redact::{depends_on_pair, is_secret};
 
 /// The name of a value.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,7 @@ impl Names {
 }
 
 fn learn(text: &'static str) -> Option<Plain> {
-    if text.len() > PLAIN_LEN_MAX || is_secret(text) {
+    if text.len() > PLAIN_LEN_MAX || is_secret(text) || depends_on_pair(text) {
         return None;
     }
     let mut bytes = [0; size_of::<Plain>()];

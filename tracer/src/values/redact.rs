@@ -4,54 +4,139 @@ use std::num::NonZeroU64;
 
 use super::name::Name;
 
-/// Names that hold secrets wherever they stand in a longer one, by their first letter. Compared without case and without
-/// `-` and `_`.
-const fn secrets_with(first: u8) -> &'static [&'static [u8]] {
-    match first {
-        b'a' => &[b"apikey", b"authorization"],
-        b'c' => &[b"credential"],
-        b'p' => &[b"password", b"passwd", b"passphrase", b"privatekey"],
-        b's' => &[b"secret", b"setcookie"],
-        _ => &[],
-    }
+/// What says in the name of a field that its value is a secret, in lower case and without what separates words; and where
+/// it has to stand. The public list is at `#[traced_node]`.
+const SECRETS: [(&[u8], Place); 39] = [
+    (b"accesskey", Place::Anywhere),
+    (b"apikey", Place::Anywhere),
+    (b"authorization", Place::Anywhere),
+    (b"cardnumber", Place::Anywhere),
+    (b"connectionstring", Place::Anywhere),
+    (b"credential", Place::Anywhere),
+    (b"creditcard", Place::Anywhere),
+    (b"databaseurl", Place::Anywhere),
+    (b"encryptionkey", Place::Anywhere),
+    (b"passcode", Place::Anywhere),
+    (b"passphrase", Place::Anywhere),
+    (b"passwd", Place::Anywhere),
+    (b"password", Place::Anywhere),
+    (b"privatekey", Place::Anywhere),
+    (b"secret", Place::Anywhere),
+    (b"setcookie", Place::Anywhere),
+    (b"signingkey", Place::Anywhere),
+    (b"accesstokens", Place::End),
+    (b"bearer", Place::End),
+    (b"cookie", Place::End),
+    (b"cookies", Place::End),
+    (b"refreshtokens", Place::End),
+    (b"session", Place::End),
+    (b"sessionid", Place::End),
+    (b"sessionkey", Place::End),
+    (b"token", Place::End),
+    (b"auth", Place::Word),
+    (b"csrf", Place::Word),
+    (b"cvc", Place::Word),
+    (b"cvv", Place::Word),
+    (b"dsn", Place::Word),
+    (b"iban", Place::Word),
+    (b"jwt", Place::Word),
+    (b"otp", Place::Word),
+    (b"pin", Place::Word),
+    (b"pwd", Place::Word),
+    (b"ssn", Place::Word),
+    (b"xsrf", Place::Word),
+    (b"tokens", Place::Whole),
+];
+
+/// Where in a name.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Anywhere,
+    End,
+    /// As one of its words: `auth_header`, `userAuth`, not `author`.
+    Word,
+    Whole,
 }
 
-/// Names that hold secrets when they stand alone, or at the end of a longer name.
-const SECRET_ENDS: [&[u8]; 3] = [b"token", b"cookie", b"bearer"];
-
-/// No shorter name is one of them.
-const SECRET_LEN_MIN: usize = 5;
-
-/// Letters of which each of them has at least one, a bit each: few names of fields have any.
-const SECRET_LETTERS: u32 = letter(b'k') | letter(b'w') | letter(b'z') | letter(b'c') | letter(b'h') | letter(b'b');
+/// The letters of each of them, a bit each: few names have all letters of any.
+const LETTERS: [u32; SECRETS.len()] = {
+    let mut all = [0; SECRETS.len()];
+    let mut nth = 0;
+    while nth < all.len() {
+        let (text, _) = SECRETS[nth];
+        let mut at = 0;
+        while at < text.len() {
+            all[nth] |= letter(text[at]);
+            at += 1;
+        }
+        nth += 1;
+    }
+    all
+};
 
 /// The bit of a letter, whatever its case. Other bytes share theirs with letters.
 const fn letter(byte: u8) -> u32 {
     1 << (byte & 31)
 }
 
+/// A longer name is no field name; not looking at all of it bounds the work.
+const NAME_LEN_MAX: usize = 256;
+
 /// Whether a field of this name is replaced.
 pub(super) fn is_secret(name: &str) -> bool {
-    let letters = name.bytes().fold(0, |letters, byte| letters | letter(byte));
-    name.len() >= SECRET_LEN_MIN && letters & SECRET_LETTERS != 0 && is_suspect_secret(name)
+    let name = &name.as_bytes()[..name.len().min(NAME_LEN_MAX)];
+    let letters = name.iter().fold(0, |letters, byte| letters | letter(*byte));
+    let suspects = SECRETS.iter().zip(LETTERS).filter(|(_, all)| all & !letters == 0);
+    suspects.into_iter().any(|((secret, place), _)| is_in(name, secret, *place))
 }
 
-/// Looks at it closely.
+/// Whether what stands under this name may be the value of what another field names: `{name: …, value: …}`.
+pub(super) fn depends_on_pair(name: &str) -> bool {
+    name.eq_ignore_ascii_case("value")
+}
+
+/// Whether what stands under this name may name what another field holds.
+pub(super) fn names_pair(name: &str) -> bool {
+    ["name", "key", "header"].iter().any(|of| name.eq_ignore_ascii_case(of))
+}
+
 #[inline(never)]
-fn is_suspect_secret(name: &str) -> bool {
-    // A longer name is no field name; not looking at it bounds the work.
-    let mut plain = [0_u8; 64];
-    let mut len = 0;
-    for byte in name.bytes().filter(|byte| !matches!(byte, b'-' | b'_')) {
-        if len == plain.len() {
-            return false;
+fn is_in(name: &[u8], secret: &[u8], place: Place) -> bool {
+    let nothing_in = |part: &[u8]| part.iter().all(|byte| is_separator(*byte));
+    let places = (0..name.len()).filter_map(|from| Some((from, end_of(name, from, secret)?)));
+    places.into_iter().any(|(from, to)| match place {
+        Place::Anywhere => true,
+        Place::End => nothing_in(&name[to..]),
+        Place::Word => is_border(name, from) && is_border(name, to),
+        Place::Whole => nothing_in(&name[..from]) && nothing_in(&name[to..]),
+    })
+}
+
+/// Where the text ends that begins here, if that is this one, whatever the case and what separates its letters.
+fn end_of(name: &[u8], from: usize, text: &[u8]) -> Option<usize> {
+    let mut at = from;
+    for (nth, letter) in text.iter().enumerate() {
+        while nth > 0 && is_separator(*name.get(at)?) {
+            at += 1;
         }
-        plain[len] = byte.to_ascii_lowercase();
-        len += 1;
+        if name.get(at)?.to_ascii_lowercase() != *letter {
+            return None;
+        }
+        at += 1;
     }
-    let plain = &plain[..len];
-    let begins = |at: usize| secrets_with(plain[at]).iter().any(|secret| plain[at..].starts_with(secret));
-    (0..len).any(begins) || SECRET_ENDS.iter().any(|end| plain.ends_with(end))
+    Some(at)
+}
+
+const fn is_separator(byte: u8) -> bool {
+    byte.is_ascii() && !byte.is_ascii_alphanumeric()
+}
+
+/// Whether a word ends or begins before this byte: `user|Auth`, `HTTP|Auth`, `auth|_|header`, `cvv|2`.
+fn is_border(name: &[u8], at: usize) -> bool {
+    let (Some(before), Some(byte)) = (at.checked_sub(1).map(|at| name[at]), name.get(at)) else { return true };
+    let splits = |byte: u8| is_separator(byte) || byte.is_ascii_digit();
+    let begins_word = || !before.is_ascii_uppercase() || name.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+    splits(before) || splits(*byte) || (byte.is_ascii_uppercase() && begins_word())
 }
 
 /// The paths that a node redacts.
@@ -143,29 +228,77 @@ impl Path {
 mod tests {
     use super::*;
 
-    /// A secret without one of the letters that are looked for first would never be found.
     #[test]
     fn every_secret_is_found() {
-        let begun = (0..=u8::MAX).flat_map(|first| secrets_with(first).iter().map(move |secret| (first, *secret)));
-        let mut found = 0;
-        for (first, secret) in begun.chain(SECRET_ENDS.iter().map(|secret| (secret[0], *secret))) {
+        for (secret, place) in SECRETS {
             let name = std::str::from_utf8(secret).unwrap();
-            assert_eq!(first, secret[0], "{name} is looked for under its first letter");
-            for name in [name.to_owned(), name.to_uppercase(), format!("My-{name}"), format!("x_{name}")] {
+            for name in [name.to_owned(), name.to_uppercase(), format!("-{name}_")] {
                 assert!(is_secret(&name), "{name}");
             }
-            found += 1;
+            let (before, behind) = (format!("My-{name}"), format!("{name}_of"));
+            assert_eq!(is_secret(&before), !matches!(place, Place::Whole), "{before}");
+            assert_eq!(is_secret(&behind), matches!(place, Place::Anywhere | Place::Word), "{behind}");
+            let within = format!("in{name}s");
+            assert_eq!(is_secret(&within), matches!(place, Place::Anywhere) || within.ends_with("cookies"), "{within}");
         }
-        assert_eq!(found, 12);
     }
 
     #[test]
     fn names_of_secrets() {
-        for name in ["password", "userPassword", "client_secret", "X-Api-Key", "token", "access_token", "Set-Cookie"] {
+        for name in [
+            "password",
+            "userPassword",
+            "client_secret",
+            "X-Api-Key",
+            "Api Key",
+            "api.key",
+            "token",
+            "access_token",
+            "accessTokens",
+            "tokens",
+            "Set-Cookie",
+            "cookies",
+            "auth",
+            "x-auth-user",
+            "userAuth",
+            "HTTPAuth",
+            "userSSN",
+            "SSNOfUser",
+            "cvv2",
+            "card_pin",
+            "sessionId",
+            "session",
+            "DATABASE_URL",
+        ] {
             assert!(is_secret(name), "{name}");
         }
-        for name in ["author", "tokens_used", "tokenizer", "passport", "key", "id", ""] {
+        for name in [
+            "author",
+            "AUTHOR",
+            "unauthorized",
+            "tokens_used",
+            "max_tokens",
+            "tokenizer",
+            "passport",
+            "pinned",
+            "spin",
+            "opinion",
+            "session_count",
+            "lesson",
+            "signature",
+            "key",
+            "id",
+            "",
+        ] {
             assert!(!is_secret(name), "{name}");
         }
+    }
+
+    /// As far as that is a name.
+    #[test]
+    fn long_names_are_looked_at_too() {
+        let long = |len: usize| format!("{}_password", "n".repeat(len));
+        assert!(is_secret(&long(100)) && is_secret(&long(NAME_LEN_MAX - 9)));
+        assert!(!is_secret(&long(NAME_LEN_MAX)) && !is_secret(&"é".repeat(NAME_LEN_MAX)));
     }
 }

@@ -3,7 +3,8 @@
 use serde_json::json;
 use tracer::recorder::block::BLOCK_BYTES;
 use tracer::recorder::page::PAGE_BYTES;
-use tracer_blackbox::{Death, Gap};
+use tracer::{Status, Tracer};
+use tracer_blackbox::{BlackBox, Death, Gap, PagesSeen};
 
 use crate::child::{Directory, recover, start};
 
@@ -146,4 +147,38 @@ fn calls_ask_the_system_for_nothing() {
     let directory = Directory::new();
     let control = start("calls-alone", directory.path(), &["sleep"]).line();
     assert_eq!(control, "", "the control: it asked to sleep");
+}
+
+/// Who follows a file learns of what came and went between two looks, from the first page on: here the rest of one.
+#[test]
+fn what_was_written_over_between_two_readings_is_counted() {
+    let directory = Directory::new();
+    let black_box = BlackBox::options().bytes(8 * PAGE_BYTES).open(directory.path()).unwrap();
+    let tracer = Tracer::builder().recorder(black_box.clone()).build();
+    let record = || drop(tracer.create_env((), "test").step("step", Status::Enter, ()).unwrap());
+    let newest = || {
+        let bytes = directory.bytes();
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let pages = (usize::try_from(word(112)).unwrap()..bytes.len()).step_by(PAGE_BYTES);
+        pages.map(|page| word(page + 8)).max().unwrap()
+    };
+    let read = || tracer_blackbox::recover(directory.bytes()).unwrap();
+    record();
+    // In an empty box, and in one that has gone round.
+    for _ in 0..2 {
+        let (first, seen) = (newest(), read().pages_seen());
+        assert_eq!(read().pages_missed(&seen), 0);
+        let mut missed = 0;
+        while missed == 0 {
+            record();
+            missed = read().pages_missed(&seen);
+        }
+        // All pages but that one are there.
+        assert_eq!((missed, newest() - first), (1, 8));
+        while newest() - first < 30 {
+            record();
+        }
+        assert_eq!(read().pages_missed(&seen), 30 - 8 + 1);
+        assert_eq!(read().pages_missed(&PagesSeen::default()), first + 30 - 8);
+    }
 }

@@ -120,7 +120,7 @@ fn ink(status: ExecutionStatus) -> Ink {
 
 /// `2026-01-31T12:00:00Z`.
 fn time(at: Timestamp) -> String {
-    text::time(at.unix_ms().saturating_mul(1_000_000))
+    text::time(Some(at.unix_ms().saturating_mul(1_000_000)))
 }
 
 /// How long ago the lease of a running execution ended; nothing, if it holds or there is none.

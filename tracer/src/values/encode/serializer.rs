@@ -67,6 +67,8 @@ pub(super) struct Compound<'a> {
 #[derive(Debug, Clone, Copy)]
 enum OpenAs {
     Array(Open),
+    /// Of two, the first of which may say that the other is a secret: `("authorization", …)`.
+    Pair(Open),
     Map(Open),
     /// A map that is no part of a secret and that no path leads into.
     Plain(Open),
@@ -95,6 +97,14 @@ impl<'a> Serializer<'a> {
             OpenAs::Array(self.writer.open_array())
         };
         Compound { writer: self.writer, at, open, next: None }
+    }
+
+    fn tuple(self, len: usize) -> Compound<'a> {
+        let mut compound = self.compound(false);
+        if let (OpenAs::Array(open), 2) = (compound.open, len) {
+            compound.open = OpenAs::Pair(open);
+        }
+        compound
     }
 
     /// Goes into a wrapper that leaves no mark of its own, unless there are absurdly many inside each other.
@@ -133,6 +143,14 @@ impl Compound<'_> {
                 open.count += 1;
                 self.writer.nested(path, self.at.depth(), value)?;
             }
+            OpenAs::Pair(open) => {
+                self.writer.full()?;
+                let path = self.at.path().into_element(self.writer.redacted, open.count as usize);
+                let is_secret =
+                    open.count == 1 && self.writer.secret.is_none() && self.writer.is_secret_at(open.first_at());
+                open.count += 1;
+                self.writer.nested(path.filter(|_| !is_secret), self.at.depth(), value)?;
+            }
             OpenAs::Secret => self.writer.take_secret(self.at.depth(), value),
             OpenAs::Map(_) | OpenAs::Plain(_) | OpenAs::Nothing => {}
         }
@@ -168,6 +186,7 @@ impl Compound<'_> {
     fn key(&mut self, name: Name<'_>, path: Option<Path>) -> Written {
         let (OpenAs::Map(open) | OpenAs::Plain(open)) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
+        let path = self.writer.unless_named_secret(*open, name, path);
         open.count += 1;
         self.writer.name(name);
         self.writer.owes_value = true;
@@ -186,7 +205,7 @@ impl Compound<'_> {
                 }
             }
             OpenAs::Secret => self.writer.take_secret(self.at.depth(), value),
-            OpenAs::Array(_) | OpenAs::Nothing => {}
+            OpenAs::Array(_) | OpenAs::Pair(_) | OpenAs::Nothing => {}
         }
         Ok(())
     }
@@ -202,7 +221,7 @@ impl Compound<'_> {
 
     #[inline(never)]
     fn set_length(&mut self) {
-        if let OpenAs::Array(open) | OpenAs::Map(open) | OpenAs::Plain(open) = self.open {
+        if let OpenAs::Array(open) | OpenAs::Pair(open) | OpenAs::Map(open) | OpenAs::Plain(open) = self.open {
             self.writer.set_length(open);
         }
     }
@@ -211,7 +230,7 @@ impl Compound<'_> {
         self.set_length();
         match (self.open, &mut self.writer.secret) {
             (OpenAs::Secret, _) => self.writer.end_secret(),
-            (OpenAs::Array(_), Some(digest)) => digest.end_array(),
+            (OpenAs::Array(_) | OpenAs::Pair(_), Some(digest)) => digest.end_array(),
             (OpenAs::Map(_), Some(digest)) => digest.end_map(),
             _ => {}
         }
@@ -319,8 +338,9 @@ impl<'a> ser::Serializer for Serializer<'a> {
         self.serialize_str(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
-        let path = self.at.path().into_element(self.writer.redacted, 0);
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Written {
+        let is_secret = self.writer.name_of(name).is_secret();
+        let path = self.at.path().into_element(self.writer.redacted, 0).filter(|_| !is_secret);
         match self.writer.path_of(path) {
             Some(path) => Self::new(self.writer, self.at.along(path)).unwrapped(value),
             None => self.writer.nested(None, self.at.depth(), value),
@@ -347,12 +367,12 @@ impl<'a> ser::Serializer for Serializer<'a> {
         Ok(self.compound(false))
     }
 
-    fn serialize_tuple(self, _len: usize) -> Result<Compound<'a>, Stop> {
-        Ok(self.compound(false))
+    fn serialize_tuple(self, len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.tuple(len))
     }
 
-    fn serialize_tuple_struct(self, _name: &'static str, _len: usize) -> Result<Compound<'a>, Stop> {
-        Ok(self.compound(false))
+    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<Compound<'a>, Stop> {
+        Ok(self.tuple(len))
     }
 
     fn serialize_tuple_variant(

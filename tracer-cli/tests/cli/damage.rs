@@ -1,0 +1,131 @@
+//! Black boxes of which much is gone, and such as no process writes.
+#![cfg(all(target_os = "linux", target_endian = "little"))]
+
+use std::fs;
+
+use expect_test::expect;
+
+use crate::blackbox::{file, killed, text};
+use crate::world::World;
+
+/// Everything that reads a box.
+const VERBS: [&str; 9] =
+    ["ls", "show last", "show last-failed", "show last --all", "show --json", "tail", "recover", "stats", "doctor"];
+
+/// The file of a killed process, changed.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> World {
+    let world = killed("open");
+    let path = file(&world);
+    let mut bytes = fs::read(&path).unwrap();
+    change(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+    world
+}
+
+#[test]
+fn damage_is_said_and_the_rest_is_shown() {
+    let torn = changed(|bytes| {
+        let secret = b"hunter2";
+        assert!(!bytes.windows(secret.len()).any(|part| part == secret), "the password is in the file");
+        bytes.truncate(bytes.len() / 2);
+    });
+    let shown = text(&torn.run("show last"));
+    assert!(shown.contains("gap     cut off, "), "{shown}");
+    assert!(shown.contains("send(attempt=7)"), "{shown}");
+    for verb in VERBS {
+        assert_eq!(torn.run(verb).code, 0, "{verb}");
+    }
+    let no_beginning = changed(|bytes| bytes[..512].fill(0));
+    assert!(no_beginning.run("show last").out.contains("send(attempt=7)"));
+    let neither = changed(|bytes| bytes[..0x2000].fill(0));
+    expect![[r#"
+        --- messages
+        error: expected a black box in `.tracer/orders/(name).tbx`, found neither the beginning of one nor the copy of it
+          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
+        --- 3
+    "#]]
+    .assert_eq(&text(&neither.run("ls")));
+    expect![[r#"
+        --- messages
+        error: expected a black box in `.tracer/orders/(name).tbx`, found nothing: the file is empty
+          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
+        --- 3
+    "#]]
+    .assert_eq(&text(&changed(Vec::clear).run("ls")));
+}
+
+#[test]
+fn a_newer_version_is_named_and_so_is_the_one_that_is_read() {
+    let newer = changed(|bytes| (bytes[10], bytes[0x100a]) = (7, 7));
+    expect![[r#"
+        --- messages
+        error: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
+          help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
+        --- 3
+    "#]]
+    .assert_eq(&text(&newer.run("show")));
+    expect![[r#"
+        --- messages
+        warning: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
+          help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
+        --- 3
+    "#]]
+    .assert_eq(&text(&newer.run("tail")));
+    let found = newer.run("doctor");
+    assert_eq!(found.code, 1);
+    assert!(found.out.contains("a black box of format 7, this reads formats 1 to 2"), "{}", found.out);
+}
+
+#[test]
+fn files_of_any_bytes_are_survived() {
+    let mut state = 7_u64;
+    // What stands before the pages of a large box, and all of a small one.
+    for (scenario, damaged_len) in [("open", 400 << 10), ("resumed", usize::MAX)] {
+        let world = killed(scenario);
+        let path = file(&world);
+        let whole = fs::read(&path).unwrap();
+        for _ in 0..8 {
+            let mut bytes = whole.clone();
+            for _ in 0..2000 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = usize::try_from(state >> 33).unwrap() % bytes.len().min(damaged_len);
+                bytes[at] = state.to_le_bytes()[7];
+            }
+            fs::write(&path, bytes).unwrap();
+            for verb in VERBS {
+                let ran = world.run(verb);
+                assert!(matches!(ran.code, 0 | 1 | 3) && !ran.err.contains("panicked"), "{verb}: {}", ran.text());
+                assert!(!ran.out.contains(|c: char| c.is_control() && c != '\n'), "{verb}: {:?}", ran.out);
+            }
+        }
+    }
+}
+
+/// What was written over but for the places where it was taken up again.
+#[test]
+fn a_trace_without_records_is_told_as_such() {
+    let world = killed("resumed");
+    let listed = world.run("ls").out;
+    let line = listed.lines().find(|line| line.contains("(unknown)")).expect("it is listed");
+    let short = &line[..line.find(' ').unwrap()];
+    assert!(line.ends_with("   0 spans  no record of it is left, only that it was resumed"), "{line}");
+    expect![[r#"
+        (id)  · lost · _
+
+        began   (unknown)
+        file    .tracer/orders/(name).tbx (black box)
+        read    recovered 1,116 records; the oldest 76 pages written over
+        gap     the oldest 76 pages written over
+        missing no record of it is left, only that it was resumed
+        process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
+        alive   until (time), if not for longer
+        --- 0
+    "#]]
+    .assert_eq(&text(&world.run(&format!("show {short}"))));
+    let json = &world.run(&format!("show {short} --json")).json()[0];
+    assert!(json["start_ns"].is_null() && json["end_ns"].is_null(), "{json}");
+    assert_eq!(json["spans"], serde_json::json!([]));
+    for verb in VERBS {
+        assert_eq!(world.run(verb).code, 0, "{verb}");
+    }
+}
