@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use tracer::TraceId;
 use tracer::recorder::page::Page;
@@ -501,20 +502,25 @@ impl Shared {
     }
 }
 
-/// Looks at a lock, each of which lets others go on.
-const LOOKS_MAX: usize = 1024;
+/// Longer than anybody has a lock, also on a machine that is busy.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What is behind a lock, unless somebody has it for longer than it ever takes: for ends and handlers, which may have
 /// interrupted whoever has it.
+#[expect(clippy::disallowed_methods, reason = "a stopwatch, not a record")]
 pub(crate) fn soon<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    (0..LOOKS_MAX).find_map(|_| match lock.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(TryLockError::WouldBlock) => {
-            std::thread::yield_now();
-            None
+    let mut began = None;
+    loop {
+        match lock.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
         }
-    })
+        if began.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return None;
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn dictionary_of(map: Map, salt: u64) -> dictionary::Writer {
@@ -573,7 +579,7 @@ mod tests {
                 let _held = lock.lock().unwrap();
                 say.send(()).unwrap();
                 // A moment, as it is held in earnest.
-                (0..100).for_each(|_| std::thread::yield_now());
+                std::thread::yield_now();
             });
             said.recv().unwrap();
             assert_eq!(soon(lock).as_deref(), Some(&1));
