@@ -1,8 +1,11 @@
 //! What a worker promises, on a clock that only runs when there is nothing else to do: no test waits.
 
 mod limits;
+mod mistakes;
 mod nodes;
 mod retention;
+mod settling;
+mod stopping;
 mod trouble;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -83,15 +86,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-#[test]
-#[should_panic(expected = "a limit of \"wrok\", which has no handler yet: give the handler first")]
-fn a_limit_of_nothing_is_a_mistake() {
-    run(async {
-        let handler = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
-        drop(Worker::new(manager()).handler("work", handler).limit("wrok", 2));
-    });
 }
 
 #[derive(Deserialize)]
