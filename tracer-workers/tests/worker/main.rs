@@ -53,11 +53,14 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 async fn ended<M: ExecutionStore>(manager: &ExecutionManager<M>, id: &ExecutionId) -> Execution {
+    // Or it never will.
+    let by = Instant::now() + LEASE * 100;
     loop {
         let execution = manager.get(id).await.unwrap();
         if execution.status.is_terminal() {
             return execution;
         }
+        assert!(Instant::now() < by, "it has not ended: {execution:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }
