@@ -7,10 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use tracer::execution::{
-    Command, Execution, ExecutionError, ExecutionManager, ExecutionStore, InvalidInput, Lease, Progress,
-};
+use tracer::execution::{Command, Execution, ExecutionError, Keep, Lease, Progress};
 
 use crate::signal::{Signal, Told};
 
@@ -23,33 +20,12 @@ pub struct Attempt(Arc<Inner>);
 struct Inner {
     execution: Execution,
     told: Told,
-    writes: Arc<dyn Writes>,
+    writes: Arc<dyn Keep>,
 }
 
 /// Whoever tells an attempt what to do. Without it there is nobody who could: it is told that it is lost, for what is left
 /// of it waits for that.
 pub(crate) struct Teller(Attempt);
-
-/// The store, whatever it is.
-pub(crate) trait Writes: Send + Sync {
-    fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>>;
-    fn progress(&self, lease: Lease, progress: Progress) -> Boxed<Result<(), ExecutionError>>;
-}
-
-impl<S: ExecutionStore + Clone + 'static> Writes for ExecutionManager<S> {
-    fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>> {
-        let manager = self.clone();
-        Box::pin(async move {
-            let command = Command::checkpoint(&key, value)?;
-            manager.under(&lease).settle(&lease.id, command).await
-        })
-    }
-
-    fn progress(&self, lease: Lease, progress: Progress) -> Boxed<Result<(), ExecutionError>> {
-        let manager = self.clone();
-        Box::pin(async move { manager.under(&lease).settle(&lease.id, Command::Progress(progress)).await })
-    }
-}
 
 impl Teller {
     pub(crate) fn tell(&self, signal: Signal) {
@@ -68,13 +44,17 @@ impl Drop for Teller {
 }
 
 impl Attempt {
-    pub(crate) fn new(execution: Execution, writes: Arc<dyn Writes>) -> (Self, Teller) {
+    pub(crate) fn new(execution: Execution, writes: Arc<dyn Keep>) -> (Self, Teller) {
         let attempt = Self(Arc::new(Inner { execution, told: Told::default(), writes }));
         (attempt.clone(), Teller(attempt))
     }
 
     pub(crate) fn told(&self) -> &Told {
         &self.0.told
+    }
+
+    pub(crate) fn writes(&self) -> Arc<dyn Keep> {
+        self.0.writes.clone()
     }
 
     /// The execution, as it was when the attempt began.
@@ -92,25 +72,28 @@ impl Attempt {
         serde_json::from_value(self.0.execution.checkpoints.get(key)?.clone()).ok()
     }
 
-    /// Keeps a value for later attempts, and gives it back.
+    /// Keeps a value for later attempts, and gives it back. It is tried again while the store does not answer, for as long as
+    /// the lease.
     ///
     /// # Errors
     ///
     /// As [`ExecutionManager::checkpoint`]; `LEASE_LOST` means that another attempt has begun: return.
+    ///
+    /// [`ExecutionManager::checkpoint`]: tracer::execution::ExecutionManager::checkpoint
     pub async fn keep<T: Serialize>(&self, key: &str, value: T) -> Result<T, ExecutionError> {
-        let json = serde_json::to_value(&value)
-            .map_err(|error| InvalidInput::NoJson { what: "the checkpoint", problem: error.to_string().into() })?;
-        self.0.writes.keep(self.lease(), key.to_owned(), json).await?;
+        self.0.writes.write(self.lease(), Command::checkpoint(key, &value)?).await?;
         Ok(value)
     }
 
-    /// Reports how far it has come.
+    /// Reports how far it has come. It is tried again while the store does not answer, for as long as the lease.
     ///
     /// # Errors
     ///
     /// As [`ExecutionManager::update_progress`].
+    ///
+    /// [`ExecutionManager::update_progress`]: tracer::execution::ExecutionManager::update_progress
     pub async fn progress(&self, progress: Progress) -> Result<(), ExecutionError> {
-        self.0.writes.progress(self.lease(), progress).await
+        self.0.writes.write(self.lease(), Command::Progress(progress)).await
     }
 
     /// Whether it is to stop: somebody has cancelled the execution, or the worker is shutting down, or the lease is lost, or
@@ -119,9 +102,17 @@ impl Attempt {
         self.told().last() != Signal::Go
     }
 
-    /// Waits until it is to stop. What the handler returns then still counts, if it returns soon.
+    /// Whether it is to stop because the worker is shutting down, and not because it is cancelled, or lost: the work is to go
+    /// on elsewhere.
+    pub fn is_shutting_down(&self) -> bool {
+        matches!(self.told().last(), Signal::ShutDown | Signal::GiveBack)
+    }
+
+    /// Waits until it is to stop. What the handler returns then still counts, if it returns soon. When the worker is
+    /// [shutting down](Self::is_shutting_down), an error that may be retried gives the attempt back: another worker takes the
+    /// execution up at once, and the attempt does not count. So keep how far it has come, and return one.
     pub async fn cancelled(&self) {
-        self.told().wait_for(|signal| signal != Signal::Go).await;
+        self.told().more_than(Signal::Go).await;
     }
 }
 

@@ -30,8 +30,10 @@ pub(crate) struct Held {
 #[derive(Default)]
 struct Attempts {
     by_id: IdMap<ExecutionId, Attempt>,
-    /// How many were given back, once all are.
-    given_back: Option<usize>,
+    /// What all are told, and those that come from now on.
+    told: Signal,
+    /// How many were given back, or were to be.
+    given_back: usize,
 }
 
 impl Held {
@@ -43,10 +45,8 @@ impl Held {
     /// tell it.
     pub(crate) fn add(&self, teller: Teller, key: Option<String>, until: Instant) {
         let mut attempts = self.lock();
-        if let Some(count) = &mut attempts.given_back {
-            *count += 1;
-            teller.tell(Signal::GiveBack);
-        }
+        teller.tell(attempts.told);
+        attempts.given_back += usize::from(attempts.told == Signal::GiveBack);
         let id = teller.attempt().execution().id;
         let before = attempts.by_id.insert(id, Attempt { teller, key, until });
         drop(attempts);
@@ -82,6 +82,12 @@ impl Held {
         self.lock().by_id.values().filter(has_key).count()
     }
 
+    /// Whether this is the attempt that is here, and has not been lost.
+    pub(crate) fn has(&self, lease: Lease) -> bool {
+        let attempts = self.lock();
+        attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease() == lease && !attempt.is_lost())
+    }
+
     pub(crate) fn leases(&self) -> Vec<Lease> {
         self.lock().by_id.values().map(Attempt::lease).collect()
     }
@@ -111,25 +117,21 @@ impl Held {
         }
     }
 
-    /// Tells all of them.
+    /// Tells all of them, and those that come from now on.
     pub(crate) fn tell_all(&self, signal: Signal) {
-        for attempt in self.lock().by_id.values() {
-            attempt.teller.tell(signal);
-        }
-    }
-
-    /// Has all of them given back, and those that come from now on.
-    pub(crate) fn give_back(&self) {
         let mut attempts = self.lock();
-        attempts.given_back = Some(attempts.by_id.len());
+        attempts.told = signal;
+        if signal == Signal::GiveBack {
+            attempts.given_back = attempts.by_id.len();
+        }
         for attempt in attempts.by_id.values() {
-            attempt.teller.tell(Signal::GiveBack);
+            attempt.teller.tell(signal);
         }
     }
 
     /// How many were given back, or were to be.
     pub(crate) fn given_back(&self) -> usize {
-        self.lock().given_back.unwrap_or_default()
+        self.lock().given_back
     }
 
     /// Waits until an outcome has become known.
@@ -150,6 +152,10 @@ impl Held {
 impl Attempt {
     fn lease(&self) -> Lease {
         self.teller.attempt().lease()
+    }
+
+    fn is_lost(&self) -> bool {
+        self.teller.attempt().told().last() == Signal::Lost
     }
 
     fn type_(&self) -> &str {

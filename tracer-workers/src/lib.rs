@@ -50,6 +50,7 @@ mod batch;
 mod claims;
 mod handler;
 mod held;
+mod patient;
 mod run;
 mod schedule;
 mod settle;

@@ -8,31 +8,23 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::Value;
-use tracer::execution::{Command, ExecutionError, ExecutionManager, ExecutionStore, Failure};
+use tracer::execution::{Command, ExecutionError, Failure, run_attempt};
 use tracer::recorder::panic_text;
 
 use crate::attempt::Attempt;
 use crate::handler::Handler;
 use crate::signal::{Signal, Told};
 
-/// How long an execution is left alone whose store could not be reached in the midst of it.
-const STORE_DELAY: Duration = Duration::from_secs(1);
-
 /// Runs the handler in a trace of its own, and says how the attempt is to end; `None` if it is another's by now.
-pub(crate) async fn run<S: ExecutionStore + Clone + 'static>(
-    attempt: &Attempt,
-    handler: &Handler,
-    manager: &ExecutionManager<S>,
-    grace: Duration,
-) -> Option<Command> {
+pub(crate) async fn run(attempt: &Attempt, handler: &Handler, grace: Duration) -> Option<Command> {
     let execution = attempt.execution();
     // What the handler does before its first await is in it, too.
-    let running = pin!(Some(manager.run_attempt(execution, || handler(attempt.clone()))));
+    let running = pin!(Some(run_attempt(attempt.writes(), execution, || handler(attempt.clone()))));
     let mut running = Caught(running);
     let end = tokio::select! {
         // What is there already counts, however late it is.
         biased;
-        ended = &mut running => return command(ended),
+        ended = &mut running => return command(ended, attempt.is_shutting_down()),
         end = must_stop(attempt.told(), grace) => end,
         () = overtime(execution.timeout) => Some(Command::Overtime { random: fastrand::u32(..) }),
     };
@@ -73,20 +65,22 @@ impl<F: Future<Output = Ended>> Future for Caught<'_, F> {
     }
 }
 
-fn command(ended: Result<Ended, Panic>) -> Option<Command> {
+fn command(ended: Result<Ended, Panic>, is_shutting_down: bool) -> Option<Command> {
     let failure = match ended {
         Ok(Ok(Ok(result))) => return Some(Command::Complete { result }),
+        Ok(Ok(Err(failure))) if is_shutting_down && failure.retryable => return Some(GIVE_BACK),
         Ok(Ok(Err(failure))) => failure,
         Ok(Err(error)) if error.code() == Failure::LEASE_LOST => return None,
-        // The store could not be reached for what a node keeps. That is no fault of the execution's.
-        Ok(Err(error)) if error.is_retryable() => return Some(Command::Release { delay: STORE_DELAY }),
         Ok(Err(error)) => error.failure(),
         Err(panic) => return Some(panicked("the handler", &panic)),
     };
     Some(fail(failure))
 }
 
-fn fail(failure: Failure) -> Command {
+/// Another worker may have it at once.
+pub(crate) const GIVE_BACK: Command = Command::Release { delay: Duration::ZERO };
+
+pub(crate) fn fail(failure: Failure) -> Command {
     Command::Fail { failure, random: fastrand::u32(..) }
 }
 
@@ -102,15 +96,18 @@ pub(crate) fn text_of(panic: &Panic) -> &str {
 
 /// Waits until the handler is to be dropped, and says what the attempt comes to.
 async fn must_stop(told: &Told, grace: Duration) -> Option<Command> {
-    match told.wait_for(|signal| signal != Signal::Go).await {
-        Signal::Go | Signal::Lost => None,
-        Signal::GiveBack => Some(Command::Release { delay: Duration::ZERO }),
-        Signal::Stop => {
-            tokio::select! {
-                () = tokio::time::sleep(grace) => Some(Command::Cancel { reason: None }),
-                _ = told.wait_for(|signal| signal == Signal::Lost) => None,
-            }
+    let mut signal = told.more_than(Signal::ShutDown).await;
+    let is_cancelled = signal == Signal::Stop;
+    if is_cancelled {
+        tokio::select! {
+            () = tokio::time::sleep(grace) => {}
+            more = told.more_than(Signal::Stop) => signal = more,
         }
+    }
+    match signal {
+        Signal::Lost => None,
+        _ if is_cancelled => Some(Command::Cancel { reason: None }),
+        _ => Some(GIVE_BACK),
     }
 }
 

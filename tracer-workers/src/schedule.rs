@@ -9,7 +9,7 @@ use std::time::Duration;
 use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp as Instant, Zoned};
-use tracer::execution::{ExecutionManager, ExecutionStore, InvalidInput, NewExecution, Timestamp};
+use tracer::execution::{ExecutionManager, ExecutionStore, InvalidInput, NewExecution, Retention, Timestamp};
 use tracer::{Clock, SystemClock};
 
 use crate::run::text_of;
@@ -110,6 +110,10 @@ impl Schedule {
     }
 
     /// Makes up for every time that was missed within so long, because no worker ran: up to 1000 of them, the latest.
+    ///
+    /// What was not missed is told by its idempotency key, which goes with the execution when that is deleted. So what has
+    /// ended has to be kept for as long: a worker with a shorter [`retain`](crate::Worker::retain) does not start, and whoever
+    /// prunes otherwise has to see to it.
     #[must_use]
     pub fn catch_up(mut self, within: Duration) -> Self {
         (self.within, self.latest_only) = (within, false);
@@ -128,6 +132,18 @@ impl Schedule {
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
+    }
+
+    /// What has ended is kept for so long.
+    #[track_caller]
+    pub(crate) fn check(&self, retention: Option<Retention>) {
+        let Self { name, within, .. } = self;
+        if let Some(kept) = retention.map(|retention| retention.shortest()).filter(|kept| kept < within) {
+            panic!(
+                "schedule {name:?} makes up for what was missed within {within:?}: expected what has ended to be kept for \
+                 as long, found {kept:?}, after which its times would run again"
+            );
+        }
     }
 
     /// The times after `since` and not after `now` that something is to be created for, in order.

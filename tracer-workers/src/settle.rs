@@ -1,18 +1,25 @@
 //! Ends attempts in the store: many in one call, until it is known what has become of each.
+//!
+//! What the store does not take holds up nothing else: it is tried again by a task of its own, in halves, so that in the end
+//! each has failed alone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tracer::execution::{Command, ExecutionError, ExecutionManager, ExecutionStore, Failure, Lease, Write};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracer::execution::{Command, ExecutionError, ExecutionManager, ExecutionStore, Lease, Write};
 
 use crate::held::Held;
+use crate::patient::back_off;
+use crate::run::fail;
 use crate::worker::OnError;
 
 /// How many ends one call takes. While it is under way, the next ones gather.
 const BATCH_MAX: usize = 100;
-const WAIT_MIN: Duration = Duration::from_millis(50);
-const WAIT_MAX: Duration = Duration::from_secs(2);
+/// For how long they do.
+const GATHER_MAX: Duration = Duration::from_secs(1);
 
 /// An attempt that has ended, and how; `None` if it is another's by now.
 pub(crate) struct Ended {
@@ -20,78 +27,142 @@ pub(crate) struct Ended {
     pub(crate) command: Option<Command>,
 }
 
+/// Ends that are written in one call.
+struct Part {
+    writes: Vec<Write>,
+    /// How often they were not taken, though they may be later.
+    failed: u32,
+    /// Since when.
+    since: Option<Instant>,
+    /// They say of others that the store would not take them.
+    is_last: bool,
+}
+
 pub(crate) struct Settler<S> {
     pub(crate) manager: ExecutionManager<S>,
     pub(crate) held: Arc<Held>,
+    /// How long what may be taken later is tried again.
+    pub(crate) lease: Duration,
     pub(crate) on_error: OnError,
 }
 
-impl<S: ExecutionStore> Settler<S> {
+impl<S: ExecutionStore + Clone + 'static> Settler<S> {
     /// Until nobody can hand anything over any more.
     pub(crate) async fn run(self, mut ended: mpsc::UnboundedReceiver<Ended>) {
+        let settler = Arc::new(self);
+        let mut tries = JoinSet::new();
         let mut batch = Vec::with_capacity(BATCH_MAX);
-        while ended.recv_many(&mut batch, BATCH_MAX).await > 0 {
-            gather(&mut ended, &mut batch).await;
-            let mut writes = Vec::with_capacity(batch.len());
-            for Ended { lease, command } in batch.drain(..) {
-                match command {
-                    Some(command) => writes.push(Write::under(lease, command)),
-                    None => self.held.remove([lease]),
-                }
-            }
-            if !writes.is_empty() {
-                self.settle(writes).await;
-            }
-        }
-    }
-
-    /// Settles all of them together; one by one, if the store refuses them together.
-    async fn settle(&self, writes: Vec<Write>) {
-        if let Err(error) = self.persist(&writes).await {
-            (self.on_error)(&error);
-            for write in writes {
-                self.settle_one(write).await;
-            }
-        }
-    }
-
-    async fn settle_one(&self, write: Write) {
-        let write = vec![write];
-        let Err(error) = self.persist(&write).await else { return };
-        (self.on_error)(&error);
-        // The store will not take this result: that is how the attempt has ended.
-        let failure = Failure::new(error.to_string()).code(error.code());
-        let fail = |write: Write| Write { command: Command::Fail { failure: failure.clone(), random: 0 }, ..write };
-        let failed: Vec<Write> = write.into_iter().map(fail).collect();
-        if let Err(error) = self.persist(&failed).await {
-            (self.on_error)(&error);
-            // Nothing helps: the lease will end.
-            self.forget(&failed);
-        }
-    }
-
-    /// Repeats what may be repeated, for as long as it takes: the ends of attempts under their leases always may.
-    async fn persist(&self, writes: &[Write]) -> Result<(), ExecutionError> {
-        let mut wait = WAIT_MIN;
         loop {
-            match self.manager.settle(writes.to_vec()).await {
-                Ok(_) => {
-                    // One that was refused is another's by now: there is nothing more to do about it.
-                    self.forget(writes);
-                    return Ok(());
+            let received = tokio::select! {
+                biased;
+                Some(left) = tries.join_next() => {
+                    settler.again(&mut tries, left.unwrap_or_default());
+                    continue;
                 }
-                Err(error) if error.is_retryable() => (self.on_error)(&error),
-                Err(error) => return Err(error),
+                received = ended.recv_many(&mut batch, BATCH_MAX) => received,
+            };
+            if received == 0 {
+                break;
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(WAIT_MAX);
+            gather(&mut ended, &mut batch).await;
+            let writes = settler.writes(&mut batch);
+            if !writes.is_empty() {
+                let mut first = Box::pin(settler.clone().settle(Part::new(writes)));
+                match tokio::time::timeout(GATHER_MAX, &mut first).await {
+                    Ok(left) => settler.again(&mut tries, left),
+                    Err(_) => drop(tries.spawn(first)),
+                }
+            }
         }
+        while let Some(left) = tries.join_next().await {
+            settler.again(&mut tries, left.unwrap_or_default());
+        }
+    }
+
+    fn writes(&self, batch: &mut Vec<Ended>) -> Vec<Write> {
+        let mut writes = Vec::with_capacity(batch.len());
+        for Ended { lease, command } in batch.drain(..) {
+            match command {
+                Some(command) => writes.push(Write::under(lease, command)),
+                None => self.held.remove([lease]),
+            }
+        }
+        writes
+    }
+
+    fn again(self: &Arc<Self>, tries: &mut JoinSet<Vec<Part>>, left: Vec<Part>) {
+        for part in left {
+            let settler = self.clone();
+            tries.spawn(async move {
+                tokio::time::sleep(back_off(part.failed)).await;
+                settler.settle_held(part).await
+            });
+        }
+    }
+
+    /// Without those that are another's by now.
+    async fn settle_held(self: Arc<Self>, mut part: Part) -> Vec<Part> {
+        let (held, lost): (Vec<_>, Vec<_>) = part.writes.into_iter().partition(|write| self.held.has(lease(write)));
+        self.forget(&lost);
+        part.writes = held;
+        if part.writes.is_empty() { Vec::new() } else { self.settle(part).await }
+    }
+
+    /// Writes them, and says what is to be tried again.
+    async fn settle(self: Arc<Self>, part: Part) -> Vec<Part> {
+        let Err(error) = self.manager.settle(part.writes.clone()).await else {
+            // One that was refused is another's by now: there is nothing more to do about it.
+            self.forget(&part.writes);
+            return Vec::new();
+        };
+        (self.on_error)(&error);
+        self.not_taken(part, &error)
+    }
+
+    fn not_taken(&self, mut part: Part, error: &ExecutionError) -> Vec<Part> {
+        let mut will_never_be = !error.is_retryable();
+        if error.is_retryable() {
+            part.failed += 1;
+            // So long after it, whoever has the lease still has been told by the store that it was there.
+            will_never_be = part.since.get_or_insert_with(Instant::now).elapsed() >= self.lease;
+        }
+        if part.writes.len() > 1 {
+            return part.halves();
+        }
+        if !will_never_be {
+            return vec![part];
+        }
+        if part.is_last {
+            // Nothing helps: the lease will end.
+            self.forget(&part.writes);
+            return Vec::new();
+        }
+        // The store will not take this result: that is how the attempt has ended.
+        for write in &mut part.writes {
+            write.command = fail(error.failure());
+        }
+        vec![Part { is_last: true, ..Part::new(part.writes) }]
     }
 
     fn forget(&self, writes: &[Write]) {
-        let lease = |write: &Write| Lease { id: write.id, epoch: write.expected.epoch.unwrap_or_default() };
         self.held.remove(writes.iter().map(lease));
     }
+}
+
+impl Part {
+    fn new(writes: Vec<Write>) -> Self {
+        Self { writes, failed: 0, since: None, is_last: false }
+    }
+
+    fn halves(mut self) -> Vec<Self> {
+        let writes = self.writes.split_off(self.writes.len() / 2);
+        let other = Self { writes, ..self };
+        vec![self, other]
+    }
+}
+
+fn lease(write: &Write) -> Lease {
+    Lease { id: write.id, epoch: write.expected.epoch.unwrap_or_default() }
 }
 
 /// Takes what others are about to hand over as well, for as long as something comes whenever they get their turn.

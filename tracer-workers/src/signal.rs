@@ -4,21 +4,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// What an attempt is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What an attempt is told: what is further down weighs more, and is never taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Signal {
     /// Go on.
     #[default]
     Go,
+    /// The worker is shutting down: return soon.
+    ShutDown,
     /// Somebody has cancelled the execution: return, or be dropped.
     Stop,
-    /// The worker is shutting down: the attempt is given back.
+    /// There is no time left: be dropped, and be given back.
     GiveBack,
     /// Somebody else may have it: be dropped, write nothing.
     Lost,
 }
 
-/// What it was told last.
+/// What it was told that weighs most.
 #[derive(Default)]
 pub(crate) struct Told {
     last: Mutex<Signal>,
@@ -34,24 +36,22 @@ impl Told {
         *self.lock()
     }
 
-    /// Nothing takes back that it is lost.
     pub(crate) fn tell(&self, signal: Signal) {
         let mut last = self.lock();
-        let is_news = *last != Signal::Lost && *last != signal;
-        if is_news {
+        if signal > *last {
             *last = signal;
             drop(last);
             self.news.notify_waiters();
         }
     }
 
-    /// Waits until it is told one that is awaited; what it was told before counts.
-    pub(crate) async fn wait_for(&self, is_awaited: impl Fn(Signal) -> bool) -> Signal {
+    /// Waits until it is told more than this; what it was told before counts.
+    pub(crate) async fn more_than(&self, known: Signal) -> Signal {
         loop {
             // From before the look: what it is told after that is not missed.
             let news = self.news.notified();
             let last = self.last();
-            if is_awaited(last) {
+            if last > known {
                 return last;
             }
             news.await;
@@ -64,11 +64,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_takes_back_that_it_is_lost() {
+    fn nothing_takes_back_what_weighs_more() {
+        use Signal::{GiveBack, Lost, ShutDown, Stop};
         let told = Told::default();
-        for (signal, last) in
-            [(Signal::Stop, Signal::Stop), (Signal::Lost, Signal::Lost), (Signal::GiveBack, Signal::Lost)]
-        {
+        for (signal, last) in [(Stop, Stop), (ShutDown, Stop), (GiveBack, GiveBack), (Lost, Lost), (GiveBack, Lost)] {
             told.tell(signal);
             assert_eq!(told.last(), last);
         }

@@ -1,6 +1,7 @@
 //! The worker: what it is told when it is made, and the loops that run while it runs.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,16 +15,17 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
-    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Lease, Pruned,
-    Refusal, Retention, StoreError, Trouble, Write, Written,
+    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Keep, Lease,
+    Pruned, Retention, StoreError, Trouble, Written,
 };
 
-use crate::attempt::{Attempt, Writes};
+use crate::attempt::Attempt;
 use crate::batch;
 use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::Held;
-use crate::run::{Panic, panicked, run};
+use crate::patient::Patient;
+use crate::run::{GIVE_BACK, Panic, fail, panicked, run};
 use crate::schedule::Schedule;
 use crate::settle::{Ended, Settler};
 use crate::signal::Signal;
@@ -156,7 +158,13 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// How many attempts may run here at once: 16 unless given.
+    ///
+    /// # Panics
+    ///
+    /// If it is none.
+    #[track_caller]
     pub fn concurrency(mut self, at_once: usize) -> Self {
+        assert!(at_once > 0, "expected at least 1 attempt at once, found 0");
         self.concurrency = at_once;
         self
     }
@@ -168,7 +176,13 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// How long nobody else may take over what it has: 30 s unless given. It is extended three times as often.
+    ///
+    /// # Panics
+    ///
+    /// If it is shorter than 1 ms, which is what stores count in.
+    #[track_caller]
     pub fn lease(mut self, lease: Duration) -> Self {
+        assert!(lease.as_millis() > 0, "expected a lease of at least 1 ms, found {lease:?}");
         self.lease = lease;
         self
     }
@@ -192,13 +206,16 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     ///
     /// One worker of many is enough; several do not disturb each other. How many it had to leave because they cannot be read
     /// is told each time to [`on_error`](Self::on_error), with the code `CORRUPT`.
+    ///
+    /// With an execution goes its idempotency key: what is created by keys may run again once it is deleted.
     pub fn retain(mut self, retention: impl Into<Retention>) -> Self {
         self.retention = Some(retention.into());
         self
     }
 
     /// Is told of every call of the store that failed, of a schedule that could not make its execution, and of what
-    /// [`retain`](Self::retain) could not read. The worker goes on, even if `told` panics.
+    /// [`retain`](Self::retain) could not read: write it to your log, for without this nobody sees it. The worker goes on, even
+    /// if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
         // Who panics in here has been told of by the panic hook: there is nobody else to tell.
         self.on_error = Arc::new(move |error| drop(catch_unwind(AssertUnwindSafe(|| told(error)))));
@@ -206,36 +223,69 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// Runs one execution to the end of one attempt, if it is due, without background tasks: for a function that was
-    /// called with its id, and has until the end of the lease. `None` if it is not due, or its type has no handler.
+    /// called with its id. `None` if it is not due, its type has no handler here, or it has become another's meanwhile.
+    ///
+    /// `lease` is how long nobody else may take it over if this process dies. It is extended for as long as the future is
+    /// polled, so it need not be as long as the work; who has so much time and no more drops the future, and the lease ends.
+    /// A cancellation reaches the handler as it does in a worker that was started, and so does the loss of the lease.
     ///
     /// # Errors
     ///
     /// What the store says. If the outcome could not be written, the lease ends, and another attempt follows.
+    ///
+    /// # Cancel safety
+    ///
+    /// If it is dropped, so is the handler; the lease ends, and another attempt follows.
     pub async fn run_by_id(&self, id: &ExecutionId, lease: Duration) -> Result<Option<Execution>, ExecutionError> {
+        if self.handlers.is_empty() {
+            // A claim of no types would be one of any.
+            return Ok(None);
+        }
         let types = self.handlers.keys().cloned().collect();
         let claim = Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
+        let asked = Instant::now();
         let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
         let Some(Handled { handler, .. }) = self.handlers.get(&execution.type_) else { return Ok(None) };
-        let (attempt, _teller) = Attempt::new(execution, Arc::new(self.manager.clone()));
-        let Some(command) = run(&attempt, handler, &self.manager, self.grace).await else { return Ok(None) };
-        let settled = self.manager.settle(vec![Write::under(attempt.lease(), command)]).await?.pop();
-        match settled {
-            Some(Err(Refusal::LeaseLost { .. })) => Ok(None),
-            _ => self.manager.get(id).await.map(Some),
+        let held = Held::default();
+        let (attempt, teller) = Attempt::new(execution, self.writes(lease));
+        held.add(teller, None, asked + lease);
+        tokio::select! {
+            biased;
+            ended = end(&attempt, handler, self.grace) => match ended {
+                Ok(true) => self.manager.get(id).await.map(Some),
+                Ok(false) => Ok(None),
+                Err(error) if error.code() == Failure::LEASE_LOST => Ok(None),
+                Err(error) => Err(error),
+            },
+            never = beat_all(self, &held, lease) => match never {},
         }
+    }
+
+    fn writes(&self, lease: Duration) -> Arc<dyn Keep> {
+        Arc::new(Patient { manager: self.manager.clone(), lease, on_error: self.on_error.clone() })
     }
 
     /// Starts it, on the tokio runtime of the caller.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime; and if a [`schedule`](Self::schedule) makes up for longer than what has ended is
+    /// [kept](Self::retain): what was deleted would run again.
+    #[track_caller]
     pub fn start(self) -> Running {
+        for schedule in &self.schedules {
+            schedule.check(self.retention);
+        }
         let (held, stop) = (Arc::new(Held::default()), watch::Sender::new(false));
         let (ended, receiver) = mpsc::unbounded_channel();
-        let settler = Settler { manager: self.manager.clone(), held: held.clone(), on_error: self.on_error.clone() };
+        let settler = Settler {
+            manager: self.manager.clone(),
+            held: held.clone(),
+            lease: self.lease,
+            on_error: self.on_error.clone(),
+        };
         let shared = Arc::new(Shared {
-            writes: Arc::new(self.manager.clone()),
+            writes: self.writes(self.lease),
             worker: self,
             held: held.clone(),
             ended,
@@ -245,7 +295,11 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         let schedules = shared.worker.schedules.iter().cloned();
         let schedules = schedules.map(|one| one.run(shared.worker.manager.clone(), shared.worker.on_error.clone()));
         let mut background: Vec<_> = schedules.map(tokio::spawn).collect();
-        background.extend([tokio::spawn(beat_all(shared.clone())), tokio::spawn(sweep_all(shared.clone()))]);
+        let beating = shared.clone();
+        background.push(tokio::spawn(async move {
+            match beat_all(&beating.worker, &beating.held, beating.worker.lease).await {}
+        }));
+        background.push(tokio::spawn(sweep_all(shared.clone())));
         background.extend(shared.worker.retention.map(|kept| tokio::spawn(prune_all(shared.clone(), kept))));
         Running {
             claims: tokio::spawn(claim_all(shared)),
@@ -279,7 +333,8 @@ pub struct Running {
 /// What a worker had in its hands when it stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Left {
-    /// Attempts that were not finished in time, and were given back or are left to their leases.
+    /// Attempts that were not finished in time: they were given back, or cancelled if that was asked for, or are left to
+    /// their leases. Those that their handlers gave back are not counted.
     pub given_back: usize,
 }
 
@@ -288,12 +343,16 @@ impl Running {
     /// it does not count as an attempt. It is over after `within`, whatever the store and the handlers do; the last quarter
     /// of that, at most a second, is for giving back.
     ///
+    /// Handlers that listen hear of it [at once](Attempt::cancelled), and may return sooner; the others are dropped in that last
+    /// quarter. One that is being cancelled is cancelled then, however much of its grace is left.
+    ///
     /// What a claim brings that was under way is begun, or given back if it comes in that last quarter. What was not given
     /// back in time, because the store does not answer or a handler does not even stop when it is dropped, is left to its
     /// lease, as is what a claim takes that is still under way in the end: that is not counted.
     pub async fn shutdown(mut self, within: Duration) -> Left {
         let began = Instant::now();
         self.stop.send_replace(true);
+        self.held.tell_all(Signal::ShutDown);
         let (claims, held) = (&mut self.claims, self.held.clone());
         let mut done = pin!(async move {
             drop(claims.await);
@@ -301,7 +360,7 @@ impl Running {
         });
         let for_giving_back = (within / 4).min(GIVE_BACK_MAX);
         if tokio::time::timeout(within.saturating_sub(for_giving_back), &mut done).await.is_err() {
-            self.held.give_back();
+            self.held.tell_all(Signal::GiveBack);
             drop(tokio::time::timeout(within.saturating_sub(began.elapsed()), &mut done).await);
         }
         Left { given_back: self.held.given_back() }
@@ -325,7 +384,7 @@ impl fmt::Debug for Running {
 
 struct Shared<S> {
     worker: Worker<S>,
-    writes: Arc<dyn Writes>,
+    writes: Arc<dyn Keep>,
     held: Arc<Held>,
     /// To the settler.
     ended: mpsc::UnboundedSender<Ended>,
@@ -443,47 +502,65 @@ async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, att
     let command = match (attempt.told().last(), worker.handlers.get(&attempt.execution().type_)) {
         // Too late to begin it; and only types with handlers are claimed.
         (Signal::Lost, _) | (_, None) => None,
-        (Signal::GiveBack, _) => Some(Command::Release { delay: Duration::ZERO }),
-        (_, Some(Handled { handler, .. })) => run(&attempt, handler, &worker.manager, worker.grace).await,
+        (Signal::GiveBack, _) => Some(GIVE_BACK),
+        (_, Some(Handled { handler, .. })) => run(&attempt, handler, worker.grace).await,
     };
     shared.ends(&attempt, command);
 }
 
+/// Runs one attempt without a settler, and writes how it ends; `false` if it is another's by now.
+async fn end(attempt: &Attempt, handler: &Handler, grace: Duration) -> Result<bool, ExecutionError> {
+    let Some(command) = run(attempt, handler, grace).await else { return Ok(false) };
+    let (lease, writes) = (attempt.lease(), attempt.writes());
+    match writes.write(lease, command).await {
+        Err(error) if error.code() != Failure::LEASE_LOST => {
+            // The store will not take this result: that is how the attempt has ended.
+            writes.write(lease, fail(error.failure())).await?;
+        }
+        settled => settled?,
+    }
+    Ok(true)
+}
+
 /// Extends all leases, three times as often as they need it.
-async fn beat_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
-    let Shared { worker, held, .. } = &*shared;
-    let mut every = tokio::time::interval(worker.lease / 3);
+async fn beat_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, lease: Duration) -> Infallible {
+    let mut every = tokio::time::interval_at(Instant::now() + lease / 3, lease / 3);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;
         let leases = held.leases();
         if !leases.is_empty() {
             // A store that does not answer must not keep us from seeing that leases are over.
-            drop(tokio::time::timeout(worker.lease / 3, extend_all(worker, held, &leases)).await);
+            drop(tokio::time::timeout(lease / 3, extend_all(worker, held, &leases, lease)).await);
         }
         // By the next time it would be too late.
-        held.drop_untrusted(Instant::now() + worker.lease / 3);
+        held.drop_untrusted(Instant::now() + lease / 3);
     }
 }
 
 /// Extends these leases together; one by one, if the store refuses them together.
-async fn extend_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, leases: &[Lease]) {
-    let Err(error) = extend(worker, held, leases).await else { return };
+async fn extend_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, leases: &[Lease], by: Duration) {
+    let Err(error) = extend(worker, held, leases, by).await else { return };
     (worker.on_error)(&error);
     if error.is_retryable() || leases.len() == 1 {
         return;
     }
     for lease in leases {
-        if let Err(error) = extend(worker, held, std::slice::from_ref(lease)).await {
+        if let Err(error) = extend(worker, held, std::slice::from_ref(lease), by).await {
             (worker.on_error)(&error);
         }
     }
 }
 
-async fn extend<S: ExecutionStore>(worker: &Worker<S>, held: &Held, leases: &[Lease]) -> Result<(), ExecutionError> {
+async fn extend<S: ExecutionStore>(
+    worker: &Worker<S>,
+    held: &Held,
+    leases: &[Lease],
+    by: Duration,
+) -> Result<(), ExecutionError> {
     let asked = Instant::now();
-    let beats = worker.manager.heartbeat(leases, worker.lease).await?;
-    held.beat(leases, &beats, asked, worker.lease);
+    let beats = worker.manager.heartbeat(leases, by).await?;
+    held.beat(leases, &beats, asked, by);
     Ok(())
 }
 

@@ -238,7 +238,9 @@ pub use tracer_macros::flow;
 /// | `checkpoint = at_most_once` | the execution fails with `AT_MOST_ONCE` | likewise |
 ///
 /// A function that is to run at most once says so in the store before it begins, and is never run again if it has no result,
-/// be it because it returned an error. An attempt that cannot go on ends there: its future is dropped, whatever is around
+/// be it because it returned an error: then no other attempt and no redrive gets beyond it, and what is left to do is a new
+/// execution. An error that may be tried again is better returned as a value, which is kept, or tried again inside of it.
+/// An attempt that cannot go on ends there: its future is dropped, whatever is around
 /// the call.
 ///
 /// # Where the context comes from

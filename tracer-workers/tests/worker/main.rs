@@ -1,8 +1,11 @@
 //! What a worker promises, on a clock that only runs when there is nothing else to do: no test waits.
 
 mod limits;
+mod mistakes;
 mod nodes;
 mod retention;
+mod settling;
+mod stopping;
 mod trouble;
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -50,11 +53,14 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 async fn ended<M: ExecutionStore>(manager: &ExecutionManager<M>, id: &ExecutionId) -> Execution {
+    // Or it never will.
+    let by = Instant::now() + LEASE * 100;
     loop {
         let execution = manager.get(id).await.unwrap();
         if execution.status.is_terminal() {
             return execution;
         }
+        assert!(Instant::now() < by, "it has not ended: {execution:?}");
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -83,15 +89,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-#[test]
-#[should_panic(expected = "a limit of \"wrok\", which has no handler yet: give the handler first")]
-fn a_limit_of_nothing_is_a_mistake() {
-    run(async {
-        let handler = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
-        drop(Worker::new(manager()).handler("work", handler).limit("wrok", 2));
-    });
 }
 
 #[derive(Deserialize)]

@@ -66,7 +66,7 @@ async fn kept() -> u32 {
 }
 
 #[test]
-fn an_attempt_that_cannot_keep_what_it_has_done_is_given_back() {
+fn an_attempt_that_cannot_keep_what_it_has_done_tries_again() {
     run(async {
         let (manager, cut) = cut_off();
         let handle = {
@@ -88,7 +88,23 @@ fn an_attempt_that_cannot_keep_what_it_has_done_is_given_back() {
         let worker = Worker::new(manager.clone()).handler("work", handle).start();
         let id = manager.create(new(())).await.unwrap().id;
         let done = ended(&manager, &id).await;
-        assert_eq!((done.status, done.attempts, done.epoch, done.result), (S::Completed, 1, 2, Some(7.into())));
+        assert_eq!((done.status, done.attempts, done.epoch, done.result), (S::Completed, 1, 1, Some(7.into())));
+        worker.shutdown(SECOND).await;
+    });
+}
+
+/// Heartbeats get through all the while.
+#[test]
+fn what_a_node_can_never_keep_uses_up_the_attempts() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(kept().await) };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        cut.refuse(id, "keep a checkpoint of");
+        let failed = ended(&manager, &id).await;
+        assert_eq!((failed.status, failed.attempts, failed.epoch), (S::Failed, 2, 2));
+        assert_eq!(failed.error.unwrap().code.as_deref(), Some("STORE"));
         worker.shutdown(SECOND).await;
     });
 }

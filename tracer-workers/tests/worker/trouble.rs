@@ -23,6 +23,10 @@ pub(crate) struct Cut {
     corrupt: Arc<Mutex<Option<ExecutionId>>>,
     /// How long the answer to a claim takes.
     claim_takes: Arc<Mutex<Duration>>,
+    /// What is never taken of an execution, for reasons that may go by as far as it says.
+    refused: Arc<Mutex<Option<(ExecutionId, &'static str)>>>,
+    /// How long it takes to say so.
+    pub(crate) refusal_takes: Arc<Mutex<Duration>>,
 }
 
 impl Cut {
@@ -32,6 +36,10 @@ impl Cut {
 
     pub(crate) fn set_corrupt(&self, id: ExecutionId) {
         *self.corrupt.lock().unwrap() = Some(id);
+    }
+
+    pub(crate) fn refuse(&self, id: ExecutionId, command: &'static str) {
+        *self.refused.lock().unwrap() = Some((id, command));
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
@@ -65,6 +73,13 @@ impl ExecutionStore for Cut {
         self.store.find_by_idempotency_key(key).await
     }
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        let refused = *self.refused.lock().unwrap();
+        if writes.iter().any(|write| refused == Some((write.id, write.command.name()))) {
+            let takes = *self.refusal_takes.lock().unwrap();
+            sleep(takes).await;
+            let (source, trouble) = ("not that".into(), Trouble::Unavailable);
+            return Err(StoreError { store: "cut", operation: "write", trouble, written: Written::Nothing, source });
+        }
         self.call(self.store.update(writes)).await
     }
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
@@ -106,7 +121,14 @@ impl ExecutionStore for Cut {
 
 pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
     let store = MemoryStore::with_clock(TokioClock(Instant::now()));
-    let cut = Cut { store, what: Arc::default(), corrupt: Arc::default(), claim_takes: Arc::default() };
+    let cut = Cut {
+        store,
+        what: Arc::default(),
+        corrupt: Arc::default(),
+        claim_takes: Arc::default(),
+        refused: Arc::default(),
+        refusal_takes: Arc::default(),
+    };
     (ExecutionManager::new(cut.clone()), cut)
 }
 

@@ -86,7 +86,8 @@ pub enum Command {
     /// Drives an execution that has ended without a result anew: all attempts are there again, due at once. What it has
     /// kept, its epoch and its history stay.
     Redrive,
-    /// Ends the attempt because it takes too long, whether it has a timeout or not. No other follows by itself.
+    /// Ends the attempt because it takes too long, whether it has a timeout or not. No other follows by itself. What was to
+    /// be cancelled is.
     TimeOut,
     /// Ends the attempt because its time is over; another follows, if any is left.
     Overtime {
@@ -299,7 +300,10 @@ impl Write {
                 self.must_run(execution)?;
                 execution.checkpoints.insert(key.clone(), value.clone());
             }
-            Command::TimeOut => execution.end(next(Event::TimeOut)?, AttemptEnd::TimedOut, now),
+            Command::TimeOut => {
+                let event = if execution.cancel_requested { Event::Cancel } else { Event::TimeOut };
+                execution.end(next(event)?, AttemptEnd::TimedOut, now);
+            }
             Command::Overtime { random } => execution.end_overtime(next(execution.overtime())?, *random, now),
             Command::Release { delay } => {
                 let event = if execution.cancel_requested { Event::Cancel } else { Event::Release };

@@ -215,7 +215,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.freely().checkpoint(id, key, value)
     }
 
-    /// Ends the attempt because it takes too long, whoever holds it.
+    /// Ends the attempt because it takes too long, whoever holds it. One that was to be cancelled is.
     pub async fn timeout(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
         self.freely().timeout(id).await
     }
@@ -323,7 +323,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     where
         S: Clone + 'static,
     {
-        super::resume::run(self.clone(), execution, work).await
+        super::resume::run_attempt(self.clone(), execution, work).await
     }
 
     /// Deals with some leases and times allowed that are over: one bounded piece of work, for a timer or a scheduled

@@ -54,6 +54,7 @@ pub use parts::{Parts, PartsError};
 pub use progress::{Progress, ProgressError};
 pub use record::{AttemptOf, Execution, Lease, LeaseTerms};
 pub(crate) use resume::Attempt;
+pub use resume::{Keep, run_attempt};
 pub use retention::{Deleted, Pruned, Retention};
 pub use retry::RetryPolicy;
 pub use simple::{Simple, SimpleStore};

@@ -34,9 +34,11 @@ pub(crate) struct Attempt {
     end: Mutex<End>,
 }
 
-/// The store, whatever it is.
-trait Keep: Send + Sync {
-    fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>>;
+/// Who writes what nodes keep in an attempt. An [`ExecutionManager`] does it by one call of its store, which it does not
+/// repeat; a worker by as many as it takes.
+pub trait Keep: Send + Sync {
+    /// Does this under the lease: keeps a checkpoint, as far as nodes are concerned. An error ends the attempt.
+    fn write(&self, lease: Lease, command: Command) -> Boxed<Result<(), ExecutionError>>;
 }
 
 /// Why an attempt cannot go on, and who is to be told.
@@ -57,13 +59,15 @@ enum Kept {
 }
 
 impl<S: ExecutionStore + Clone + 'static> Keep for ExecutionManager<S> {
-    fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>> {
+    fn write(&self, lease: Lease, command: Command) -> Boxed<Result<(), ExecutionError>> {
         let manager = self.clone();
-        Box::pin(async move {
-            let command =
-                Command::checkpoint(&key, value).map_err(|error| ExecutionError::invalid(Some(lease.id), error))?;
-            manager.under(&lease).settle(&lease.id, command).await
-        })
+        Box::pin(async move { manager.under(&lease).settle(&lease.id, command).await })
+    }
+}
+
+impl<K: Keep + ?Sized> Keep for Arc<K> {
+    fn write(&self, lease: Lease, command: Command) -> Boxed<Result<(), ExecutionError>> {
+        (**self).write(lease, command)
     }
 }
 
@@ -94,17 +98,17 @@ impl Attempt {
     }
 }
 
-/// Runs `work` as the attempt that `execution` is in.
-pub(super) async fn run<S, F>(
-    manager: ExecutionManager<S>,
+/// [`ExecutionManager::run_attempt`], where somebody else writes what nodes keep.
+///
+/// # Errors
+///
+/// As there, and what `keep` says.
+pub async fn run_attempt<F: Future>(
+    keep: impl Keep + 'static,
     execution: &Execution,
     work: impl FnOnce() -> F,
-) -> Result<F::Output, ExecutionError>
-where
-    S: ExecutionStore + Clone + 'static,
-    F: Future,
-{
-    let attempt = Arc::new(Attempt::new(execution, Box::new(manager)));
+) -> Result<F::Output, ExecutionError> {
+    let attempt = Arc::new(Attempt::new(execution, Box::new(keep)));
     let line = lines::attempt::begin(execution, &attempt);
     let line =
         line.ok_or_else(|| ExecutionError::new(Some(execution.id), ExecutionErrorKind::NotTraced { node: "" }))?;
@@ -212,13 +216,13 @@ pub async fn checkpointed<F: Future>(
 }
 
 async fn keep(attempt: &Attempt, key: &str, kept: Kept) {
-    let value = match written(&kept) {
-        Ok(value) => value,
-        Err(error) => return stopped(attempt, error).await,
+    let checkpoint = Command::checkpoint(key, kept);
+    let kept = match checkpoint.map_err(|error| ExecutionError::invalid(Some(attempt.lease.id), error)) {
+        Ok(checkpoint) => attempt.store.write(attempt.lease, checkpoint).await,
+        Err(error) => Err(error),
     };
-    match attempt.store.keep(attempt.lease, key.to_owned(), value).await {
-        Ok(()) => {}
-        Err(error) => stopped(attempt, error).await,
+    if let Err(error) = kept {
+        stopped::<()>(attempt, error).await;
     }
 }
 

@@ -67,9 +67,14 @@ impl Retention {
         }
     }
 
+    /// How long everything is kept after its end, at least.
+    pub fn shortest(&self) -> Duration {
+        self.dead_letters.map_or(self.done, |dead| dead.min(self.done))
+    }
+
     /// What was created then or later is kept, whatever has become of it: nobody need look at it.
     pub fn created_before(&self, now: Timestamp) -> Timestamp {
-        before(now, self.dead_letters.map_or(self.done, |dead| dead.min(self.done)))
+        before(now, self.shortest())
     }
 }
 
@@ -108,7 +113,7 @@ pub struct Pruned {
 impl<S: ExecutionStore> ExecutionManager<S> {
     /// Deletes what has ended longer ago than it is to be kept, with all that is known of it; idempotency keys are free
     /// again, and parts of a whole stay when the whole goes. A [`Duration`] says how long completed and cancelled ones are
-    /// kept, and keeps dead letters.
+    /// kept, and keeps dead letters. What is created by its key, as schedules do, and again later, runs again then.
     ///
     /// It looks once at everything that was created longer ago than that, in many calls of the store, each of which is
     /// bounded. Any number may do so at once, beside anything else: nothing is deleted that has not ended, or has been driven

@@ -24,11 +24,17 @@ use crate::id::ExecutionId;
 /// All that it has to be good at is [`update`](Self::update), which must be atomic. Executions are values with
 /// `Serialize` and `Deserialize`; [`ListOptions::page_of`] makes pages for who has them all in memory.
 pub trait SimpleStore: Send + Sync {
-    /// What its driver says when it fails. Failures are taken for such that may go by: the call may be repeated.
+    /// What its driver says when it fails.
     type Error: Into<Box<dyn Error + Send + Sync>> + Send;
 
     /// Its name, for messages.
     const NAME: &'static str;
+
+    /// What kind of trouble a failure is: unless said, one that may go by, so that the call is repeated. A store with limits
+    /// says [`Trouble::TooLarge`] or [`Trouble::Refused`] for what it will never take.
+    fn trouble(_error: &Self::Error) -> Trouble {
+        Trouble::Unavailable
+    }
 
     /// Keeps a new execution; `false`, and nothing is changed, if there is one with its id or idempotency key. The
     /// check and the writing are atomic.
@@ -167,7 +173,7 @@ fn failed<S: SimpleStore>(operation: &'static str) -> impl FnOnce(S::Error) -> S
     move |error| StoreError {
         store: S::NAME,
         operation,
-        trouble: Trouble::Unavailable,
+        trouble: S::trouble(&error),
         written: Written::Unknown,
         source: error.into(),
     }
@@ -306,5 +312,60 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
             }
         }
         Ok(swept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::execution::{ExecutionError, ExecutionManager, NewExecution};
+
+    /// Takes nothing.
+    struct Full;
+
+    impl SimpleStore for Full {
+        type Error = &'static str;
+        const NAME: &'static str = "full";
+
+        fn trouble(error: &&'static str) -> Trouble {
+            if *error == "too large" { Trouble::TooLarge } else { Trouble::Unavailable }
+        }
+        async fn create(&self, _: &Execution) -> Result<bool, &'static str> {
+            Err("too large")
+        }
+        async fn find_by_id(&self, _: &ExecutionId) -> Result<Option<Execution>, &'static str> {
+            Err("busy")
+        }
+        async fn find_by_idempotency_key(&self, _: &str) -> Result<Option<Execution>, &'static str> {
+            Err("busy")
+        }
+        async fn update(&self, _: &Execution, _: u64) -> Result<bool, &'static str> {
+            Err("busy")
+        }
+        async fn list(&self, _: &ListOptions) -> Result<Page, &'static str> {
+            Err("busy")
+        }
+        async fn delete(&self, _: &ExecutionId, _: u64) -> Result<bool, &'static str> {
+            Err("busy")
+        }
+    }
+
+    fn error<T: fmt::Debug>(answer: impl Future<Output = Result<T, ExecutionError>>) -> ExecutionError {
+        match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer.unwrap_err(),
+            Poll::Pending => panic!("expected an answer at once"),
+        }
+    }
+
+    #[test]
+    fn a_store_says_what_it_will_never_take() {
+        let manager = ExecutionManager::new(Simple::new(Full));
+        let never = error(manager.create(NewExecution::new("work")));
+        assert_eq!((never.code(), never.is_retryable()), ("TOO_LARGE", false));
+        let later = error(manager.get(&ExecutionId::new(1).unwrap()));
+        assert_eq!((later.code(), later.is_retryable()), ("STORE", true));
     }
 }

@@ -187,7 +187,8 @@ pub(crate) async fn cancelling_reaches_the_holder<T: ExecutionStore + 'static>(b
     assert_eq!((cancelled.status, cancelled.cancel_requested), (S::Cancelled, false));
     assert_eq!(cancelled.metadata["cancellationReason"], "too dear");
 
-    // A completion that comes first wins; a failure, even one that could be retried, is the cancellation.
+    // A completion that comes first wins; a failure, even one that could be retried, is the cancellation, and so is a
+    // timeout by whoever.
     let held = bed.claimed_with(|new| new.max_attempts(3)).await;
     bed.manager.cancel(&held.id, None).await.unwrap();
     let done = bed.manager.under(&held.token()).complete(&held.id, 1).await.unwrap();
@@ -197,6 +198,9 @@ pub(crate) async fn cancelling_reaches_the_holder<T: ExecutionStore + 'static>(b
     let failure = Failure::new("stopped").retryable(true);
     let failed = bed.manager.under(&held.token()).fail(&held.id, failure).await.unwrap();
     assert_eq!(failed.status, S::Cancelled);
+    let held = bed.claimed_with(|new| new.max_attempts(3)).await;
+    bed.manager.cancel(&held.id, None).await.unwrap();
+    assert_eq!(bed.manager.timeout(&held.id).await.unwrap().status, S::Cancelled);
 }
 
 pub(crate) async fn a_lost_holder_cannot_prevent_cancelling<T: ExecutionStore + 'static>(bed: Bed<T>) {

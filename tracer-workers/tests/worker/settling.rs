@@ -1,0 +1,70 @@
+//! Results that the store does not take.
+
+use tokio::time::{Instant, sleep};
+use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, Write};
+use tracer_workers::{Attempt, Left, Worker};
+
+use crate::trouble::cut_off;
+use crate::{LEASE, SECOND, ended, new, run};
+
+async fn handle(_: Attempt, number: u32) -> Result<u32, Failure> {
+    sleep(SECOND).await;
+    Ok(number)
+}
+
+#[test]
+fn a_result_that_is_not_taken_holds_up_no_other_and_is_a_failed_attempt() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let bad = manager.create(new(0).max_attempts(2)).await.unwrap().id;
+        cut.refuse(bad, "complete");
+        // With the bad one, and after it.
+        let good = manager.create_all((1..40).map(new)).await.unwrap();
+        let started = Instant::now();
+        let worker = Worker::new(manager.clone()).concurrency(4).handler("work", handle).start();
+        for one in good {
+            assert_eq!(ended(&manager, &one.unwrap().id).await.status, S::Completed);
+        }
+        assert!(started.elapsed() < LEASE, "{:?}", started.elapsed());
+        let failed = ended(&manager, &bad).await;
+        assert_eq!((failed.status, failed.attempts), (S::Failed, 2));
+        assert_eq!(failed.error.unwrap().code.as_deref(), Some("STORE"));
+        assert_eq!(worker.shutdown(SECOND).await, Left { given_back: 0 });
+    });
+}
+
+#[test]
+fn others_do_not_wait_for_an_answer_that_takes_long() {
+    run(async {
+        let (manager, cut) = cut_off();
+        *cut.refusal_takes.lock().unwrap() = LEASE / 2;
+        let bad = manager.create(new(0)).await.unwrap().id;
+        cut.refuse(bad, "complete");
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        sleep(SECOND * 3).await;
+        let asked = Instant::now();
+        let good = manager.create(new(1)).await.unwrap().id;
+        assert_eq!(ended(&manager, &good).await.status, S::Completed);
+        assert!(asked.elapsed() < SECOND * 2, "{:?}", asked.elapsed());
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn a_result_of_an_attempt_that_is_lost_is_not_tried_again() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let id = manager.create(new(0)).await.unwrap().id;
+        cut.refuse(id, "complete");
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        sleep(SECOND * 2).await;
+        let lease = manager.get(&id).await.unwrap().token();
+        let release = Write::under(lease, Command::Release { delay: LEASE * 100 });
+        manager.settle(vec![release]).await.unwrap().remove(0).unwrap();
+        // Until a heartbeat has told, and the next try is due.
+        sleep(LEASE / 3 + SECOND * 3).await;
+        assert_eq!(worker.shutdown(SECOND).await, Left { given_back: 0 });
+        let history = manager.get(&id).await.unwrap().history;
+        assert_eq!((history.len(), history[0].end), (1, Some(AttemptEnd::Released)));
+    });
+}

@@ -1,0 +1,135 @@
+//! What stops an attempt: a shutdown, a cancellation, both; and those that are run by their ids.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::{Instant, sleep};
+use tracer::execution::{ExecutionManager, ExecutionStatus as S, Failure, Written};
+use tracer_workers::{Attempt, Worker};
+
+use crate::trouble::cut_off;
+use crate::{Gauge, LEASE, SECOND, manager, new, run};
+
+#[test]
+fn a_handler_hears_of_a_shutdown_at_once_and_may_give_its_attempt_back() {
+    run(async {
+        let manager = manager();
+        let handle = |attempt: Attempt, retryable: bool| async move {
+            assert!(!attempt.is_shutting_down());
+            attempt.cancelled().await;
+            assert!(attempt.is_cancelled() && attempt.is_shutting_down());
+            attempt.keep("row", 7).await?;
+            Err::<(), _>(Failure::new("to be continued").retryable(retryable))
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let [back, failed] = [true, false].map(|retryable| manager.create(new(retryable)));
+        let (back, failed) = (back.await.unwrap().id, failed.await.unwrap().id);
+        sleep(SECOND).await;
+        let asked = Instant::now();
+        worker.shutdown(SECOND * 60).await;
+        assert!(asked.elapsed() < SECOND, "{:?}", asked.elapsed());
+        let back = manager.get(&back).await.unwrap();
+        assert_eq!((back.status, back.attempts, &back.checkpoints["row"]), (S::Retrying, 0, &7.into()));
+        assert_eq!(manager.get(&failed).await.unwrap().status, S::Failed);
+    });
+}
+
+#[test]
+fn what_is_being_cancelled_when_the_worker_stops_is_cancelled() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, (): ()| std::future::pending::<Result<(), Failure>>();
+        let worker = Worker::new(manager.clone()).grace(SECOND * 60).handler("work", handle).start();
+        let id = manager.create(new(()).max_attempts(3)).await.unwrap().id;
+        sleep(SECOND).await;
+        manager.cancel(&id, Some("too dear")).await.unwrap();
+        // A heartbeat has told.
+        sleep(LEASE / 2).await;
+        assert_eq!(manager.get(&id).await.unwrap().status, S::Running);
+        worker.shutdown(SECOND * 10).await;
+        let cancelled = manager.get(&id).await.unwrap();
+        assert_eq!((cancelled.status, &cancelled.metadata["cancellationReason"]), (S::Cancelled, &"too dear".into()));
+    });
+}
+
+#[test]
+fn one_that_is_run_by_its_id_keeps_its_lease() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, (): ()| async {
+            sleep(LEASE * 5).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        let sweeping = async {
+            loop {
+                sleep(SECOND).await;
+                assert_eq!(manager.tick().await.unwrap().total(), 0);
+            }
+        };
+        let done = tokio::select! {
+            done = worker.run_by_id(&id, LEASE) => done.unwrap().unwrap(),
+            () = sweeping => unreachable!(),
+        };
+        assert_eq!((done.status, done.attempts), (S::Completed, 1));
+    });
+}
+
+#[test]
+fn a_cancellation_reaches_one_that_is_run_by_its_id() {
+    run(async {
+        let manager = manager();
+        let handle = |attempt: Attempt, (): ()| async move {
+            attempt.cancelled().await;
+            Err::<(), _>(Failure::new("stopped").retryable(true))
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        let cancelling = async {
+            sleep(SECOND).await;
+            manager.cancel(&id, None).await.unwrap();
+        };
+        let (done, ()) = tokio::join!(worker.run_by_id(&id, LEASE), cancelling);
+        assert_eq!(done.unwrap().unwrap().status, S::Cancelled);
+    });
+}
+
+#[test]
+fn one_that_is_run_by_its_id_stops_when_its_lease_is_over() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let gauge = Gauge::default();
+        let handle = {
+            let gauge = gauge.clone();
+            move |_: Attempt, (): ()| {
+                let counted = gauge.enter();
+                async move {
+                    std::future::pending::<()>().await;
+                    drop(counted);
+                    Ok::<_, Failure>(())
+                }
+            }
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        let cutting = async {
+            sleep(SECOND).await;
+            cut.set(Some(Written::Nothing));
+        };
+        let began = Instant::now();
+        let (done, ()) = tokio::join!(worker.run_by_id(&id, LEASE), cutting);
+        assert_eq!(done.unwrap(), None);
+        assert!(began.elapsed() <= LEASE, "{:?}", began.elapsed());
+        assert_eq!(gauge.now.load(Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn who_has_no_handlers_takes_none_by_its_id() {
+    run(async {
+        let manager = manager();
+        let id = manager.create(new(())).await.unwrap().id;
+        assert_eq!(Worker::new(ExecutionManager::clone(&manager)).run_by_id(&id, LEASE).await.unwrap(), None);
+        assert_eq!(manager.get(&id).await.unwrap().status, S::Pending);
+    });
+}
