@@ -26,16 +26,16 @@ use crate::site::Site;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One attempt, as the nodes in it see it.
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<K: ?Sized = dyn Keep> {
     lease: Lease,
     /// What attempts before it have kept.
     kept: BTreeMap<String, Value>,
-    store: Box<dyn Keep>,
     end: Mutex<End>,
+    store: K,
 }
 
 /// The store, whatever it is.
-trait Keep: Send + Sync {
+pub(crate) trait Keep: Send + Sync {
     fn keep(&self, lease: Lease, key: String, value: Value) -> Boxed<Result<(), ExecutionError>>;
 }
 
@@ -73,11 +73,13 @@ impl fmt::Debug for Attempt {
     }
 }
 
-impl Attempt {
-    fn new(execution: &Execution, store: Box<dyn Keep>) -> Self {
-        Self { lease: execution.token(), kept: execution.checkpoints.clone(), store, end: Mutex::default() }
+impl<K> Attempt<K> {
+    fn new(execution: &Execution, store: K) -> Self {
+        Self { lease: execution.token(), kept: execution.checkpoints.clone(), end: Mutex::default(), store }
     }
+}
 
+impl Attempt {
     fn end(&self) -> MutexGuard<'_, End> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,12 +106,11 @@ where
     S: ExecutionStore + Clone + 'static,
     F: Future,
 {
-    let attempt = Arc::new(Attempt::new(execution, Box::new(manager)));
+    let attempt: Arc<Attempt> = Arc::new(Attempt::new(execution, manager));
     let line = lines::attempt::begin(execution, &attempt);
     let line =
         line.ok_or_else(|| ExecutionError::new(Some(execution.id), ExecutionErrorKind::NotTraced { node: "" }))?;
-    let future = line.run(work);
-    let mut future = pin!(Branch::along(future, line));
+    let mut future = pin!(Branch::along(async { work().await }, line));
     poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
         let why = {
