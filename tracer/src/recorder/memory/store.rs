@@ -54,40 +54,54 @@ struct Open {
 
 #[derive(Debug, Default)]
 struct Trace {
-    envs: Envs,
-    /// Enters that were kept when the rest was trimmed, by [`Entry::run`]: all that is left where their ends will look.
-    open: IdMap<u64, (Arc<Chunk>, usize)>,
+    /// Its first env. Nearly all have no other.
+    env: Option<EnvId>,
     /// The highest number of an env of it, and of its end: it runs while the first is higher.
     begun: u64,
     over: u64,
     /// At its end, a step had been taken.
     stepped: bool,
+    /// Elsewhere, for there are many traces: what a table takes that does not lie in a cache costs more than all work on it.
+    seldom: Option<Box<Seldom>>,
 }
 
-/// The envs of a trace. Nearly all have one, which is kept without an allocation.
+/// What few traces have.
 #[derive(Debug, Default)]
-struct Envs {
-    first: Option<EnvId>,
-    more: Vec<EnvId>,
-}
-
-impl Envs {
-    fn push(&mut self, env: EnvId) {
-        if self.first.is_none() {
-            self.first = Some(env);
-        } else {
-            self.more.push(env);
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = EnvId> + '_ {
-        self.first.into_iter().chain(self.more.iter().copied())
-    }
+struct Seldom {
+    /// The envs after the first.
+    envs: Vec<EnvId>,
+    /// Enters that were kept when the rest was trimmed, by [`Entry::run`]: all that is left where their ends will look.
+    open: IdMap<u64, (Arc<Chunk>, usize)>,
 }
 
 impl Trace {
     fn is_running(&self) -> bool {
         self.begun >= self.over
+    }
+
+    fn add_env(&mut self, env: EnvId) {
+        if self.env.is_none() {
+            self.env = Some(env);
+        } else {
+            self.seldom.get_or_insert_default().envs.push(env);
+        }
+    }
+
+    fn envs(&self) -> impl Iterator<Item = EnvId> + '_ {
+        let others = self.seldom.iter().flat_map(|seldom| seldom.envs.iter().copied());
+        self.env.into_iter().chain(others)
+    }
+
+    fn open(&self, run: u64) -> Option<&(Arc<Chunk>, usize)> {
+        self.seldom.as_ref()?.open.get(&run)
+    }
+
+    fn open_mut(&mut self, run: u64) -> Option<&mut (Arc<Chunk>, usize)> {
+        self.seldom.as_mut()?.open.get_mut(&run)
+    }
+
+    fn remove_open(&mut self, run: u64) -> Option<(Arc<Chunk>, usize)> {
+        self.seldom.as_mut()?.open.remove(&run)
     }
 }
 
@@ -233,11 +247,14 @@ impl Store {
     fn learn(&mut self, event: &Event) -> bool {
         match event {
             Event::Env(env) => {
-                if env.cause == Cause::Root {
-                    self.traces.entry(env.trace).or_default();
-                }
-                let Some(trace) = self.traces.get_mut(&env.trace) else { return false };
-                trace.envs.push(env.env);
+                let trace = match env.cause {
+                    Cause::Root => self.traces.entry(env.trace).or_default(),
+                    _ => match self.traces.get_mut(&env.trace) {
+                        Some(trace) => trace,
+                        None => return false,
+                    },
+                };
+                trace.add_env(env.env);
                 trace.begun = trace.begun.max(env.seq);
                 self.envs.insert(env.env, env.trace);
             }
@@ -362,8 +379,8 @@ impl Store {
         }
         if let Running::Drop = running {
             // Gone are also the enters that were remembered in it.
-            for trace in self.traces.values_mut() {
-                trace.open.retain(|_, (place, _)| !Arc::ptr_eq(place, &chunk));
+            for seldom in self.traces.values_mut().filter_map(|trace| trace.seldom.as_mut()) {
+                seldom.open.retain(|_, (place, _)| !Arc::ptr_eq(place, &chunk));
             }
         }
         self.recycle(chunk);
@@ -437,7 +454,7 @@ impl Store {
             Some(Status::Enter) => {
                 if self.open_seq(trace, entry.run()) == Some(entry.seq()) {
                     // It leaves the place where it was remembered.
-                    self.traces.get_mut(&trace).and_then(|trace| trace.open.remove(&entry.run()));
+                    self.traces.get_mut(&trace).and_then(|trace| trace.remove_open(entry.run()));
                 }
                 open.push((trace, *entry, detail));
             }
@@ -476,20 +493,20 @@ impl Store {
         }
         let place = self.survive(enter, detail, evicted);
         if let Some(trace) = self.traces.get_mut(&trace) {
-            trace.open.insert(run, place);
+            trace.seldom.get_or_insert_default().open.insert(run, place);
         }
     }
 
     /// The number of the enter that is remembered for a run.
     fn open_seq(&self, trace: TraceId, run: u64) -> Option<u64> {
-        let (chunk, at) = self.traces.get(&trace)?.open.get(&run)?;
+        let (chunk, at) = self.traces.get(&trace)?.open(run)?;
         chunk.get(*at).map(|enter| enter.seq())
     }
 
     /// Remembers the new place of an enter that was kept with all the others, if it was remembered at the old one.
     fn move_open(&mut self, entry: &Entry, (chunk, at): (&Arc<Chunk>, usize), to: (Arc<Chunk>, usize)) {
         let trace = self.trace_of(entry).and_then(|trace| self.traces.get_mut(&trace));
-        let open = trace.and_then(|trace| trace.open.get_mut(&entry.run()));
+        let open = trace.and_then(|trace| trace.open_mut(entry.run()));
         if let Some(place) = open.filter(|(old, place)| Arc::ptr_eq(old, chunk) && *place == at) {
             *place = to;
         }
@@ -497,7 +514,7 @@ impl Store {
 
     /// Drops the kept enter of a run. It is still in its place: nobody else writes to a chunk while it is held here.
     fn forget_open(&mut self, trace: TraceId, run: u64) -> bool {
-        let Some((chunk, at)) = self.traces.get_mut(&trace).and_then(|trace| trace.open.remove(&run)) else {
+        let Some((chunk, at)) = self.traces.get_mut(&trace).and_then(|trace| trace.remove_open(run)) else {
             return false;
         };
         let held = chunk.get(at).is_some_and(|enter| enter.is_step());
@@ -518,7 +535,7 @@ impl Store {
     }
 
     fn forget_trace(&mut self, trace: TraceId) {
-        for env in self.traces.remove(&trace).unwrap_or_default().envs.iter() {
+        for env in self.traces.remove(&trace).unwrap_or_default().envs() {
             self.envs.remove(&env);
         }
     }
@@ -549,7 +566,7 @@ impl Store {
 
     pub(super) fn holds(&mut self, trace: TraceId) -> bool {
         self.index();
-        self.traces.get(&trace).is_some_and(|trace| trace.envs.first.is_some())
+        self.traces.get(&trace).is_some_and(|trace| trace.env.is_some())
     }
 
     pub(super) fn running(&mut self) -> Vec<TraceId> {
@@ -586,7 +603,7 @@ impl Store {
         let (envs, traces) = match of {
             Some(id) => {
                 let trace = self.traces.get(&id);
-                let envs = trace.into_iter().flat_map(|trace| trace.envs.iter().map(|env| (env, id)));
+                let envs = trace.into_iter().flat_map(|trace| trace.envs().map(|env| (env, id)));
                 (envs.collect(), IdSet::from_iter([id]))
             }
             None => (self.envs.clone(), self.traces.keys().copied().collect()),
