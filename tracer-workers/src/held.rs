@@ -54,9 +54,9 @@ impl Held {
     }
 
     /// Their outcomes are known.
-    pub(crate) fn remove(&self, leases: impl IntoIterator<Item = Lease>) {
+    pub(crate) fn remove(&self, leases: impl ExactSizeIterator<Item = Lease>) {
+        let mut removed = Vec::with_capacity(leases.len());
         let mut attempts = self.lock();
-        let mut removed = Vec::new();
         for lease in leases {
             if let Entry::Occupied(attempt) = attempts.by_id.entry(lease.id) {
                 // A later attempt at the same execution may be here by now.
@@ -186,9 +186,9 @@ mod tests {
             let (_, teller) = attempt::Attempt::new(execution, Arc::new(manager.clone()));
             held.add(teller, None, Instant::now());
         }
-        held.remove([leases[0]]);
+        held.remove([leases[0]].into_iter());
         assert_eq!(held.leases(), [leases[1]]);
-        held.remove([leases[1]]);
+        held.remove([leases[1]].into_iter());
         assert_eq!(held.len(), 0);
     }
 }

@@ -36,7 +36,7 @@ impl<S: ExecutionStore> Settler<S> {
             for Ended { lease, command } in batch.drain(..) {
                 match command {
                     Some(command) => writes.push(Write::under(lease, command)),
-                    None => self.held.remove([lease]),
+                    None => self.held.remove(std::iter::once(lease)),
                 }
             }
             if !writes.is_empty() {
