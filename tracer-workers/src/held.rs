@@ -54,9 +54,10 @@ impl Held {
     }
 
     /// Their outcomes are known.
-    pub(crate) fn remove(&self, leases: impl IntoIterator<Item = Lease>) {
+    pub(crate) fn remove(&self, leases: impl IntoIterator<Item = Lease, IntoIter: ExactSizeIterator>) {
+        let leases = leases.into_iter();
+        let mut removed = Vec::with_capacity(leases.len());
         let mut attempts = self.lock();
-        let mut removed = Vec::new();
         for lease in leases {
             if let Entry::Occupied(attempt) = attempts.by_id.entry(lease.id) {
                 // A later attempt at the same execution may be here by now.

@@ -127,7 +127,11 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         new: impl IntoIterator<Item = NewExecution> + Send,
     ) -> Result<Vec<Result<Execution, ExecutionError>>, ExecutionError> {
         let id = self.ids();
-        let asked: Vec<Create> = new.into_iter().map(|new| new.create(id())).collect::<Result<_, _>>()?;
+        let new = new.into_iter();
+        let mut asked = Vec::with_capacity(new.size_hint().0);
+        for new in new {
+            asked.push(new.create(id())?);
+        }
         // Without a key there is nothing that it may have to be compared with.
         let named = |asked: &Create| asked.idempotency_key().map(|_| Box::new(asked.clone()));
         let named: Vec<_> = asked.iter().map(named).collect();

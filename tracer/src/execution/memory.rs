@@ -1,6 +1,7 @@
 //! Executions in memory: for tests, for work that need not outlive its process, and as the model for other stores.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -19,7 +20,7 @@ use super::retention::{Deleted, Retention};
 use super::store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
 use super::timestamp::Timestamp;
 use crate::clock::{Clock, SystemClock};
-use crate::id::{ExecutionId, IdMap};
+use crate::id::ExecutionId;
 
 /// A store in memory. Clones share what is stored. It keeps executions until they are
 /// deleted, one by one or by [`prune`](super::ExecutionManager::prune).
@@ -100,8 +101,9 @@ type Waiting = BTreeSet<(Reverse<i16>, Timestamp, Cursor)>;
 
 #[derive(Default)]
 struct Executions {
-    /// Boxed: a map that grows moves what is in it.
-    by_id: IdMap<ExecutionId, Box<Execution>>,
+    /// Ids begin with the time: what is created together, and claimed together later, lies together in a tree. Boxed: a tree
+    /// moves what is in it.
+    by_id: BTreeMap<ExecutionId, Box<Execution>>,
     by_key: HashMap<String, ExecutionId>,
     in_order: BTreeSet<Cursor>,
     due: Due,
@@ -122,18 +124,18 @@ struct Due {
 impl Executions {
     fn create(&mut self, new: Create, now: Timestamp) -> Created {
         let by_key = new.idempotency_key().and_then(|key| self.by_key.get(key)).copied();
-        if let Some(existing) = self.by_id.get(&by_key.unwrap_or(new.id())) {
-            return Created::Existing((**existing).clone());
-        }
-        let execution = new.at(now);
+        let place = match self.by_id.entry(by_key.unwrap_or(new.id())) {
+            Entry::Occupied(existing) => return Created::Existing((**existing.get()).clone()),
+            Entry::Vacant(place) => place,
+        };
+        let execution = place.insert(new.boxed_at(now));
         if let Some(key) = &execution.idempotency_key {
             self.by_key.insert(key.clone(), execution.id);
         }
-        self.in_order.insert(Cursor::of(&execution));
-        let woken = self.due.index(&execution);
+        self.in_order.insert(Cursor::of(execution));
+        let woken = self.due.index(execution);
         self.woken.extend(woken);
-        self.by_id.insert(execution.id, Box::new(execution.clone()));
-        Created::New(execution)
+        Created::New((**execution).clone())
     }
 
     /// Changes one, and what there is to do. `None` if there is none.

@@ -147,7 +147,7 @@ impl NewExecution {
         if self.timeout.is_some_and(|timeout| millis(timeout) == 0) {
             return Err(named(InvalidInput::NoTime));
         }
-        let execution = Execution {
+        let execution = Box::new(Execution {
             id,
             type_: self.type_,
             status: ExecutionStatus::Pending,
@@ -180,7 +180,7 @@ impl NewExecution {
             lease: None,
             redrives: 0,
             history: Vec::new(),
-        };
+        });
         Ok(Create { execution, delay: self.delay })
     }
 }
@@ -188,7 +188,8 @@ impl NewExecution {
 /// A checked execution on its way into a store, which alone knows the time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Create {
-    execution: Execution,
+    /// Boxed, because it is moved from one batch to the next.
+    execution: Box<Execution>,
     delay: Duration,
 }
 
@@ -196,7 +197,14 @@ impl Create {
     /// The execution as it is to be stored by a store whose clock shows `now`.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Execution {
-        Execution { created_at: now, updated_at: now, run_at: now.after(self.delay), ..self.execution }
+        *self.boxed_at(now)
+    }
+
+    /// Likewise, where it is.
+    pub(super) fn boxed_at(mut self, now: Timestamp) -> Box<Execution> {
+        let execution = &mut *self.execution;
+        (execution.created_at, execution.updated_at, execution.run_at) = (now, now, now.after(self.delay));
+        self.execution
     }
 
     /// Its id.

@@ -26,12 +26,12 @@ use crate::site::Site;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One attempt, as the nodes in it see it.
-pub(crate) struct Attempt {
+pub(crate) struct Attempt<K: ?Sized = dyn Keep> {
     lease: Lease,
     /// What attempts before it have kept.
     kept: BTreeMap<String, Value>,
-    store: Box<dyn Keep>,
     end: Mutex<End>,
+    store: K,
 }
 
 /// Who writes what nodes keep in an attempt. An [`ExecutionManager`] does it by one call of its store, which it does not
@@ -77,11 +77,13 @@ impl fmt::Debug for Attempt {
     }
 }
 
-impl Attempt {
-    fn new(execution: &Execution, store: Box<dyn Keep>) -> Self {
-        Self { lease: execution.token(), kept: execution.checkpoints.clone(), store, end: Mutex::default() }
+impl<K> Attempt<K> {
+    fn new(execution: &Execution, store: K) -> Self {
+        Self { lease: execution.token(), kept: execution.checkpoints.clone(), end: Mutex::default(), store }
     }
+}
 
+impl Attempt {
     fn end(&self) -> MutexGuard<'_, End> {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,12 +110,11 @@ pub async fn run_attempt<F: Future>(
     execution: &Execution,
     work: impl FnOnce() -> F,
 ) -> Result<F::Output, ExecutionError> {
-    let attempt = Arc::new(Attempt::new(execution, Box::new(keep)));
+    let attempt: Arc<Attempt> = Arc::new(Attempt::new(execution, keep));
     let line = lines::attempt::begin(execution, &attempt);
     let line =
         line.ok_or_else(|| ExecutionError::new(Some(execution.id), ExecutionErrorKind::NotTraced { node: "" }))?;
-    let future = line.run(work);
-    let mut future = pin!(Branch::along(future, line));
+    let mut future = pin!(Branch::along(async { work().await }, line));
     poll_fn(|cx| {
         let polled = future.as_mut().poll(cx);
         let why = {

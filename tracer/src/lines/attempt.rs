@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::branch::Pinned;
 use super::line::Opened;
 use super::scope;
-use super::trace::{Source, Trace};
 use crate::execution::{Attempt, Execution};
 use crate::flow::Standing;
 use crate::record::Cause;
-use crate::recorder::{EnvEvent, detail_of_root};
+use crate::recorder::{EnvEvent, put_root};
 use crate::site::Site;
 
 /// Begins the trace of the attempt that `execution` is in; `None` from a thread that records nothing any more.
@@ -17,16 +16,11 @@ pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pin
     super::panics::watch();
     scope::with(|scope| {
         let id = execution.token().trace_id();
-        let trace = Arc::new(Trace::of_attempt(
-            scope.tracer(),
-            Source::Text(execution.type_.as_str().into()),
-            id,
-            attempt.clone(),
-        ));
+        let trace = scope.new_trace_of(attempt, id, &execution.type_);
         let (env, ordinal) = (execution.token().env_id(), trace.next_ordinal());
         let event = EnvEvent { ticks: 0, seq: 0, env, trace: id, cause: Cause::Root, parent: None, site: 0, fork: 0 };
-        let detail = detail_of_root(id, &execution.type_, &execution.latest_attempt().captured());
-        let seq = scope.output(&trace.tracer, |out| out.env_with_bytes(event, &detail));
+        let put = |detail: &mut Vec<u8>| put_root(detail, id, &execution.type_, &execution.latest_attempt().captured());
+        let seq = scope.output(&trace.tracer, |out| out.env_with_bytes(event, put));
         trace.set_stepped();
         let opened = Opened { id: env, ordinal, seq, fork: None, flows: Standing::default(), ancestry: None };
         let cell = scope.begin_opened(&trace, opened);

@@ -89,12 +89,6 @@ impl Pinned {
         Position { cell: self.0, frame: None }
     }
 
-    /// Runs `work` there.
-    pub(crate) fn run<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _within = self.within();
-        work()
-    }
-
     fn within(&self) -> Within {
         Within::enter(self.at())
     }
@@ -176,13 +170,11 @@ impl<F: Future> Future for Branch<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let output = {
-            let _within = this.line.as_ref().map(Pinned::within);
-            let future = this.future.as_mut().as_pin_mut().expect("a future is not polled after it is ready");
-            let output = task::ready!(future.poll(cx));
-            this.future.set(None);
-            output
-        };
+        let _within = this.line.as_ref().map(Pinned::within);
+        let future = this.future.as_mut().as_pin_mut().expect("a future is not polled after it is ready");
+        let output = task::ready!(future.poll(cx));
+        this.future.set(None);
+        // While the line is held: so it is let go of once.
         this.line.take();
         Poll::Ready(output)
     }

@@ -8,7 +8,8 @@ use super::cell::{self, Cell, Mail};
 use super::hot;
 use super::line::{Call, Departure, End, Entered, Line, Opened};
 use super::trace::{Source, ThreadLane, Trace};
-use crate::id::FrameId;
+use crate::execution::Attempt;
+use crate::id::{FrameId, TraceId};
 use crate::record::Cause;
 use crate::recorder::Detail;
 use crate::site::{Site, Start};
@@ -342,14 +343,17 @@ impl Scope {
     }
 
     /// Lets go of a trace; the last one says that it is over.
-    pub(crate) fn release(&mut self, trace: Arc<Trace>, after: u64) {
+    pub(crate) fn release(&mut self, mut trace: Arc<Trace>, after: u64) {
         if trace.release() {
             let (id, stepped) = (trace.id, trace.is_stepped());
             self.output(&trace.tracer, |out| out.over(id, stepped, after));
         }
         let alone = Arc::strong_count(&trace) == 1 && Arc::weak_count(&trace) == 0;
-        // The trace of an attempt would keep its store.
-        if alone && trace.attempt.is_none() && self.free_traces.len() < FREE_MAX {
+        if alone && self.free_traces.len() < FREE_MAX {
+            if trace.attempt.is_some() {
+                // It would keep its store.
+                Arc::get_mut(&mut trace).map(|alone| alone.attempt.take());
+            }
             self.free_traces.push(trace);
         }
     }
@@ -357,15 +361,22 @@ impl Scope {
     /// A trace without any env yet.
     pub(crate) fn new_trace(&mut self, source: Source) -> Arc<Trace> {
         let tracer = self.tracer();
-        if let Some(mut trace) = self.free_traces.pop() {
-            if let Some(alone) = Arc::get_mut(&mut trace) {
-                if alone.tracer == tracer {
-                    alone.renew(source);
-                    return trace;
-                }
-            }
-        }
-        Arc::new(Trace::new(tracer, source))
+        let renewed = self.renewed(&tracer, |trace| trace.renew(source.clone()));
+        renewed.unwrap_or_else(|| Arc::new(Trace::new(tracer, source)))
+    }
+
+    /// Likewise, of an attempt, whose id was known before.
+    pub(crate) fn new_trace_of(&mut self, attempt: &Arc<Attempt>, id: TraceId, source: &str) -> Arc<Trace> {
+        let tracer = self.tracer();
+        let renewed = self.renewed(&tracer, |trace| trace.renew_for(attempt.clone(), id, source));
+        renewed.unwrap_or_else(|| Arc::new(Trace::of_attempt(attempt.clone(), id, tracer, source)))
+    }
+
+    /// A trace of `tracer` that is over and that nobody has any more, made a new one.
+    fn renewed(&mut self, tracer: &Tracer, renew: impl FnOnce(&mut Trace)) -> Option<Arc<Trace>> {
+        let mut trace = self.free_traces.pop()?;
+        renew(Arc::get_mut(&mut trace).filter(|alone| alone.tracer == *tracer)?);
+        Some(trace)
     }
 
     /// A cell that is not in use, and its lock.

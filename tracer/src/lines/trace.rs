@@ -42,22 +42,17 @@ pub(crate) enum Source {
 
 impl Trace {
     pub(crate) fn new(tracer: Tracer, source: Source) -> Self {
-        Self {
-            id: TraceId::random(tracer.random()),
-            tracer,
-            source,
-            attempt: None,
-            envs: Arc::default(),
-            holds: AtomicU32::new(0),
-            stepped: AtomicBool::new(false),
-        }
+        Self::with_id(TraceId::random(tracer.random()), tracer, source)
+    }
+
+    fn with_id(id: TraceId, tracer: Tracer, source: Source) -> Self {
+        let (holds, stepped) = (AtomicU32::new(0), AtomicBool::new(false));
+        Self { id, tracer, source, attempt: None, envs: Arc::default(), holds, stepped }
     }
 
     /// The trace of an attempt, whose id was known before.
-    pub(crate) fn of_attempt(tracer: Tracer, source: Source, id: TraceId, attempt: Arc<Attempt>) -> Self {
-        let attempt = Some(attempt);
-        let (holds, stepped) = (AtomicU32::new(0), AtomicBool::new(false));
-        Self { id, tracer, source, attempt, envs: Arc::default(), holds, stepped }
+    pub(crate) fn of_attempt(attempt: Arc<Attempt>, id: TraceId, tracer: Tracer, source: &str) -> Self {
+        Self { attempt: Some(attempt), ..Self::with_id(id, tracer, Source::Text(source.into())) }
     }
 
     /// The trace again, after nobody was left who held it.
@@ -74,8 +69,22 @@ impl Trace {
 
     /// Makes it a new trace of the same tracer.
     pub(crate) fn renew(&mut self, source: Source) {
-        self.id = TraceId::random(self.tracer.random());
         self.source = source;
+        self.renew_as(TraceId::random(self.tracer.random()));
+    }
+
+    /// Likewise, [of an attempt](Self::of_attempt).
+    pub(crate) fn renew_for(&mut self, attempt: Arc<Attempt>, id: TraceId, source: &str) {
+        // As that of the one before, most often.
+        if !matches!(&self.source, Source::Text(text) if **text == *source) {
+            self.source = Source::Text(source.into());
+        }
+        self.attempt = Some(attempt);
+        self.renew_as(id);
+    }
+
+    fn renew_as(&mut self, id: TraceId) {
+        self.id = id;
         self.envs.store(0, Ordering::Relaxed);
         *self.holds.get_mut() = 0;
         *self.stepped.get_mut() = false;
@@ -155,6 +164,8 @@ pub(crate) struct ThreadLane {
     next: u64,
     end: u64,
     ticks: Ticks,
+    /// For the bytes of the next detail.
+    detail: Vec<u8>,
     /// A flow violation that the tracer wants as a panic.
     violation: Option<String>,
 }
@@ -168,7 +179,8 @@ impl std::fmt::Debug for ThreadLane {
 impl ThreadLane {
     pub(crate) fn new(tracer: Tracer) -> Self {
         let (lane, ticks) = (tracer.lane(), tracer.clock().ticker());
-        Self { page: lane.page(), run: None, lane, ticks, tracer, next: 0, end: 0, violation: None }
+        let page = lane.page();
+        Self { page, run: None, lane, ticks, tracer, next: 0, end: 0, detail: Vec::new(), violation: None }
     }
 
     /// A number above `after`, which came from the same counter: a block taken now lies above all that were given
@@ -328,10 +340,14 @@ impl ThreadLane {
         env.seq
     }
 
-    /// Likewise, with the detail [as bytes](Detail::write_to).
-    pub(crate) fn env_with_bytes(&mut self, mut env: EnvEvent, detail: &[u8]) -> u64 {
+    /// Likewise, with the detail [as bytes](Detail::write_to), which `put` appends.
+    pub(crate) fn env_with_bytes(&mut self, mut env: EnvEvent, put: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let mut detail = std::mem::take(&mut self.detail);
+        put(&mut detail);
         self.number(&mut env);
-        self.write_bytes(Entry::env(&env), detail);
+        self.write_bytes(Entry::env(&env), &detail);
+        detail.clear();
+        self.detail = detail;
         env.seq
     }
 

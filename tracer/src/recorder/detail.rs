@@ -12,7 +12,6 @@ use crate::outcome::Failure;
 
 const VERSION: u8 = 1;
 const HEAD_LEN: usize = 5;
-const ROOT_LEN_USUAL: usize = 192;
 
 const NODE: u8 = 1;
 const TRACE: u8 = 2;
@@ -51,14 +50,12 @@ fn put_value(bytes: &mut Vec<u8>, tag: u8, value: &Captured) {
     put_field(bytes, tag | if value.is_truncated() { TRUNCATED } else { 0 }, value.as_bytes());
 }
 
-/// The detail of the first env of a trace, as bytes.
-pub(crate) fn detail_of_root(trace: TraceId, source: &str, payload: &Captured) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(ROOT_LEN_USUAL);
-    put_fields(&mut bytes, |bytes| {
+/// Appends the detail of the first env of a trace, which has a payload that was encoded elsewhere.
+pub(crate) fn put_root(bytes: &mut Vec<u8>, trace: TraceId, source: &str, payload: &[u8]) {
+    put_fields(bytes, |bytes| {
         put_trace(bytes, trace, source);
-        put_value(bytes, META, payload);
+        put_field(bytes, META, payload);
     });
-    bytes
 }
 
 /// What stands before the values of a detail that has nothing else.
@@ -279,7 +276,8 @@ mod tests {
     #[test]
     fn the_detail_of_a_first_env_is_written_as_any_other() {
         let Detail { trace: Some((trace, source)), meta: Some(payload), .. } = detail() else { unreachable!() };
-        let bytes = detail_of_root(trace, &source, &payload);
+        let mut bytes = Vec::new();
+        put_root(&mut bytes, trace, &source, payload.as_bytes());
         let expected = Detail { trace: Some((trace, source)), meta: Some(payload), ..Detail::default() };
         assert_eq!(format!("{:?}", Detail::read(&bytes).unwrap()), format!("{expected:?}"));
     }

@@ -28,7 +28,7 @@ pub use assemble::Assembler;
 pub(crate) use decode::OwnSites;
 pub use decode::{Decoder, Found, SiteNumbers};
 pub use detail::{Field, Fields, put_field};
-pub(crate) use detail::{Padded, VALUES_HEAD_LEN, detail_of_root, values_head};
+pub(crate) use detail::{Padded, VALUES_HEAD_LEN, put_root, values_head};
 pub use entry::{Detail, Entry};
 pub(crate) use entry::{EnvEvent, Event, NoteEvent, NoteKind, StepEvent, Tag};
 pub use json_lines::JsonLines;

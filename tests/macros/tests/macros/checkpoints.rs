@@ -387,3 +387,43 @@ fn each_of_many_attempts_has_a_trace_that_says_so_wherever_that_lies() {
         .collect();
     assert_eq!(said, executions.iter().map(Execution::latest_attempt).collect::<Vec<_>>());
 }
+
+/// What a trace is made of is used again for the next.
+#[test]
+fn forks_of_attempts_that_follow_each_other_are_of_their_own_type() {
+    let tracer = Tracer::builder().build();
+    let recording = tracer::test::record_with(tracer.clone(), || {
+        let manager = manager();
+        let attempt = |type_: &str| {
+            let execution = run(manager.create(NewExecution::new(type_))).unwrap();
+            let execution = run(manager.start(&execution.id)).unwrap();
+            run(manager.run_attempt(&execution, || branch(order(1)))).unwrap().unwrap();
+            execution.token().trace_id()
+        };
+        ["one", "other", "other", "one"].map(|type_| (type_, attempt(type_)))
+    });
+    for (type_, trace) in recording.output {
+        let records = tracer.replay(trace);
+        let sources: Vec<&str> = envs(&records).into_iter().map(|env| env.source.as_str()).collect();
+        assert_eq!(sources, [type_; 2]);
+    }
+}
+
+#[test]
+fn nothing_keeps_the_store_of_an_attempt_that_is_over() {
+    struct Watched(Arc<Mutex<u64>>);
+    impl tracer::Random for Watched {
+        fn bits(&self) -> u64 {
+            let mut last = self.0.lock().unwrap();
+            *last += 1;
+            *last
+        }
+    }
+    let random = Arc::new(Mutex::new(0));
+    let manager = manager().with_random(Watched(random.clone()));
+    let execution = run(manager.create(NewExecution::new("work"))).unwrap();
+    let execution = run(manager.start(&execution.id)).unwrap();
+    run(manager.run_attempt(&execution, || order(1))).unwrap().unwrap();
+    drop(manager);
+    assert_eq!(Arc::strong_count(&random), 1);
+}

@@ -4,6 +4,7 @@
 
 mod chunk;
 mod store;
+mod traces;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
