@@ -240,9 +240,7 @@ mod tests {
     }
 
     fn check(traces: &Traces, known: &[u64], gone: &[u64]) {
-        for (number, is_known) in
-            known.iter().map(|number| (*number, true)).chain(gone.iter().map(|number| (*number, false)))
-        {
+        for (number, is_known) in known.iter().map(|number| (*number, true)).chain(gone.iter().map(|number| (*number, false))) {
             assert_eq!(traces.get(trace(number)).map(|trace| trace.begun), is_known.then_some(number), "{number}");
             for of_it in 0..3 {
                 let found = traces.of_env(env(number, of_it).env).map(|(id, trace)| (id, trace.begun));
