@@ -4,7 +4,6 @@
 
 mod chunk;
 mod store;
-mod traces;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,15 +1,20 @@
 //! What the threads share: full chunks in the order they came, and which trace each env belongs to.
 
 use std::collections::VecDeque;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::chunk::{self, Chunk};
-use super::traces::Traces;
 use crate::id::{EnvId, IdMap, IdSet, TraceId};
+use crate::record::Cause;
 use crate::recorder::page::SLOTS;
 use crate::recorder::{Detail, Entry, Event, Found};
 use crate::status::Status;
+
+/// What an env and a trace take in the tables below, roughly.
+const ENV_BYTES: usize = 64;
+const TRACE_BYTES: usize = 256;
 
 /// Chunks kept for reuse.
 const SPARE_MAX: usize = 4;
@@ -27,7 +32,8 @@ pub(super) struct Store {
     /// Entries of running traces out of evicted chunks.
     survivors: Option<Arc<Chunk>>,
     spare: Vec<Arc<Chunk>>,
-    traces: Traces,
+    traces: IdMap<TraceId, Trace>,
+    envs: IdMap<EnvId, TraceId>,
     detail_bytes: usize,
     /// Running traces take most of the memory: those that come up are trimmed.
     trimming: bool,
@@ -44,6 +50,59 @@ struct Open {
     indexed: usize,
     /// No thread writes to it.
     left: bool,
+}
+
+#[derive(Debug, Default)]
+struct Trace {
+    /// Its first env. Nearly all have no other.
+    env: Option<EnvId>,
+    /// The highest number of an env of it, and of its end: it runs while the first is higher.
+    begun: u64,
+    over: u64,
+    /// At its end, a step had been taken.
+    stepped: bool,
+    /// Elsewhere, for there are many traces: what a table takes that does not lie in a cache costs more than all work on it.
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few traces have.
+#[derive(Debug, Default)]
+struct Seldom {
+    /// The envs after the first.
+    envs: Vec<EnvId>,
+    /// Enters that were kept when the rest was trimmed, by [`Entry::run`]: all that is left where their ends will look.
+    open: IdMap<u64, (Arc<Chunk>, usize)>,
+}
+
+impl Trace {
+    fn is_running(&self) -> bool {
+        self.begun >= self.over
+    }
+
+    fn add_env(&mut self, env: EnvId) {
+        if self.env.is_none() {
+            self.env = Some(env);
+        } else {
+            self.seldom.get_or_insert_default().envs.push(env);
+        }
+    }
+
+    fn envs(&self) -> impl Iterator<Item = EnvId> + '_ {
+        let others = self.seldom.iter().flat_map(|seldom| seldom.envs.iter().copied());
+        self.env.into_iter().chain(others)
+    }
+
+    fn open(&self, run: u64) -> Option<&(Arc<Chunk>, usize)> {
+        self.seldom.as_ref()?.open.get(&run)
+    }
+
+    fn open_mut(&mut self, run: u64) -> Option<&mut (Arc<Chunk>, usize)> {
+        self.seldom.as_mut()?.open.get_mut(&run)
+    }
+
+    fn remove_open(&mut self, run: u64) -> Option<(Arc<Chunk>, usize)> {
+        self.seldom.as_mut()?.open.remove(&run)
+    }
 }
 
 /// What becomes of the running traces in a chunk that has to go.
@@ -98,7 +157,8 @@ impl Store {
             open: Vec::new(),
             survivors: None,
             spare: Vec::new(),
-            traces: Traces::default(),
+            traces: IdMap::default(),
+            envs: IdMap::default(),
             detail_bytes: 0,
             trimming: false,
             evicted: 0,
@@ -186,14 +246,25 @@ impl Store {
     /// `false`: it is of a trace that is not known.
     fn learn(&mut self, event: &Event) -> bool {
         match event {
-            Event::Env(env) => return self.traces.add_env(env),
+            Event::Env(env) => {
+                let trace = match env.cause {
+                    Cause::Root => self.traces.entry(env.trace).or_default(),
+                    _ => match self.traces.get_mut(&env.trace) {
+                        Some(trace) => trace,
+                        None => return false,
+                    },
+                };
+                trace.add_env(env.env);
+                trace.begun = trace.begun.max(env.seq);
+                self.envs.insert(env.env, env.trace);
+            }
             Event::Over { trace, stepped, seq } => {
-                let Some(trace) = self.traces.get_mut(*trace) else { return false };
+                let Some(trace) = self.traces.get_mut(trace) else { return false };
                 trace.over = trace.over.max(*seq);
                 trace.stepped = *stepped;
             }
             Event::Resumed { trace, seq, .. } => {
-                let Some(trace) = self.traces.get_mut(*trace) else { return false };
+                let Some(trace) = self.traces.get_mut(trace) else { return false };
                 trace.begun = trace.begun.max(*seq);
             }
             Event::Step(_) | Event::Note(_) => {}
@@ -204,7 +275,11 @@ impl Store {
     fn bytes(&self) -> usize {
         let chunks = self.full.len() + self.open.len() + usize::from(self.survivors.is_some());
         let open_details: usize = self.open.iter().map(|open| open.chunk.detail_bytes()).sum();
-        chunks * chunk::BYTES + self.detail_bytes + open_details + self.traces.bytes()
+        chunks * chunk::BYTES
+            + self.detail_bytes
+            + open_details
+            + self.envs.len() * ENV_BYTES
+            + self.traces.len() * TRACE_BYTES
     }
 
     /// Evicts until the bound is kept.
@@ -233,7 +308,8 @@ impl Store {
             if kept > held / 2 {
                 self.trimming = true;
             }
-            self.traces.tidy();
+            tidy(&mut self.traces);
+            tidy(&mut self.envs);
         }
     }
 
@@ -303,7 +379,9 @@ impl Store {
         }
         if let Running::Drop = running {
             // Gone are also the enters that were remembered in it.
-            self.traces.iter_mut().for_each(|trace| trace.remove_open_in(&chunk));
+            for seldom in self.traces.values_mut().filter_map(|trace| trace.seldom.as_mut()) {
+                seldom.open.retain(|_, (place, _)| !Arc::ptr_eq(place, &chunk));
+            }
         }
         self.recycle(chunk);
         evicted
@@ -335,12 +413,8 @@ impl Store {
 
     /// What becomes of the steps of an env.
     fn verdict_of(&mut self, env: EnvId) -> Verdict {
-        let Some((id, trace)) = self.traces.of_env(env) else { return Verdict::Lost };
-        if trace.is_running() {
-            return Verdict::Keep;
-        }
-        self.traces.remove(id);
-        Verdict::Lost
+        let trace = self.envs.get(&env).copied();
+        trace.map_or(Verdict::Lost, |trace| self.verdict_in(trace, Running::Keep))
     }
 
     /// What becomes of an entry; evicts its trace if that is to go.
@@ -348,16 +422,16 @@ impl Store {
         let Some(id) = self.trace_of(entry) else { return Verdict::Lost };
         let verdict = self.verdict_in(id, running);
         if let (Verdict::Lost, Some(Event::Env(env))) = (verdict, entry.event()) {
-            self.traces.remove_env(env.env);
+            self.envs.remove(&env.env);
         }
         verdict
     }
 
     /// What becomes of the entries of a trace; evicts it if it is finished.
     fn verdict_in(&mut self, id: TraceId, running: Running) -> Verdict {
-        let Some(trace) = self.traces.get(id) else { return Verdict::Lost };
+        let Some(trace) = self.traces.get(&id) else { return Verdict::Lost };
         if !trace.is_running() {
-            self.traces.remove(id);
+            self.forget_trace(id);
             return Verdict::Lost;
         }
         match running {
@@ -380,7 +454,7 @@ impl Store {
             Some(Status::Enter) => {
                 if self.open_seq(trace, entry.run()) == Some(entry.seq()) {
                     // It leaves the place where it was remembered.
-                    self.traces.get_mut(trace).and_then(|trace| trace.remove_open(entry.run()));
+                    self.traces.get_mut(&trace).and_then(|trace| trace.remove_open(entry.run()));
                 }
                 open.push((trace, *entry, detail));
             }
@@ -418,20 +492,20 @@ impl Store {
             _ => {}
         }
         let place = self.survive(enter, detail, evicted);
-        if let Some(trace) = self.traces.get_mut(trace) {
-            trace.add_open(run, place);
+        if let Some(trace) = self.traces.get_mut(&trace) {
+            trace.seldom.get_or_insert_default().open.insert(run, place);
         }
     }
 
     /// The number of the enter that is remembered for a run.
     fn open_seq(&self, trace: TraceId, run: u64) -> Option<u64> {
-        let (chunk, at) = self.traces.get(trace)?.open(run)?;
+        let (chunk, at) = self.traces.get(&trace)?.open(run)?;
         chunk.get(*at).map(|enter| enter.seq())
     }
 
     /// Remembers the new place of an enter that was kept with all the others, if it was remembered at the old one.
     fn move_open(&mut self, entry: &Entry, (chunk, at): (&Arc<Chunk>, usize), to: (Arc<Chunk>, usize)) {
-        let trace = self.trace_of(entry).and_then(|trace| self.traces.get_mut(trace));
+        let trace = self.trace_of(entry).and_then(|trace| self.traces.get_mut(&trace));
         let open = trace.and_then(|trace| trace.open_mut(entry.run()));
         if let Some(place) = open.filter(|(old, place)| Arc::ptr_eq(old, chunk) && *place == at) {
             *place = to;
@@ -440,7 +514,7 @@ impl Store {
 
     /// Drops the kept enter of a run. It is still in its place: nobody else writes to a chunk while it is held here.
     fn forget_open(&mut self, trace: TraceId, run: u64) -> bool {
-        let Some((chunk, at)) = self.traces.get_mut(trace).and_then(|trace| trace.remove_open(run)) else {
+        let Some((chunk, at)) = self.traces.get_mut(&trace).and_then(|trace| trace.remove_open(run)) else {
             return false;
         };
         let held = chunk.get(at).is_some_and(|enter| enter.is_step());
@@ -449,15 +523,20 @@ impl Store {
     }
 
     fn trace_of(&self, entry: &Entry) -> Option<TraceId> {
-        let of_env = |env| self.traces.of_env(env).map(|(id, _)| id);
         if entry.is_step() {
-            return of_env(EnvId::new(entry.0[2])?);
+            return self.envs.get(&EnvId::new(entry.0[2])?).copied();
         }
         match entry.event()? {
-            Event::Env(env) => of_env(env.env),
-            Event::Note(note) => of_env(note.env),
-            Event::Step(step) => of_env(step.env),
+            Event::Env(env) => self.envs.get(&env.env).copied(),
+            Event::Note(note) => self.envs.get(&note.env).copied(),
+            Event::Step(step) => self.envs.get(&step.env).copied(),
             Event::Over { trace, .. } | Event::Resumed { trace, .. } => Some(trace),
+        }
+    }
+
+    fn forget_trace(&mut self, trace: TraceId) {
+        for env in self.traces.remove(&trace).unwrap_or_default().envs() {
+            self.envs.remove(&env);
         }
     }
 
@@ -487,7 +566,7 @@ impl Store {
 
     pub(super) fn holds(&mut self, trace: TraceId) -> bool {
         self.index();
-        self.traces.get(trace).is_some()
+        self.traces.get(&trace).is_some_and(|trace| trace.env.is_some())
     }
 
     pub(super) fn running(&mut self) -> Vec<TraceId> {
@@ -495,7 +574,7 @@ impl Store {
         let mut running: Vec<_> =
             self.traces.iter().filter(|(_, trace)| trace.is_running() || !trace.stepped).collect();
         running.sort_unstable_by_key(|(_, trace)| trace.begun);
-        running.into_iter().map(|(id, _)| id).collect()
+        running.into_iter().map(|(id, _)| *id).collect()
     }
 
     pub(super) fn clear(&mut self) {
@@ -504,6 +583,7 @@ impl Store {
         self.survivors = None;
         self.detail_bytes = 0;
         self.traces.clear();
+        self.envs.clear();
         for open in &mut self.open {
             open.indexed = open.chunk.len();
             open.chunk.forget(open.indexed);
@@ -522,11 +602,11 @@ impl Store {
         }
         let (envs, traces) = match of {
             Some(id) => {
-                let trace = self.traces.get(id);
+                let trace = self.traces.get(&id);
                 let envs = trace.into_iter().flat_map(|trace| trace.envs().map(|env| (env, id)));
                 (envs.collect(), IdSet::from_iter([id]))
             }
-            None => (self.traces.envs().collect(), self.traces.iter().map(|(id, _)| id).collect()),
+            None => (self.envs.clone(), self.traces.keys().copied().collect()),
         };
         Snapshot { parts, envs, traces, cleared: self.cleared }
     }
@@ -592,5 +672,13 @@ impl Snapshot {
             Some(Event::Over { trace, .. } | Event::Resumed { trace, .. }) => self.traces.contains(&trace),
             None => false,
         }
+    }
+}
+
+/// A table from which as much goes as comes grows all the same, for what is gone is only marked in it. What is left of
+/// it then is more than twice as much as is in it: with less, it would grow again at once, and allocate each time.
+fn tidy<K: Eq + Hash, V>(table: &mut IdMap<K, V>) {
+    if table.len() * 6 < table.capacity() {
+        table.shrink_to(table.len() * 3);
     }
 }
