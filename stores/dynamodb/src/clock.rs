@@ -161,7 +161,7 @@ mod tests {
         // As when a table is made, and the next answer is quick.
         let slow = Ahead::of(0, 0, 500 * MS);
         let quick = Ahead::of(0, 500 * MS, 501 * MS);
-        assert!(slow.and(quick).time_after(S) >= slow.time_after(S));
+        assert!(slow.and(quick).time_after(501 * MS) >= slow.time_after(500 * MS));
     }
 
     #[test]
