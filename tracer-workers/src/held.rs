@@ -18,6 +18,8 @@ struct Attempt {
     key: Option<String>,
     /// Until when the lease can be trusted: its length after the moment before it was asked for.
     until: Instant,
+    /// The store has said that it is another's.
+    is_gone: bool,
 }
 
 /// The attempts whose outcome the store does not know yet.
@@ -48,7 +50,7 @@ impl Held {
         teller.tell(attempts.told);
         attempts.given_back += usize::from(attempts.told == Signal::GiveBack);
         let id = teller.attempt().execution().id;
-        let before = attempts.by_id.insert(id, Attempt { teller, key, until });
+        let before = attempts.by_id.insert(id, Attempt { teller, key, until, is_gone: false });
         drop(attempts);
         drop(before);
     }
@@ -83,10 +85,16 @@ impl Held {
         self.lock().by_id.values().filter(has_key).count()
     }
 
-    /// Whether this is the attempt that is here, and has not been lost.
+    /// Whether this is the attempt that is here, as far as the store has said: its lease may be over.
     pub(crate) fn has(&self, lease: Lease) -> bool {
         let attempts = self.lock();
-        attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease() == lease && !attempt.is_lost())
+        attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease() == lease && !attempt.is_gone)
+    }
+
+    /// Whether it has its lease for sure: not long ago the store has said so.
+    pub(crate) fn is_sure_of(&self, lease: Lease, now: Instant) -> bool {
+        let attempts = self.lock();
+        attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease() == lease && attempt.until > now)
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {
@@ -106,7 +114,10 @@ impl Held {
             match beat {
                 Beat::Held => {}
                 Beat::CancelRequested => attempt.teller.tell(Signal::Stop),
-                Beat::Lost => attempt.teller.tell(Signal::Lost),
+                Beat::Lost => {
+                    attempt.is_gone = true;
+                    attempt.teller.tell(Signal::Lost);
+                }
             }
         }
     }
@@ -153,10 +164,6 @@ impl Held {
 impl Attempt {
     fn lease(&self) -> Lease {
         self.teller.attempt().lease()
-    }
-
-    fn is_lost(&self) -> bool {
-        self.teller.attempt().told().last() == Signal::Lost
     }
 
     fn type_(&self) -> &str {

@@ -123,8 +123,11 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
         let mut will_never_be = !error.is_retryable();
         if error.is_retryable() {
             part.failed += 1;
-            // So long after it, whoever has the lease still has been told by the store that it was there.
-            will_never_be = part.since.get_or_insert_with(Instant::now).elapsed() >= self.lease;
+            let now = Instant::now();
+            let is_there = part.writes.iter().all(|write| self.held.is_sure_of(lease(write), now));
+            // Where the store answers heartbeats all the while. Else it is tried for as long as nobody else has it.
+            part.since = is_there.then(|| part.since.unwrap_or(now));
+            will_never_be = part.since.is_some_and(|since| now - since >= self.lease);
         }
         if part.writes.len() > 1 {
             return part.halves();

@@ -1,7 +1,9 @@
 //! Results that the store does not take.
 
+use std::sync::atomic::Ordering;
+
 use tokio::time::{Instant, sleep};
-use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, Write};
+use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, Write, Written};
 use tracer_workers::{Attempt, Left, Worker};
 
 use crate::trouble::cut_off;
@@ -66,5 +68,23 @@ fn a_result_of_an_attempt_that_is_lost_is_not_tried_again() {
         assert_eq!(worker.shutdown(SECOND).await, Left { given_back: 0 });
         let history = manager.get(&id).await.unwrap().history;
         assert_eq!((history.len(), history[0].end), (1, Some(AttemptEnd::Released)));
+    });
+}
+
+/// Nobody can have taken it over meanwhile: what was done is not lost.
+#[test]
+fn a_result_is_kept_after_an_outage_that_was_longer_than_its_lease() {
+    run(async {
+        let (manager, cut) = cut_off();
+        cut.is_never_swept.store(true, Ordering::Relaxed);
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(7).max_attempts(1)).await.unwrap().id;
+        sleep(SECOND / 2).await;
+        cut.set(Some(Written::Nothing));
+        sleep(LEASE * 3).await;
+        cut.set(None);
+        let done = ended(&manager, &id).await;
+        assert_eq!((done.status, done.result), (S::Completed, Some(7.into())));
+        worker.shutdown(SECOND).await;
     });
 }
