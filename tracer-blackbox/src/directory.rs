@@ -16,6 +16,9 @@ use crate::machine;
 use crate::reader::{Observed, RecoverError, Recovered, recover_with, superblock};
 use crate::status::{self, ENDED, Lock, StatusRead, Word};
 
+/// Longer than with all options at their most.
+const FILE_LEN_MAX: u64 = 1536 << 20;
+
 /// What the name of a mark ends with.
 const MARK_EXTENSION: &str = "read";
 
@@ -169,25 +172,30 @@ fn opened(path: &Path) -> io::Result<File> {
 ///
 /// # Errors
 ///
-/// If the system gives none, or it is no file.
+/// If the system gives none, it is no file, or it says that it is longer than any.
 pub fn read_open(file: &File, mut seen: impl FnMut(u64)) -> io::Result<Vec<u8>> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("not a file"));
     }
-    let len = usize::try_from(metadata.len()).map_err(io::Error::other)?;
     // Before the others: who is dead by now writes no more.
     let beginning = beginning(file)?;
     let lock = lock_of(file, &beginning);
-    let mut bytes = match superblock(&beginning) {
-        Ok(block) if !is_dead(&block, lock) => live::copy(file, len, &block, &mut seen)?,
-        block => {
-            let mut bytes = live::plain(file, len, &mut seen)?;
-            if let Some(kills) = block.ok().and_then(|block| kills_since(&bytes, &block)) {
-                status::set_kills(&mut bytes, kills);
-            }
-            bytes
+    // Of what is no black box, that says all that a reader would.
+    let Ok(block) = superblock(&beginning) else { return Ok(beginning) };
+    let len = block.file_len.min(metadata.len());
+    if len > FILE_LEN_MAX {
+        return Err(io::Error::other(format!("more than {} MiB", FILE_LEN_MAX >> 20)));
+    }
+    let len = usize::try_from(len).map_err(io::Error::other)?;
+    let mut bytes = if is_dead(&block, lock) {
+        let mut bytes = live::plain(file, len, &mut seen)?;
+        if let Some(kills) = kills_since(&bytes, &block) {
+            status::set_kills(&mut bytes, kills);
         }
+        bytes
+    } else {
+        live::copy(file, len, &block, &mut seen)?
     };
     if let Some(lock) = lock {
         status::set_lock(&mut bytes, lock);

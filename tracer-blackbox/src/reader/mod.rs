@@ -5,6 +5,7 @@
 
 mod contents;
 mod death;
+mod entered;
 mod gaps;
 mod merge;
 mod missed;

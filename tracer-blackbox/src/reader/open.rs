@@ -18,6 +18,7 @@ use super::contents::{
     CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, PlaceMap,
     RESUMED, STEP_SHIFT, Seen, place_of,
 };
+use super::entered::{Calls, Entered};
 use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
 use super::table::Table;
@@ -75,8 +76,8 @@ pub(super) struct Running {
     blocks_have_all: bool,
     /// The frames that blocks show, by the place of their trace.
     shown: FrameMap<Shown>,
-    /// What is open besides, by the place of its env, in the order in which it was entered.
-    entered: PlaceMap<Vec<Entered>>,
+    /// What is open besides, by the place of its env.
+    entered: PlaceMap<Calls>,
     /// Of lines with more frames than a block has, by the place of their env: the innermost in the block.
     deepest: PlaceMap<u64>,
 }
@@ -157,16 +158,6 @@ pub(super) struct Env {
     pub(super) failed: Option<Slot>,
     /// The env that recovered from that, by its place.
     pub(super) successor: Option<Place>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Entered {
-    /// The frame, or by hand the step.
-    run: u64,
-    is_frame: bool,
-    site: u32,
-    ticks: u64,
-    slot: Option<Slot>,
 }
 
 /// A frame that a block shows.
@@ -415,7 +406,7 @@ impl Running {
         }
         let run = if is_frame { frame } else { step >> STEP_SHIFT };
         let entered = self.entered.entry(at).or_default();
-        if tag & RESUMED != 0 && entered.iter().any(|open| open.is_frame && open.run == run) {
+        if tag & RESUMED != 0 && entered.has(run, true) {
             return;
         }
         let site = u32::try_from(step & 0xf_ffff).unwrap_or(0);
@@ -432,12 +423,9 @@ impl Running {
     /// Ends what no block shows.
     fn end_of(&mut self, at: u32, run: u64, is_frame: bool) {
         let Some(entered) = self.entered.get_mut(&at) else { return };
-        // Nearly always the last.
-        if let Some(place) = entered.iter().rposition(|open| open.run == run && open.is_frame == is_frame) {
-            entered.remove(place);
-            if entered.is_empty() {
-                self.entered.remove(&at);
-            }
+        entered.end(run, is_frame);
+        if entered.is_empty() {
+            self.entered.remove(&at);
         }
     }
 
@@ -473,8 +461,7 @@ impl Running {
             let env = &self.envs()[place_of(*at)];
             let Some(trace) = env.trace.and_then(|trace| self.goes_on(trace.get())) else { continue };
             let Some(id) = EnvId::new(env.id) else { continue };
-            open.extend(entered.iter().map(|entered| {
-                let Entered { run, is_frame, site, ticks, slot } = *entered;
+            open.extend(entered.all().into_iter().map(|Entered { run, is_frame, site, ticks, slot }| {
                 let frame = if is_frame { run } else { 0 };
                 Open { trace, env: id, frame, site, ticks, enter: slot, preview: None }
             }));

@@ -313,6 +313,22 @@ fn what_is_no_black_box_is_refused() {
     }
 }
 
+/// Somebody may make it as long as they like, without a byte of the disk.
+#[test]
+fn no_more_is_read_than_a_file_has() {
+    let directory = Directory::new();
+    start("open", directory.path(), &[]).ready().kill();
+    let path = directory.files().remove(0);
+    let bytes = read_file(&path).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(1 << 40).unwrap();
+    assert!(read_file(&path).unwrap() == bytes, "what it has, and not what comes behind");
+    // Of what is none, as much as says so.
+    let other = directory.path().join("other");
+    fs::File::create(&other).unwrap().set_len(1 << 40).unwrap();
+    assert!(read_file(&other).unwrap().len() < 1 << 16);
+}
+
 #[test]
 fn versions_and_byte_orders_are_told_apart() {
     let mut sample = Sample::new();
