@@ -251,7 +251,8 @@ fn is_of_the_living(path: &Path) -> bool {
         let bytes = beginning(file)?;
         Ok(superblock(&bytes).is_ok_and(|block| is_dead(&block, lock_of(file, &bytes))))
     };
-    opened(path).and_then(|file| is_dead(&file)).is_ok_and(|is_dead| !is_dead)
+    // What cannot be asked may live.
+    !opened(path).and_then(|file| is_dead(&file)).unwrap_or(false)
 }
 
 /// Whether the process that wrote this is gone for sure.
@@ -309,11 +310,18 @@ pub(crate) const BYTES_MAX: u64 = 256 << 20;
 /// So many times as much they may take where nobody has looked at them.
 const UNREAD_TIMES: u64 = 4;
 
-/// Deletes files that have been looked at, until all take no more than `bytes_max`. If they take four times as much all the
-/// same, 1 GiB at least, also others, whose processes are gone: where nobody is told of them, they would fill the disk.
+/// Deletes files that have been looked at, until all take no more than `bytes_max`. If those whose processes are gone take
+/// four times as much all the same, 1 GiB at least, also others of them, but the newest: where nobody is told of them, they
+/// would fill the disk.
 pub(crate) fn make_room(files: &[ListedFile], bytes_max: u64) {
-    let left = delete(files.iter().collect(), bytes_max, |file| file.is_marked);
-    delete(left, bytes_max.max(BYTES_MAX).saturating_mul(UNREAD_TIMES), |_| true);
+    let mut dead = delete(files.iter().collect(), bytes_max, |file| file.is_marked);
+    let unread_max = bytes_max.max(BYTES_MAX).saturating_mul(UNREAD_TIMES);
+    if dead.iter().map(|file| file.len).sum::<u64>() > unread_max {
+        dead.retain(|file| !is_of_the_living(&file.path));
+        // The newest is what somebody will want to see.
+        let newest = dead.pop().map_or(0, |file| file.len);
+        delete(dead, unread_max.saturating_sub(newest), |_| true);
+    }
 }
 
 /// Deletes such files, the oldest of which is first, until all take no more than `bytes_max`; gives those that are left.

@@ -45,7 +45,7 @@ impl Default for Init {
 /// end in order and that nobody has been told of, a few lines on standard error say what it was doing, unless
 /// `TRACER_QUIET` is set: a thread reads what they left, so that the program need not wait. A program that ends in order
 /// before that is done waits for it then, two seconds at most. Files that were told of are deleted, oldest first, when all
-/// take more than 256 MiB; and others whose processes are gone, when all take more than 1 GiB.
+/// take more than 256 MiB; and others whose processes are gone, but the newest, when those take more than 1 GiB.
 ///
 /// `None`: there was no memory for it; the tracer is as it was.
 ///

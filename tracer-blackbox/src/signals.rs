@@ -73,7 +73,7 @@ fn install(signal: libc::c_int, before: &AtomicPtr<libc::sigaction>) {
 /// `old`: where to put what was there before, or null.
 fn handle_from_now_on(signal: libc::c_int, old: *mut libc::sigaction) {
     let mut action = default_action();
-    action.sa_sigaction = handle as extern "C" fn(_, _, _) as usize;
+    action.sa_sigaction = ours();
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // SAFETY: `action` names a function of the type that SA_SIGINFO asks for; `old` is null or a place for an action.
     unsafe {
@@ -100,6 +100,10 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
         return;
     }
     let has_noted = note(signal, info);
+    if action == libc::SIG_IGN && signal == libc::SIGABRT {
+        // Raised, it is ignored; `abort` itself sees to the rest.
+        return;
+    }
     if action == libc::SIG_DFL || action == libc::SIG_IGN {
         // The kernel does not ignore faults, either: they would come again for ever.
         die_of(signal);
@@ -118,15 +122,17 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
         let function = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(action) };
         function(signal);
     }
-    let is_given_up = is_default(signal) || before(place).0 == libc::SIG_DFL;
-    if is_fault && (is_given_up || signal == libc::SIGABRT) {
-        // It comes again, and kills.
+    let now = handler_now(signal);
+    let is_left = now == libc::SIG_DFL && !is_fault;
+    let is_given_up = now != ours() || before(place).0 == libc::SIG_DFL || signal == libc::SIGABRT;
+    if !is_left && is_given_up && (is_fault || now != ours()) {
+        // It comes again, to whoever is to have it now, and kills.
         return;
     }
     if has_noted {
         withdraw();
     }
-    if is_default(signal) {
+    if is_left {
         // As the standard library leaves it, which takes what was sent for such a fault.
         BEFORE[place].store(ptr::null_mut(), Ordering::Release);
         handle_from_now_on(signal, ptr::null_mut());
@@ -140,12 +146,16 @@ fn before(place: usize) -> (libc::sighandler_t, libc::c_int) {
     before.map_or((libc::SIG_DFL, 0), |action| (action.sa_sigaction, action.sa_flags))
 }
 
-/// Whether the handler has been taken away.
-fn is_default(signal: libc::c_int) -> bool {
+/// What handles the signal now: others may have taken our handler away.
+fn handler_now(signal: libc::c_int) -> libc::sighandler_t {
     let mut now = default_action();
     // SAFETY: asks for no change; `now` is a place for an action.
     unsafe { libc::sigaction(signal, ptr::null(), &raw mut now) };
-    now.sa_sigaction == libc::SIG_DFL
+    now.sa_sigaction
+}
+
+fn ours() -> libc::sighandler_t {
+    handle as extern "C" fn(_, _, _) as usize
 }
 
 /// Whether the memory is that of a box without the bytes of its file, and is there again.

@@ -127,6 +127,7 @@ fn main() {
             os::handle_faults(match rest[0] {
                 "ignore" => os::Handling::Ignore,
                 "mend" => os::Handling::Mend,
+                "restore" => os::Handling::Restore,
                 _ => os::Handling::Once,
             });
             install(options(), directory);
@@ -278,8 +279,11 @@ fn main() {
             install(options().sync(Sync::Power { every: Duration::from_millis(20) }), directory);
             work::outer(17, &|| {
                 os::wait_for(os::fork(|| {
+                    let before = os::syncs().len();
                     work::items_until(1);
-                    std::thread::sleep(Duration::from_millis(500));
+                    let is_synced = || os::syncs().len() > before + 1;
+                    let waits = (0..2000).take_while(|_| !is_synced());
+                    waits.for_each(|_| std::thread::sleep(Duration::from_millis(10)));
                 }));
             });
         }

@@ -6,7 +6,7 @@ use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Ends with the thread of the test that started it, also where that is killed.
@@ -60,12 +60,15 @@ pub(crate) fn handle_faults(how: Handling) {
         Handling::Ignore => (libc::SIG_IGN, 0),
         Handling::Mend => (mend as extern "C" fn(_, _, _) as usize, libc::SA_SIGINFO),
         Handling::Once => (nothing as extern "C" fn(_) as usize, libc::SA_RESETHAND),
+        Handling::Restore => (restore as extern "C" fn(_) as usize, 0),
     };
     // SAFETY: zeroes are an action; what is set is a function of the type that the flags ask for.
     unsafe {
         let mut own: libc::sigaction = std::mem::zeroed();
         (own.sa_sigaction, own.sa_flags) = (action, flags | libc::SA_ONSTACK);
-        libc::sigaction(libc::SIGSEGV, &raw const own, ptr::null_mut());
+        let before: *mut libc::sigaction = Box::leak(Box::new(std::mem::zeroed()));
+        libc::sigaction(libc::SIGSEGV, &raw const own, before);
+        BEFORE.store(before, Ordering::Relaxed);
     }
 }
 
@@ -76,6 +79,15 @@ pub(crate) enum Handling {
     Mend,
     /// Nothing, and the default afterwards.
     Once,
+    /// As one who reports it: whoever was there before is to have it next.
+    Restore,
+}
+
+static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
+
+extern "C" fn restore(signal: libc::c_int) {
+    // SAFETY: what was there before, which is leaked.
+    unsafe { libc::sigaction(signal, BEFORE.load(Ordering::Relaxed), ptr::null_mut()) };
 }
 
 static CLOSED: AtomicUsize = AtomicUsize::new(0);

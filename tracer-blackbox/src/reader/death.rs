@@ -146,8 +146,6 @@ impl Observed {
 
 /// A panic this long before the last thing that was recorded is not why the process ended.
 const UNWINDING_MAX_NS: u64 = 1_000_000_000;
-/// Nor is a signal, which a handler may have taken so long for while others went on: it has left by `longjmp`.
-const HANDLING_MAX_NS: u64 = 10_000_000_000;
 /// Who was alive this long before its deadline, or later, and is dead after it, was ended for it.
 const BEFORE_DEADLINE_NS: u64 = 250_000_000;
 /// A cgroup this full has no room, in 1/1000.
@@ -179,8 +177,7 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         (says_so || last_ns <= panic.unix_ns.saturating_add(UNWINDING_MAX_NS))
             && (panic.in_main || superblock.flags & PANIC_ABORTS != 0)
     });
-    let death = status::DeathNote::read(scan.bytes, superblock.salt)
-        .filter(|death| last_ns <= death.unix_ns.saturating_add(HANDLING_MAX_NS));
+    let death = status::DeathNote::read(scan.bytes, superblock.salt);
     let number = death.map_or(0, |death| i32::try_from(death.signal).unwrap_or(0));
     match (death, ends_by_panic, Panic::read(scan.bytes, superblock.salt)) {
         // A panic that cannot unwind ends in `abort`, in whichever thread. Where none unwinds it is the thread's own, however

@@ -539,7 +539,7 @@ fn what_is_written_over_before_it_was_read_is_told() {
     assert!(missed > 0 && pages > 0, "{missed} records in {pages} pages");
     // A page that begins anew while it is read is told as missed, and comes later: there may be two of them.
     let all = last - before;
-    assert!((all..all + 500).contains(&(records + missed)), "{records} and {missed} of {all} records");
+    assert!((all..all + all / 4).contains(&(records + missed)), "{records} and {missed} of {all} records");
     tail.kill().unwrap();
     let said = std::io::read_to_string(tail.stderr.take().unwrap()).unwrap();
     assert!(said.contains(" written over before they could be read"), "{said:?}");

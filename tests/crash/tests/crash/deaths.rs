@@ -147,7 +147,7 @@ fn a_signal_that_was_sent_and_survived_is_not_why_it_died() {
 /// Without a box, the system ends who ignores a fault, and who has handled one once.
 #[test]
 fn a_fault_that_nobody_mends_is_noted_and_kills() {
-    for handling in ["ignore", "mend", "once"] {
+    for handling in ["ignore", "mend", "once", "restore"] {
         let directory = Directory::new();
         let (status, _) = start_command(limited("-t 10", "fault-handled", &directory, &[handling])).end();
         assert_eq!(status.signal(), Some(11), "{handling}");

@@ -76,15 +76,15 @@ fn what_nobody_is_told_of_is_deleted_when_there_is_much_of_it() {
     let lives = start("open", directory.path(), &[]).ready();
     let its = file_of(&lives, directory.path());
     let set_len = |path: &Path, len: u64| File::options().write(true).open(path).unwrap().set_len(len).unwrap();
-    // Holes take no room.
+    // Holes take no room. What lives does not count.
     set_len(&dead[1], GIB / 2);
-    set_len(&its, GIB / 4);
+    set_len(&its, 2 * GIB);
     let are_there = || dead.each_ref().map(|path| path.exists());
     assert_eq!((told(directory.path(), 0, "quiet"), are_there()), (String::new(), [true; 3]));
-    set_len(&its, GIB / 2);
+    set_len(&dead[1], GIB);
     assert_eq!((told(directory.path(), 0, "quiet"), are_there()), (String::new(), [false, false, true]), "the oldest");
-    set_len(&its, 2 * GIB);
-    assert_eq!((told(directory.path(), 0, "quiet"), are_there()), (String::new(), [false; 3]));
+    set_len(&dead[2], 2 * GIB);
+    assert_eq!((told(directory.path(), 0, "quiet"), are_there()), (String::new(), [false, false, true]), "the newest");
     assert!(its.exists(), "who lives keeps its own");
 }
 
