@@ -99,20 +99,22 @@ impl Attempt {
     /// Whether it is to stop: somebody has cancelled the execution, or the worker is shutting down, or the lease is lost, or
     /// the attempt is over.
     pub fn is_cancelled(&self) -> bool {
-        self.told().last() != Signal::Go
+        self.told().hear() != Signal::Go
     }
 
     /// Whether it is to stop because the worker is shutting down, and not because it is cancelled, or lost: the work is to go
     /// on elsewhere.
     pub fn is_shutting_down(&self) -> bool {
-        matches!(self.told().last(), Signal::ShutDown | Signal::GiveBack)
+        matches!(self.told().hear(), Signal::ShutDown | Signal::GiveBack)
     }
 
     /// Waits until it is to stop. What the handler returns then still counts, if it returns soon. When the worker is
-    /// [shutting down](Self::is_shutting_down), an error that may be retried gives the attempt back: another worker takes the
-    /// execution up at once, and the attempt does not count. So keep how far it has come, and return one.
+    /// [shutting down](Self::is_shutting_down), an error that may be retried, of a handler that has heard of it, gives the
+    /// attempt back: another worker takes the execution up at once, and the attempt does not count. So keep how far it has
+    /// come, and return one. One that says when to [try again](tracer::execution::Failure::retry_after) counts.
     pub async fn cancelled(&self) {
         self.told().more_than(Signal::Go).await;
+        self.told().hear();
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn run(attempt: &Attempt, handler: &Handler, grace: Duration) -
     let end = tokio::select! {
         // What is there already counts, however late it is.
         biased;
-        ended = &mut running => return command(ended, attempt.is_shutting_down()),
+        ended = &mut running => return command(ended, attempt.told().has_heard()),
         end = must_stop(attempt.told(), grace) => end,
         () = overtime(execution.timeout) => Some(Command::Overtime { random: fastrand::u32(..) }),
     };
@@ -65,10 +65,12 @@ impl<F: Future<Output = Ended>> Future for Caught<'_, F> {
     }
 }
 
-fn command(ended: Result<Ended, Panic>, is_shutting_down: bool) -> Option<Command> {
+fn command(ended: Result<Ended, Panic>, gives_back: bool) -> Option<Command> {
     let failure = match ended {
         Ok(Ok(Ok(result))) => return Some(Command::Complete { result }),
-        Ok(Ok(Err(failure))) if is_shutting_down && failure.retryable => return Some(GIVE_BACK),
+        Ok(Ok(Err(failure))) if gives_back && failure.retryable && failure.retry_after.is_none() => {
+            return Some(GIVE_BACK);
+        }
         Ok(Ok(Err(failure))) => failure,
         Ok(Err(error)) if error.code() == Failure::LEASE_LOST => return None,
         Ok(Err(error)) => error.failure(),

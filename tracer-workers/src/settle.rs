@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracer::execution::{Command, ExecutionError, ExecutionManager, ExecutionStore, Lease, Write};
@@ -20,6 +20,11 @@ use crate::worker::OnError;
 const BATCH_MAX: usize = 100;
 /// For how long they do.
 const GATHER_MAX: Duration = Duration::from_secs(1);
+/// How many calls at once try again what was not taken: a store in trouble, and heartbeats on the same connections, are to
+/// have room.
+const AGAIN_MAX: usize = 4;
+/// So often a batch is tried whole, for trouble that goes by.
+const WHOLE_MAX: u32 = 3;
 
 /// An attempt that has ended, and how; `None` if it is another's by now.
 pub(crate) struct Ended {
@@ -49,14 +54,24 @@ pub(crate) struct Settler<S> {
 impl<S: ExecutionStore + Clone + 'static> Settler<S> {
     /// Until nobody can hand anything over any more.
     pub(crate) async fn run(self, mut ended: mpsc::UnboundedReceiver<Ended>) {
-        let settler = Arc::new(self);
+        let (settler, turns) = (Arc::new(self), Arc::new(Semaphore::new(AGAIN_MAX)));
+        let again = |tries: &mut JoinSet<Vec<Part>>, left: Vec<Part>| {
+            for part in left {
+                let (settler, turns) = (settler.clone(), turns.clone());
+                tries.spawn(async move {
+                    tokio::time::sleep(back_off(part.failed)).await;
+                    let _turn = turns.acquire().await;
+                    settler.settle_held(part).await
+                });
+            }
+        };
         let mut tries = JoinSet::new();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             let received = tokio::select! {
                 biased;
                 Some(left) = tries.join_next() => {
-                    settler.again(&mut tries, left.unwrap_or_default());
+                    again(&mut tries, left.unwrap_or_default());
                     continue;
                 }
                 received = ended.recv_many(&mut batch, BATCH_MAX) => received,
@@ -67,15 +82,14 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
             gather(&mut ended, &mut batch).await;
             let writes = settler.writes(&mut batch);
             if !writes.is_empty() {
-                let mut first = Box::pin(settler.clone().settle(Part::new(writes)));
-                match tokio::time::timeout(GATHER_MAX, &mut first).await {
-                    Ok(left) => settler.again(&mut tries, left),
-                    Err(_) => drop(tries.spawn(first)),
+                tries.spawn(settler.clone().settle(Part::new(writes)));
+                if let Ok(Some(left)) = tokio::time::timeout(GATHER_MAX, tries.join_next()).await {
+                    again(&mut tries, left.unwrap_or_default());
                 }
             }
         }
         while let Some(left) = tries.join_next().await {
-            settler.again(&mut tries, left.unwrap_or_default());
+            again(&mut tries, left.unwrap_or_default());
         }
     }
 
@@ -90,16 +104,6 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
         writes
     }
 
-    fn again(self: &Arc<Self>, tries: &mut JoinSet<Vec<Part>>, left: Vec<Part>) {
-        for part in left {
-            let settler = self.clone();
-            tries.spawn(async move {
-                tokio::time::sleep(back_off(part.failed)).await;
-                settler.settle_held(part).await
-            });
-        }
-    }
-
     /// Without those that are another's by now.
     async fn settle_held(self: Arc<Self>, mut part: Part) -> Vec<Part> {
         let (held, lost): (Vec<_>, Vec<_>) = part.writes.into_iter().partition(|write| self.held.has(lease(write)));
@@ -110,6 +114,7 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
 
     /// Writes them, and says what is to be tried again.
     async fn settle(self: Arc<Self>, part: Part) -> Vec<Part> {
+        let _leases = Unwinding { held: &self.held, leases: part.writes.iter().map(lease).collect() };
         let Err(error) = self.manager.settle(part.writes.clone()).await else {
             // One that was refused is another's by now: there is nothing more to do about it.
             self.forget(&part.writes);
@@ -130,7 +135,8 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
             will_never_be = part.since.is_some_and(|since| now - since >= self.lease);
         }
         if part.writes.len() > 1 {
-            return part.halves();
+            let is_tried_whole = error.is_retryable() && part.failed < WHOLE_MAX;
+            return if is_tried_whole { vec![part] } else { part.halves() };
         }
         if !will_never_be {
             return vec![part];
@@ -159,8 +165,24 @@ impl Part {
 
     fn halves(mut self) -> Vec<Self> {
         let writes = self.writes.split_off(self.writes.len() / 2);
+        // Of each nothing is known yet.
+        self.since = None;
         let other = Self { writes, ..self };
         vec![self, other]
+    }
+}
+
+/// Attempts whose ends are being written. A store that panics ends none: their leases end.
+struct Unwinding<'a> {
+    held: &'a Held,
+    leases: Vec<Lease>,
+}
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.held.remove(std::mem::take(&mut self.leases));
+        }
     }
 }
 

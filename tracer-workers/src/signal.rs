@@ -1,5 +1,6 @@
 //! What an attempt is told, and how it comes to know.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -24,6 +25,8 @@ pub(crate) enum Signal {
 #[derive(Default)]
 pub(crate) struct Told {
     last: Mutex<Signal>,
+    /// The handler was told that the worker is shutting down.
+    heard: AtomicBool,
     news: Notify,
 }
 
@@ -34,6 +37,18 @@ impl Told {
 
     pub(crate) fn last(&self) -> Signal {
         *self.lock()
+    }
+
+    /// For the handler: what it was told last.
+    pub(crate) fn hear(&self) -> Signal {
+        let last = self.last();
+        self.heard.fetch_or(last == Signal::ShutDown, Ordering::Relaxed);
+        last
+    }
+
+    /// Whether the handler has heard that the worker is shutting down.
+    pub(crate) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
 
     pub(crate) fn tell(&self, signal: Signal) {

@@ -227,7 +227,8 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     ///
     /// `lease` is how long nobody else may take it over if this process dies. It is extended for as long as the future is
     /// polled, so it need not be as long as the work; who has so much time and no more drops the future, and the lease ends.
-    /// A cancellation reaches the handler as it does in a worker that was started, and so does the loss of the lease.
+    /// A cancellation reaches the handler as it does in a worker that was started, and so does the loss of the lease. A handler
+    /// that blocks its thread for longer than the lease loses it.
     ///
     /// # Errors
     ///
@@ -513,7 +514,7 @@ async fn end(attempt: &Attempt, handler: &Handler, grace: Duration) -> Result<bo
     let Some(command) = run(attempt, handler, grace).await else { return Ok(false) };
     let (lease, writes) = (attempt.lease(), attempt.writes());
     match writes.write(lease, command).await {
-        Err(error) if error.code() != Failure::LEASE_LOST => {
+        Err(error) if error.code() != Failure::LEASE_LOST && !error.is_retryable() => {
             // The store will not take this result: that is how the attempt has ended.
             writes.write(lease, fail(error.failure())).await?;
         }

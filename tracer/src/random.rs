@@ -60,6 +60,12 @@ type Seeds = [u64; 2];
 thread_local! {
     // With nothing to drop: it is there as long as the thread.
     static SEEDS: Cell<Option<Seeds>> = const { Cell::new(None) };
+    /// The process in which that was seeded; 0: nothing was.
+    static PROCESS: Cell<u32> = const { Cell::new(0) };
+}
+
+fn process() -> u32 {
+    if cfg!(target_family = "wasm") { 0 } else { std::process::id() }
 }
 
 fn system() -> [u64; 2] {
@@ -74,6 +80,7 @@ fn system() -> [u64; 2] {
 /// Different in each thread, but for a thread and its copy in a forked process.
 #[cold]
 fn seeds() -> Seeds {
+    PROCESS.set(process());
     let keyed = RandomState::new();
     [0_u8, 1].map(|which| keyed.hash_one(which))
 }
@@ -87,11 +94,10 @@ pub fn reseed_ids(seeds: [u64; 2]) {
 /// [`reseed_ids`], if this process is not the one that the thread was last here in: for who cannot be told, and has the
 /// time to ask the system.
 pub(crate) fn reseed_if_forked() {
-    thread_local! { static PROCESS: Cell<u32> = const { Cell::new(0) }; }
-    let process = if cfg!(target_family = "wasm") { 0 } else { std::process::id() };
-    let before = PROCESS.replace(process);
+    let (process, before) = (process(), PROCESS.get());
     if before != 0 && before != process {
         let keyed = RandomState::new();
+        PROCESS.set(process);
         reseed_ids([0_u8, 1].map(|which| keyed.hash_one((process, which))));
     }
 }

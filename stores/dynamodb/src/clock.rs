@@ -19,6 +19,9 @@ const DATE_NS: i64 = 1_000_000_000;
 /// How much faster than the service's this machine's clock may go: a hundredth of a percent, twice what crystals do.
 const DRIFT: i64 = 10_000;
 
+/// What differs by more is another time: ten seconds.
+const DOUBT_NS: u64 = 10_000_000_000;
+
 /// The service's time, as far as it is known.
 #[derive(Clone)]
 pub(crate) struct Dates {
@@ -31,15 +34,30 @@ pub(crate) struct Dates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Ahead {
     at_least: i64,
-    at_most: i64,
     /// When that was found.
     found_ns: i64,
+    /// What the answer before has said, if that was another time altogether.
+    doubt: Option<i64>,
+}
+
+/// What an answer says of it.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    at_least: i64,
+    at_most: i64,
+    received_ns: i64,
+}
+
+impl Said {
+    /// By an answer that was dated between `sent_ns` and `received_ns`.
+    fn of(date_ns: i64, sent_ns: i64, received_ns: i64) -> Self {
+        Self { at_least: date_ns - received_ns, at_most: date_ns + DATE_NS - sent_ns, received_ns }
+    }
 }
 
 impl Ahead {
-    /// What an answer says, which was dated between `sent_ns` and `received_ns`.
-    fn of(date_ns: i64, sent_ns: i64, received_ns: i64) -> Self {
-        Self { at_least: date_ns - received_ns, at_most: date_ns + DATE_NS - sent_ns, found_ns: received_ns }
+    fn new(Said { at_least, received_ns, .. }: Said) -> Self {
+        Self { at_least, found_ns: received_ns, doubt: None }
     }
 
     /// The time at least: as answers say more, it goes on and never back.
@@ -47,12 +65,16 @@ impl Ahead {
         elapsed_ns + self.at_least
     }
 
-    /// What both say. If they cannot both be so, a clock was set, or this machine has slept: then the newer one.
-    fn and(self, newer: Self) -> Self {
-        let drift = (newer.found_ns - self.found_ns) / DRIFT;
-        let at_least = newer.at_least.max(self.at_least - drift);
-        let at_most = newer.at_most.min(self.at_most + drift);
-        if at_least <= at_most { Self { at_least, at_most, ..newer } } else { newer }
+    /// With what an answer says: if both cannot be so, as little else as that allows. Another time altogether is believed
+    /// when two answers say so: then the clock was set, or this machine has slept, and none of them was dated wrong.
+    fn and(self, said: Said) -> Self {
+        if said.at_least.abs_diff(self.at_least) > DOUBT_NS {
+            let is_confirmed = self.doubt.is_some_and(|doubt| said.at_least.abs_diff(doubt) <= DOUBT_NS);
+            return if is_confirmed { Self::new(said) } else { Self { doubt: Some(said.at_least), ..self } };
+        }
+        let drift = (said.received_ns - self.found_ns) / DRIFT;
+        let at_least = said.at_least.max((self.at_least - drift).min(said.at_most));
+        Self { at_least, ..Self::new(said) }
     }
 }
 
@@ -84,9 +106,9 @@ impl Dates {
         Timestamp::from_unix_ms(u64::try_from(now / 1_000_000).unwrap_or(0))
     }
 
-    fn learn(&self, said: Ahead) {
+    fn learn(&self, said: Said) {
         let mut known = self.lock();
-        *known = Some(known.map_or(said, |before| before.and(said)));
+        *known = Some(known.map_or_else(|| Ahead::new(said), |before| before.and(said)));
     }
 }
 
@@ -122,7 +144,7 @@ impl Intercept for Dates {
         let date = context.response().headers().get("date");
         let date = date.and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
         if let (Some(date), Some(Sent(sent))) = (date, config.load::<Sent>()) {
-            self.learn(Ahead::of(date.secs().saturating_mul(DATE_NS), *sent, self.elapsed_ns()));
+            self.learn(Said::of(date.secs().saturating_mul(DATE_NS), *sent, self.elapsed_ns()));
         }
         Ok(())
     }
@@ -136,45 +158,53 @@ mod tests {
     const S: i64 = 1000 * MS;
 
     /// A service whose clock is ahead by so much, asked at these times; an answer takes 40 ms, of which it is dated after 10.
-    fn asked(ahead_ns: i64, at_ns: impl IntoIterator<Item = i64>) -> Option<Ahead> {
-        at_ns.into_iter().fold(None, |known: Option<Ahead>, at| {
-            let date = (at + 10 * MS + ahead_ns) / S * S;
-            let said = Ahead::of(date, at, at + 40 * MS);
-            Some(known.map_or(said, |before| before.and(said)))
-        })
+    fn asked(ahead_ns: i64, at_ns: impl IntoIterator<Item = i64>) -> Ahead {
+        let mut said = at_ns.into_iter().map(|at| Said::of((at + 10 * MS + ahead_ns) / S * S, at, at + 40 * MS));
+        let first = Ahead::new(said.next().unwrap());
+        said.fold(first, Ahead::and)
     }
 
     #[test]
     fn answers_at_different_times_of_a_second_say_more_and_more() {
         const AHEAD: i64 = 1_790_000_000 * S + 123 * MS;
-        let width = |times: i64| {
-            let known = asked(AHEAD, (0..times).map(|n| n * 1373 * MS)).unwrap();
-            assert!((known.at_least..=known.at_most).contains(&AHEAD), "{known:?}");
-            (known.at_most - known.at_least) / MS
-        };
-        assert_eq!(width(1), 1040);
-        assert!(width(10) < 200 && width(1000) < 80, "{} {}", width(10), width(1000));
+        let behind = |times: i64| (AHEAD - asked(AHEAD, (0..times).map(|n| n * 1373 * MS)).at_least) / MS;
+        assert_eq!(behind(1), 163);
+        assert!((30..160).contains(&behind(10)) && (30..60).contains(&behind(1000)), "{} {}", behind(10), behind(1000));
     }
 
     #[test]
     fn the_time_never_goes_back() {
         // As when a table is made, and the next answer is quick.
-        let slow = Ahead::of(0, 0, 500 * MS);
-        let quick = Ahead::of(0, 500 * MS, 501 * MS);
-        assert!(slow.and(quick).time_after(501 * MS) >= slow.time_after(500 * MS));
+        let slow = Ahead::new(Said::of(0, 0, 500 * MS));
+        let quick = slow.and(Said::of(0, 500 * MS, 501 * MS));
+        assert!(quick.time_after(501 * MS) >= slow.time_after(500 * MS));
     }
 
     #[test]
-    fn a_clock_that_was_set_is_believed_at_once() {
-        let before = asked(5000 * S, (0..100).map(|n| n * 1373 * MS)).unwrap();
-        let set = Ahead::of(9000 * S, 200 * S, 200 * S + 40 * MS);
-        assert_eq!(before.and(set), set);
+    fn an_answer_that_is_dated_a_little_early_takes_back_no_more_than_it_must() {
+        let before = asked(0, (0..100).map(|n| n * 1373 * MS));
+        // Of a server whose clock is behind by 100 ms, in the last of its second.
+        let now = before.and(Said::of(200 * S, 201 * S + 50 * MS, 201 * S + 60 * MS));
+        assert_eq!(now.at_least, -50 * MS);
+    }
+
+    #[test]
+    fn one_answer_that_is_dated_wrong_changes_nothing_and_two_are_believed() {
+        let before = asked(5000 * S, (0..100).map(|n| n * 1373 * MS));
+        for other in [9000 * S, -9000 * S] {
+            let wrong = Said::of(200 * S + other, 200 * S, 200 * S + 40 * MS);
+            let doubted = before.and(wrong);
+            assert_eq!(doubted.at_least, before.at_least);
+            let right = Said::of(5201 * S, 201 * S, 201 * S + 40 * MS);
+            assert_eq!(doubted.and(right).doubt, None);
+            assert_eq!(doubted.and(wrong), Ahead::new(wrong), "the clock was set");
+        }
     }
 
     #[test]
     fn clocks_may_drift_apart() {
-        let before = Ahead { at_least: 100 * MS, at_most: 100 * MS, found_ns: 0 };
-        let later = Ahead { at_least: -700 * MS, at_most: 340 * MS, found_ns: 3600 * S };
-        assert_eq!(before.and(later), Ahead { at_least: -260 * MS, ..later });
+        let before = Ahead { at_least: 100 * MS, found_ns: 0, doubt: None };
+        let later = Said { at_least: -700 * MS, at_most: 340 * MS, received_ns: 3600 * S };
+        assert_eq!(before.and(later).at_least, -260 * MS);
     }
 }

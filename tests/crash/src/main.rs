@@ -297,7 +297,7 @@ fn main() {
             }
             wait();
         }
-        "fork-between-executions" => work::fork_between_executions(),
+        "fork-between-executions" => work::fork_between_executions(rest[0] == "traced"),
         "fork-and-die" => {
             install(options(), directory);
             work::fork_and_die(&wait);

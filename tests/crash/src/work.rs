@@ -267,12 +267,16 @@ pub(crate) fn fork_between_traces() {
     three();
 }
 
-/// Forks without a box when an execution has its name; then both name more, and say how.
-pub(crate) fn fork_between_executions() {
+/// Forks without a box when an execution, or only a trace, has its name; then both name more, and say how.
+pub(crate) fn fork_between_executions(traced: bool) {
     let manager = ExecutionManager::new(MemoryStore::default());
     let id = || manager.prepare(NewExecution::new("work")).unwrap().id();
     let three = || println!("{} {} {}", id(), id(), id());
-    three();
+    if traced {
+        item(0, 0);
+    } else {
+        three();
+    }
     os::wait_for(os::fork(three));
     three();
 }

@@ -65,6 +65,13 @@ async fn ended<M: ExecutionStore>(manager: &ExecutionManager<M>, id: &ExecutionI
     }
 }
 
+/// Runs until it is dropped.
+async fn forever(counted: Counted) -> Result<(), Failure> {
+    std::future::pending::<()>().await;
+    drop(counted);
+    Ok(())
+}
+
 /// Counts how many run at once.
 #[derive(Clone, Default)]
 struct Gauge {
@@ -245,14 +252,7 @@ fn cancelling_reaches_a_handler_that_listens_and_one_that_does_not() {
         let gauge = Gauge::default();
         let deaf = {
             let gauge = gauge.clone();
-            move |_: Attempt, (): ()| {
-                let counted = gauge.enter();
-                async move {
-                    std::future::pending::<()>().await;
-                    drop(counted);
-                    Ok::<_, Failure>(())
-                }
-            }
+            move |_: Attempt, (): ()| forever(gauge.enter())
         };
         let worker = Worker::new(manager.clone()).handler("listens", listens).handler("deaf", deaf).start();
         for type_ in ["listens", "deaf"] {

@@ -88,3 +88,40 @@ fn a_result_is_kept_after_an_outage_that_was_longer_than_its_lease() {
         worker.shutdown(SECOND).await;
     });
 }
+
+/// Each call waits for its answer, as those do that find no connection free.
+#[test]
+fn an_outage_is_not_answered_by_a_crowd_of_calls() {
+    run(async {
+        let (manager, cut) = cut_off();
+        *cut.cut_takes.lock().unwrap() = SECOND * 2;
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let created = manager.create_all((0..100).map(new)).await.unwrap();
+        sleep(SECOND / 2).await;
+        cut.set(Some(Written::Nothing));
+        sleep(LEASE * 2 / 3).await;
+        cut.set(None);
+        for one in created {
+            let done = ended(&manager, &one.unwrap().id).await;
+            assert_eq!((done.status, done.attempts), (S::Completed, 1));
+        }
+        assert!(cut.writes.most() <= 8, "{} at once", cut.writes.most());
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn a_store_that_panics_keeps_no_lease_alive() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(7).max_attempts(2)).await.unwrap().id;
+        sleep(SECOND / 2).await;
+        cut.panics.store(true, Ordering::Relaxed);
+        sleep(SECOND * 2).await;
+        cut.panics.store(false, Ordering::Relaxed);
+        let done = ended(&manager, &id).await;
+        assert_eq!((done.status, done.attempts), (S::Completed, 2));
+        worker.shutdown(SECOND).await;
+    });
+}

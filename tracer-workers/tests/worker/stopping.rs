@@ -7,7 +7,7 @@ use tracer::execution::{ExecutionManager, ExecutionStatus as S, Failure, Written
 use tracer_workers::{Attempt, Worker};
 
 use crate::trouble::cut_off;
-use crate::{Gauge, LEASE, SECOND, manager, new, run};
+use crate::{Gauge, LEASE, SECOND, forever, manager, new, run};
 
 #[test]
 fn a_handler_hears_of_a_shutdown_at_once_and_may_give_its_attempt_back() {
@@ -30,6 +30,28 @@ fn a_handler_hears_of_a_shutdown_at_once_and_may_give_its_attempt_back() {
         let back = manager.get(&back).await.unwrap();
         assert_eq!((back.status, back.attempts, &back.checkpoints["row"]), (S::Retrying, 0, &7.into()));
         assert_eq!(manager.get(&failed).await.unwrap().status, S::Failed);
+    });
+}
+
+/// It fails as it would at any other time: for who has not asked, or says when to try again.
+#[test]
+fn a_failure_during_a_shutdown_counts_unless_it_gives_back() {
+    run(async {
+        let manager = manager();
+        let handle = |attempt: Attempt, hears: bool| async move {
+            sleep(SECOND * 2).await;
+            let failure = Failure::new("too many requests").retryable(true);
+            Err::<(), _>(if hears && attempt.is_cancelled() { failure.retry_after(LEASE) } else { failure })
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let ids = manager.create_all([false, true].map(|hears| new(hears).max_attempts(3))).await.unwrap();
+        sleep(SECOND).await;
+        worker.shutdown(SECOND * 60).await;
+        for id in ids.into_iter().map(|created| created.unwrap().id) {
+            let failed = manager.get(&id).await.unwrap();
+            assert_eq!((failed.status, failed.attempts), (S::Retrying, 1));
+            assert_eq!(failed.error.unwrap().message, "too many requests");
+        }
     });
 }
 
@@ -101,14 +123,7 @@ fn one_that_is_run_by_its_id_stops_when_its_lease_is_over() {
         let gauge = Gauge::default();
         let handle = {
             let gauge = gauge.clone();
-            move |_: Attempt, (): ()| {
-                let counted = gauge.enter();
-                async move {
-                    std::future::pending::<()>().await;
-                    drop(counted);
-                    Ok::<_, Failure>(())
-                }
-            }
+            move |_: Attempt, (): ()| forever(gauge.enter())
         };
         let worker = Worker::new(manager.clone()).handler("work", handle);
         let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
@@ -131,5 +146,28 @@ fn who_has_no_handlers_takes_none_by_its_id() {
         let id = manager.create(new(())).await.unwrap().id;
         assert_eq!(Worker::new(ExecutionManager::clone(&manager)).run_by_id(&id, LEASE).await.unwrap(), None);
         assert_eq!(manager.get(&id).await.unwrap().status, S::Pending);
+    });
+}
+
+/// Who called knows what it did, and nobody says that it failed.
+#[test]
+fn a_result_of_one_that_is_run_by_its_id_is_not_made_a_failure_by_an_outage() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = |_: Attempt, (): ()| async {
+            sleep(SECOND).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let id = manager.create(new(()).max_attempts(1)).await.unwrap().id;
+        let cutting = async {
+            sleep(SECOND / 2).await;
+            cut.set(Some(Written::Nothing));
+            sleep(LEASE + LEASE / 2).await;
+            cut.set(None);
+        };
+        let (done, ()) = tokio::join!(worker.run_by_id(&id, LEASE), cutting);
+        assert_eq!(done.unwrap_err().code(), "STORE");
+        assert_eq!(manager.get(&id).await.unwrap().status, S::Running);
     });
 }

@@ -29,6 +29,12 @@ pub(crate) struct Cut {
     pub(crate) refusal_takes: Arc<Mutex<Duration>>,
     /// Sweeps find nothing.
     pub(crate) is_never_swept: Arc<AtomicBool>,
+    /// How long it takes to say that it is cut off.
+    pub(crate) cut_takes: Arc<Mutex<Duration>>,
+    /// Writes that are under way.
+    pub(crate) writes: Gauge,
+    /// A write panics.
+    pub(crate) panics: Arc<AtomicBool>,
 }
 
 impl Cut {
@@ -46,6 +52,10 @@ impl Cut {
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let cut = *self.what.lock().unwrap();
+        if cut.is_some() {
+            let takes = *self.cut_takes.lock().unwrap();
+            sleep(takes).await;
+        }
         let fault = |written| {
             let source = "the line was cut".into();
             StoreError { store: "cut", operation: "answer", trouble: Trouble::Unavailable, written, source }
@@ -75,6 +85,8 @@ impl ExecutionStore for Cut {
         self.store.find_by_idempotency_key(key).await
     }
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
+        let _counted = self.writes.enter();
+        assert!(!self.panics.load(Ordering::Relaxed), "as it is to");
         let refused = *self.refused.lock().unwrap();
         if writes.iter().any(|write| refused == Some((write.id, write.command.name()))) {
             let takes = *self.refusal_takes.lock().unwrap();
@@ -134,6 +146,9 @@ pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
         refused: Arc::default(),
         refusal_takes: Arc::default(),
         is_never_swept: Arc::default(),
+        cut_takes: Arc::default(),
+        writes: Gauge::default(),
+        panics: Arc::default(),
     };
     (ExecutionManager::new(cut.clone()), cut)
 }

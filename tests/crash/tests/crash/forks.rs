@@ -76,12 +76,14 @@ fn a_child_names_its_traces_as_nobody_else_does() {
 /// Without a box nobody is told of a fork.
 #[test]
 fn a_child_names_its_executions_as_nobody_else_does() {
-    let directory = Directory::new();
-    let mut running = start("fork-between-executions", directory.path(), &[]);
-    let lines: Vec<_> = (0..3).map(|_| running.line()).collect();
-    // What they begin with is the time.
-    let random: HashSet<_> = lines.iter().flat_map(|line| line.split(' ')).map(|id| &id[id.len() - 15..]).collect();
-    assert_eq!(random.len(), 9, "{lines:?}");
+    for (before, lines) in [("named", 3), ("traced", 2)] {
+        let directory = Directory::new();
+        let mut running = start("fork-between-executions", directory.path(), &[before]);
+        let said: Vec<_> = (0..lines).map(|_| running.line()).collect();
+        // What they begin with is the time.
+        let random: HashSet<_> = said.iter().flat_map(|line| line.split(' ')).map(|id| &id[id.len() - 15..]).collect();
+        assert_eq!(random.len(), 3 * lines, "{said:?}");
+    }
 }
 
 /// Who forks often goes away at once: what the child records only then is no less its own.
