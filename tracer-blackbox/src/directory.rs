@@ -1,12 +1,12 @@
 //! Directories of files: finding them, reading them, keeping their size within bounds.
 //!
-//! `<directory>/<app>/*.tbx`. A file that somebody has looked at has a mark beside it, `*.read`; only those are ever
-//! deleted, the oldest first, and never one of a living process.
+//! `<directory>/<app>/*.tbx`. A file that somebody has looked at has a mark beside it, `*.read`; those are
+//! deleted, the oldest first, and never one of a living process; others only where they would fill the disk.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::file::{EXTENSION, is_locked};
@@ -210,7 +210,8 @@ fn beginning(file: &File) -> io::Result<Vec<u8>> {
 
 /// Whether its process has its lock, if it has taken it.
 fn lock_of(file: &File, beginning: &[u8]) -> Option<Lock> {
-    let is_taken = beginning.len() >= DEATH_AT && StatusRead(beginning).get(Word::Lock) == Lock::Taken as u64;
+    let taken = Lock::taken(file.metadata().ok()?.ino());
+    let is_taken = beginning.len() >= DEATH_AT && StatusRead(beginning).get(Word::Lock) == taken;
     let is_held = if is_taken { is_locked(file)? } else { return None };
     Some(if is_held { Lock::Held } else { Lock::Free })
 }

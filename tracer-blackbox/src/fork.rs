@@ -51,7 +51,7 @@ fn boxes() -> MutexGuard<'static, Vec<&'static Shared>> {
     BOXES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The boxes that somebody has, unless others look at them for long: for handlers, which must not wait.
+/// The boxes that somebody has, unless others look at them for long: for ends and panic hooks, which must not wait.
 pub(crate) fn boxes_soon() -> Vec<&'static Shared> {
     soon(&BOXES).map(|boxes| boxes.clone()).unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! are taken in this order: the table of sites (of `tracer`), the dictionary, the state.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -170,7 +171,8 @@ impl Shared {
     }
 
     fn say_whether_locked(&self, state: &State) {
-        self.status.set(Word::Lock, state.lock.as_ref().map_or(0, |_| Lock::Taken as u64));
+        let inode = state.lock.as_ref().and_then(|file| Some(file.metadata().ok()?.ino()));
+        self.status.set(Word::Lock, inode.map_or(0, Lock::taken));
     }
 
     fn say_how_it_counts(&self, times: &Times) {

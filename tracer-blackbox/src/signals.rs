@@ -1,8 +1,8 @@
 //! Which signal killed the process: five of them are noted, if asked for, and then left to whoever had them before. One
 //! is not: where somebody has truncated the file of a box, what was mapped is made memory, and the program goes on.
 //!
-//! What runs in a handler only loads and stores words, reads the time, maps a page and hands the signal on: all of it
-//! may run wherever the program was.
+//! What runs in a handler only loads and stores words, tries a lock for a moment, reads the time, maps a page and hands the
+//! signal on: all of it may run wherever the program was.
 
 #![expect(unsafe_code, reason = "handles signals")]
 

@@ -103,12 +103,17 @@ impl StatusRead<'_> {
 /// Whether the process of a file lives, by the lock that it holds on it while it does: where its number says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// The process said that it has it. That is so in the file itself.
-    Taken = 1,
-    /// In a copy: nobody had it any more.
+    /// In what was read of the file: nobody had it any more.
     Free = 2,
-    /// In a copy: somebody had it.
+    /// Likewise: somebody had it.
     Held = 3,
+}
+
+impl Lock {
+    /// What the process says that has it, of the file with this inode: a copy of the file has no lock.
+    pub(crate) const fn taken(inode: u64) -> u64 {
+        (inode << 2) | 1
+    }
 }
 
 /// In a copy of a file: whether its lock was held.

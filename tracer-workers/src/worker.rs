@@ -335,7 +335,8 @@ pub struct Running {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Left {
     /// Attempts that were not finished in time: they were given back, or cancelled if that was asked for, or are left to
-    /// their leases. Those that their handlers gave back are not counted.
+    /// their leases; and those whose ends the store had not taken by then. Those that their handlers gave back before are not
+    /// counted.
     pub given_back: usize,
 }
 

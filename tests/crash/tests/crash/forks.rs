@@ -92,8 +92,12 @@ fn a_child_goes_on_when_its_parent_was_killed() {
     let directory = Directory::new();
     let running = start("fork-and-die", directory.path(), &[]).ready();
     let of_parent = directory.files();
-    let locks = || [fs::read(&of_parent[0]).unwrap()[LOCK_AT], read_file(&of_parent[0]).unwrap()[LOCK_AT]];
+    let locks =
+        || [fs::read(&of_parent[0]).unwrap(), read_file(&of_parent[0]).unwrap()].map(|bytes| bytes[LOCK_AT] & 3);
     assert_eq!(locks(), [1, 3], "the parent has its lock");
+    let copy = directory.path().join("copy");
+    fs::copy(&of_parent[0], &copy).unwrap();
+    assert_eq!(read_file(&copy).unwrap()[LOCK_AT] & 3, 1, "a copy has none that could be asked for");
     running.kill_and_see_others_end_after(|| {
         // It has it until it has been told of the fork.
         let until = now() + Duration::from_secs(20);
