@@ -94,7 +94,7 @@ fn a_result_is_kept_after_an_outage_that_was_longer_than_its_lease() {
 fn an_outage_is_not_answered_by_a_crowd_of_calls() {
     run(async {
         let (manager, cut) = cut_off();
-        *cut.cut_takes.lock().unwrap() = SECOND * 2;
+        *cut.outage_takes.lock().unwrap() = SECOND * 2;
         let worker = Worker::new(manager.clone()).handler("work", handle).start();
         let created = manager.create_all((0..100).map(new)).await.unwrap();
         sleep(SECOND / 2).await;

@@ -30,7 +30,7 @@ pub(crate) struct Cut {
     /// Sweeps find nothing.
     pub(crate) is_never_swept: Arc<AtomicBool>,
     /// How long it takes to say that it is cut off.
-    pub(crate) cut_takes: Arc<Mutex<Duration>>,
+    pub(crate) outage_takes: Arc<Mutex<Duration>>,
     /// Writes that are under way.
     pub(crate) writes: Gauge,
     /// A write panics.
@@ -53,7 +53,7 @@ impl Cut {
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let cut = *self.what.lock().unwrap();
         if cut.is_some() {
-            let takes = *self.cut_takes.lock().unwrap();
+            let takes = *self.outage_takes.lock().unwrap();
             sleep(takes).await;
         }
         let fault = |written| {
@@ -146,7 +146,7 @@ pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
         refused: Arc::default(),
         refusal_takes: Arc::default(),
         is_never_swept: Arc::default(),
-        cut_takes: Arc::default(),
+        outage_takes: Arc::default(),
         writes: Gauge::default(),
         panics: Arc::default(),
     };

@@ -240,6 +240,20 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Sends a signal that it survives, and waits until its handler has returned: until then it is pending or blocked.
+    pub(crate) fn send_and_see_handled(&self, name: &str, number: i32) {
+        self.send(name);
+        let is_under_way = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+            let sets = status.lines().filter_map(|line| line.split_once(":\t"));
+            let mut sets = sets.filter(|(set, _)| matches!(*set, "SigPnd" | "ShdPnd" | "SigBlk"));
+            sets.any(|(_, set)| u64::from_str_radix(set, 16).unwrap() & (1 << (number - 1)) != 0)
+        };
+        while is_under_way() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Stops it, and waits until all its threads are.
     pub(crate) fn stop(&self) {
         self.send("STOP");

@@ -58,11 +58,10 @@ fn control_what_returned_is_not_open() {
 const NOTED: [(&str, i32); 5] = [("SEGV", 11), ("BUS", 7), ("ABRT", 6), ("ILL", 4), ("FPE", 8)];
 
 /// Sends a signal that ends it.
-fn die_of(running: Running, name: &str) -> ExitStatus {
+fn die_of(running: Running, (name, number): (&str, i32)) -> ExitStatus {
     if matches!(name, "SEGV" | "BUS") {
         // The standard library's handler takes the first for a fault that will come again, and goes on.
-        running.send(name);
-        std::thread::sleep(Duration::from_millis(50));
+        running.send_and_see_handled(name, number);
     }
     running.signal(name)
 }
@@ -71,7 +70,7 @@ fn die_of(running: Running, name: &str) -> ExitStatus {
 fn signals_are_noted_and_still_kill() {
     for (name, number) in NOTED {
         let directory = Directory::new();
-        let status = die_of(start("open", directory.path(), &[]).ready(), name);
+        let status = die_of(start("open", directory.path(), &[]).ready(), (name, number));
         assert_eq!(status.signal(), Some(number));
         let recovered = directory.recovered();
         is_open(&recovered);
@@ -87,7 +86,7 @@ fn signals_in_the_midst_of_calls_lose_nothing() {
         let directory = Directory::new();
         let running = start("count", directory.path(), &["4", "sync"]).ready();
         wait_for_calls(directory.path(), 1000);
-        assert_eq!(die_of(running, name).signal(), Some(number));
+        assert_eq!(die_of(running, (name, number)).signal(), Some(number));
         let recovered = directory.recovered();
         assert_eq!(recovered.death, Death::Signal { number, address: 0 });
         assert_eq!(lost(&recovered.records, &acknowledged(directory.path())), Ok(0), "{}", recovered.confidence);
@@ -136,8 +135,7 @@ fn a_signal_that_was_sent_and_survived_is_not_why_it_died() {
     for killed in [true, false] {
         let directory = Directory::new();
         let running = start("open", directory.path(), &[]).ready();
-        running.send("SEGV");
-        std::thread::sleep(Duration::from_millis(50));
+        running.send_and_see_handled("SEGV", 11);
         let status = if killed { running.kill() } else { running.signal("SEGV") };
         let (signal, death) = if killed { (9, Death::Killed) } else { (11, Death::Signal { number: 11, address: 0 }) };
         assert_eq!((status.signal(), directory.recovered().death), (Some(signal), death));
