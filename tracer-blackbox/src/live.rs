@@ -182,7 +182,7 @@ mod tests {
     impl<F> Written<F> {
         fn new(due: F) -> Self {
             let pages = [(); 2].map(|()| &*Box::leak(Box::<Page>::default()));
-            pages[0].open(1, 0);
+            pages[0].open(1);
             Self { due, pages, births: Cell::new(1), copied: Cell::new(0) }
         }
 

@@ -66,7 +66,6 @@ pub(crate) struct State {
     /// By page: whether some of it has no check yet.
     unsealed: Vec<bool>,
     overflow: Option<Held>,
-    writers: u64,
     pairs: Pairs,
     memory: Option<MemoryFiles>,
     memory_read_ns: u64,
@@ -310,6 +309,7 @@ impl Shared {
     fn seal(&self, state: &mut State, held: Held) {
         state.pages.seal(held.number);
         held.page.seal(self.salt());
+        held.page.finish();
         state.unsealed[held.number] = false;
     }
 
@@ -333,15 +333,14 @@ impl Shared {
 
     fn open_page(&self, state: &mut State, number: PageNumber) -> &'static Page {
         state.births += 1;
-        state.writers += 1;
         self.status.set(Word::PagesGiven, state.births);
         state.index.look_at(self.map, number);
         let page = &self.map.pages()[number];
         // One that was never given to anybody is all zeroes. To touch it here would take four pages of the disk at once.
         if number >= self.pages_used.fetch_max(number + 1, Ordering::Relaxed) {
-            page.begin(state.births, state.writers);
+            page.begin(state.births);
         } else {
-            page.open(state.births, state.writers);
+            page.open(state.births);
         }
         state.unsealed[number] = true;
         page
@@ -538,7 +537,6 @@ impl State {
             births: 0,
             unsealed: vec![false; layout.pages],
             overflow: None,
-            writers: 0,
             pairs: Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt),
             memory: None,
             memory_read_ns: 0,
@@ -558,7 +556,7 @@ impl State {
         // It is the parent's, and open in both.
         self.lock = None;
         // The file is a new one: what its pages lived through was in another.
-        (self.births, self.writers) = (0, 0);
+        self.births = 0;
         self.pages.fork(survivor)
     }
 }

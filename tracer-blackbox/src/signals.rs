@@ -198,10 +198,10 @@ fn note(signal: libc::c_int, info: *mut libc::siginfo_t) -> bool {
     has_noted
 }
 
-/// The process has survived what it has noted.
+/// The process has survived what this thread has noted.
 fn withdraw() {
     for shared in boxes() {
-        DeathNote::of(shared.map, shared.salt()).withdraw();
+        DeathNote::of(shared.map, shared.salt()).withdraw(crate::machine::thread());
     }
 }
 

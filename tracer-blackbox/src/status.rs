@@ -134,6 +134,8 @@ fn set_word(bytes: &mut [u8], word: Word, value: u64) {
 }
 
 const DEATH_WORDS: usize = 7;
+/// Which of them says whose note it is.
+const NOTE_THREAD: usize = 4;
 
 /// The first word of a death note that is being written.
 const WRITING: u64 = 2;
@@ -182,9 +184,11 @@ impl DeathNote {
         true
     }
 
-    /// The process goes on: there is no note.
-    pub(crate) fn withdraw(self) {
-        self.words[0].store(0, Ordering::Release);
+    /// The process goes on: there is no note by this thread, which runs.
+    pub(crate) fn withdraw(self, thread: u64) {
+        if self.words[0].load(Ordering::Relaxed) == 1 && self.words[NOTE_THREAD].load(Ordering::Relaxed) == thread {
+            self.words[0].store(0, Ordering::Release);
+        }
     }
 
     pub(crate) fn read(bytes: &[u8], salt: u64) -> Option<Death> {

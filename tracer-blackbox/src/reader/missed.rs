@@ -42,8 +42,13 @@ struct Page {
 fn pages<'a>(scan: &'a Scan<'_>) -> impl Iterator<Item = Page> + 'a {
     let given = scan.status().get(Word::PagesGiven);
     let bytes = scan.valid.pages.iter().map(|page| scan.page(page.number));
-    // The first seal comes with the others, once it is full.
-    let pages = bytes.map(|page| Page { birth: u64_at(page, 8), is_full: u32_at(page, CHECKS_AT) != 0 });
+    let says_so = scan.valid.superblock.minor > 0;
+    let pages = bytes.map(move |page| {
+        let birth = u64_at(page, 8);
+        // Before it was said, a page that was sealed was full, unless the file was brought to the disk.
+        let is_full = if says_so { u64_at(page, 32) == birth } else { u32_at(page, CHECKS_AT) != 0 };
+        Page { birth, is_full }
+    });
     // One that is garbage is larger than any that was given.
     pages.filter(move |page| page.birth <= given)
 }

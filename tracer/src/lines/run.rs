@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_run_goes_on_only_from_where_it_stands() {
         let (page, block): (&'static Page, _) = (Box::leak(Box::default()), Block::default());
-        page.open(1, 0);
+        page.open(1);
         let stand = |env, last, depth, innermost| {
             for (word, value) in [(block::ENV, env), (block::LAST, last), (block::DEPTH, depth)] {
                 block.set(word, value);

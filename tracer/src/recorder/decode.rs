@@ -321,7 +321,7 @@ mod tests {
     /// The numbers of the steps that are read: an enter, and an exit with a detail that says that it is `step`.
     fn steps(step: u64) -> Vec<(u64, Vec<u8>)> {
         let page: &'static Page = Box::leak(Box::default());
-        page.open(1, 0);
+        page.open(1);
         assert!(page.put([run_word(10, 0), 1000, 5, 3, FrameId::raw_of(1, 2), 11, 1, 0]));
         page.put_event(page.next(), event(KIND_ENTER, 0, 7, 0));
         let detail = [&[1, 2, 3][..], &[0; Padded::ZEROES]].concat();

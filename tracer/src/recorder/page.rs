@@ -44,8 +44,8 @@ pub(crate) const KIND_DETAILED: u64 = 10;
 /// |---|---|
 /// | 0 | words written, only a hint for who reads it after the process has died |
 /// | 1 | the birth, see [`open`](Self::open); 0: nothing is valid |
-/// | 2 | a number of the writing thread |
 /// | 3 | what stands before this place is [forgotten](Self::forget) |
+/// | 4 | the birth, once the page is [finished](Self::finish) |
 #[repr(C, align(64))]
 pub struct Page {
     head: [AtomicU64; SLOT_WORDS],
@@ -72,19 +72,18 @@ impl fmt::Debug for Page {
 impl Page {
     /// Begins a new life of the page: it is empty. `birth` is not zero, and differs from that of every other life of
     /// every page that a reader may see together with it.
-    pub fn open(&'static self, birth: u64, writer: u64) {
+    pub fn open(&'static self, birth: u64) {
         self.head[1].store(0, Ordering::Relaxed);
         self.head[0].store(0, Ordering::Relaxed);
         // Who sees anything of what follows sees that the birth has changed, if it looks after that.
         fence(Ordering::Release);
         self.data.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.checks.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        self.begin(birth, writer);
+        self.begin(birth);
     }
 
     /// Likewise, of a page that is all zeroes: nothing else of it is touched than what is written.
-    pub fn begin(&'static self, birth: u64, writer: u64) {
-        self.head[2].store(writer, Ordering::Relaxed);
+    pub fn begin(&'static self, birth: u64) {
         self.head[3].store(0, Ordering::Relaxed);
         self.head[1].store(birth, Ordering::Release);
     }
@@ -113,6 +112,11 @@ impl Page {
     #[inline]
     pub fn len(&self) -> usize {
         usize::try_from(self.head[0].load(Ordering::Acquire)).map_or(DATA, |len| len.min(DATA))
+    }
+
+    /// Says to whoever reads it that nothing more comes into it.
+    pub fn finish(&self) {
+        self.head[4].store(self.birth(), Ordering::Relaxed);
     }
 
     /// Whether nothing is complete.
@@ -404,7 +408,7 @@ mod tests {
 
     fn page() -> &'static Page {
         let page: &'static Page = Box::leak(Box::default());
-        page.open(1, 0);
+        page.open(1);
         page
     }
 
@@ -465,7 +469,7 @@ mod tests {
         let mut most = 0;
         for len in (0..PAGE_BYTES - Padded::ZEROES).step_by(3) {
             let detail = Padded::new(&padded, len);
-            page.open(1, 0);
+            page.open(1);
             page.put_event(page.next(), 8);
             if Page::has_room_behind(page.next(), detail) {
                 let end = page.put_detailed(page.next(), detail, 1, event(KIND_EXIT, 0, 7, 99));
@@ -520,10 +524,10 @@ mod loom {
         model.preemption_bound = Some(2);
         model.check(|| {
             let page: &'static Page = Box::leak(Box::default());
-            page.open(1, 0);
+            page.open(1);
             assert!(page.put([0x11; 8]));
             let writer = ::loom::thread::spawn(move || {
-                page.open(2, 0);
+                page.open(2);
                 assert!(page.put([0x21; 8]));
             });
             let birth = page.birth();

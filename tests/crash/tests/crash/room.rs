@@ -152,6 +152,16 @@ fn calls_ask_the_system_for_nothing() {
 /// Who follows a file learns of what came and went between two looks, from the first page on: here the rest of one.
 #[test]
 fn what_was_written_over_between_two_readings_is_counted() {
+    written_over_between_two_readings(|_| {});
+}
+
+/// What is brought to the disk is sealed before it is full.
+#[test]
+fn what_was_written_over_is_counted_where_pages_are_sealed_early() {
+    written_over_between_two_readings(|black_box| black_box.sync().unwrap());
+}
+
+fn written_over_between_two_readings(before_the_first: impl Fn(&BlackBox)) {
     let directory = Directory::new();
     let black_box = BlackBox::options().bytes(8 * PAGE_BYTES).open(directory.path()).unwrap();
     let tracer = Tracer::builder().recorder(black_box.clone()).build();
@@ -166,6 +176,7 @@ fn what_was_written_over_between_two_readings_is_counted() {
     record();
     // In an empty box, and in one that has gone round.
     for _ in 0..2 {
+        before_the_first(&black_box);
         let (first, seen) = (newest(), read().pages_seen());
         assert_eq!(read().pages_missed(&seen), 0);
         let mut missed = 0;

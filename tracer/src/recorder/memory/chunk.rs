@@ -172,7 +172,7 @@ impl Drop for Chunk {
 
 /// Of pages in memory, none is seen together with another life of it.
 fn open(page: &'static Page) -> &'static Page {
-    page.open(1, 0);
+    page.open(1);
     page
 }
 
