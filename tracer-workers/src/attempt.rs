@@ -122,7 +122,7 @@ impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt")
             .field("lease", &self.lease())
-            .field("is_cancelled", &self.is_cancelled())
+            .field("is_cancelled", &(self.told().last() != Signal::Go))
             .finish_non_exhaustive()
     }
 }

@@ -112,8 +112,8 @@ impl Schedule {
     /// Makes up for every time that was missed within so long, because no worker ran: up to 1000 of them, the latest.
     ///
     /// What was not missed is told by its idempotency key, which goes with the execution when that is deleted. So what has
-    /// ended has to be kept for as long: a worker with a shorter [`retain`](crate::Worker::retain) does not start, and whoever
-    /// prunes otherwise has to see to it.
+    /// ended has to be kept for as long, and for as much longer as the worker's clock and the store's may differ: a worker with
+    /// a shorter [`retain`](crate::Worker::retain) does not start, and whoever prunes otherwise has to see to it.
     #[must_use]
     pub fn catch_up(mut self, within: Duration) -> Self {
         (self.within, self.latest_only) = (within, false);

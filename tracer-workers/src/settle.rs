@@ -20,8 +20,9 @@ use crate::worker::OnError;
 const BATCH_MAX: usize = 100;
 /// For how long they do.
 const GATHER_MAX: Duration = Duration::from_secs(1);
-/// How many calls at once try again what was not taken: a store in trouble, and heartbeats on the same connections, are to
-/// have room.
+/// How many calls at once try what comes for the first time, and how many try again what was not taken: a store in trouble,
+/// and heartbeats on the same connections, are to have room.
+const FIRST_MAX: usize = 4;
 const AGAIN_MAX: usize = 4;
 /// So often a batch is tried whole, for trouble that goes by.
 const WHOLE_MAX: u32 = 3;
@@ -54,7 +55,8 @@ pub(crate) struct Settler<S> {
 impl<S: ExecutionStore + Clone + 'static> Settler<S> {
     /// Until nobody can hand anything over any more.
     pub(crate) async fn run(self, mut ended: mpsc::UnboundedReceiver<Ended>) {
-        let (settler, turns) = (Arc::new(self), Arc::new(Semaphore::new(AGAIN_MAX)));
+        let settler = Arc::new(self);
+        let (first, turns) = (Arc::new(Semaphore::new(FIRST_MAX)), Arc::new(Semaphore::new(AGAIN_MAX)));
         let again = |tries: &mut JoinSet<Vec<Part>>, left: Vec<Part>| {
             for part in left {
                 let (settler, turns) = (settler.clone(), turns.clone());
@@ -68,13 +70,16 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
         let mut tries = JoinSet::new();
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
-            let received = tokio::select! {
+            let (received, turn) = tokio::select! {
                 biased;
                 Some(left) = tries.join_next() => {
                     again(&mut tries, left.unwrap_or_default());
                     continue;
                 }
-                received = ended.recv_many(&mut batch, BATCH_MAX) => received,
+                received = async {
+                    let turn = first.clone().acquire_owned().await;
+                    (ended.recv_many(&mut batch, BATCH_MAX).await, turn)
+                } => received,
             };
             if received == 0 {
                 break;
@@ -82,7 +87,11 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
             gather(&mut ended, &mut batch).await;
             let writes = settler.writes(&mut batch);
             if !writes.is_empty() {
-                tries.spawn(settler.clone().settle(Part::new(writes)));
+                let settling = settler.clone().settle(Part::new(writes));
+                tries.spawn(async move {
+                    let _turn = turn;
+                    settling.await
+                });
                 if let Ok(Some(left)) = tokio::time::timeout(GATHER_MAX, tries.join_next()).await {
                     again(&mut tries, left.unwrap_or_default());
                 }
@@ -165,8 +174,9 @@ impl Part {
 
     fn halves(mut self) -> Vec<Self> {
         let writes = self.writes.split_off(self.writes.len() / 2);
-        // Of each nothing is known yet.
+        // Of each nothing is known yet; those that may have nothing wrong do not wait ever longer for the one that has.
         self.since = None;
+        self.failed = self.failed.min(WHOLE_MAX - 1);
         let other = Self { writes, ..self };
         vec![self, other]
     }

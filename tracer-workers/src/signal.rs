@@ -42,7 +42,7 @@ impl Told {
     /// For the handler: what it was told last.
     pub(crate) fn hear(&self) -> Signal {
         let last = self.last();
-        self.heard.fetch_or(last == Signal::ShutDown, Ordering::Relaxed);
+        self.heard.fetch_or(matches!(last, Signal::ShutDown | Signal::GiveBack), Ordering::Relaxed);
         last
     }
 
@@ -77,6 +77,17 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_late_has_heard_as_well() {
+        for signal in [Signal::ShutDown, Signal::GiveBack] {
+            let told = Told::default();
+            told.tell(signal);
+            assert!(!told.has_heard());
+            assert_eq!(told.hear(), signal);
+            assert!(told.has_heard());
+        }
+    }
 
     #[test]
     fn nothing_takes_back_what_weighs_more() {

@@ -247,6 +247,10 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         let asked = Instant::now();
         let Some(execution) = self.manager.claim(claim).await?.pop() else { return Ok(None) };
         let Some(Handled { handler, .. }) = self.handlers.get(&execution.type_) else { return Ok(None) };
+        if asked.elapsed() >= lease {
+            // The answer took longer than the lease in it lasts.
+            return Ok(None);
+        }
         let held = Held::default();
         let (attempt, teller) = Attempt::new(execution, self.writes(lease));
         held.add(teller, None, asked + lease);
@@ -258,7 +262,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
                 Err(error) if error.code() == Failure::LEASE_LOST => Ok(None),
                 Err(error) => Err(error),
             },
-            never = beat_all(self, &held, lease) => match never {},
+            never = beat_all(self, &held, lease, asked) => match never {},
         }
     }
 
@@ -298,7 +302,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         let mut background: Vec<_> = schedules.map(tokio::spawn).collect();
         let beating = shared.clone();
         background.push(tokio::spawn(async move {
-            match beat_all(&beating.worker, &beating.held, beating.worker.lease).await {}
+            match beat_all(&beating.worker, &beating.held, beating.worker.lease, Instant::now()).await {}
         }));
         background.push(tokio::spawn(sweep_all(shared.clone())));
         background.extend(shared.worker.retention.map(|kept| tokio::spawn(prune_all(shared.clone(), kept))));
@@ -524,9 +528,14 @@ async fn end(attempt: &Attempt, handler: &Handler, grace: Duration) -> Result<bo
     Ok(true)
 }
 
-/// Extends all leases, three times as often as they need it.
-async fn beat_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, lease: Duration) -> Infallible {
-    let mut every = tokio::time::interval_at(Instant::now() + lease / 3, lease / 3);
+/// Extends all leases, three times as often as they need it; the first of them was asked for at `began`.
+async fn beat_all<S: ExecutionStore + Clone>(
+    worker: &Worker<S>,
+    held: &Held,
+    lease: Duration,
+    began: Instant,
+) -> Infallible {
+    let mut every = tokio::time::interval_at(began + lease / 3, lease / 3);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;

@@ -35,8 +35,8 @@
 //!   somebody else has; a list may miss what was written just now
 //!   ([`Capabilities::consistent_list`](tracer::execution::Capabilities::consistent_list) is `false`).
 //! - The time is that with which the service dates its answers, whatever the callers' clocks show. A date says which second
-//!   it is: what a caller takes for the time lags behind it by up to a second at first, and by little more than an answer
-//!   takes once there were some. So a lease may be taken over a second before its holder ceases to believe in it, who can
+//!   it is: what a caller takes for the time lags behind it by up to a second at first and after hours without an answer, and
+//!   by little more than an answer takes once there were some; it is ahead by no more than answers are dated wrong. So a lease may be taken over a second before its holder ceases to believe in it, who can
 //!   write nothing any more then: let leases be much longer than a second.
 //! - Items have 400 KB at most. Payload, result and metadata of an execution together may fill all but 32 KB of that, which
 //!   are kept free for what its attempts add. A checkpoint may fill an item of its own; all of them have no limit.

@@ -35,6 +35,25 @@ fn a_result_that_is_not_taken_holds_up_no_other_and_is_a_failed_attempt() {
     });
 }
 
+/// However many have ended with it.
+#[test]
+fn a_result_that_is_not_taken_delays_those_beside_it_by_a_second() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let created = manager.create_all((0..100).map(new)).await.unwrap();
+        let ids: Vec<_> = created.into_iter().map(|one| one.unwrap().id).collect();
+        cut.refuse(ids[99], "complete");
+        let started = Instant::now();
+        let worker = Worker::new(manager.clone()).concurrency(100).handler("work", handle).start();
+        for id in &ids[..99] {
+            assert_eq!(ended(&manager, id).await.status, S::Completed);
+        }
+        let delay = started.elapsed() - SECOND;
+        assert!(delay < SECOND * 5 / 4, "{delay:?}");
+        worker.shutdown(SECOND).await;
+    });
+}
+
 #[test]
 fn others_do_not_wait_for_an_answer_that_takes_long() {
     run(async {
@@ -89,13 +108,18 @@ fn a_result_is_kept_after_an_outage_that_was_longer_than_its_lease() {
     });
 }
 
-/// Each call waits for its answer, as those do that find no connection free.
+/// Each call waits long for its answer, as those do that find no connection free.
 #[test]
 fn an_outage_is_not_answered_by_a_crowd_of_calls() {
     run(async {
         let (manager, cut) = cut_off();
-        *cut.outage_takes.lock().unwrap() = SECOND * 2;
-        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        *cut.outage_takes.lock().unwrap() = LEASE / 3;
+        // They end one after the other.
+        let handle = |_: Attempt, number: u32| async move {
+            sleep(SECOND + SECOND / 10 * number).await;
+            Ok::<_, Failure>(number)
+        };
+        let worker = Worker::new(manager.clone()).concurrency(100).handler("work", handle).start();
         let created = manager.create_all((0..100).map(new)).await.unwrap();
         sleep(SECOND / 2).await;
         cut.set(Some(Written::Nothing));

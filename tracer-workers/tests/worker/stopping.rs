@@ -40,6 +40,8 @@ fn a_failure_during_a_shutdown_counts_unless_it_gives_back() {
         let manager = manager();
         let handle = |attempt: Attempt, hears: bool| async move {
             sleep(SECOND * 2).await;
+            // A log is no handler.
+            assert!(format!("{attempt:?}").contains("is_cancelled: true"));
             let failure = Failure::new("too many requests").retryable(true);
             Err::<(), _>(if hears && attempt.is_cancelled() { failure.retry_after(LEASE) } else { failure })
         };

@@ -229,6 +229,44 @@ fn what_is_claimed_too_late_does_not_begin() {
     });
 }
 
+#[test]
+fn nor_does_what_is_claimed_too_late_by_its_id() {
+    run(async {
+        let (manager, cut) = cut_off();
+        *cut.claim_takes.lock().unwrap() = LEASE;
+        let handle = |_: Attempt, (): ()| async { Err::<(), _>(Failure::new("it has begun")) };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        assert_eq!(worker.run_by_id(&id, LEASE).await.unwrap(), None);
+        assert_eq!(manager.get(&id).await.unwrap().error, None);
+    });
+}
+
+#[test]
+fn what_is_claimed_late_by_its_id_has_its_lease_extended_in_time() {
+    run(async {
+        let (manager, cut) = cut_off();
+        *cut.claim_takes.lock().unwrap() = LEASE * 5 / 6;
+        let handle = |_: Attempt, (): ()| async {
+            sleep(LEASE).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle);
+        let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+        let sweeping = async {
+            loop {
+                sleep(SECOND).await;
+                assert_eq!(manager.tick().await.unwrap().total(), 0);
+            }
+        };
+        let done = tokio::select! {
+            done = worker.run_by_id(&id, LEASE) => done.unwrap().unwrap(),
+            () = sweeping => unreachable!(),
+        };
+        assert_eq!((done.status, done.attempts), (S::Completed, 1));
+    });
+}
+
 /// Somebody has given it back behind the worker's back, and it comes here again before a heartbeat tells.
 #[test]
 fn an_attempt_that_another_one_here_has_taken_over_is_dropped() {

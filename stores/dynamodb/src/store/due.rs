@@ -83,8 +83,9 @@ impl DynamoStore {
                 let Some(read) = reads.remove(id) else { continue };
                 let Some(mut execution) = self.readable(&read).await? else { continue };
                 let start = Write::new(execution.id, Command::Start { holder: holder.clone() });
-                let is_wanted = execution.is_due(now) && claim.wants(&execution.type_);
+                // When it was written has passed, whatever the time is taken for here.
                 let now = now.max(execution.updated_at);
+                let is_wanted = execution.is_due(now) && claim.wants(&execution.type_);
                 if is_wanted && start.apply(&mut execution, now) == Ok(Applied::Changed) {
                     started.push((read, execution));
                 }

@@ -58,9 +58,9 @@ fn told(error: &ExecutionError) -> (&'static str, bool, Written) {
     (error.code(), error.is_retryable(), error.written())
 }
 
-/// As a service does whose clock is ahead by an hour.
+/// As a service does whose clock is ahead by so many seconds.
 #[derive(Debug)]
-struct Ahead;
+struct Ahead(i64);
 
 impl Intercept for Ahead {
     fn name(&self) -> &'static str {
@@ -75,7 +75,7 @@ impl Intercept for Ahead {
     ) -> Result<(), BoxError> {
         let headers = context.response_mut().headers_mut();
         let date = DateTime::from_str(headers.get("date").unwrap(), DateTimeFormat::HttpDate)?;
-        let later = DateTime::from_secs(date.secs() + 3600).fmt(DateTimeFormat::HttpDate)?;
+        let later = DateTime::from_secs(date.secs() + self.0).fmt(DateTimeFormat::HttpDate)?;
         headers.insert("date", later);
         Ok(())
     }
@@ -90,12 +90,28 @@ fn time_is_that_of_the_service_whatever_clocks_show_here() {
         };
         let port = server::port().await;
         let here = Timestamp::now(&SystemClock).unix_ms();
-        let there = created_at(server::config(port).interceptor(Ahead), "ahead").await;
+        let there = created_at(server::config(port).interceptor(Ahead(3600)), "ahead").await;
         let without = created_at(server::config(port), "not_ahead").await;
         let took = Timestamp::now(&SystemClock).unix_ms() - here;
         let may_be = |from: u64| from - 1000..from + took + 1000;
         assert!(may_be(here + 3_600_000).contains(&there), "{there} and {here}");
         assert!(may_be(here).contains(&without), "{without} and {here}");
+    });
+}
+
+/// Who was told of it comes with a time that lags behind.
+#[test]
+fn what_was_created_a_moment_ago_is_due_whatever_the_time_is_taken_for() {
+    run(async {
+        let port = server::port().await;
+        let open = async |config: Builder| {
+            let store = DynamoStore::open(Client::from_conf(config.build()), "late").await.unwrap();
+            ExecutionManager::new(store)
+        };
+        let early = open(server::config(port).interceptor(Ahead(2))).await;
+        let late = open(server::config(port)).await;
+        let id = early.create(NewExecution::new("work")).await.unwrap().id;
+        assert_eq!(late.claim_by_id(&id, "late", Duration::from_secs(30)).await.unwrap().unwrap().attempts, 1);
     });
 }
 
