@@ -48,8 +48,8 @@ fn a_result_that_is_not_taken_delays_those_beside_it_by_a_second() {
         for id in &ids[..99] {
             assert_eq!(ended(&manager, id).await.status, S::Completed);
         }
-        let delay = started.elapsed() - SECOND;
-        assert!(delay < SECOND * 5 / 4, "{delay:?}");
+        let took = started.elapsed();
+        assert!(took < SECOND * 9 / 4, "{took:?}");
         worker.shutdown(SECOND).await;
     });
 }
