@@ -193,7 +193,7 @@ mod tests {
             let entry = [1, nth, 3, 4, 5, 6, 7, 8];
             if !page(nth).put_with(entry, &[1; PARTS * 62]) {
                 self.births.set(nth + 1);
-                page(nth + 1).open(nth + 1, 0);
+                page(nth + 1).open(nth + 1);
                 assert!(page(nth + 1).put_with([1, nth + 1, 3, 4, 5, 6, 7, 8], &[1; PARTS * 62]));
             }
         }
