@@ -34,6 +34,7 @@
 
 mod line;
 mod old;
+mod own;
 mod row;
 mod schema;
 mod store;

@@ -80,21 +80,6 @@ impl MysqlStore {
         self
     }
 
-    /// Creates executions inside a transaction of one's own: they are there if it is committed.
-    /// [`ExecutionManager::prepare`](tracer::execution::ExecutionManager::prepare) makes what is given here.
-    ///
-    /// # Errors
-    ///
-    /// As [`ExecutionStore::create`]; roll the transaction back. What was there under an idempotency key may be other work:
-    /// [`Create::check`] says so.
-    pub async fn create_in(
-        &self,
-        transaction: &mut mysql_async::Transaction<'_>,
-        new: &[Create],
-    ) -> Result<Vec<Created>, StoreError> {
-        self.create_all(transaction, new).await.map_err(|problem| problem.into_store("create executions"))
-    }
-
     fn value_len_bytes_max(&self) -> usize {
         self.packet_len_bytes_max / 4
     }
@@ -110,7 +95,7 @@ impl MysqlStore {
         Ok(Timestamp::from_unix_ms(ms.unwrap_or(0)))
     }
 
-    async fn create_all(&self, line: &mut impl Queryable, new: &[Create]) -> Done<Vec<Created>> {
+    pub(crate) async fn create_all(&self, line: &mut impl Queryable, new: &[Create]) -> Done<Vec<Created>> {
         let now = self.now(line).await?;
         let mut executions: Vec<Execution> = new.iter().map(|new| new.clone().at(now)).collect();
         // Two batches with the same keys wait for each other in one direction only.
@@ -159,7 +144,12 @@ impl MysqlStore {
     }
 
     /// Applies writes. Unless the answers are to be `whole`, they have no payload, and only checkpoints of `writes`.
-    async fn write_all(&self, line: &mut Conn, whole: bool, writes: &[Write]) -> Done<Vec<Result<Execution, Refusal>>> {
+    pub(crate) async fn write_all(
+        &self,
+        line: &mut impl Queryable,
+        whole: bool,
+        writes: &[Write],
+    ) -> Done<Vec<Result<Execution, Refusal>>> {
         let columns = if whole { LOCKED } else { TO_CHANGE };
         let mut executions = lock(line, columns, writes.iter().map(|write| write.id)).await?;
         if whole {
@@ -190,7 +180,7 @@ impl MysqlStore {
     /// Keeps checkpoints of executions that are locked.
     async fn keep(
         &self,
-        line: &mut Conn,
+        line: &mut impl Queryable,
         executions: &mut HashMap<ExecutionId, Found>,
         checkpoints: BTreeMap<(ExecutionId, String), String>,
     ) -> Done<()> {
@@ -275,7 +265,7 @@ impl MysqlStore {
         Ok(swept)
     }
 
-    async fn save(&self, line: &mut Conn, executions: impl IntoIterator<Item = &Found>) -> Done<()> {
+    async fn save(&self, line: &mut impl Queryable, executions: impl IntoIterator<Item = &Found>) -> Done<()> {
         let limit = self.value_len_bytes_max();
         let rows = executions.into_iter().map(|found| row::changed(found, limit));
         for rows in row::statements(rows.collect::<Done<_>>()?, self.packet_len_bytes_max) {
@@ -353,7 +343,7 @@ async fn existing(line: &mut impl Queryable, new: &Create) -> Done<Execution> {
 /// The executions with these ids, locked in the order of ids: whoever wants the same ones waits, and nobody for each
 /// other.
 async fn lock(
-    line: &mut Conn,
+    line: &mut impl Queryable,
     columns: &str,
     ids: impl Iterator<Item = ExecutionId>,
 ) -> Done<HashMap<ExecutionId, Found>> {
@@ -375,7 +365,7 @@ async fn lock(
 }
 
 /// Reads what executions, which are locked, have kept.
-async fn read_checkpoints(line: &mut Conn, found: impl Iterator<Item = &mut Found>) -> Done<()> {
+async fn read_checkpoints(line: &mut impl Queryable, found: impl Iterator<Item = &mut Found>) -> Done<()> {
     for found in found.filter(|found| found.kept_len > 0) {
         let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE id = ?");
         let row: Option<Row> = line.exec_first(query, (bytes(found.execution.id),)).await?;

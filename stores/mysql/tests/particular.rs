@@ -10,8 +10,8 @@ use mysql_async::{Conn, IsolationLevel, Opts, OptsBuilder, TxOpts};
 use serde_json::json;
 use tracer::ManualClock;
 use tracer::execution::{
-    Claim, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, ListOptions,
-    MemoryStore, NewExecution, Parts, Survives, Timestamp, Written,
+    Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore,
+    ListOptions, MemoryStore, NewExecution, Parts, Survives, Timestamp, Write, Written,
 };
 use tracer_mysql::MysqlStore;
 use tracer_store_conformance::server::{self as servers, Place, free_port};
@@ -260,6 +260,45 @@ fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
         }
         let claimed = manager.claim(claim(9)).await.unwrap();
         assert_eq!(claimed.iter().map(|it| it.payload.as_i64()).collect::<Vec<_>>(), [Some(2)]);
+    });
+}
+
+#[test]
+fn what_an_attempt_writes_in_a_transaction_of_ones_own_is_written_with_it() {
+    run(async {
+        let opts = server::opts("effects").await;
+        let manager = manager(&opts).await;
+        let mut other = Conn::new(OptsBuilder::from_opts(opts).client_found_rows(true)).await.unwrap();
+        other.query_drop("CREATE TABLE account (cents INT)").await.unwrap();
+        other.query_drop("INSERT INTO account VALUES (500)").await.unwrap();
+        let id = manager.create(NewExecution::new("pay")).await.unwrap().id;
+        let mut pay = async |write: Write, commit: bool| {
+            let mut transaction = other.start_transaction(TxOpts::default()).await.unwrap();
+            transaction.query_drop("UPDATE account SET cents = cents - 100").await.unwrap();
+            let written = manager.store().settle_in(&mut transaction, write).await;
+            if commit {
+                transaction.commit().await.unwrap();
+            } else {
+                transaction.rollback().await.unwrap();
+            }
+            let left: Option<i32> = other.query_first("SELECT cents FROM account").await.unwrap();
+            (written.map_err(|error| error.code()), left.unwrap())
+        };
+        let first = manager.claim(claim(1)).await.unwrap().remove(0).token();
+        let paid = Write::under(first, Command::checkpoint("paid", 100).unwrap());
+        assert_eq!(pay(paid.clone(), false).await, (Ok(()), 500));
+        assert!(manager.get(&id).await.unwrap().checkpoints.is_empty());
+        assert_eq!(pay(paid.clone(), true).await, (Ok(()), 400));
+        assert_eq!(manager.get(&id).await.unwrap().checkpoints["paid"], 100);
+        manager.under(&first).release(&id, Duration::ZERO).await.unwrap();
+        let second = manager.claim(claim(1)).await.unwrap().remove(0).token();
+        assert_eq!(pay(paid, false).await, (Err("LEASE_LOST"), 400));
+        let done = Command::Complete { result: "paid".into() };
+        assert_eq!(pay(Write::under(second, done.clone()), true).await, (Ok(()), 300));
+        // As a worker does whose handler has done that.
+        manager.under(&second).settle(&id, done).await.unwrap();
+        let done = manager.get(&id).await.unwrap();
+        assert_eq!((done.status, done.result), (ExecutionStatus::Completed, Some("paid".into())));
     });
 }
 

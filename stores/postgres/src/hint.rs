@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
+use deadpool_postgres::{GenericClient as _, Object};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep, sleep_until, timeout};
@@ -45,7 +45,7 @@ impl Said {
     }
 
     /// Says so, with the transaction if it is one, unless it was said just now.
-    pub(crate) async fn say(&self, client: &impl GenericClient) -> Result<(), Problem> {
+    pub(crate) async fn say(&self, client: &Object) -> Result<(), Problem> {
         if !self.is_time() {
             return Ok(());
         }

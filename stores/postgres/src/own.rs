@@ -1,9 +1,13 @@
-//! Transactions that are somebody else's.
+//! What is done inside transactions that are somebody else's.
 
 use tokio_postgres::{Error, Statement, Transaction};
+use tracer::execution::{Create, Created, ExecutionError, StoreError, Write};
 
-/// A transaction that [`create_in`](crate::PostgresStore::create_in) takes: of a connection of `deadpool_postgres`, which keeps
-/// prepared statements, or of `tokio_postgres` itself, which asks the server for each once more.
+use crate::row::TO_CHANGE;
+use crate::store::PostgresStore;
+
+/// A transaction that [`create_in`](crate::PostgresStore::create_in) and [`settle_in`](crate::PostgresStore::settle_in) take: of
+/// a connection of `deadpool_postgres`, which keeps prepared statements, or of `tokio_postgres` itself, which asks the server for each once more.
 pub trait InTransaction: sealed::Sealed {}
 
 pub(crate) mod sealed {
@@ -37,5 +41,59 @@ impl sealed::Sealed for Transaction<'_> {
 
     fn transaction(&self) -> &Transaction<'_> {
         self
+    }
+}
+
+impl PostgresStore {
+    /// Creates executions inside a transaction of one's own: they are there if it is committed.
+    /// [`ExecutionManager::prepare`](tracer::execution::ExecutionManager::prepare) makes what is given here.
+    ///
+    /// # Errors
+    ///
+    /// As [`ExecutionStore::create`](tracer::execution::ExecutionStore::create); roll the transaction back. What was there under an idempotency key may be other work:
+    /// [`Create::check`] says so.
+    pub async fn create_in(
+        &self,
+        transaction: &impl InTransaction,
+        new: &[Create],
+    ) -> Result<Vec<Created>, StoreError> {
+        self.create_all(transaction, new).await.map_err(|problem| problem.into_store("create executions"))
+    }
+
+    /// Changes an execution inside a transaction of one's own, under a lease: its checkpoint is kept, or its attempt ended,
+    /// exactly if what else the transaction does is done. The handler of a worker that has ended its attempt so returns the same
+    /// result.
+    ///
+    /// ```no_run
+    /// # use tracer::execution::{Command, ExecutionError, Write};
+    /// # async fn example(
+    /// #     attempt: tracer_workers::Attempt,
+    /// #     store: tracer_postgres::PostgresStore,
+    /// #     client: &mut tokio_postgres::Client,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// if attempt.kept::<i64>("paid").is_none() {
+    ///     let transaction = client.transaction().await?;
+    ///     transaction.execute("UPDATE accounts SET cents = cents - 100 WHERE id = 7", &[]).await?;
+    ///     let paid = Write::under(attempt.lease(), Command::checkpoint("paid", 100)?);
+    ///     store.settle_in(&transaction, paid).await?;
+    ///     transaction.commit().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The execution is locked until the transaction ends, and heartbeats of its worker wait for that: let it come last, and
+    /// commit soon.
+    ///
+    /// # Errors
+    ///
+    /// As [`ExecutionManager::under`](tracer::execution::ExecutionManager::under), `LEASE_LOST` first of all: another attempt
+    /// has begun. Roll the transaction back.
+    pub async fn settle_in(&self, transaction: &impl InTransaction, write: Write) -> Result<(), ExecutionError> {
+        let id = write.id;
+        let outcomes = self.write_all(transaction, TO_CHANGE, &[write]).await;
+        let outcomes = outcomes.map_err(|problem| problem.into_store("update an execution"))?;
+        outcomes
+            .into_iter()
+            .try_for_each(|outcome| outcome.map(drop).map_err(|refusal| ExecutionError::refused(id, refusal)))
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    ClientWrapper, GenericClient, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, RecyclingMethod,
-    Runtime, Transaction,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Metrics, Object, Pool, RecyclingMethod, Runtime,
+    Transaction,
 };
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -127,28 +127,13 @@ impl PostgresStore {
         self
     }
 
-    /// Creates executions inside a transaction of one's own: they are there if it is committed.
-    /// [`ExecutionManager::prepare`](tracer::execution::ExecutionManager::prepare) makes what is given here.
-    ///
-    /// # Errors
-    ///
-    /// As [`ExecutionStore::create`]; roll the transaction back. What was there under an idempotency key may be other work:
-    /// [`Create::check`] says so.
-    pub async fn create_in(
-        &self,
-        transaction: &impl InTransaction,
-        new: &[Create],
-    ) -> Result<Vec<Created>, StoreError> {
-        self.create_all(transaction, new).await.map_err(|problem| problem.into_store("create executions"))
-    }
-
     /// The time, if it is not the server's.
     fn own_now(&self) -> Option<Timestamp> {
         self.clock.as_ref().map(|clock| Timestamp::now(&**clock))
     }
 
     /// The store's time. Taken after the rows are locked: whoever had them before has an earlier one.
-    async fn now(&self, client: &impl GenericClient) -> Done<Timestamp> {
+    async fn now(&self, client: &Object) -> Done<Timestamp> {
         if let Some(now) = self.own_now() {
             return Ok(now);
         }
@@ -156,15 +141,29 @@ impl PostgresStore {
         Ok(timestamp(client.query_one(&statement, &[]).await?.try_get(0)?))
     }
 
+    /// Likewise, in a transaction of the caller's.
+    async fn now_in(&self, own: &impl InTransaction) -> Done<Timestamp> {
+        if let Some(now) = self.own_now() {
+            return Ok(now);
+        }
+        let statement = own.statement(NOW).await?;
+        Ok(timestamp(own.transaction().query_one(&statement, &[]).await?.try_get(0)?))
+    }
+
+    /// Says that something is due, once it is committed.
+    async fn hint_in(&self, own: &impl InTransaction) -> Done<()> {
+        if self.said.is_time() {
+            let statement = own.statement(NOTIFY).await?;
+            own.transaction().execute(&statement, &[]).await?;
+        }
+        Ok(())
+    }
+
     /// Creates all, in a transaction of the caller's.
-    async fn create_all(&self, own: &impl InTransaction, new: &[Create]) -> Done<Vec<Created>> {
-        let transaction = own.transaction();
-        let now = match self.own_now() {
-            Some(now) => now,
-            None => timestamp(transaction.query_one(&own.statement(NOW).await?, &[]).await?.try_get(0)?),
-        };
+    pub(crate) async fn create_all(&self, own: &impl InTransaction, new: &[Create]) -> Done<Vec<Created>> {
+        let now = self.now_in(own).await?;
         let (inserts, mut executions) = Inserts::new(new, now)?;
-        let inserted = transaction.query(&own.statement(INSERT_NEW).await?, &inserts.values()).await?;
+        let inserted = own.transaction().query(&own.statement(INSERT_NEW).await?, &inserts.values()).await?;
         let mut inserted: HashMap<ExecutionId, Execution> =
             inserted.iter().filter_map(id).filter_map(|id| Some((id, executions.remove(&id)?))).collect();
         let mut created = Vec::with_capacity(new.len());
@@ -175,8 +174,8 @@ impl PostgresStore {
             });
         }
         let is_new = |created: &Created| matches!(created, Created::New(execution) if Said::is_worth(execution));
-        if created.iter().any(is_new) && self.said.is_time() {
-            transaction.execute(&own.statement(NOTIFY).await?, &[]).await?;
+        if created.iter().any(is_new) {
+            self.hint_in(own).await?;
         }
         Ok(created)
     }
@@ -204,14 +203,14 @@ impl PostgresStore {
     }
 
     /// Applies writes. The answers are what `columns` read.
-    async fn write_all(
+    pub(crate) async fn write_all(
         &self,
-        transaction: &Transaction<'_>,
+        own: &impl InTransaction,
         columns: &str,
         writes: &[Write],
     ) -> Done<Vec<Result<Execution, Refusal>>> {
-        let mut executions = lock(transaction, columns, writes.iter().map(|write| write.id)).await?;
-        let now = self.now(transaction).await?;
+        let mut executions = lock(own, columns, writes.iter().map(|write| write.id)).await?;
+        let now = self.now_in(own).await?;
         let mut changed: HashMap<ExecutionId, i64> = HashMap::new();
         let mut checkpoints: BTreeMap<(ExecutionId, String), String> = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(writes.len());
@@ -228,11 +227,11 @@ impl PostgresStore {
             }
             outcomes.push(applied.map(|_| execution.clone()));
         }
-        changed.extend(keep(transaction, checkpoints).await?);
+        changed.extend(keep(own, checkpoints).await?);
         let changed: Vec<_> = changed.iter().filter_map(|(id, kept)| Some((executions.get(id)?, *kept))).collect();
-        save(transaction, changed.iter().copied()).await?;
+        save(own, changed.iter().copied()).await?;
         if changed.iter().any(|(execution, _)| Said::is_worth(execution)) {
-            self.said.say(transaction).await?;
+            self.hint_in(own).await?;
         }
         Ok(outcomes)
     }
@@ -315,7 +314,7 @@ impl PostgresStore {
     }
 
     async fn sweep_some(&self, transaction: &Transaction<'_>, limit: u32) -> Done<Swept> {
-        let now = self.now(transaction).await?;
+        let now = self.now_in(transaction).await?;
         let query = "SELECT id FROM tracer_queue WHERE sweep_at <= $1 ORDER BY sweep_at, id LIMIT $2
                      FOR UPDATE SKIP LOCKED";
         let statement = transaction.prepare_cached(query).await?;
@@ -331,7 +330,7 @@ impl PostgresStore {
         });
         save(transaction, executions.iter().map(|execution| (execution, 0))).await?;
         if executions.iter().any(Said::is_worth) {
-            self.said.say(transaction).await?;
+            self.hint_in(transaction).await?;
         }
         let next = "SELECT min(sweep_at) FROM tracer_queue WHERE sweep_at IS NOT NULL";
         let statement = transaction.prepare_cached(next).await?;
@@ -526,7 +525,7 @@ impl ExecutionStore for PostgresStore {
         limit: u32,
     ) -> Result<Deleted, StoreError> {
         transact!(self, "delete what has ended", |transaction| async {
-            let now = self.now(transaction).await?;
+            let now = self.now_in(transaction).await?;
             old::delete_ended(transaction, retention, after, limit, now).await
         })
     }

@@ -26,18 +26,18 @@ pub(crate) async fn existing(own: &impl InTransaction, new: &Create) -> Done<Exe
 /// other. Whoever writes to one that has not ended has its row in the queue locked, to one that has ended that of its
 /// record.
 pub(crate) async fn lock(
-    transaction: &Transaction<'_>,
+    own: &impl InTransaction,
     columns: &str,
     ids: impl Iterator<Item = ExecutionId>,
 ) -> Done<HashMap<ExecutionId, Execution>> {
     let ids: Vec<Vec<u8>> = ids.map(bytes).collect();
     let queue = "SELECT id FROM tracer_queue WHERE id = ANY($1) ORDER BY id FOR UPDATE";
-    let statement = transaction.prepare_cached(queue).await?;
-    let queued = transaction.query(&statement, &[&ids]).await?;
+    let statement = own.statement(queue).await?;
+    let queued = own.transaction().query(&statement, &[&ids]).await?;
     let queued: HashSet<ExecutionId> = queued.iter().filter_map(id).collect();
     let query = format!("SELECT {columns} FROM {TABLES} WHERE e.id = ANY($1) ORDER BY e.id FOR UPDATE OF e");
-    let statement = transaction.prepare_cached(&query).await?;
-    let rows = transaction.query(&statement, &[&ids]).await?;
+    let statement = own.statement(&query).await?;
+    let rows = own.transaction().query(&statement, &[&ids]).await?;
     let mut executions = HashMap::with_capacity(rows.len());
     for row in &rows {
         let execution = read(row)?;
@@ -52,7 +52,7 @@ pub(crate) async fn lock(
 
 /// Keeps checkpoints of executions that are locked; by how many bytes those of each have become more.
 pub(crate) async fn keep(
-    transaction: &Transaction<'_>,
+    own: &impl InTransaction,
     checkpoints: BTreeMap<(ExecutionId, String), String>,
 ) -> Done<Vec<(ExecutionId, i64)>> {
     if checkpoints.is_empty() {
@@ -62,15 +62,15 @@ pub(crate) async fn keep(
     for ((id, key), value) in checkpoints {
         columns.push(id, key, value)?;
     }
-    let statement = transaction.prepare_cached(KEEP).await?;
-    let rows = transaction.query(&statement, &columns.values()).await?;
+    let statement = own.statement(KEEP).await?;
+    let rows = own.transaction().query(&statement, &columns.values()).await?;
     rows.iter().filter_map(|row| id(row).map(|id| Ok((id, row.try_get(1)?)))).collect()
 }
 
 /// Writes executions that are locked, with by how many bytes their checkpoints have become more: those that have not ended
 /// have a row in the queue afterwards, the others none.
 pub(crate) async fn save<'a>(
-    transaction: &Transaction<'_>,
+    own: &impl InTransaction,
     executions: impl IntoIterator<Item = (&'a Execution, i64)>,
 ) -> Done<()> {
     let (mut updates, mut queue, mut ended) = (Updates::default(), Queue::default(), Vec::new());
@@ -83,16 +83,16 @@ pub(crate) async fn save<'a>(
         }
     }
     if !ended.is_empty() {
-        let statement = transaction.prepare_cached("DELETE FROM tracer_queue WHERE id = ANY($1)").await?;
-        transaction.execute(&statement, &[&ended]).await?;
+        let statement = own.statement("DELETE FROM tracer_queue WHERE id = ANY($1)").await?;
+        own.transaction().execute(&statement, &[&ended]).await?;
     }
     if !queue.is_empty() {
-        let statement = transaction.prepare_cached(ENQUEUE).await?;
-        transaction.execute(&statement, &queue.values()).await?;
+        let statement = own.statement(ENQUEUE).await?;
+        own.transaction().execute(&statement, &queue.values()).await?;
     }
     if !ended.is_empty() || !queue.is_empty() {
-        let statement = transaction.prepare_cached(UPDATE).await?;
-        for row in transaction.query(&statement, &updates.values()).await? {
+        let statement = own.statement(UPDATE).await?;
+        for row in own.transaction().query(&statement, &updates.values()).await? {
             let kept: i64 = row.try_get(0)?;
             if kept > TEXT_LEN_BYTES_MAX {
                 return Err(Problem::ManyCheckpoints { found: kept, limit: TEXT_LEN_BYTES_MAX });

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use tokio_postgres::NoTls;
 use tracer::ManualClock;
 use tracer::execution::{
-    Claim, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions, NewExecution, Timestamp, Written,
+    Claim, Command, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions, NewExecution, Timestamp,
+    Write, Written,
 };
 use tracer_postgres::PostgresStore;
 use tracer_workers::{Attempt, Running, Worker};
@@ -211,6 +212,44 @@ fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
         assert!(matches!(codes[..], [Ok(_), Ok(_), Err("IDEMPOTENCY_MISMATCH")]), "{codes:?}");
         let claimed = manager.claim(claim(9)).await.unwrap();
         assert_eq!(claimed.iter().map(|it| it.payload.as_i64()).collect::<Vec<_>>(), [Some(2), Some(3)]);
+    });
+}
+
+#[test]
+fn what_an_attempt_writes_in_a_transaction_of_ones_own_is_written_with_it() {
+    run(async {
+        let config = server::config("effects").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap());
+        let mut client = client(&config).await;
+        client.batch_execute("CREATE TABLE account (cents INT); INSERT INTO account VALUES (500)").await.unwrap();
+        let id = manager.create(NewExecution::new("pay")).await.unwrap().id;
+        let mut pay = async |write: Write, commit: bool| {
+            let transaction = client.transaction().await.unwrap();
+            transaction.execute("UPDATE account SET cents = cents - 100", &[]).await.unwrap();
+            let written = manager.store().settle_in(&transaction, write).await;
+            if commit {
+                transaction.commit().await.unwrap()
+            } else {
+                transaction.rollback().await.unwrap()
+            }
+            let left: i32 = client.query_one("SELECT cents FROM account", &[]).await.unwrap().get(0);
+            (written.map_err(|error| error.code()), left)
+        };
+        let first = manager.claim(claim(1)).await.unwrap().remove(0).token();
+        let paid = Write::under(first, Command::checkpoint("paid", 100).unwrap());
+        assert_eq!(pay(paid.clone(), false).await, (Ok(()), 500));
+        assert!(manager.get(&id).await.unwrap().checkpoints.is_empty());
+        assert_eq!(pay(paid.clone(), true).await, (Ok(()), 400));
+        assert_eq!(manager.get(&id).await.unwrap().checkpoints["paid"], 100);
+        manager.under(&first).release(&id, Duration::ZERO).await.unwrap();
+        let second = manager.claim(claim(1)).await.unwrap().remove(0).token();
+        assert_eq!(pay(paid, false).await, (Err("LEASE_LOST"), 400));
+        let done = Command::Complete { result: "paid".into() };
+        assert_eq!(pay(Write::under(second, done.clone()), true).await, (Ok(()), 300));
+        // As a worker does whose handler has done that.
+        manager.under(&second).settle(&id, done).await.unwrap();
+        let done = manager.get(&id).await.unwrap();
+        assert_eq!((done.status, done.result), (ExecutionStatus::Completed, Some("paid".into())));
     });
 }
 

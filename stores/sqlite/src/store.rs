@@ -8,8 +8,9 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use tracer::execution::{
-    Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Lease,
-    ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Trouble, Write, Written,
+    Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionError, ExecutionId,
+    ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Trouble,
+    Write, Written,
 };
 use tracer::{Clock, SystemClock};
 
@@ -206,6 +207,27 @@ impl SqliteStore {
             row::create(transaction, new, now)
         };
         create().map_err(|problem| problem.into_store("create executions", Written::Nothing))
+    }
+
+    /// Changes an execution inside a transaction of one's own on the same file, under a lease: its checkpoint is kept, or its
+    /// attempt ended, exactly if what else the transaction does is done. The handler of a worker that has ended its attempt so
+    /// returns the same result.
+    ///
+    /// Nobody else writes to the file until the transaction ends, heartbeats included: commit soon.
+    ///
+    /// # Errors
+    ///
+    /// As [`ExecutionManager::under`](tracer::execution::ExecutionManager::under), `LEASE_LOST` first of all: another attempt
+    /// has begun. Roll the transaction back.
+    pub fn settle_in(&self, transaction: &Transaction<'_>, write: Write) -> Result<(), ExecutionError> {
+        let id = write.id;
+        let settle = || {
+            let now = row::now(transaction, &*self.shared.clock)?;
+            // What is remembered of claims belongs to the thread that writes.
+            row::settle(transaction, &mut row::Claimed::default(), &[write], now)
+        };
+        let outcomes = settle().map_err(|problem| problem.into_store("update an execution", Written::Nothing))?;
+        outcomes.into_iter().try_for_each(|outcome| outcome.map_err(|refusal| ExecutionError::refused(id, refusal)))
     }
 
     /// Work that writes, at the store's time.

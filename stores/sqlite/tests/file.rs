@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use tracer::ManualClock;
 use tracer::execution::{
-    Claim, Execution, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions,
-    NewExecution, StoreError, Survives, Written,
+    Claim, Command, Execution, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, ListOptions,
+    NewExecution, StoreError, Survives, Write, Written,
 };
 use tracer_sqlite::{Options, SqliteStore};
 
@@ -326,6 +326,43 @@ fn creations_in_a_transaction_of_ones_own_are_there_if_it_is_committed() {
     assert_eq!(payloads, [Some(2)]);
 }
 
+#[test]
+fn what_an_attempt_writes_in_a_transaction_of_ones_own_is_written_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    let mut own = Connection::open(&path).unwrap();
+    own.execute_batch("CREATE TABLE account (cents INTEGER); INSERT INTO account VALUES (500)").unwrap();
+    let id = run(manager.create(NewExecution::new("pay"))).unwrap().id;
+    let mut pay = |write: Write, commit: bool| {
+        let transaction = own.transaction().unwrap();
+        transaction.execute("UPDATE account SET cents = cents - 100", []).unwrap();
+        let written = manager.store().settle_in(&transaction, write);
+        if commit {
+            transaction.commit().unwrap();
+        } else {
+            transaction.rollback().unwrap();
+        }
+        let left: i64 = own.query_row("SELECT cents FROM account", [], |row| row.get(0)).unwrap();
+        (written.map_err(|error| error.code()), left)
+    };
+    let first = run(manager.claim(claim(1))).unwrap().remove(0).token();
+    let paid = Write::under(first, Command::checkpoint("paid", 100).unwrap());
+    assert_eq!(pay(paid.clone(), false), (Ok(()), 500));
+    assert!(run(manager.get(&id)).unwrap().checkpoints.is_empty());
+    assert_eq!(pay(paid.clone(), true), (Ok(()), 400));
+    assert_eq!(run(manager.get(&id)).unwrap().checkpoints["paid"], 100);
+    run(manager.under(&first).release(&id, Duration::ZERO)).unwrap();
+    let second = run(manager.claim(claim(1))).unwrap().remove(0).token();
+    assert_eq!(pay(paid, false), (Err("LEASE_LOST"), 400));
+    let done = Command::Complete { result: "paid".into() };
+    assert_eq!(pay(Write::under(second, done.clone()), true), (Ok(()), 300));
+    // As a worker does whose handler has done that.
+    run(manager.under(&second).settle(&id, done)).unwrap();
+    let done = run(manager.get(&id)).unwrap();
+    assert_eq!((done.status, done.result), (ExecutionStatus::Completed, Some("paid".into())));
+}
+
 /// As most who want a transaction of their own have one: its tables were there before, and it counts its own versions.
 #[test]
 fn executions_may_be_in_a_file_that_an_application_has_made() {
@@ -482,7 +519,7 @@ fn child_that_is_killed() {
 }
 
 fn kill_in_the_midst(path: &Path, after: usize) -> BTreeMap<ExecutionId, u64> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut child = process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_that_is_killed", "--nocapture", "--test-threads=1"])
         .env("TRACER_SQLITE_KILLED", path)
         .stdout(Stdio::piped())

@@ -261,7 +261,8 @@ pub enum Trouble {
 }
 
 impl ExecutionError {
-    pub(super) fn refused(id: ExecutionId, refusal: Refusal) -> Self {
+    /// That a write to this execution was refused: for stores with operations of their own.
+    pub fn refused(id: ExecutionId, refusal: Refusal) -> Self {
         Self::new(Some(id), refusal)
     }
 
