@@ -228,9 +228,9 @@ fn what_an_attempt_writes_in_a_transaction_of_ones_own_is_written_with_it() {
             transaction.execute("UPDATE account SET cents = cents - 100", &[]).await.unwrap();
             let written = manager.store().settle_in(&transaction, write).await;
             if commit {
-                transaction.commit().await.unwrap()
+                transaction.commit().await.unwrap();
             } else {
-                transaction.rollback().await.unwrap()
+                transaction.rollback().await.unwrap();
             }
             let left: i32 = client.query_one("SELECT cents FROM account", &[]).await.unwrap().get(0);
             (written.map_err(|error| error.code()), left)
