@@ -18,6 +18,7 @@ use crate::aside::{self, UnderWay};
 use crate::dictionary;
 use crate::machine;
 use crate::map::Map;
+use crate::panics;
 use crate::pool::Holder;
 use crate::shared::{Backing, Shared, State, soon, this_thread};
 
@@ -32,6 +33,7 @@ const FOREIGN: usize = 15;
 struct Kept {
     boxes: Vec<KeptBox>,
     _list: MutexGuard<'static, Vec<&'static Shared>>,
+    _panics: MutexGuard<'static, u64>,
     _sites: SitesHeld,
     _aside: MutexGuard<'static, UnderWay>,
 }
@@ -72,6 +74,7 @@ pub(crate) fn forget(shared: &'static Shared) {
 extern "C" fn prepare() {
     let aside = aside::hold();
     let sites = hold_sites();
+    let panics = panics::hold();
     let list = boxes();
     let boxes = list.iter().map(|shared| {
         let dictionary = shared.dictionary();
@@ -79,7 +82,7 @@ extern "C" fn prepare() {
         let blocks = state.blocks.used().map(|(block, taker)| (block, taker, read_block(shared.map, block))).collect();
         KeptBox { shared, state, _dictionary: dictionary, blocks }
     });
-    let kept = Kept { boxes: boxes.collect(), _list: list, _sites: sites, _aside: aside };
+    let kept = Kept { boxes: boxes.collect(), _list: list, _panics: panics, _sites: sites, _aside: aside };
     // A thread that is being torn down has no place to keep it; then the locks are free again, at the usual risk.
     let _kept = KEPT.try_with(|place| place.replace(Some(kept)));
 }

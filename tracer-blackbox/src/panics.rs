@@ -2,12 +2,13 @@
 
 use std::panic::{self, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use tracer::recorder::panic_text;
 
 use crate::fork;
 use crate::machine;
+use crate::shared::soon;
 use crate::status::Panic;
 
 /// Panics so far; one is written at a time.
@@ -35,6 +36,11 @@ pub(crate) fn in_main() -> bool {
     IN_MAIN.load(Ordering::Relaxed)
 }
 
+/// While a process is forked, no panic is being written.
+pub(crate) fn hold() -> MutexGuard<'static, u64> {
+    COUNT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn note(info: &PanicHookInfo<'_>) {
     let thread = machine::thread();
     let in_main = thread == u64::from(std::process::id());
@@ -43,7 +49,8 @@ fn note(info: &PanicHookInfo<'_>) {
     }
     let place = info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
     let text = place + panic_text(info.payload()).unwrap_or("(no text)");
-    let mut count = COUNT.lock().unwrap_or_else(PoisonError::into_inner);
+    // Whoever forks has it for long, and may be waiting for what this thread has.
+    let Some(mut count) = soon(&COUNT) else { return };
     *count += 1;
     for shared in fork::boxes_soon() {
         let panic = Panic { count: *count, thread, in_main, unix_ns: shared.unix_ns(), text: text.clone() };

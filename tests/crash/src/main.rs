@@ -298,6 +298,11 @@ fn main() {
             wait();
         }
         "fork-between-executions" => work::fork_between_executions(rest[0] == "traced"),
+        "fork-beside-panics" => {
+            std::panic::set_hook(Box::new(|_| {}));
+            install(options(), directory);
+            println!("{}", work::fork_beside_panics());
+        }
         "fork-and-die" => {
             install(options(), directory);
             work::fork_and_die(&wait);

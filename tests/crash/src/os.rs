@@ -28,10 +28,18 @@ pub(crate) fn fork(child: impl FnOnce()) -> i32 {
     }
 }
 
-/// Waits until a child has ended.
-pub(crate) fn wait_for(child: i32) {
-    // SAFETY: nobody asks how it ended.
-    unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
+/// Waits until a child has ended; whether of itself.
+pub(crate) fn wait_for(child: i32) -> bool {
+    let mut status = 0;
+    // SAFETY: `status` is a place for how it ended.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    waited == child && libc::WIFEXITED(status)
+}
+
+/// A signal kills the process in so many seconds.
+pub(crate) fn die_in(seconds: u32) {
+    // SAFETY: asks for a signal, and touches no memory.
+    unsafe { libc::alarm(seconds) };
 }
 
 /// Ends the process without any of what is done at an end in order.

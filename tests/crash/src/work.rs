@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::hint::black_box;
 use std::io::{Read, Write};
+use std::panic;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -279,6 +280,25 @@ pub(crate) fn fork_between_executions(traced: bool) {
     }
     os::wait_for(os::fork(three));
     three();
+}
+
+/// Forks again and again while another thread panics; how many children could panic, and go on.
+pub(crate) fn fork_beside_panics() -> usize {
+    let (begun, begins) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        loop {
+            drop(panic::catch_unwind(|| panic!("beside")));
+            _ = begun.send(());
+        }
+    });
+    begins.recv().unwrap();
+    let ends = |_: &usize| {
+        os::wait_for(os::fork(|| {
+            os::die_in(5);
+            drop(panic::catch_unwind(|| panic!("in the child")));
+        }))
+    };
+    (0..50).filter(ends).count()
 }
 
 /// Forks in the midst of a call; the child records nothing before its parent is killed, and goes on then.
