@@ -213,8 +213,8 @@ pub use tracer_macros::flow;
 /// - as one of its words: `auth`, `csrf`, `cvc`, `cvv`, `dsn`, `iban`, `jwt`, `otp`, `pin`, `pwd`, `ssn`, `xsrf`
 /// - alone: `tokens`
 ///
-/// So is the second of a pair whose first is such a name as a text, and `value` where the first field beside it is a `name`,
-/// `key` or `header` that is one. Fields with the last name of a path of `redact` are, too, if 32 others of the node stand
+/// So is the second of a pair whose first is such a name as a text, and `value` where a `name`, `key` or `header` beside it is
+/// one, in whatever order, among the first 64 fields; what comes before its name has no hash. Fields with the last name of a path of `redact` are, too, if 32 others of the node stand
 /// before it.
 ///
 /// What stands *inside* of a text is not looked at: the password in a URL, `--password=…` in an argument, JSON in a string.

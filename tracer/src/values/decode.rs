@@ -7,6 +7,29 @@ pub(super) fn value(bytes: &[u8]) -> Value {
     Reader { rest: bytes }.value(0).unwrap_or(Value::Null)
 }
 
+/// Where the value ends that begins at a place in what the writer has made.
+pub(super) fn end_of(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut reader = Reader { rest: bytes.get(at..)? };
+    let mut left: usize = 1;
+    while left > 0 {
+        left -= 1;
+        let (len, inside) = match reader.len(1)? {
+            0x81 => (0, 2),
+            tag @ 0xa0..=0xbf => (tag & 0x1f, 0),
+            0xc6 | 0xdb => (reader.len(4)?, 0),
+            0xca | 0xce => (4, 0),
+            0xcb | 0xcf | 0xd3 => (8, 0),
+            0xd9 => (reader.len(1)?, 0),
+            0xdd => (0, reader.len(4)?),
+            0xdf => (0, reader.len(4)?.saturating_mul(2)),
+            _ => (0, 0),
+        };
+        reader.take(len)?;
+        left = left.saturating_add(inside);
+    }
+    Some(bytes.len() - reader.rest.len())
+}
+
 /// Deeper than anything the writer makes.
 const DEPTH_MAX: usize = 200;
 

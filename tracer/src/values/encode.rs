@@ -14,6 +14,7 @@ use serde::ser;
 mod serializer;
 
 use super::Captured;
+use super::decode::end_of;
 use super::digest::Digest;
 use super::name::{Name, Names};
 use super::redact::{Path, Paths, depends_on_pair, is_secret, names_pair};
@@ -23,6 +24,9 @@ use serializer::{At, Serializer};
 pub(super) const NIL: u8 = 0xc0;
 const TRUE: u8 = 0xc3;
 const MAP: u8 = 0xdf;
+
+/// More entries than this are no name and its value.
+const PAIR_ENTRIES_MAX: usize = 64;
 
 /// Room for the arguments of most functions at once.
 const LEN_USUAL: usize = 256;
@@ -52,7 +56,7 @@ impl Fields {
     pub(super) fn new() -> Self {
         let limits = Limits::default();
         let writer = Writer::new(Limits { bytes: VALUES_HEAD_LEN + limits.bytes, ..limits });
-        Self { writer, open: Open { length_at: 0, count: 0 }, len: 0 }
+        Self { writer, open: Open::at(0), len: 0 }
     }
 
     /// Begins anew.
@@ -63,7 +67,7 @@ impl Fields {
         (writer.owes_value, writer.truncated, writer.secret) = (false, false, None);
         writer.redacted = redacted;
         writer.names.get_or_insert_with(Names::take);
-        self.open = Open { length_at: LENGTH_AT, count: 0 };
+        self.open = Open::at(LENGTH_AT);
     }
 
     /// Writes one named value.
@@ -137,9 +141,15 @@ struct Open {
     /// Where its 32-bit length stands.
     length_at: u32,
     count: u32,
+    /// Where a value begins that what comes beside it may say to be a secret; 0: there is none.
+    in_doubt_at: u32,
 }
 
 impl Open {
+    const fn at(length_at: u32) -> Self {
+        Self { length_at, count: 0, in_doubt_at: 0 }
+    }
+
     /// Where its first element, or key, begins.
     fn first_at(self) -> usize {
         usize::try_from(self.length_at).map_or(usize::MAX, |at| at.saturating_add(4))
@@ -234,11 +244,9 @@ impl Writer {
         } else if self.is_full() {
             self.truncated = true;
         } else {
-            fields.count += 1;
             let name = self.name_of(name);
             let path = Path::root().into_field(self.redacted, name);
-            let path = self.unless_named_secret(*fields, name, path);
-            self.name(name);
+            let path = self.begin_entry(fields, name, path);
             match path {
                 Some(path) => self.value(path, value),
                 None => self.redact(0, value),
@@ -374,13 +382,14 @@ impl Writer {
         } else {
             self.push(tag);
         }
-        Open { length_at: u32::try_from(self.out.len()).map_or(u32::MAX, |len| len.saturating_sub(4)), count: 0 }
+        Open::at(u32::try_from(self.out.len()).map_or(u32::MAX, |len| len.saturating_sub(4)))
     }
 
     /// Writes how many elements there are. Of a secret the end is taken instead.
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn set_length(&mut self, open: Open) {
         if self.secret.is_none() {
+            self.decide(open);
             let at = usize::try_from(open.length_at).unwrap_or(usize::MAX);
             if let Some(length) = self.out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
                 *length = open.count.to_be_bytes();
@@ -396,28 +405,58 @@ impl Writer {
         Name::of(text, self.names.as_deref_mut())
     }
 
-    /// The path of a value, unless the first entry of its map says that it is a secret: `{name: "authorization", value: …}`.
-    fn unless_named_secret(&self, map: Open, name: Name<'_>, path: Option<Path>) -> Option<Path> {
-        if !depends_on_pair(name.text) || self.secret.is_some() {
-            return path;
+    /// Writes the name of an entry, and gives the path of its value, unless another entry says that this is a secret:
+    /// `{name: "authorization", value: …}`.
+    fn begin_entry(&mut self, map: &mut Open, name: Name<'_>, path: Option<Path>) -> Option<Path> {
+        let in_doubt = path.is_some() && self.secret.is_none() && depends_on_pair(name.text);
+        let path = path.filter(|_| !(in_doubt && self.names_secret(*map)));
+        map.count += 1;
+        self.name(name);
+        if in_doubt && path.is_some() {
+            map.in_doubt_at = u32::try_from(self.out.len()).unwrap_or(0);
         }
-        let says = self.text_at(map.first_at()).filter(|(name, _)| names_pair(name));
-        path.filter(|_| !says.is_some_and(|(_, behind)| self.is_secret_at(behind)))
+        path
+    }
+
+    /// Whether one of the entries of a map says that a value beside it is a secret.
+    fn names_secret(&self, map: Open) -> bool {
+        let mut at = Some(map.first_at());
+        let entries = std::iter::from_fn(|| {
+            let name_at = at?;
+            let value_at = end_of(&self.out, name_at)?;
+            at = end_of(&self.out, value_at);
+            Some((name_at, value_at))
+        });
+        let count = usize::try_from(map.count).unwrap_or(usize::MAX);
+        entries
+            .take(count.min(PAIR_ENTRIES_MAX))
+            .any(|(name_at, value_at)| self.text_at(name_at).is_some_and(names_pair) && self.is_secret_at(value_at))
+    }
+
+    /// Takes back what was in doubt, now that its map says that it is a secret. Its hash cannot be made any more.
+    fn decide(&mut self, map: Open) {
+        if let (Ok(from @ 1..), true) = (usize::try_from(map.in_doubt_at), self.names_secret(map)) {
+            let to = end_of(&self.out, from).unwrap_or(self.out.len());
+            let behind = self.out.split_off(to);
+            self.out.truncate(from);
+            self.marker("$redacted", |writer| writer.out.push(TRUE));
+            self.out.extend_from_slice(&behind);
+        }
     }
 
     /// Whether the name of a secret was written there.
     fn is_secret_at(&self, at: usize) -> bool {
-        self.text_at(at).is_some_and(|(text, _)| is_secret(text))
+        self.text_at(at).is_some_and(is_secret)
     }
 
-    /// The text that was written there, if it is as short as names are, and where it ends.
-    fn text_at(&self, at: usize) -> Option<(&str, usize)> {
+    /// The text that was written there, if it is as short as names are.
+    fn text_at(&self, at: usize) -> Option<&str> {
         let (from, len) = match self.out.get(at..)? {
             [tag @ 0xa0..=0xbf, ..] => (at + 1, usize::from(tag & 0x1f)),
             [0xd9, len, ..] => (at + 2, usize::from(*len)),
             _ => return None,
         };
-        Some((std::str::from_utf8(self.out.get(from..from + len)?).ok()?, from + len))
+        std::str::from_utf8(self.out.get(from..from + len)?).ok()
     }
 
     /// Writes a name that is known to be no secret, outside of secrets. `false`: it is not, or there is no room for it;

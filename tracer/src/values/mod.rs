@@ -307,6 +307,21 @@ mod tests {
         writer.field("name", "password");
         writer.field("value", "hunter2");
         assert_eq!(finished(writer).to_json(), json!({"name": "password", "value": gone}));
+        // In whatever order; but of what was written already there is no hash.
+        assert_eq!(
+            capture(&json!({"a": [{"b": 1}, 2.5], "name": "token", "value": 1})).to_json()["value"],
+            hash_of(&1)
+        );
+        let late = json!({"KEY": 0, "VALUE": {"deep": [1, "hunter2"]}, "header": "cookie", "rest": [3]});
+        let hidden = json!({"$redacted": true});
+        let captured = capture(&[&late, &late]).to_json();
+        for read in [&captured[0], &captured[1]] {
+            assert_eq!(*read, json!({"KEY": 0, "VALUE": hidden, "header": "cookie", "rest": [3]}));
+        }
+        let mut writer = fields(&[]);
+        writer.field("value", "hunter2");
+        writer.field("name", "password");
+        assert_eq!(finished(writer).to_json(), json!({"value": hidden, "name": "password"}));
         // What is no pair, and what is redacted as a whole.
         assert_eq!(capture(&("token", 1, 2)).to_json(), json!(["token", 1, 2]));
         assert!(are_equal(&("token", 1), &json!(["token", 1])));

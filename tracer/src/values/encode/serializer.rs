@@ -186,11 +186,8 @@ impl Compound<'_> {
     fn key(&mut self, name: Name<'_>, path: Option<Path>) -> Written {
         let (OpenAs::Map(open) | OpenAs::Plain(open)) = &mut self.open else { return Ok(()) };
         self.writer.full()?;
-        let path = self.writer.unless_named_secret(*open, name, path);
-        open.count += 1;
-        self.writer.name(name);
+        self.next = self.writer.begin_entry(open, name, path);
         self.writer.owes_value = true;
-        self.next = path;
         Ok(())
     }
 
