@@ -16,6 +16,7 @@ use crate::options::Options;
 use crate::reader;
 use crate::shared::{Backing, Shared, this_thread};
 use crate::status::Word;
+use crate::tell::tell;
 use crate::{exit, fork, panics, power, signals};
 
 /// Records into a file that is there whatever becomes of the process.
@@ -104,10 +105,10 @@ impl BlackBox {
         }
         let black_box = Self(Arc::new(Owner { shared, _watch: watch }));
         if let Some(why) = black_box.degraded().filter(|_| !shared.options.quiet) {
-            eprintln!("tracer: no black box on disk, what is recorded dies with this process: {why}");
+            tell(format_args!("no black box on disk, what is recorded dies with this process: {why}"));
         }
         if let Some(doubt) = shared.doubt.as_ref().filter(|_| !shared.options.quiet) {
-            eprintln!("tracer: this may be no place for a black box: {doubt}");
+            tell(format_args!("this may be no place for a black box: {doubt}"));
         }
         Ok(black_box)
     }

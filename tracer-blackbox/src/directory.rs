@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::file::{EXTENSION, is_locked};
+use crate::file::{EXTENSION, is_locked, is_maker_gone};
 use crate::format::{DEATH_AT, Superblock};
 use crate::live;
 use crate::machine;
@@ -197,8 +197,11 @@ pub fn read_open(file: &File, mut seen: impl FnMut(u64)) -> io::Result<Vec<u8>> 
     } else {
         live::copy(file, len, &block, &mut seen)?
     };
-    if let Some(lock) = lock {
-        status::set_lock(&mut bytes, lock);
+    match lock {
+        Some(lock) => status::set_lock(&mut bytes, lock),
+        // Of what was read once, and kept: by now it may be otherwise.
+        None if StatusRead(&bytes).get(Word::Lock) == Lock::Held as u64 => status::forget_lock(&mut bytes),
+        None => {}
     }
     Ok(bytes)
 }
@@ -248,12 +251,18 @@ fn kills_since(bytes: &[u8], superblock: &Superblock) -> Option<u64> {
 }
 
 fn is_of_the_living(path: &Path) -> bool {
-    let is_dead = |file: &File| {
-        let bytes = beginning(file)?;
-        Ok(superblock(&bytes).is_ok_and(|block| is_dead(&block, lock_of(file, &bytes))))
-    };
     // What cannot be asked may live.
-    !opened(path).and_then(|file| is_dead(&file)).unwrap_or(false)
+    let Ok(file) = opened(path) else { return true };
+    let Ok(bytes) = beginning(&file) else { return true };
+    match superblock(&bytes) {
+        Ok(block) => !is_dead(&block, lock_of(&file, &bytes)),
+        Err(_) => !was_never_begun(path, &file, &bytes),
+    }
+}
+
+/// Whether a process has made the file and died before it wrote anything to it: it says only by its name whose it is.
+fn was_never_begun(path: &Path, file: &File, beginning: &[u8]) -> bool {
+    beginning.iter().all(|byte| *byte == 0) && is_maker_gone(path) && is_locked(file) == Some(false)
 }
 
 /// Whether the process that wrote this is gone for sure.
@@ -311,18 +320,18 @@ pub(crate) const BYTES_MAX: u64 = 256 << 20;
 /// So many times as much they may take where nobody has looked at them.
 const UNREAD_TIMES: u64 = 4;
 
-/// Deletes files that have been looked at, until all take no more than `bytes_max`. If those whose processes are gone take
-/// four times as much all the same, 1 GiB at least, also others of them, but the newest: where nobody is told of them, they
-/// would fill the disk.
+/// Deletes files that have been looked at, until all of processes that are gone take no more than `bytes_max`. If these take
+/// four times as much all the same, 1 GiB at least, also others of them: where nobody is told of them, they would fill the
+/// disk. The newest that did not end in order stays: it is what somebody will want to see.
 pub(crate) fn make_room(files: &[ListedFile], bytes_max: u64) {
-    let mut dead = delete(files.iter().collect(), bytes_max, |file| file.is_marked);
-    let unread_max = bytes_max.max(BYTES_MAX).saturating_mul(UNREAD_TIMES);
-    if dead.iter().map(|file| file.len).sum::<u64>() > unread_max {
-        dead.retain(|file| !is_of_the_living(&file.path));
-        // The newest is what somebody will want to see.
-        let newest = dead.pop().map_or(0, |file| file.len);
-        delete(dead, unread_max.saturating_sub(newest), |_| true);
+    if files.iter().map(|file| file.len).sum::<u64>() <= bytes_max {
+        return;
     }
+    let mut dead: Vec<&ListedFile> = files.iter().filter(|file| !is_of_the_living(&file.path)).collect();
+    let newest = dead.iter().rposition(|file| standing(&file.path) == Standing::Dead).map(|at| dead.remove(at));
+    let left = |bytes: u64| bytes.saturating_sub(newest.map_or(0, |file| file.len));
+    let dead = delete(dead, left(bytes_max), |file| file.is_marked);
+    delete(dead, left(bytes_max.max(BYTES_MAX).saturating_mul(UNREAD_TIMES)), |_| true);
 }
 
 /// Deletes such files, the oldest of which is first, until all take no more than `bytes_max`; gives those that are left.

@@ -5,6 +5,7 @@
 
 #![expect(unsafe_code, reason = "asks the system for blocks on the disk, and how many there may be")]
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::format::PAIRS_AT;
-use crate::machine::Identity;
+use crate::machine::{self, Identity};
 use crate::place::Place;
+use crate::status::Lock;
 
 /// What the name of a file ends with.
 pub(crate) const EXTENSION: &str = "tbx";
@@ -30,8 +32,16 @@ pub(crate) struct Created {
     pub(crate) path: PathBuf,
     /// Why it may not have them for ever.
     pub(crate) doubt: Option<String>,
-    /// Others can see by a lock that the process lives, as long as the file is open.
-    pub(crate) is_locked: bool,
+    /// Others can see by a lock that the process lives, as long as it has the file open or mapped.
+    is_locked: bool,
+}
+
+impl Created {
+    /// What the file says of its lock; 0: nothing.
+    pub(crate) fn lock(&self) -> u64 {
+        let inode = self.file.metadata().ok().filter(|_| self.is_locked);
+        inode.map_or(0, |file| Lock::taken(file.ino()))
+    }
 }
 
 /// Makes a file of `len` bytes for this process: `<directory>/<app>/<boot>-<pid>-<start>-<n>.tbx`. `anywhere`: also
@@ -49,7 +59,7 @@ pub(crate) fn create(
     make_own_directory(&directory)?;
     let doubt = judge(&File::open(&directory)?, anywhere)?;
     let Identity { boot_id, pid, start_time } = identity;
-    let boot = u32::from_le_bytes([boot_id[3], boot_id[2], boot_id[1], boot_id[0]]);
+    let boot = named_boot(boot_id);
     // A process before this one may have had its number and its second, if the machine has no boot id or no `/proc`.
     for _ in 0..100 {
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -63,8 +73,9 @@ pub(crate) fn create(
             .open(&path);
         match options {
             Ok(file) => {
+                let is_locked = lock(&file, libc::LOCK_EX);
                 return match allocate(&file, len).and_then(|()| file.write_all_at(&FRONT, 0)) {
-                    Ok(()) => Ok(Created { is_locked: lock(&file, libc::LOCK_EX), file, path, doubt }),
+                    Ok(()) => Ok(Created { is_locked, file, path, doubt }),
                     Err(error) => {
                         // What is not whole is nobody's.
                         let _gone_or_not = fs::remove_file(&path);
@@ -77,6 +88,21 @@ pub(crate) fn create(
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// What the names of files say of a boot.
+fn named_boot(boot_id: [u8; 16]) -> u32 {
+    u32::from_le_bytes([boot_id[3], boot_id[2], boot_id[1], boot_id[0]])
+}
+
+/// Whether the process that made a file of this name is gone; only of one that has its number here.
+pub(crate) fn is_maker_gone(path: &Path) -> bool {
+    let parts: Option<Vec<&str>> = path.file_stem().and_then(OsStr::to_str).map(|name| name.split('-').collect());
+    let Some([boot, pid, start_time, _]) = parts.as_deref() else { return false };
+    let (Ok(boot), Ok(pid), Ok(start_time)) = (u32::from_str_radix(boot, 16), pid.parse(), start_time.parse()) else {
+        return false;
+    };
+    boot != named_boot(machine::boot_id()) || machine::start_time(pid) != Some(start_time)
 }
 
 /// What is there; a directory for the owner alone, if nothing was. Nearly always it is there, so that is asked first.

@@ -11,6 +11,7 @@ use crate::blackbox::BlackBox;
 use crate::directory::{BYTES_MAX, ListedFile, Standing, listed, make_room, mark, mark_ended, recover_file, standing};
 use crate::options::Options;
 use crate::reader::{Death, Recovered};
+use crate::tell::tell;
 
 /// What [`init`] does, where something is to differ.
 #[derive(Debug, Clone)]
@@ -93,7 +94,7 @@ impl Init {
             Ok(black_box) => black_box,
             Err(error) => {
                 if !self.quiet {
-                    eprintln!("tracer: no black box: {error}");
+                    tell(format_args!("no black box: {error}"));
                 }
                 return None;
             }
@@ -157,12 +158,12 @@ impl LookBack {
             let Some(recovered) = recovered else { continue };
             if mark(&file.path) {
                 file.is_marked = true;
-                eprint!("{}", told(&recovered));
+                told(&recovered).iter().for_each(|line| tell(format_args!("{}", printable(line))));
                 told_of = Some(telling_trace(&recovered));
             }
         }
         if let Some(trace) = told_of {
-            eprintln!("tracer: {}", how_to_see_more(&self.directory, trace));
+            tell(format_args!("{}", how_to_see_more(&self.directory, trace)));
         }
     }
 }
@@ -190,7 +191,7 @@ fn is_to_be_told(death: &Death) -> bool {
     !matches!(death, Death::StillRunning | Death::Unknown | Death::OtherNamespace | Death::Clean { .. })
 }
 
-fn told(recovered: &Recovered<'_>) -> String {
+fn told(recovered: &Recovered<'_>) -> Vec<String> {
     let process = &recovered.process;
     let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
     lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {
@@ -203,7 +204,7 @@ fn told(recovered: &Recovered<'_>) -> String {
         lines.push(format!("  and {more} more"));
     }
     lines.push(format!("  {}", recovered.confidence));
-    lines.iter().map(|line| ["tracer: ", &printable(line), "\n"].concat()).collect()
+    lines
 }
 
 /// Values come from anywhere: none may command a terminal.

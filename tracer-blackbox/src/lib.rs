@@ -68,6 +68,7 @@ mod reader;
 mod shared;
 mod signals;
 mod status;
+mod tell;
 mod vigil;
 
 pub use blackbox::{BlackBox, OpenError};

@@ -3,8 +3,6 @@
 //! The lock here is taken when a thread begins, ends or has filled a page, and when a line of calls begins or ends. Locks
 //! are taken in this order: the table of sites (of `tracer`), the dictionary, the state.
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -31,7 +29,7 @@ use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
 use crate::power;
 use crate::reader;
-use crate::status::{ENDED, Lock, PANICKED, RUNNING, Status, Word};
+use crate::status::{ENDED, PANICKED, RUNNING, Status, Word};
 use crate::vigil::Vigil;
 
 /// Lives as long as the process: threads may write to its memory until then.
@@ -71,8 +69,6 @@ pub(crate) struct State {
     memory_read_ns: u64,
     index: Index,
     pub(crate) backing: Backing,
-    /// The file, open for the sake of its lock.
-    lock: Option<File>,
 }
 
 /// What is behind the memory.
@@ -109,11 +105,11 @@ impl Shared {
         let salt = machine::random();
         let identity = Identity::of_this_process();
         let created = file::create(&directory, &options.app_name(), identity, layout.file_len(), options.anywhere);
-        let (mut doubt, mut lock) = (None, None);
+        let (mut doubt, mut lock) = (None, 0);
         let made = created.and_then(|created| match Map::file(&created.file, layout) {
             Ok(map) => {
+                lock = created.lock();
                 doubt = created.doubt;
-                lock = created.is_locked.then_some(created.file);
                 Ok((map, Backing::File(created.path)))
             }
             Err(error) => {
@@ -133,7 +129,7 @@ impl Shared {
             directory,
             times: OnceLock::new(),
             vigil: Vigil::default(),
-            state: Mutex::new(State::new(map, salt, backing, lock)),
+            state: Mutex::new(State::new(map, salt, backing)),
             dictionary: Mutex::new(dictionary_of(map, salt)),
             closed: AtomicBool::new(false),
             pages_used: AtomicUsize::new(0),
@@ -141,7 +137,7 @@ impl Shared {
             is_truncated: AtomicBool::new(false),
         };
         shared.begin(identity, 0, 0);
-        shared.say_whether_locked(&shared.state());
+        shared.status.set(Word::Lock, lock);
         Ok(shared)
     }
 
@@ -167,11 +163,6 @@ impl Shared {
             self.say_how_it_counts(times);
             self.state().pairs.note(times);
         }
-    }
-
-    fn say_whether_locked(&self, state: &State) {
-        let inode = state.lock.as_ref().and_then(|file| Some(file.metadata().ok()?.ino()));
-        self.status.set(Word::Lock, inode.map_or(0, Lock::taken));
     }
 
     fn say_how_it_counts(&self, times: &Times) {
@@ -224,7 +215,6 @@ impl Shared {
     /// Nobody has it any more.
     pub(crate) fn close(&self) {
         self.end(None);
-        self.state().lock = None;
         self.closed.store(true, Ordering::Relaxed);
         self.vigil.wake();
     }
@@ -453,12 +443,11 @@ impl Shared {
         }
         state.backing = match self.attach_file(identity) {
             Ok(created) => {
-                state.lock = created.is_locked.then_some(created.file);
+                self.status.set(Word::Lock, created.lock());
                 Backing::File(created.path)
             }
             Err(error) => Backing::Nothing(format!("{}: {error}", self.directory.display())),
         };
-        self.say_whether_locked(&state);
         true
     }
 
@@ -529,7 +518,7 @@ fn dictionary_of(map: Map, salt: u64) -> dictionary::Writer {
 }
 
 impl State {
-    fn new(map: Map, salt: u64, backing: Backing, lock: Option<File>) -> Self {
+    fn new(map: Map, salt: u64, backing: Backing) -> Self {
         let layout = map.layout();
         Self {
             pages: Pages::new(layout.pages),
@@ -542,7 +531,6 @@ impl State {
             memory_read_ns: 0,
             index: Index::new(layout.pages),
             backing,
-            lock,
         }
     }
 
@@ -554,7 +542,6 @@ impl State {
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
         // It is the parent's, and open in both.
-        self.lock = None;
         // The file is a new one: what its pages lived through was in another.
         self.births = 0;
         self.pages.fork(survivor)

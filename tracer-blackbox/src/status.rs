@@ -121,6 +121,11 @@ pub(crate) fn set_lock(bytes: &mut [u8], lock: Lock) {
     set_word(bytes, Word::Lock, lock as u64);
 }
 
+/// In a copy of a copy: nobody knows.
+pub(crate) fn forget_lock(bytes: &mut [u8]) {
+    set_word(bytes, Word::Lock, 0);
+}
+
 /// In a copy of a file: counts of kills as they are now, and not when the process last looked.
 pub(crate) fn set_kills(bytes: &mut [u8], kills: u64) {
     set_word(bytes, Word::KillsLast, kills + 1);

@@ -105,6 +105,8 @@ fn a_child_goes_on_when_its_parent_was_killed() {
     let copy = directory.path().join("copy");
     fs::copy(&of_parent[0], &copy).unwrap();
     assert_eq!(read_file(&copy).unwrap()[LOCK_AT] & 3, 1, "a copy has none that could be asked for");
+    fs::write(&copy, read_file(&of_parent[0]).unwrap()).unwrap();
+    assert_eq!(read_file(&copy).unwrap()[LOCK_AT] & 3, 0, "of what was held when it was read, nobody knows");
     running.kill_and_see_others_end_after(|| {
         // It has it until it has been told of the fork.
         let until = now() + Duration::from_secs(20);

@@ -51,20 +51,59 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
     assert!(one.exists() && other.exists(), "there is room");
 
     let len = fs::metadata(&one).unwrap().len();
-    // Those of the two programs that have ended in order, the two, that of the one that lives and that of this one.
-    assert_eq!(told(directory.path(), 5 * len, "loud"), "", "nothing is told twice");
+    // Those of the two programs that have ended in order, and the two; what lives does not count.
+    assert_eq!(told(directory.path(), 3 * len, "loud"), "", "nothing is told twice");
     assert_eq!([&one, &other].map(|path| path.exists()), [false, true], "the oldest, and no more than has to");
     assert!(!one.with_extension("read").exists());
 
     assert_eq!(told(directory.path(), 0, "loud"), "");
-    assert!(!other.exists() && its.exists(), "who lives keeps its own");
-    // That of the last program stays: it wrote it. The others are gone.
-    assert_eq!(directory.files().len(), 2, "{:?}", directory.files());
+    assert!(
+        other.exists() && its.exists(),
+        "the newest that was killed is what somebody looks for; who lives keeps its own"
+    );
+    // That of the last program stays, too: it wrote it. The others are gone.
+    assert_eq!(directory.files().len(), 3, "{:?}", directory.files());
 
     lives.kill();
     let text = told(directory.path(), 0, "loud");
     assert_eq!(text.matches(") killed\n").count(), 1, "{text}");
-    assert!(!its.exists(), "told, and gone");
+    assert_eq!([&other, &its].map(|path| path.exists()), [false, true], "what was just told of is there to be shown");
+}
+
+/// Its log may be on the disk that is full; and who reads it may be gone.
+#[test]
+fn that_nothing_can_be_said_is_no_matter() {
+    let directory = Directory::new();
+    killed(directory.path());
+    let nowhere = Path::new("/proc/nowhere");
+    for (place, scenario) in [(directory.path(), "init"), (nowhere, "init"), (nowhere, "return")] {
+        let mut command = command(scenario, place, &[&NO_LIMIT.to_string(), "loud"]);
+        command.env_remove("TRACER_QUIET").stderr(File::options().write(true).open("/dev/full").unwrap());
+        assert!(command.stdin(Stdio::null()).status().unwrap().success(), "{scenario} at {}", place.display());
+    }
+}
+
+/// Who dies in the midst of making a file says by its name alone whose it is.
+#[test]
+fn files_that_nothing_was_written_to_are_deleted_once_their_makers_are_gone() {
+    let directory = Directory::new();
+    let dead = killed(directory.path());
+    let lives = start("open", directory.path(), &[]).ready();
+    let its = file_of(&lives, directory.path());
+    let beside = |path: &Path| {
+        let other = path.with_file_name(path.file_name().unwrap().to_string_lossy().replace("-0.tbx", "-1.tbx"));
+        File::create(&other).unwrap().set_len(2 << 30).unwrap();
+        other
+    };
+    let (of_dead, of_living) = (beside(&dead), beside(&its));
+    let strange = directory.path().join("child/strange.tbx");
+    File::create(&strange).unwrap().set_len(2 << 30).unwrap();
+    assert_eq!(told(directory.path(), 0, "quiet"), "");
+    assert_eq!(
+        [&of_dead, &of_living, &strange, &dead, &its].map(|path| path.exists()),
+        [false, true, true, true, true]
+    );
+    lives.kill();
 }
 
 /// A program that is started again and again, and tells nobody, does not fill the disk.
