@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use tracer::recorder::block::BLOCK_BYTES;
-use tracer::recorder::{SitesHeld, hold_sites, reseed_ids};
+use tracer::recorder::{LocksHeld, hold_locks, reseed_ids};
 
 use crate::aside::{self, UnderWay};
 use crate::dictionary;
@@ -34,7 +34,7 @@ struct Kept {
     boxes: Vec<KeptBox>,
     _list: MutexGuard<'static, Vec<&'static Shared>>,
     _panics: MutexGuard<'static, u64>,
-    _sites: SitesHeld,
+    _locks: LocksHeld,
     _aside: MutexGuard<'static, UnderWay>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn forget(shared: &'static Shared) {
 
 extern "C" fn prepare() {
     let aside = aside::hold();
-    let sites = hold_sites();
+    let locks = hold_locks();
     let panics = panics::hold();
     let list = boxes();
     let boxes = list.iter().map(|shared| {
@@ -82,7 +82,7 @@ extern "C" fn prepare() {
         let blocks = state.blocks.used().map(|(block, taker)| (block, taker, read_block(shared.map, block))).collect();
         KeptBox { shared, state, _dictionary: dictionary, blocks }
     });
-    let kept = Kept { boxes: boxes.collect(), _list: list, _panics: panics, _sites: sites, _aside: aside };
+    let kept = Kept { boxes: boxes.collect(), _list: list, _panics: panics, _locks: locks, _aside: aside };
     // A thread that is being torn down has no place to keep it; then the locks are free again, at the usual risk.
     let _kept = KEPT.try_with(|place| place.replace(Some(kept)));
 }

@@ -70,6 +70,7 @@ mod context;
 pub mod execution;
 mod flow;
 mod guard;
+mod hold;
 mod id;
 mod lines;
 mod node;

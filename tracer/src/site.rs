@@ -250,7 +250,8 @@ impl Sites for ProcessSites {
     }
 }
 
-pub use watch::{SiteWatch, SitesHeld, hold_sites, watch_sites};
+pub(crate) use watch::hold as hold_sites;
+pub use watch::{SiteWatch, watch_sites};
 
 mod watch {
     //! Who wants to know of every site before an entry names it: what lies in a file has to explain itself.
@@ -288,15 +289,8 @@ mod watch {
         }
     }
 
-    /// While it lives, no site gets a number: for a process that is about to be forked, whose child must not find the
-    /// table locked by a thread that it does not have.
-    #[derive(Debug)]
-    pub struct SitesHeld {
-        _table: MutexGuard<'static, Vec<&'static Site>>,
-    }
-
-    /// Waits until nobody is at the table, and keeps it.
-    pub fn hold_sites() -> SitesHeld {
-        SitesHeld { _table: TABLE.lock().unwrap_or_else(PoisonError::into_inner) }
+    /// While it lives, no site gets a number.
+    pub(crate) fn hold() -> MutexGuard<'static, Vec<&'static Site>> {
+        TABLE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 
 use serde::Serialize;
 
 use crate::clock::{AnyClock, Clock};
-use crate::context::{Context, ContextToken, Registry};
+use crate::context::{Context, ContextToken, OwnRegistry, Registry};
 use crate::guard::GuardError;
 use crate::id::TraceId;
 use crate::lines::SeqCounter;
@@ -36,7 +36,7 @@ struct Inner {
     /// [`unreachable_calls`] of the process before this tracer was made.
     unreachable_before: u64,
     on_violation: Violation,
-    registry: Mutex<Registry>,
+    registry: OwnRegistry,
 }
 
 // A panic leaves behind what was recorded before it: what is behind our locks is changed between users' code, never
@@ -166,7 +166,7 @@ impl Tracer {
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.registry.lock()
     }
 
     #[inline]
@@ -312,7 +312,7 @@ impl TracerBuilder {
             violations: AtomicU64::new(0),
             unreachable_before: unreachable_calls(),
             on_violation: self.on_violation,
-            registry: Mutex::default(),
+            registry: OwnRegistry::new(),
         }))
     }
 
@@ -325,6 +325,11 @@ impl TracerBuilder {
         drop(before);
         tracer
     }
+}
+
+/// While it lives, nobody asks for the global tracer.
+pub(crate) fn hold_global() -> RwLockWriteGuard<'static, Option<Tracer>> {
+    GLOBAL.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// [`Tracer::create_env`] of the global tracer.

@@ -298,10 +298,12 @@ fn main() {
             wait();
         }
         "fork-between-executions" => work::fork_between_executions(rest[0] == "traced"),
-        "fork-beside-panics" => {
+        "fork-beside" => {
             std::panic::set_hook(Box::new(|_| {}));
             install(options(), directory);
-            println!("{}", work::fork_beside_panics());
+            let (others, something): (_, fn()) =
+                if rest[0] == "panics" { (1, work::panics) } else { (2, work::by_hand) };
+            println!("{}", work::fork_beside(others, something));
         }
         "fork-and-die" => {
             install(options(), directory);

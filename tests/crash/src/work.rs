@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
-use tracer::{Clock, SystemClock, traced_node};
+use tracer::{Clock, Status, SystemClock, traced_node};
 use tracer_blackbox::BlackBox;
 
 use crate::acknowledge::Acknowledged;
@@ -282,23 +282,35 @@ pub(crate) fn fork_between_executions(traced: bool) {
     three();
 }
 
-/// Forks again and again while another thread panics; how many children could panic, and go on.
-pub(crate) fn fork_beside_panics() -> usize {
+/// Forks again and again while other threads do something; how many children could do it, too, and go on.
+pub(crate) fn fork_beside(others: usize, something: fn()) -> usize {
     let (begun, begins) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        loop {
-            drop(panic::catch_unwind(|| panic!("beside")));
-            _ = begun.send(());
-        }
-    });
+    for _ in 0..others {
+        let begun = begun.clone();
+        thread::spawn(move || {
+            loop {
+                something();
+                _ = begun.send(());
+            }
+        });
+    }
     begins.recv().unwrap();
     let ends = |_: &usize| {
         os::wait_for(os::fork(|| {
             os::die_in(5);
-            drop(panic::catch_unwind(|| panic!("in the child")));
+            something();
         }))
     };
     (0..50).filter(ends).count()
+}
+
+pub(crate) fn panics() {
+    drop(panic::catch_unwind(|| panic!("and goes on")));
+}
+
+pub(crate) fn by_hand() {
+    let context = tracer::create_env((), "test").step("by_hand", Status::Enter, ()).unwrap();
+    context.step("by_hand", Status::Exit, ()).unwrap();
 }
 
 /// Forks in the midst of a call; the child records nothing before its parent is killed, and goes on then.

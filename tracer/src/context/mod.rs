@@ -20,7 +20,7 @@ use crate::status::Status;
 use crate::strict::StrictEnv;
 use crate::tracer::Tracer;
 use crate::values::{Captured, Limits};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{OwnRegistry, RegistriesHeld, Registry, hold as hold_registries};
 use registry::{Taken, Use};
 pub use token::ContextToken;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::guard::GuardErrorKind;
 use crate::id::{EnvId, TraceId};
@@ -10,6 +10,55 @@ use crate::lines::{Fork, Opened, Trace};
 use crate::status::Status;
 use crate::strict::StrictEnv;
 use crate::tracer::Tracer;
+
+/// The registry of a tracer. It outlives it, for the next one: so whoever forks can hold all that there are.
+#[derive(Debug)]
+pub(crate) struct OwnRegistry(&'static Mutex<Registry>);
+
+static ALL: Mutex<All> = Mutex::new(All { made: Vec::new(), free: Vec::new() });
+
+struct All {
+    made: Vec<&'static Mutex<Registry>>,
+    free: Vec<&'static Mutex<Registry>>,
+}
+
+fn all() -> MutexGuard<'static, All> {
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl OwnRegistry {
+    pub(crate) fn new() -> Self {
+        let mut all = all();
+        Self(all.free.pop().unwrap_or_else(|| {
+            let made = Box::leak(Box::default());
+            all.made.push(made);
+            made
+        }))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'static, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for OwnRegistry {
+    fn drop(&mut self) {
+        *self.lock() = Registry::default();
+        all().free.push(self.0);
+    }
+}
+
+/// Nobody is at any of them while it lives.
+pub(crate) struct RegistriesHeld {
+    _registries: Vec<MutexGuard<'static, Registry>>,
+    _all: MutexGuard<'static, All>,
+}
+
+pub(crate) fn hold() -> RegistriesHeld {
+    let all = all();
+    let registries = all.made.iter().map(|registry| registry.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+    RegistriesHeld { _registries: registries, _all: all }
+}
 
 /// Envs by trace. One lock around it; nothing of the user's runs inside.
 #[derive(Debug, Default)]

@@ -85,6 +85,13 @@ pub(crate) fn unreachable_calls() -> u64 {
 /// Cells that no thread keeps.
 static FREE_CELLS: Mutex<Vec<&'static Cell>> = Mutex::new(Vec::new());
 
+pub(crate) type FreeCells = std::sync::MutexGuard<'static, Vec<&'static Cell>>;
+
+/// While it lives, nobody takes or gives any.
+pub(crate) fn hold_cells() -> FreeCells {
+    FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Cells and traces that a thread keeps for reuse.
 const FREE_MAX: usize = 64;
 
@@ -338,7 +345,7 @@ impl Scope {
         if self.free_cells.len() < FREE_MAX {
             self.free_cells.push(cell);
         } else {
-            FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).push(cell);
+            hold_cells().push(cell);
         }
     }
 
@@ -382,7 +389,7 @@ impl Scope {
     /// A cell that is not in use, and its lock.
     fn free_cell(&mut self) -> (&'static Cell, MutexGuard<'static, Line>) {
         loop {
-            let shared = || FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let shared = || hold_cells().pop();
             let cell = self.free_cells.pop().or_else(shared).unwrap_or_else(|| Box::leak(Box::default()));
             // Held for a moment by somebody who left word there and came late: it stays out of use.
             if let Some(line) = cell.try_lock() {
@@ -625,8 +632,7 @@ fn new_lane(lanes: &mut Vec<ThreadLane>, tracer: &Tracer) -> usize {
 impl Drop for Scope {
     fn drop(&mut self) {
         self.recall();
-        let mut shared = FREE_CELLS.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.append(&mut self.free_cells);
+        hold_cells().append(&mut self.free_cells);
     }
 }
 

@@ -38,7 +38,8 @@ pub use preview::{PREVIEW_AT, PREVIEW_BITS, Preview};
 pub use crate::id::{IdHasher, IdMap};
 pub use crate::lines::panics::panic_text;
 pub use crate::random::reseed_ids;
-pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, SitesHeld, hold_sites, watch_sites};
+pub use crate::hold::{LocksHeld, hold_locks};
+pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, watch_sites};
 
 /// Keeps records.
 ///

@@ -86,11 +86,13 @@ fn a_child_names_its_executions_as_nobody_else_does() {
     }
 }
 
-/// What a panic is noted under may be in the hands of a thread that the child does not have.
+/// A lock may be in the hands of a thread that the child does not have.
 #[test]
-fn a_child_can_panic_whatever_panicked_beside_the_fork() {
-    let directory = Directory::new();
-    assert_eq!(start("fork-beside-panics", directory.path(), &[]).line(), "50");
+fn a_child_can_do_whatever_was_done_beside_the_fork() {
+    for something in ["panics", "steps by hand"] {
+        let directory = Directory::new();
+        assert_eq!(start("fork-beside", directory.path(), &[something]).line(), "50", "{something}");
+    }
 }
 
 /// Who forks often goes away at once: what the child records only then is no less its own.
