@@ -126,9 +126,12 @@ pub(crate) fn forget_lock(bytes: &mut [u8]) {
     set_word(bytes, Word::Lock, 0);
 }
 
+/// In a count of kills: it is from after the process was gone.
+pub(crate) const KILLS_ASKED: u64 = 1 << 63;
+
 /// In a copy of a file: counts of kills as they are now, and not when the process last looked.
 pub(crate) fn set_kills(bytes: &mut [u8], kills: u64) {
-    set_word(bytes, Word::KillsLast, kills + 1);
+    set_word(bytes, Word::KillsLast, (kills + 1) | KILLS_ASKED);
 }
 
 fn set_word(bytes: &mut [u8], word: Word, value: u64) {

@@ -6,7 +6,7 @@ use std::fmt;
 use super::scan::Scan;
 use crate::format::{PANIC_ABORTS, PANIC_TEXT_MAX, Superblock};
 use crate::machine;
-use crate::status::{self, ENDED, Lock, PANICKED, Panic, Word};
+use crate::status::{self, ENDED, KILLS_ASKED, Lock, PANICKED, Panic, Word};
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,9 +203,11 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
         return Death::OtherNamespace;
     }
     let (used, limit) = (status.get(Word::MemoryUsed), status.get(Word::MemoryLimit));
-    let kills = (status.get(Word::KillsAtFirst), status.get(Word::KillsLast));
+    let (first, last) = (status.get(Word::KillsAtFirst), status.get(Word::KillsLast));
+    // Files that were read fill a cgroup, too: where the system could be asked, what it says counts alone.
+    let was_asked = first > 0 && last & KILLS_ASKED != 0;
     let is_full = limit > 0 && used / 1000 >= limit / 1_000_000 * FULL;
-    if is_full || kills.1 > kills.0 {
+    if last & !KILLS_ASKED > first || (is_full && !was_asked) {
         return Death::Memory { used, limit };
     }
     let deadline_ms = status.get(Word::DeadlineMs);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tracer::{Record, Status};
 use tracer_blackbox::{Death, Observed};
 
-use crate::child::{Directory, Recovered, Running, aborting, command, start, start_command};
+use crate::child::{Directory, Recovered, Running, aborting, command, recover_with, start, start_command};
 use crate::kills::{acknowledged, lost, wait_for_calls, wait_for_threads};
 use crate::places::limited;
 
@@ -315,6 +315,29 @@ pub(crate) fn unix_ms() -> u64 {
 #[expect(clippy::disallowed_methods, reason = "the clock of the black box is compared with it")]
 pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// A cgroup is full of files that were read, too. Once somebody could ask the system, it is what that says.
+#[test]
+fn a_full_cgroup_is_why_it_was_killed_unless_the_system_knows_better() {
+    const MIB: u64 = 1 << 20;
+    const ASKED: u64 = 1 << 63;
+    let directory = Directory::new();
+    start("open", directory.path(), &[]).ready().kill();
+    let death = |used: u64, first: u64, last: u64| {
+        let mut bytes = directory.bytes();
+        for (word, value) in [(3, used), (4, 100 * MIB), (6, first), (7, last)] {
+            let at = 0x2000 + word * 8;
+            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        recover_with(&bytes, &Observed::here()).unwrap().death
+    };
+    let of_memory = |used: u64| Death::Memory { used, limit: 100 * MIB };
+    assert_eq!(death(50 * MIB, 1, 1), Death::Killed);
+    assert_eq!(death(99 * MIB, 1, 1), of_memory(99 * MIB));
+    assert_eq!(death(99 * MIB, 1, 1 | ASKED), Death::Killed);
+    assert_eq!(death(50 * MIB, 1, 2 | ASKED), of_memory(50 * MIB));
+    assert_eq!(death(99 * MIB, 0, 0), of_memory(99 * MIB), "where it cannot be asked");
 }
 
 #[test]
