@@ -206,6 +206,7 @@ impl Recorder for BlackBox {
 
     fn block(&self) -> Option<&'static Block> {
         let shared = self.0.shared;
+        shared.goes_on();
         let block = shared.state().blocks.take(this_thread());
         shared.status.add(if block.is_some() { Word::BlocksGiven } else { Word::BlocksMissing }, 1);
         shared.map.blocks().get(block?)

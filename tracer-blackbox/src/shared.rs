@@ -29,7 +29,7 @@ use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
 use crate::power;
 use crate::reader;
-use crate::status::{ENDED, PANICKED, RUNNING, Status, Word};
+use crate::status::{DeathNote, ENDED, PANICKED, RUNNING, Status, Word};
 use crate::vigil::Vigil;
 
 /// Lives as long as the process: threads may write to its memory until then.
@@ -282,6 +282,7 @@ impl Shared {
                 aside::run(move || make_room_in(&self.directory, bytes_max));
             }
         }
+        self.goes_on();
         let mut state = self.state();
         if let Some(full) = full {
             self.seal(&mut state, full);
@@ -293,6 +294,11 @@ impl Shared {
             self.open_page(&mut state, given.page);
         }
         Some(Held { number: given.page, page })
+    }
+
+    /// What this thread may have noted was not its end.
+    pub(crate) fn goes_on(&self) {
+        DeathNote::of(self.map, self.salt()).withdraw();
     }
 
     /// Nothing more comes into the page. Its checks are written, now that it is as it will be.
@@ -497,14 +503,21 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What is behind a lock, unless somebody has it for longer than it ever takes: for ends and handlers, which may have
 /// interrupted whoever has it.
-#[expect(clippy::disallowed_methods, reason = "a stopwatch, not a record")]
 pub(crate) fn soon<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    within_patience(|| match lock.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    })
+}
+
+/// What is there soon, if it is. Also for handlers of signals.
+#[expect(clippy::disallowed_methods, reason = "a stopwatch, not a record")]
+pub(crate) fn within_patience<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let mut began = None;
     loop {
-        match lock.try_lock() {
-            Ok(guard) => return Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => {}
+        if let Some(found) = look() {
+            return Some(found);
         }
         if began.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             return None;

@@ -201,7 +201,7 @@ fn note(signal: libc::c_int, info: *mut libc::siginfo_t) -> bool {
 /// The process has survived what this thread has noted.
 fn withdraw() {
     for shared in boxes() {
-        DeathNote::of(shared.map, shared.salt()).withdraw(crate::machine::thread());
+        DeathNote::of(shared.map, shared.salt()).withdraw();
     }
 }
 

@@ -6,7 +6,9 @@ use crate::format::{
     DEATH_AT, EVENTS_PATH_MAX, EVENTS_PATH_WORD, PANIC_AT, PANIC_TEXT_MAX, STATUS_AT, STATUS_WORDS, cut, mix,
     mix_words, u64_at,
 };
+use crate::machine;
 use crate::map::Map;
+use crate::shared::within_patience;
 
 /// The words of the status, by their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,13 +144,13 @@ fn set_word(bytes: &mut [u8], word: Word, value: u64) {
 }
 
 const DEATH_WORDS: usize = 7;
-/// Which of them says whose note it is.
+/// Which of them say what note it is, and whose.
+const NOTE_SIGNAL: usize = 1;
 const NOTE_THREAD: usize = 4;
 
-/// The first word of a death note that is being written.
+/// The first word of a death note that is being written, and of one that is.
 const WRITING: u64 = 2;
-/// Looks at a note that another thread is writing: some milliseconds.
-const LOOKS_MAX: usize = 1 << 20;
+const WRITTEN: u64 = 1;
 
 /// Where a signal handler says what killed the process. It loads and stores words, and waits for nobody for long.
 #[derive(Debug, Clone, Copy)]
@@ -174,13 +176,11 @@ impl DeathNote {
 
     /// Safe to call from a signal handler. The first note stays: what comes after it is its consequence. Whether this is it.
     pub(crate) fn write(self, death: Death) -> bool {
-        if let Err(before) = self.words[0].compare_exchange(0, WRITING, Ordering::Relaxed, Ordering::Relaxed) {
+        let begin =
+            |before| self.words[0].compare_exchange(before, WRITING, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !begin(0) && !(self.was_survived_by(death) && begin(WRITTEN)) {
             // Whoever is told so may end the process, which then would say nothing.
-            let is_written = |_| {
-                std::hint::spin_loop();
-                self.words[0].load(Ordering::Relaxed) != WRITING
-            };
-            let _is_there = before != WRITING || (0..LOOKS_MAX).any(is_written);
+            let _is_there = within_patience(|| (self.words[0].load(Ordering::Relaxed) != WRITING).then_some(()));
             return false;
         }
         let said = [death.signal, death.code, death.address, death.thread, death.unix_ns];
@@ -188,13 +188,24 @@ impl DeathNote {
             word.store(value, Ordering::Relaxed);
         }
         self.words[6].store(mix_words(&said, self.salt), Ordering::Relaxed);
-        self.words[0].store(1, Ordering::Release);
+        self.words[0].store(WRITTEN, Ordering::Release);
         true
     }
 
+    /// Whether the note is of an `abort` that was none, but only its signal: its thread has another now, and not because of it.
+    fn was_survived_by(self, death: Death) -> bool {
+        let abort = u64::from(libc::SIGABRT.unsigned_abs());
+        let is_of_abort = self.words[NOTE_SIGNAL].load(Ordering::Relaxed) == abort && death.signal != abort;
+        is_of_abort && self.is_of(death.thread)
+    }
+
+    fn is_of(self, thread: u64) -> bool {
+        self.words[0].load(Ordering::Relaxed) == WRITTEN && self.words[NOTE_THREAD].load(Ordering::Relaxed) == thread
+    }
+
     /// The process goes on: there is no note by this thread, which runs.
-    pub(crate) fn withdraw(self, thread: u64) {
-        if self.words[0].load(Ordering::Relaxed) == 1 && self.words[NOTE_THREAD].load(Ordering::Relaxed) == thread {
+    pub(crate) fn withdraw(self) {
+        if self.words[0].load(Ordering::Relaxed) == WRITTEN && self.is_of(machine::thread()) {
             self.words[0].store(0, Ordering::Release);
         }
     }
@@ -202,7 +213,7 @@ impl DeathNote {
     pub(crate) fn read(bytes: &[u8], salt: u64) -> Option<Death> {
         let words: [u64; DEATH_WORDS] = std::array::from_fn(|word| u64_at(bytes, DEATH_AT + word * 8));
         let [complete, signal, code, address, thread, unix_ns, check] = words;
-        let valid = complete == 1 && mix_words(&words[1..6], salt) == check;
+        let valid = complete == WRITTEN && mix_words(&words[1..6], salt) == check;
         valid.then_some(Death { signal, code, address, thread, unix_ns })
     }
 }

@@ -133,6 +133,15 @@ fn main() {
             install(options(), directory);
             work::outer(17, &os::write_to_nowhere);
         }
+        "abort-survived" => {
+            os::handle_aborts_by_nothing();
+            install(options(), directory);
+            os::raise_abort();
+            if rest[0] == "faults" {
+                os::write_to_nowhere();
+            }
+            work::outer(17, &wait);
+        }
         "fault-mended" => {
             os::handle_faults(os::Handling::Mend);
             install(options(), directory);

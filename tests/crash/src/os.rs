@@ -80,6 +80,21 @@ pub(crate) fn handle_faults(how: Handling) {
     }
 }
 
+/// Has a handler for the signal of `abort` that does nothing. Of `abort` itself nobody survives; of its signal, who has that.
+pub(crate) fn handle_aborts_by_nothing() {
+    // SAFETY: zeroes are an action; the function is of the type that an action without flags has.
+    unsafe {
+        let mut own: libc::sigaction = std::mem::zeroed();
+        own.sa_sigaction = nothing as extern "C" fn(_) as usize;
+        libc::sigaction(libc::SIGABRT, &raw const own, ptr::null_mut());
+    }
+}
+
+pub(crate) fn raise_abort() {
+    // SAFETY: any signal may be raised.
+    unsafe { libc::raise(libc::SIGABRT) };
+}
+
 #[derive(Clone, Copy)]
 pub(crate) enum Handling {
     Ignore,

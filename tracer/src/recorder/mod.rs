@@ -35,10 +35,10 @@ pub use json_lines::JsonLines;
 pub use memory::Memory;
 pub use preview::{PREVIEW_AT, PREVIEW_BITS, Preview};
 
+pub use crate::hold::{LocksHeld, hold_locks};
 pub use crate::id::{IdHasher, IdMap};
 pub use crate::lines::panics::panic_text;
 pub use crate::random::reseed_ids;
-pub use crate::hold::{LocksHeld, hold_locks};
 pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, watch_sites};
 
 /// Keeps records.

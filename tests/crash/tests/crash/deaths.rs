@@ -142,6 +142,18 @@ fn a_signal_that_was_sent_and_survived_is_not_why_it_died() {
     }
 }
 
+/// Raised, it looks like an `abort`, which nobody survives.
+#[test]
+fn the_signal_of_an_abort_that_was_survived_is_not_why_it_died() {
+    let directory = Directory::new();
+    start("abort-survived", directory.path(), &["goes on"]).ready().kill();
+    assert_eq!(directory.recovered().death, Death::Killed);
+    let directory = Directory::new();
+    let (status, _) = start("abort-survived", directory.path(), &["faults"]).end();
+    assert_eq!(status.signal(), Some(11));
+    assert_eq!(directory.recovered().death, Death::Signal { number: 11, address: 8 });
+}
+
 /// Without a box, the system ends who ignores a fault, and who has handled one once.
 #[test]
 fn a_fault_that_nobody_mends_is_noted_and_kills() {
