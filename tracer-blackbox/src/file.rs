@@ -112,11 +112,22 @@ fn found_or_made(directory: &Path, with_parents: bool) -> io::Result<fs::Metadat
             match DirBuilder::new().recursive(with_parents).mode(0o700).create(directory) {
                 // Somebody else was faster.
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-                _ => fs::symlink_metadata(directory),
+                made => {
+                    if made.is_ok() && directory.ends_with(".tracer") {
+                        keep_out_of_git(directory);
+                    }
+                    fs::symlink_metadata(directory)
+                }
             }
         }
         found => found,
     }
+}
+
+/// Beside a program's sources, where values that were recorded are soon committed by mistake.
+fn keep_out_of_git(directory: &Path) {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(directory.join(".gitignore"));
+    let _kept_or_not = file.and_then(|file| file.write_all_at(b"*\n", 0));
 }
 
 /// Makes a directory for the owner alone. If it is there, it has to be ours.

@@ -206,12 +206,13 @@ pub use tracer_macros::flow;
 /// Fields, variants, keys of maps and newtypes whose name says that they hold a secret, wherever they stand in a value; case
 /// does not matter, nor what separates words. Names are looked at up to their 256th byte.
 ///
-/// - anywhere in the name: `access_key`, `api_key`, `authorization`, `card_number`, `connection_string`, `credential`,
-///   `credit_card`, `database_url`, `encryption_key`, `passcode`, `passphrase`, `passwd`, `password`, `private_key`,
-///   `secret`, `set_cookie`, `signing_key`
-/// - at its end: `access_tokens`, `bearer`, `cookie`, `cookies`, `refresh_tokens`, `session`, `session_id`, `session_key`,
-///   `token`
-/// - as one of its words: `auth`, `csrf`, `cvc`, `cvv`, `dsn`, `iban`, `jwt`, `otp`, `pin`, `pwd`, `ssn`, `xsrf`
+/// - anywhere in the name: `access_key`, `api_key`, `authorisation`, `authorization`, `bearer_value`, `card_number`,
+///   `connection_string`, `credential`, `credit_card`, `database_url`, `encryption_key`, `passcode`, `passkey`, `passphrase`,
+///   `passwd`, `password`, `phpsessid`, `private_key`, `secret`, `set_cookie`, `signing_key`, `ssh_key`, `token_value`
+/// - at its end, but for a number or version: `access_tokens`, `bearer`, `cookie`, `cookies`, `refresh_tokens`, `session`,
+///   `session_id`, `session_key`, `token`
+/// - as one of its words: `auth`, `csrf`, `cvc`, `cvv`, `dsn`, `iban`, `jwt`, `mnemonic`, `otp`, `pass`, `pin`, `pw`, `pwd`,
+///   `ssn`, `totp`, `xsrf`
 /// - alone: `tokens`
 ///
 /// So is the second of a pair whose first is such a name as a text, and `value` where a `name`, `key` or `header` beside it is

@@ -89,7 +89,7 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<Entry>) {
             walk(&path, depth + 1, found);
             continue;
         }
-        if metadata.is_file() && is_mark(&path) {
+        if metadata.is_file() && (is_mark(&path) || path.ends_with(".gitignore")) {
             continue;
         }
         let kind = if metadata.is_symlink() {

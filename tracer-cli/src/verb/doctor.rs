@@ -87,7 +87,10 @@ fn look_at(entry: &Entry, is_place: bool) -> Vec<Finding> {
             if let Some(access) = system::access(&entry.path) {
                 permissions(&mut about, access, 0o700);
             }
-            if is_place {
+            if is_place && entry.path.is_symlink() {
+                let help = "it is read, but programs make no files behind a link: set TRACER_DIR to what it leads to";
+                about.trouble("a symbolic link to a directory", help);
+            } else if is_place {
                 place(&mut about, system::may_write(&entry.path), system::file_system(&entry.path).as_ref());
             }
         }

@@ -36,6 +36,7 @@ fn a_link_that_was_asked_for_is_followed() {
     std::os::unix::fs::symlink(".tracer", world.path("link")).unwrap();
     let found = world.run("doctor --dir link").out;
     assert!(found.contains("link/b.jsonl") && !found.contains("permissions"), "{found}");
+    assert!(found.contains("a symbolic link to a directory"), "programs do not follow it: {found}");
 }
 
 #[test]
@@ -44,6 +45,7 @@ fn each_trouble_is_found() {
     world.restrict(".tracer/shop", 0o755);
     world.restrict(".tracer/b.jsonl", 0o644);
     world.write(".tracer/notes.txt", "");
+    world.write(".tracer/.gitignore", "*");
     world.write(".tracer/random.jsonl", [0xff, 0, 0x1b, b'[', b'2', b'J']);
     world.write(".tracer/empty.jsonl", "");
     world.write(".tracer/torn.jsonl", lines(&handled("1", BEGIN_NS)) + "{");

@@ -6,10 +6,12 @@ use super::name::Name;
 
 /// What says in the name of a field that its value is a secret, in lower case and without what separates words; and where
 /// it has to stand. The public list is at `#[traced_node]`.
-const SECRETS: [(&[u8], Place); 39] = [
+const SECRETS: [(&[u8], Place); 49] = [
     (b"accesskey", Place::Anywhere),
     (b"apikey", Place::Anywhere),
     (b"authorization", Place::Anywhere),
+    (b"authorisation", Place::Anywhere),
+    (b"bearervalue", Place::Anywhere),
     (b"cardnumber", Place::Anywhere),
     (b"connectionstring", Place::Anywhere),
     (b"credential", Place::Anywhere),
@@ -17,13 +19,17 @@ const SECRETS: [(&[u8], Place); 39] = [
     (b"databaseurl", Place::Anywhere),
     (b"encryptionkey", Place::Anywhere),
     (b"passcode", Place::Anywhere),
+    (b"passkey", Place::Anywhere),
     (b"passphrase", Place::Anywhere),
     (b"passwd", Place::Anywhere),
     (b"password", Place::Anywhere),
+    (b"phpsessid", Place::Anywhere),
     (b"privatekey", Place::Anywhere),
     (b"secret", Place::Anywhere),
     (b"setcookie", Place::Anywhere),
     (b"signingkey", Place::Anywhere),
+    (b"sshkey", Place::Anywhere),
+    (b"tokenvalue", Place::Anywhere),
     (b"accesstokens", Place::End),
     (b"bearer", Place::End),
     (b"cookie", Place::End),
@@ -40,10 +46,14 @@ const SECRETS: [(&[u8], Place); 39] = [
     (b"dsn", Place::Word),
     (b"iban", Place::Word),
     (b"jwt", Place::Word),
+    (b"mnemonic", Place::Word),
     (b"otp", Place::Word),
+    (b"pass", Place::Word),
     (b"pin", Place::Word),
+    (b"pw", Place::Word),
     (b"pwd", Place::Word),
     (b"ssn", Place::Word),
+    (b"totp", Place::Word),
     (b"xsrf", Place::Word),
     (b"tokens", Place::Whole),
 ];
@@ -106,10 +116,17 @@ fn is_in(name: &[u8], secret: &[u8], place: Place) -> bool {
     let places = (0..name.len()).filter_map(|from| Some((from, end_of(name, from, secret)?)));
     places.into_iter().any(|(from, to)| match place {
         Place::Anywhere => true,
-        Place::End => nothing_in(&name[to..]),
+        Place::End => nothing_in(without_version(&name[to..])),
         Place::Word => is_border(name, from) && is_border(name, to),
         Place::Whole => nothing_in(&name[..from]) && nothing_in(&name[to..]),
     })
+}
+
+/// What is behind a name without a number or version at its end: `token2`, `access_token_v2`.
+fn without_version(end: &[u8]) -> &[u8] {
+    let digits = end.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let end = &end[..end.len() - digits];
+    if digits > 0 { end.strip_suffix(b"v").or(end.strip_suffix(b"V")).unwrap_or(end) } else { end }
 }
 
 /// Where the text ends that begins here, if that is this one, whatever the case and what separates its letters.
@@ -269,6 +286,13 @@ mod tests {
             "sessionId",
             "session",
             "DATABASE_URL",
+            "pass",
+            "db_pass",
+            "smtpPass",
+            "token1",
+            "access_token_v2",
+            "tokenValue",
+            "totp_code",
         ] {
             assert!(is_secret(name), "{name}");
         }
@@ -280,6 +304,10 @@ mod tests {
             "max_tokens",
             "tokenizer",
             "passport",
+            "passed",
+            "token_count",
+            "token_v2_count",
+            "tokens2",
             "pinned",
             "spin",
             "opinion",

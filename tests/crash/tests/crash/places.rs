@@ -36,6 +36,19 @@ fn a_directory_is_made_for_the_owner_alone() {
     assert_eq!(recover_file(&files[0]).unwrap().records.len(), 2);
 }
 
+/// It lies beside a program's sources.
+#[test]
+fn the_directory_of_that_name_is_kept_out_of_git_if_it_is_made_here() {
+    let directory = Directory::new();
+    let [made, found, other] = [".tracer", "found/.tracer", "other"].map(|name| directory.path().join(name));
+    fs::create_dir_all(&found).unwrap();
+    let ignored = [&made, &found, &other].map(|place| {
+        assert_eq!(degraded(place), None);
+        fs::read_to_string(place.join(".gitignore")).ok()
+    });
+    assert_eq!(ignored, [Some("*\n".to_owned()), None, None]);
+}
+
 #[test]
 fn a_link_is_not_followed() {
     let directory = Directory::new();
