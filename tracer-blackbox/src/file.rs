@@ -75,7 +75,7 @@ pub(crate) fn create(
             Ok(file) => {
                 let is_locked = lock(&file, libc::LOCK_EX);
                 return match allocate(&file, len).and_then(|()| file.write_all_at(&FRONT, 0)) {
-                    Ok(()) => Ok(Created { is_locked, file, path, doubt }),
+                    Ok(()) => Ok(Created { file, path, doubt, is_locked }),
                     Err(error) => {
                         // What is not whole is nobody's.
                         let _gone_or_not = fs::remove_file(&path);

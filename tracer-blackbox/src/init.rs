@@ -158,7 +158,9 @@ impl LookBack {
             let Some(recovered) = recovered else { continue };
             if mark(&file.path) {
                 file.is_marked = true;
-                told(&recovered).iter().for_each(|line| tell(format_args!("{}", printable(line))));
+                for line in told(&recovered) {
+                    tell(format_args!("{}", printable(&line)));
+                }
                 told_of = Some(telling_trace(&recovered));
             }
         }

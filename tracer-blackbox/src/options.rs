@@ -29,7 +29,8 @@ pub struct Options {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Sync {
-    /// What the system has written out by itself: usually all but the last half minute.
+    /// What the system has written out by itself, usually all but the last half minute; and of that, as nothing else has a
+    /// check, pages that were full: of a thread that has recorded little, nothing.
     #[default]
     Kill,
     /// What was there `every` so often, and at an end in order: a thread writes it out, and waits for the disk.

@@ -178,7 +178,7 @@ impl DeathNote {
     pub(crate) fn write(self, death: Death) -> bool {
         let begin =
             |before| self.words[0].compare_exchange(before, WRITING, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if !begin(0) && !(self.was_survived_by(death) && begin(WRITTEN)) {
+        if !(begin(0) || (self.was_survived_by(death) && begin(WRITTEN))) {
             // Whoever is told so may end the process, which then would say nothing.
             let _is_there = within_patience(|| (self.words[0].load(Ordering::Relaxed) != WRITING).then_some(()));
             return false;

@@ -61,6 +61,13 @@ pub(crate) struct Common {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
+    /// The files are copies, of a machine that stayed up
+    ///
+    /// What has no check yet is believed then. Without it, a black box of another boot counts as one of a machine that went
+    /// down while its process ran, since which parts of it may be missing or old.
+    #[arg(long, global = true)]
+    pub(crate) copied: bool,
+
     /// When to colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Choice,

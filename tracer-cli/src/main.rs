@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let stdout = io::stdout();
     let mut session = Session {
         places: args.common.places(),
+        copied: args.common.copied,
         json: args.common.json,
         colours: Colours::for_stream(args.common.color, &stdout),
         out: Box::new(BufWriter::new(stdout.lock())),

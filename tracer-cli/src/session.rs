@@ -13,6 +13,8 @@ use crate::source::{self, Source};
 pub(crate) struct Session<'a> {
     /// Directories and files.
     pub(crate) places: Vec<PathBuf>,
+    /// The files are copies, of a machine that stayed up.
+    pub(crate) copied: bool,
     /// JSON instead of text.
     pub(crate) json: bool,
     /// Of the standard output.
@@ -25,7 +27,7 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Reads every file, and warns of those that cannot be read: the exit code then says so.
     pub(crate) fn read(&self) -> (Vec<Source>, Exit) {
-        let reading = source::read_all(&self.places, |total_bytes| {
+        let reading = source::read_all(&self.places, self.copied, |total_bytes| {
             let progress = Progress::reading(total_bytes);
             move |bytes| progress.advance(bytes)
         });

@@ -51,19 +51,24 @@ impl Format for BlackBoxes {
         2
     }
 
-    fn read(&self, path: &Path, file: File, seen: Seen<'_>) -> Result<Source, ReadError> {
+    fn read(&self, path: &Path, file: File, copied: bool, seen: Seen<'_>) -> Result<Source, ReadError> {
         // Before the bytes: a process that is dead by now writes no more, so they say how it ended. The other way round,
         // one that ends in order in between would seem to be killed.
-        let observed = Observed::here();
+        let observed = observed(copied);
         let bytes = bytes(path, &file, seen)?;
         let len = bytes.len() as u64;
         let read = recover_watched(bytes, &observed, seen).map_err(|error| refused(path, error))?;
         Ok(source(self.name(), path, len, read))
     }
 
-    fn follow(&self, path: &Path) -> Box<dyn Follow> {
-        Box::new(Following::new(path))
+    fn follow(&self, path: &Path, copied: bool) -> Box<dyn Follow> {
+        Box::new(Following::new(path, copied))
     }
+}
+
+/// What is known of the machine that a file comes from.
+fn observed(copied: bool) -> Observed {
+    if copied { Observed::default() } else { Observed::here() }
 }
 
 fn bytes(path: &Path, file: &File, seen: Seen<'_>) -> Result<Vec<u8>, ReadError> {
@@ -205,6 +210,7 @@ fn process_text(process: &Process) -> String {
 fn death_text(death: &Death) -> String {
     match death {
         Death::Killed => format!("{death} (SIGKILL, or a signal that leaves no note)"),
+        Death::HostLost => format!("{death} (or this is another machine: then add `--copied`)"),
         _ => death.to_string(),
     }
 }
@@ -266,6 +272,8 @@ fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Reco
 /// read again each time, until its process is over, and of its records those of the traces that have changed.
 struct Following {
     path: PathBuf,
+    /// From a machine that stayed up.
+    copied: bool,
     /// The traces that were there when it was last read.
     known: HashMap<TraceId, Known>,
     /// The pages that it had then.
@@ -294,7 +302,7 @@ impl Follow for Following {
             return Ok(Missed::default());
         }
         // As in `read`: what is read after the process was seen dead is the last of it.
-        let observed = Observed::here();
+        let observed = observed(self.copied);
         let bytes = bytes(&self.path, &open(&self.path)?, &|_| {})?;
         let read = recover_with(bytes, &observed).map_err(|error| refused(&self.path, error))?;
         self.is_over = read.death != Death::StillRunning;
@@ -326,9 +334,10 @@ impl Follow for Following {
 }
 
 impl Following {
-    fn new(path: &Path) -> Self {
+    fn new(path: &Path, copied: bool) -> Self {
         Self {
             path: path.to_owned(),
+            copied,
             known: HashMap::new(),
             seen: PagesSeen::default(),
             read_to: 0,

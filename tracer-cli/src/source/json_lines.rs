@@ -35,7 +35,7 @@ impl Format for JsonLines {
         head.trim_ascii_start().first().is_none_or(|byte| *byte == b'{')
     }
 
-    fn read(&self, path: &Path, file: File, seen: Seen<'_>) -> Result<Source, ReadError> {
+    fn read(&self, path: &Path, file: File, _copied: bool, seen: Seen<'_>) -> Result<Source, ReadError> {
         let mut records = Vec::new();
         let reader = BufReader::with_capacity(BUFFER_LEN, Counted { reader: file, seen });
         let mut scan = scan(reader, &mut |record| records.push(record)).map_err(|error| ReadError::io(path, error))?;
@@ -62,7 +62,7 @@ impl Format for JsonLines {
         })
     }
 
-    fn follow(&self, path: &Path) -> Box<dyn Follow> {
+    fn follow(&self, path: &Path, _copied: bool) -> Box<dyn Follow> {
         Box::new(Following { path: path.to_owned(), read_len: 0, len: 0 })
     }
 }

@@ -57,11 +57,11 @@ pub(crate) trait Format: Sync {
     }
 
     /// Reads `file`, which was opened at `path` and is a regular file. `seen` is told of bytes as they are done with, in
-    /// each of its [`passes`](Self::passes).
-    fn read(&self, path: &Path, file: File, seen: Seen<'_>) -> Result<Source, ReadError>;
+    /// each of its [`passes`](Self::passes). `copied`: from a machine that stayed up.
+    fn read(&self, path: &Path, file: File, copied: bool, seen: Seen<'_>) -> Result<Source, ReadError>;
 
     /// Follows the file at `path` from its beginning on.
-    fn follow(&self, path: &Path) -> Box<dyn Follow>;
+    fn follow(&self, path: &Path, copied: bool) -> Box<dyn Follow>;
 }
 
 /// A file that may grow.
@@ -252,8 +252,8 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    pub(crate) fn read(&self, seen: Seen<'_>) -> Result<Source, ReadError> {
-        self.format.read(&self.path, open(&self.path)?, seen)
+    pub(crate) fn read(&self, copied: bool, seen: Seen<'_>) -> Result<Source, ReadError> {
+        self.format.read(&self.path, open(&self.path)?, copied, seen)
     }
 }
 
@@ -282,12 +282,12 @@ pub(crate) fn find(places: &[PathBuf]) -> (Vec<Found>, Vec<ReadError>) {
 
 /// Reads the files of records in these places. `begin` is told how many bytes there are to be done with, and returns what
 /// is told of them.
-pub(crate) fn read_all<S: Fn(u64) + Sync>(places: &[PathBuf], begin: impl FnOnce(u64) -> S) -> Reading {
+pub(crate) fn read_all<S: Fn(u64) + Sync>(places: &[PathBuf], copied: bool, begin: impl FnOnce(u64) -> S) -> Reading {
     let (files, troubles) = find(places);
     let seen = begin(files.iter().map(|file| file.size_bytes * file.format.passes()).sum());
     let mut reading = Reading { sources: Vec::new(), troubles };
     for file in files {
-        match file.read(&seen) {
+        match file.read(copied, &seen) {
             Ok(source) => reading.sources.push(source),
             Err(error) => reading.troubles.push(error),
         }

@@ -19,7 +19,8 @@ pub(crate) fn run(session: &mut Session<'_>) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     for place in session.places.clone() {
         let found = entries(&place);
-        let findings = found.iter().flat_map(|entry| look_at(entry, entry.path == place)).collect::<Vec<_>>();
+        let look_at = |entry| look_at(entry, entry.path == place, session.copied);
+        let findings = found.iter().flat_map(look_at).collect::<Vec<_>>();
         if findings.iter().any(|finding| finding.level == Level::Trouble) {
             exit = Exit::Nothing;
         }
@@ -80,7 +81,7 @@ impl About<'_> {
     }
 }
 
-fn look_at(entry: &Entry, is_place: bool) -> Vec<Finding> {
+fn look_at(entry: &Entry, is_place: bool, copied: bool) -> Vec<Finding> {
     let mut about = About { path: &entry.path, findings: Vec::new() };
     match &entry.kind {
         EntryKind::Directory => {
@@ -98,7 +99,7 @@ fn look_at(entry: &Entry, is_place: bool) -> Vec<Finding> {
             if let Some(access) = system::access(&entry.path) {
                 permissions(&mut about, access, 0o600);
             }
-            match found.read(&|_| {}) {
+            match found.read(copied, &|_| {}) {
                 Ok(source) => readable(&mut about, &source),
                 Err(error) => unreadable(&mut about, &error),
             }

@@ -21,7 +21,7 @@ use crate::source::{self, Follow, Found, Missed, ReadError};
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let mut followed = Followed::default();
+    let mut followed = Followed { files: BTreeMap::new(), copied: session.copied };
     // What had gone before it began is not missed.
     let Polled { mut newest, mut missed, troubles } =
         Polled { missed: Vec::new(), ..followed.poll(&session.places, args.lines) };
@@ -52,19 +52,22 @@ pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failur
 }
 
 /// The files that are followed.
-#[derive(Default)]
-struct Followed(BTreeMap<PathBuf, Box<dyn Follow>>);
+struct Followed {
+    files: BTreeMap<PathBuf, Box<dyn Follow>>,
+    /// From a machine that stayed up.
+    copied: bool,
+}
 
 impl Followed {
     /// What came since the last time, of the records no more than the newest `max`.
     fn poll(&mut self, places: &[PathBuf], max: usize) -> Polled {
         let (files, mut troubles) = source::find(places);
         for Found { path, format, .. } in files {
-            self.0.entry(path).or_insert_with_key(|path| format.follow(path));
+            self.files.entry(path).or_insert_with_key(|path| format.follow(path, self.copied));
         }
         let mut newest = Newest { records: Vec::new(), max };
         let mut missed = Vec::new();
-        for (path, follow) in &mut self.0 {
+        for (path, follow) in &mut self.files {
             match follow.poll(&mut |record| newest.push(record)) {
                 Ok(Missed { pages: 0, .. }) => {}
                 Ok(of) => missed.push(MissedIn { path: path.clone(), missed: of }),

@@ -129,3 +129,39 @@ fn a_trace_without_records_is_told_as_such() {
         assert_eq!(world.run(verb).code, 0, "{verb}");
     }
 }
+
+/// `docs/format.md`.
+fn mix(seed: u64, bytes: &[u8]) -> u64 {
+    let words = bytes.chunks(8).map(|word| {
+        let mut eight = [0; 8];
+        eight[..word.len()].copy_from_slice(word);
+        u64::from_le_bytes(eight)
+    });
+    let hash = words.fold(seed, |hash, word| {
+        let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^ (hash >> 32)
+    });
+    let hash = (hash ^ bytes.len() as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    hash ^ (hash >> 29)
+}
+
+/// Nothing in it says whether the machine went down, or is another one.
+#[test]
+fn a_file_of_another_machine_is_read_whole_by_who_says_that_it_is_a_copy() {
+    let world = killed("open");
+    let path = file(&world);
+    let mut bytes = fs::read(&path).unwrap();
+    for at in [0, 0x1000] {
+        let block = &mut bytes[at..at + 512];
+        block[32..48].copy_from_slice(&[7; 16]);
+        let check = mix(0x5442_5831_5355_5052, &block[..504]);
+        block[504..].copy_from_slice(&check.to_le_bytes());
+    }
+    fs::write(&path, bytes).unwrap();
+    let lost = world.run("recover").text();
+    assert!(lost.contains("lost with its host") && lost.contains("`--copied`"), "{lost}");
+    assert_eq!(world.run("show last").code, 1, "nothing has a check yet");
+    let copied = world.run("show last --copied");
+    assert!(copied.code == 0 && copied.text().contains("validate"), "{}", copied.text());
+    assert!(world.run("tail --copied").out.contains("GET /health"));
+}
