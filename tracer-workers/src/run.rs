@@ -7,7 +7,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use serde_json::Value;
 use tracer::execution::{Command, ExecutionError, Failure, run_attempt};
 use tracer::recorder::panic_text;
 
@@ -35,7 +34,7 @@ pub(crate) async fn run(attempt: &Attempt, handler: &Handler, grace: Duration) -
     }
 }
 
-type Ended = Result<Result<Value, Failure>, ExecutionError>;
+type Ended = Result<Result<Command, Failure>, ExecutionError>;
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// A handler whose panics end nothing else.
@@ -67,7 +66,7 @@ impl<F: Future<Output = Ended>> Future for Caught<'_, F> {
 
 fn command(ended: Result<Ended, Panic>, gives_back: bool) -> Option<Command> {
     let failure = match ended {
-        Ok(Ok(Ok(result))) => return Some(Command::Complete { result }),
+        Ok(Ok(Ok(complete))) => return Some(complete),
         Ok(Ok(Err(failure))) if gives_back && failure.retryable && failure.retry_after.is_none() => {
             return Some(GIVE_BACK);
         }

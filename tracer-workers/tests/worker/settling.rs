@@ -2,12 +2,34 @@
 
 use std::sync::atomic::Ordering;
 
+use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, Write, Written};
+use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, VALUE_DEPTH_MAX, Write, Written};
 use tracer_workers::{Attempt, Left, Worker};
 
 use crate::trouble::cut_off;
-use crate::{LEASE, SECOND, ended, new, run};
+use crate::{LEASE, SECOND, ended, manager, new, run};
+
+/// It would be acknowledged, and neither it nor a list with it could be read again.
+#[test]
+fn a_result_that_could_not_be_read_again_is_a_failed_attempt() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, depth: usize| async move {
+            Ok::<_, Failure>((0..depth).fold(json!(1), |value, _| json!([value])))
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let [deep, deeper] =
+            [VALUE_DEPTH_MAX, VALUE_DEPTH_MAX + 1].map(|depth| manager.create(new(depth).max_attempts(3)));
+        let (deep, deeper) = (deep.await.unwrap().id, deeper.await.unwrap().id);
+        assert_eq!(ended(&manager, &deep).await.status, S::Completed);
+        let failed = ended(&manager, &deeper).await;
+        let error = failed.error.unwrap();
+        assert_eq!((failed.status, failed.attempts, error.code.as_deref()), (S::Failed, 1, Some("INVALID_RESULT")));
+        assert!(error.message.contains("at most 100 arrays and objects in each other"), "{}", error.message);
+        worker.shutdown(SECOND).await;
+    });
+}
 
 async fn handle(_: Attempt, number: u32) -> Result<u32, Failure> {
     sleep(SECOND).await;

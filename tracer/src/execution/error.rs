@@ -163,6 +163,9 @@ pub enum Refusal {
     /// The progress makes no sense.
     #[error("this is no progress: {0}")]
     Progress(#[from] ProgressError),
+    /// A value could not be read again, or a name is none.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
 }
 
 /// An argument that is not what it has to be. Nothing was written.
@@ -342,6 +345,7 @@ impl Refusal {
             Self::VersionConflict { .. } => "VERSION_CONFLICT",
             Self::LeaseLost { .. } | Self::Held { .. } => "LEASE_LOST",
             Self::Progress(_) => "INVALID_PROGRESS",
+            Self::Invalid(_) => "INVALID_INPUT",
         }
     }
 }

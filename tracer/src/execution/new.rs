@@ -254,7 +254,13 @@ impl Create {
 pub(super) fn to_value(what: &'static str, value: impl Serialize) -> Result<Value, InvalidInput> {
     let value = serde_json::to_value(value)
         .map_err(|source| InvalidInput::NoJson { what, problem: source.to_string().into() })?;
-    if is_deeper(&value, VALUE_DEPTH_MAX) { Err(InvalidInput::TooDeep { what }) } else { Ok(value) }
+    check_depth(what, &value)?;
+    Ok(value)
+}
+
+/// What is deeper could be written, and not be read again.
+pub(super) fn check_depth(what: &'static str, value: &Value) -> Result<(), InvalidInput> {
+    if is_deeper(value, VALUE_DEPTH_MAX) { Err(InvalidInput::TooDeep { what }) } else { Ok(()) }
 }
 
 fn is_deeper(value: &Value, than: usize) -> bool {
