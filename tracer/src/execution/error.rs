@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use super::failure::Failure;
+use super::failure::{Failure, with_sources};
 use super::new::{NAME_LEN_BYTES_MAX, VALUE_DEPTH_MAX};
 use super::progress::ProgressError;
 use super::status::ExecutionStatus;
@@ -161,7 +161,7 @@ pub enum Refusal {
         until: Timestamp,
     },
     /// The progress makes no sense.
-    #[error("this is no progress: {0}")]
+    #[error(transparent)]
     Progress(#[from] ProgressError),
     /// A value could not be read again, or a name is none.
     #[error(transparent)]
@@ -309,9 +309,11 @@ impl ExecutionError {
         }
     }
 
-    /// Why an attempt failed that was ended by this error: with its code, to be retried if the same call may succeed later.
+    /// Why an attempt failed that was ended by this error: with its code and what is behind it, to be retried if the same
+    /// call may succeed later, or another attempt reads first.
     pub fn failure(&self) -> Failure {
-        Failure::new(self.to_string()).code(self.code()).retryable(self.is_retryable())
+        let reads_first = matches!(&*self.kind, ExecutionErrorKind::Refused(Refusal::VersionConflict { .. }));
+        Failure::new(with_sources(self)).code(self.code()).retryable(reads_first || self.is_retryable())
     }
 
     /// Whether anything was written. Only a store that fails may leave that open.
