@@ -25,9 +25,9 @@ use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::Held;
 use crate::patient::Patient;
-use crate::run::{GIVE_BACK, Panic, fail, panicked, run};
+use crate::run::{GIVE_BACK, Panic, panicked, run};
 use crate::schedule::Schedule;
-use crate::settle::{Ended, Settler};
+use crate::settle::{self, Ended, Settler};
 use crate::signal::Signal;
 
 pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
@@ -516,16 +516,17 @@ async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, att
 
 /// Runs one attempt without a settler, and writes how it ends; `false` if it is another's by now.
 async fn end(attempt: &Attempt, handler: &Handler, grace: Duration) -> Result<bool, ExecutionError> {
-    let Some(command) = run(attempt, handler, grace).await else { return Ok(false) };
+    let Some(mut command) = run(attempt, handler, grace).await else { return Ok(false) };
     let (lease, writes) = (attempt.lease(), attempt.writes());
-    match writes.write(lease, command).await {
-        Err(error) if error.code() != Failure::LEASE_LOST && !error.is_retryable() => {
-            // The store will not take this result: that is how the attempt has ended.
-            writes.write(lease, fail(error.failure())).await?;
+    let mut is_last = false;
+    loop {
+        match writes.write(lease, command.clone()).await {
+            Err(error) if !is_last && error.code() != Failure::LEASE_LOST && !error.is_retryable() => {
+                is_last = settle::replace(&mut command, &error);
+            }
+            settled => return settled.map(|()| true),
         }
-        settled => settled?,
     }
-    Ok(true)
 }
 
 /// Extends all leases, three times as often as they need it; the first of them was asked for at `began`.

@@ -108,3 +108,20 @@ fn what_a_node_can_never_keep_uses_up_the_attempts() {
         worker.shutdown(SECOND).await;
     });
 }
+
+#[test]
+fn what_a_handler_cannot_keep_fails_with_its_code_and_verdict() {
+    run(async {
+        let manager = manager();
+        let handle = |attempt: Attempt, (): ()| async move {
+            attempt.keep("", 1).await?;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(()).max_attempts(3)).await.unwrap().id;
+        let failed = ended(&manager, &id).await;
+        let error = failed.error.unwrap();
+        assert_eq!((failed.status, failed.attempts, error.code.as_deref()), (S::Failed, 1, Some("INVALID_INPUT")));
+        worker.shutdown(SECOND).await;
+    });
+}

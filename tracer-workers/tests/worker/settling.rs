@@ -57,6 +57,61 @@ fn a_result_that_is_not_taken_holds_up_no_other_and_is_a_failed_attempt() {
     });
 }
 
+/// As a server does that answers with a page of HTML.
+async fn fails_at_length(attempt: Attempt, (): ()) -> Result<u32, Failure> {
+    match attempt.execution().attempts {
+        1 => Err(Failure::new("é".repeat(10_000)).code("HTTP_503").retryable(true).retry_after(SECOND * 7)),
+        attempts => Ok(attempts),
+    }
+}
+
+#[test]
+fn a_failure_that_says_too_much_for_the_store_keeps_its_verdict() {
+    run(async {
+        for by_id in [false, true] {
+            let (manager, cut) = cut_off();
+            cut.message_len_max.store(5000, Ordering::Relaxed);
+            let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+            let worker = Worker::new(manager.clone()).handler("work", fails_at_length);
+            if by_id {
+                worker.run_by_id(&id, LEASE).await.unwrap();
+            }
+            let running = worker.start();
+            sleep(SECOND).await;
+            let error = manager.get(&id).await.unwrap().error.unwrap();
+            assert_eq!((error.code.as_deref(), error.retry_after), (Some("HTTP_503"), Some(SECOND * 7)));
+            assert_eq!(error.message.len(), 4095);
+            assert!(error.message.ends_with("é…"), "{}", error.message);
+            let done = ended(&manager, &id).await;
+            assert_eq!((done.status, done.attempts, done.result), (S::Completed, 2, Some(2.into())));
+            running.shutdown(SECOND).await;
+        }
+    });
+}
+
+#[test]
+fn a_failure_that_the_store_does_not_take_even_so_is_told_by_what_the_store_says() {
+    run(async {
+        for by_id in [false, true] {
+            let (manager, cut) = cut_off();
+            cut.message_len_max.store(300, Ordering::Relaxed);
+            let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+            let worker = Worker::new(manager.clone()).handler("work", fails_at_length);
+            if by_id {
+                worker.run_by_id(&id, LEASE).await.unwrap();
+            } else {
+                let running = worker.start();
+                ended(&manager, &id).await;
+                running.shutdown(SECOND).await;
+            }
+            let failed = manager.get(&id).await.unwrap();
+            let error = failed.error.unwrap();
+            assert_eq!((failed.status, failed.attempts, error.code.as_deref()), (S::Failed, 1, Some("TOO_LARGE")));
+            assert!(error.message.ends_with("expected at most 300 bytes"), "{}", error.message);
+        }
+    });
+}
+
 /// However many have ended with it.
 #[test]
 fn a_result_that_is_not_taken_delays_those_beside_it_by_a_second() {

@@ -27,6 +27,8 @@ pub(crate) struct Cut {
     refused: Arc<Mutex<Option<(ExecutionId, &'static str)>>>,
     /// How long it takes to say so.
     pub(crate) refusal_takes: Arc<Mutex<Duration>>,
+    /// How long the message of a failure may be, in bytes.
+    pub(crate) message_len_max: Arc<AtomicUsize>,
     /// Sweeps find nothing.
     pub(crate) is_never_swept: Arc<AtomicBool>,
     /// How long it takes to say that it is cut off.
@@ -94,6 +96,13 @@ impl ExecutionStore for Cut {
             let (source, trouble) = ("not that".into(), Trouble::Unavailable);
             return Err(StoreError { store: "cut", operation: "write", trouble, written: Written::Nothing, source });
         }
+        let max = self.message_len_max.load(Ordering::Relaxed);
+        let is_too_long =
+            |write: &Write| matches!(&write.command, Command::Fail { failure, .. } if failure.message.len() > max);
+        if writes.iter().any(is_too_long) {
+            let (source, trouble) = (format!("expected at most {max} bytes").into(), Trouble::TooLarge);
+            return Err(StoreError { store: "cut", operation: "write", trouble, written: Written::Nothing, source });
+        }
         self.call(self.store.update(writes)).await
     }
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
@@ -145,6 +154,7 @@ pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
         claim_takes: Arc::default(),
         refused: Arc::default(),
         refusal_takes: Arc::default(),
+        message_len_max: Arc::new(AtomicUsize::new(usize::MAX)),
         is_never_swept: Arc::default(),
         outage_takes: Arc::default(),
         writes: Gauge::default(),
