@@ -112,6 +112,25 @@ fn a_failure_that_the_store_does_not_take_even_so_is_told_by_what_the_store_says
     });
 }
 
+#[test]
+fn an_attempt_of_which_the_store_takes_no_end_is_left_to_its_lease() {
+    run(async {
+        for by_id in [false, true] {
+            let (manager, cut) = cut_off();
+            cut.message_len_max.store(0, Ordering::Relaxed);
+            let id = manager.create(new(()).max_attempts(1)).await.unwrap().id;
+            let worker = Worker::new(manager.clone()).handler("work", fails_at_length);
+            if by_id {
+                assert_eq!(worker.run_by_id(&id, LEASE).await.unwrap_err().code(), "TOO_LARGE");
+            }
+            let running = worker.start();
+            let failed = ended(&manager, &id).await;
+            assert_eq!(failed.error.unwrap().code.as_deref(), Some(Failure::LEASE_LOST));
+            running.shutdown(SECOND).await;
+        }
+    });
+}
+
 /// However many have ended with it.
 #[test]
 fn a_result_that_is_not_taken_delays_those_beside_it_by_a_second() {
