@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
     Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Keep, Lease,
-    Pruned, Retention, StoreError, Trouble, Written,
+    Pruned, Retention, StoreError, Trouble, Written, check_name,
 };
 
 use crate::attempt::Attempt;
@@ -40,6 +40,11 @@ const SWEEP_APART: Duration = Duration::from_millis(100);
 /// How often what ended long ago is deleted, at most, and within which time first.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const PRUNE_FIRST: Duration = Duration::from_secs(60);
+
+/// The longest lease, a year: whatever it is added to, there is such an instant.
+const LEASE_MAX: Duration = Duration::from_secs(365 * 86_400);
+/// The longest wait for work. It is drawn a little longer, too.
+const POLL_MAX: Duration = Duration::from_secs(u64::MAX / 2);
 
 /// How much of the time that a shutdown may take is for giving back, at most.
 const GIVE_BACK_MAX: Duration = Duration::from_secs(1);
@@ -170,12 +175,21 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// What the store calls it, for people: unique to the process unless given.
+    ///
+    /// # Panics
+    ///
+    /// If it is no name ([`check_name`]): empty, or longer than 255 bytes.
+    #[track_caller]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        if let Err(error) = check_name("a worker's name", &self.name) {
+            panic!("{error}");
+        }
         self
     }
 
-    /// How long nobody else may take over what it has: 30 s unless given. It is extended three times as often.
+    /// How long nobody else may take over what it has: 30 s unless given, and a year at most. It is extended three times as
+    /// often.
     ///
     /// # Panics
     ///
@@ -183,14 +197,14 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     #[track_caller]
     pub fn lease(mut self, lease: Duration) -> Self {
         assert!(lease.as_millis() > 0, "expected a lease of at least 1 ms, found {lease:?}");
-        self.lease = lease;
+        self.lease = lease.min(LEASE_MAX);
         self
     }
 
     /// How long to wait when there was nothing to do, unless the store says sooner that there is something: 250 ms unless
     /// given.
     pub fn poll(mut self, poll: Duration) -> Self {
-        self.poll = poll;
+        self.poll = poll.min(POLL_MAX);
         self
     }
 
@@ -225,7 +239,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// Runs one execution to the end of one attempt, if it is due, without background tasks: for a function that was
     /// called with its id. `None` if it is not due, its type has no handler here, or it has become another's meanwhile.
     ///
-    /// `lease` is how long nobody else may take it over if this process dies. It is extended for as long as the future is
+    /// `lease` is how long nobody else may take it over if this process dies, a year at most. It is extended for as long as the future is
     /// polled, so it need not be as long as the work; who has so much time and no more drops the future, and the lease ends.
     /// A cancellation reaches the handler as it does in a worker that was started, and so does the loss of the lease. A handler
     /// that blocks its thread for longer than the lease loses it.
@@ -242,6 +256,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             // A claim of no types would be one of any.
             return Ok(None);
         }
+        let lease = lease.min(LEASE_MAX);
         let types = self.handlers.keys().cloned().collect();
         let claim = Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
         let asked = Instant::now();
@@ -327,6 +342,7 @@ impl<S> fmt::Debug for Worker<S> {
 }
 
 /// A worker that runs. Dropped, it stops at once, as if the process had died; better is [`shutdown`](Self::shutdown).
+#[must_use = "dropped, it stops at once"]
 pub struct Running {
     claims: JoinHandle<()>,
     background: Vec<JoinHandle<()>>,
@@ -345,6 +361,13 @@ pub struct Left {
 }
 
 impl Running {
+    /// Whether a part of it has ended by itself, which only a panic of the store brings about, or the end of the runtime: it may
+    /// do nothing any more. For health checks.
+    pub fn is_finished(&self) -> bool {
+        let mut parts = self.background.iter().chain([&self.claims, &self.settler]);
+        parts.any(JoinHandle::is_finished)
+    }
+
     /// Claims no more, lets what runs come to its end, and gives back what does not: another worker takes it up at once, and
     /// it does not count as an attempt. It is over after `within`, whatever the store and the handlers do; the last quarter
     /// of that, at most a second, is for giving back.

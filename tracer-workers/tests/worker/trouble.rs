@@ -37,6 +37,8 @@ pub(crate) struct Cut {
     pub(crate) writes: Gauge,
     /// A write panics.
     pub(crate) panics: Arc<AtomicBool>,
+    /// A sweep does.
+    sweep_panics: Arc<AtomicBool>,
 }
 
 impl Cut {
@@ -138,6 +140,7 @@ impl ExecutionStore for Cut {
         self.call(self.store.heartbeat(leases, extend)).await
     }
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        assert!(!self.sweep_panics.load(Ordering::Relaxed), "as it is to");
         if self.is_never_swept.load(Ordering::Relaxed) {
             return Ok(Swept::default());
         }
@@ -159,6 +162,7 @@ pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
         outage_takes: Arc::default(),
         writes: Gauge::default(),
         panics: Arc::default(),
+        sweep_panics: Arc::default(),
     };
     (ExecutionManager::new(cut.clone()), cut)
 }
@@ -384,6 +388,19 @@ fn who_finds_a_lost_lease_runs_it_at_once() {
         assert_eq!((done.attempts, done.result), (2, Some(2.into())));
         assert!(died.elapsed() <= LEASE + SECOND, "{:?}", died.elapsed());
         survivor.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn who_asks_is_told_that_a_part_of_a_worker_has_ended() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let worker = Worker::new(manager).start();
+        sleep(SECOND * 10).await;
+        assert!(!worker.is_finished());
+        cut.sweep_panics.store(true, Ordering::Relaxed);
+        sleep(SECOND).await;
+        assert!(worker.is_finished());
     });
 }
 

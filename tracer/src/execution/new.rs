@@ -272,8 +272,13 @@ fn is_deeper(value: &Value, than: usize) -> bool {
     }
 }
 
-/// Names can be indexed by every store, and shown in a terminal.
-pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), InvalidInput> {
+/// Whether this can be a type, a key or a worker's name, so that every store can index it and a terminal show it: for who
+/// makes such out of something else. `what` is what it is called, with its article.
+///
+/// # Errors
+///
+/// [`InvalidInput`] if it is empty, longer than [`NAME_LEN_BYTES_MAX`], or has a control character.
+pub fn check_name(what: &'static str, name: &str) -> Result<(), InvalidInput> {
     if name.is_empty() || name.len() > NAME_LEN_BYTES_MAX {
         return Err(InvalidInput::NameLength { what, found: name.len() });
     }
