@@ -52,11 +52,13 @@ mod handler;
 mod held;
 mod patient;
 mod run;
+mod running;
 mod schedule;
 mod settle;
 mod signal;
 mod worker;
 
 pub use attempt::Attempt;
+pub use running::{Left, Running};
 pub use schedule::{InvalidSchedule, Schedule};
-pub use worker::{Left, Running, Worker};
+pub use worker::Worker;
