@@ -223,8 +223,9 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// Is told of every call of the store that failed, of a schedule that could not make its execution, and of what
-    /// [`retain`](Self::retain) could not read: write it to your log, for without this nobody sees it. The worker goes on, even
+    /// Is told of every call of the store that failed, of a schedule that could not make its execution, of what
+    /// [`retain`](Self::retain) could not read, and of what had to be given back because [recording is
+    /// off](tracer::set_enabled): write it to your log, for without this nobody sees it. The worker goes on, even
     /// if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
         // Who panics in here has been told of by the panic hook: there is nobody else to tell.
@@ -267,13 +268,28 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         held.add(teller, None, asked + lease);
         tokio::select! {
             biased;
-            ended = end(&attempt, handler, self.grace) => match ended {
+            ended = self.end(&attempt, handler) => match ended {
                 Ok(true) => self.manager.get(id).await.map(Some),
                 Ok(false) => Ok(None),
                 Err(error) if error.code() == Failure::LEASE_LOST => Ok(None),
                 Err(error) => Err(error),
             },
             never = beat_all(self, &held, lease, asked) => match never {},
+        }
+    }
+
+    /// Runs one attempt without a settler, and writes how it ends; `false` if it is another's by now.
+    async fn end(&self, attempt: &Attempt, handler: &Handler) -> Result<bool, ExecutionError> {
+        let Some(mut command) = run(attempt, handler, self.grace, &self.on_error).await else { return Ok(false) };
+        let (lease, writes) = (attempt.lease(), attempt.writes());
+        let mut is_last = false;
+        loop {
+            match writes.write(lease, command.clone()).await {
+                Err(error) if !is_last && error.code() != Failure::LEASE_LOST && !error.is_retryable() => {
+                    is_last = settle::replace(&mut command, &error);
+                }
+                settled => return settled.map(|()| true),
+            }
         }
     }
 
@@ -458,24 +474,9 @@ async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, att
         // Too late to begin it; and only types with handlers are claimed.
         (Signal::Lost, _) | (_, None) => None,
         (Signal::GiveBack, _) => Some(GIVE_BACK),
-        (_, Some(Handled { handler, .. })) => run(&attempt, handler, worker.grace).await,
+        (_, Some(Handled { handler, .. })) => run(&attempt, handler, worker.grace, &worker.on_error).await,
     };
     shared.ends(&attempt, command);
-}
-
-/// Runs one attempt without a settler, and writes how it ends; `false` if it is another's by now.
-async fn end(attempt: &Attempt, handler: &Handler, grace: Duration) -> Result<bool, ExecutionError> {
-    let Some(mut command) = run(attempt, handler, grace).await else { return Ok(false) };
-    let (lease, writes) = (attempt.lease(), attempt.writes());
-    let mut is_last = false;
-    loop {
-        match writes.write(lease, command.clone()).await {
-            Err(error) if !is_last && error.code() != Failure::LEASE_LOST && !error.is_retryable() => {
-                is_last = settle::replace(&mut command, &error);
-            }
-            settled => return settled.map(|()| true),
-        }
-    }
 }
 
 /// Extends all leases, three times as often as they need it; the first of them was asked for at `began`.

@@ -27,7 +27,7 @@ use crate::id::ExecutionId;
 /// | `CORRUPT` | what is stored is no execution | nothing | no |
 /// | `SCHEMA` | what is stored was written by another version | nothing | no |
 /// | `AT_MOST_ONCE` | a node that is to run at most once was begun before, and has no result | nothing | no |
-/// | `NOT_TRACED` | a node that keeps its result has no place in the trace: recording is off | nothing | no |
+/// | `NOT_TRACED` | a node that keeps its result has no place in the trace: recording is off | nothing | once it is on |
 /// | `NOT_ENDED` | an execution that was waited for has not ended in time | nothing | yes |
 /// | `STORE` | the store failed | see [`ExecutionError::written`] | see [`ExecutionError::is_retryable`] |
 pub const CODES: [&str; 15] = [
@@ -304,7 +304,7 @@ impl ExecutionError {
     pub fn is_retryable(&self) -> bool {
         match &*self.kind {
             ExecutionErrorKind::Store(error) => error.is_retryable(),
-            ExecutionErrorKind::NotEnded { .. } => true,
+            ExecutionErrorKind::NotTraced { .. } | ExecutionErrorKind::NotEnded { .. } => true,
             _ => false,
         }
     }
