@@ -49,6 +49,9 @@ impl Running {
     /// Handlers that listen hear of it [at once](crate::Attempt::cancelled), and may return sooner; the others are dropped in that last
     /// quarter. One that is being cancelled is cancelled then, however much of its grace is left.
     ///
+    /// That goes for a handler inside of a node that is to run at most once, too, and nobody can know what that has done: the next
+    /// attempt fails for good, with `AT_MOST_ONCE`. So let `within` be longer than such a node takes.
+    ///
     /// What a claim brings that was under way is begun, or given back if it comes in that last quarter. What was not given
     /// back in time, because the store does not answer or a handler does not even stop when it is dropped, is left to its
     /// lease, as is what a claim takes that is still under way in the end: that is not counted.

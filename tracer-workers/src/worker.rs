@@ -100,6 +100,26 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
 
     /// Handles executions of this type. Its payload is read as a `P`, what it returns is the result; one that cannot be
     /// read fails for good, with the code `INVALID_PAYLOAD`.
+    ///
+    /// Its errors are [`Failure`]s, or of any type that implements `Error`, and may be retried then. Those of `anyhow`,
+    /// `Box<dyn Error + Send + Sync>` and texts do not; inside of a handler that returns a `Failure`, say what they are:
+    ///
+    /// ```
+    /// # use tracer::execution::Failure;
+    /// # use tracer_workers::Attempt;
+    /// # type Anyhow = Box<dyn std::error::Error + Send + Sync>;
+    /// async fn send(order: u32) -> Result<String, Anyhow> {
+    ///     # Ok(order.to_string())
+    ///     // …
+    /// }
+    ///
+    /// async fn handle(_: Attempt, order: u32) -> Result<String, Failure> {
+    ///     send(order).await.map_err(|error| Failure::new(format!("{error:#}")).retryable(true))
+    /// }
+    /// # drop(tracer_workers::Worker::new(tracer::execution::ExecutionManager::new(tracer::execution::MemoryStore::default())).handler("send", handle));
+    /// ```
+    ///
+    /// A handler is not to block its thread: see [work that blocks](crate#work-that-blocks).
     pub fn handler<P, R, E, F>(
         mut self,
         type_: impl Into<String>,
@@ -116,6 +136,9 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// How many of this type may run here at once.
+    ///
+    /// Types with a limit are asked for one by one, in turns with each other and with all those without. So the
+    /// [priority](tracer::execution::NewExecution::priority) decides within such a type, and not between it and the others.
     ///
     /// # Panics
     ///

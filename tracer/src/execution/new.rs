@@ -100,7 +100,8 @@ impl NewExecution {
         self.value("the metadata", value, |values, value| drop(values.1.insert(key, value)))
     }
 
-    /// Which of those that wait goes first: the highest; 0 unless given.
+    /// Which of those that wait goes first: the highest; 0 unless given. Workers that limit how many of a type run at once take
+    /// that type in turns with the others, whatever the priorities.
     pub fn priority(mut self, priority: i16) -> Self {
         self.priority = priority;
         self
