@@ -88,8 +88,9 @@ impl Schedule {
         make: impl Fn(Timestamp) -> NewExecution + Send + Sync + 'static,
     ) -> Result<Self, InvalidSchedule> {
         let name = name.into();
-        check_name("a schedule's idempotency key", &key(&name, Timestamp::default()))
-            .map_err(|error| InvalidSchedule(format!("of the name {name:?} no keys can be made: {error}")))?;
+        check_name("a schedule's idempotency key", &key(&name, Timestamp::default())).map_err(|error| {
+            InvalidSchedule(format!("expected a name that keys can be made of, found {name:?}: {error}"))
+        })?;
         let parsed = Cron::from_str(cron);
         let cron =
             parsed.map_err(|error| InvalidSchedule(format!("expected a cron expression, found `{cron}`: {error}")))?;
