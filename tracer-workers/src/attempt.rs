@@ -77,7 +77,8 @@ impl Attempt {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionManager::checkpoint`]; `LEASE_LOST` means that another attempt has begun: return.
+    /// As [`ExecutionManager::checkpoint`]; `LEASE_LOST` means that another attempt has begun: return. By `?` it becomes a
+    /// failure with its code, which may be retried if the same call may succeed later ([`ExecutionError::failure`]).
     ///
     /// [`ExecutionManager::checkpoint`]: tracer::execution::ExecutionManager::checkpoint
     pub async fn keep<T: Serialize>(&self, key: &str, value: T) -> Result<T, ExecutionError> {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use tracer::execution::Failure;
+use tracer::execution::{Command, Failure};
 
 use crate::attempt::{Attempt, Boxed};
 
-pub(crate) type Handler = Arc<dyn Fn(Attempt) -> Boxed<Result<Value, Failure>> + Send + Sync>;
+/// What it returns says how the attempt is to end.
+pub(crate) type Handler = Arc<dyn Fn(Attempt) -> Boxed<Result<Command, Failure>> + Send + Sync>;
 
 /// The code of a payload that is not what the handler takes. Trying again does not help.
 const INVALID_PAYLOAD: &str = "INVALID_PAYLOAD";
-/// The code of a result that cannot be written as JSON.
+/// The code of a result that cannot be written as JSON, or not be read again.
 const INVALID_RESULT: &str = "INVALID_RESULT";
 
 pub(crate) fn handler<P, R, E, F>(handle: impl Fn(Attempt, P) -> F + Send + Sync + 'static) -> Handler
@@ -31,7 +31,7 @@ where
                 let result = handle(attempt, payload);
                 Box::pin(async move {
                     let result = result.await.map_err(Into::into)?;
-                    serde_json::to_value(result).map_err(|error| Failure::new(error.to_string()).code(INVALID_RESULT))
+                    Command::complete(result).map_err(|error| Failure::new(error.to_string()).code(INVALID_RESULT))
                 })
             }
             Err(error) => {

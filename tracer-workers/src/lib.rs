@@ -30,8 +30,9 @@
 //!
 //! # What a worker promises
 //!
-//! - An execution runs at least once, and in one place at a time: under a lease that heartbeats extend. A worker that
-//!   cannot reach its store stops its handlers before anybody else may take their executions over.
+//! - An execution runs at least once, and in one place at a time, unless it [blocks](#work-that-blocks): under a lease that
+//!   heartbeats extend. A worker that cannot reach its store stops its handlers before anybody else may take their
+//!   executions over.
 //! - What a worker leaves behind when it dies is taken over by any other within the lease (30 s unless said) and a second.
 //!   It counts as an attempt; when all are used up, the execution has failed with `LEASE_LOST`.
 //! - A panic is a failure with the code `PANIC`, and may be retried. An error that became a [`Failure`] by `?` may be
@@ -40,6 +41,38 @@
 //! - Every attempt runs in a trace of its own, whose ids follow from the execution ([`Lease::trace_id`]); nodes with
 //!   `checkpoint` in it keep their results for later attempts.
 //! - Time is the store's, but for one thing: how long a worker trusts a lease, which it measures from before it asked.
+//!
+//! # Work that blocks
+//!
+//! What extends leases, and what stops a handler, are tasks of the runtime that handlers run on. Handlers that compute or
+//! block without an `.await` hold up a thread each; once they have held up all of them for as long as a lease, the leases are
+//! over, others begin the same executions, and nobody here could tell the handlers. Hand such work over:
+//!
+//! ```
+//! use tracer::execution::Failure;
+//! use tracer_workers::Attempt;
+//!
+//! async fn resize(attempt: Attempt, files: Vec<String>) -> Result<usize, Failure> {
+//!     let work = move || {
+//!         for file in &files {
+//!             if attempt.is_cancelled() {
+//!                 return Err(Failure::new("stopped on the way").retryable(true));
+//!             }
+//!             // Resizes `file`: a second or so.
+//!             # _ = file;
+//!         }
+//!         Ok(files.len())
+//!     };
+//!     tokio::task::spawn_blocking(work).await?
+//! }
+//! # drop(tracer_workers::Worker::new(tracer::execution::ExecutionManager::new(tracer::execution::MemoryStore::default())).handler("resize", resize));
+//! ```
+//!
+//! A handler can be dropped, and what it has handed over to a thread cannot: that goes on beyond the end of its attempt, be it by
+//! a timeout, a cancellation, a shutdown or the loss of the lease, while another attempt begins. So have it ask
+//! [`is_cancelled`](Attempt::is_cancelled) as often as you want it to stop in time, which holds from the end of the attempt on,
+//! and where two at once would do harm, send the [epoch](Attempt::lease) along. `block_in_place` keeps the heartbeats going,
+//! too, and ends with its attempt, which can neither time out nor be stopped here before it returns.
 //!
 //! [`Lease::trace_id`]: tracer::execution::Lease::trace_id
 //! [`Failure`]: tracer::execution::Failure
@@ -52,11 +85,13 @@ mod handler;
 mod held;
 mod patient;
 mod run;
+mod running;
 mod schedule;
 mod settle;
 mod signal;
 mod worker;
 
 pub use attempt::Attempt;
+pub use running::{Left, Running};
 pub use schedule::{InvalidSchedule, Schedule};
-pub use worker::{Left, Running, Worker};
+pub use worker::Worker;

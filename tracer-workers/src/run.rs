@@ -7,16 +7,16 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use serde_json::Value;
-use tracer::execution::{Command, ExecutionError, Failure, run_attempt};
+use tracer::execution::{Command, ExecutionError, ExecutionErrorKind, Failure, run_attempt};
 use tracer::recorder::panic_text;
 
 use crate::attempt::Attempt;
 use crate::handler::Handler;
 use crate::signal::{Signal, Told};
+use crate::worker::OnError;
 
 /// Runs the handler in a trace of its own, and says how the attempt is to end; `None` if it is another's by now.
-pub(crate) async fn run(attempt: &Attempt, handler: &Handler, grace: Duration) -> Option<Command> {
+pub(crate) async fn run(attempt: &Attempt, handler: &Handler, grace: Duration, on_error: &OnError) -> Option<Command> {
     let execution = attempt.execution();
     // What the handler does before its first await is in it, too.
     let running = pin!(Some(run_attempt(attempt.writes(), execution, || handler(attempt.clone()))));
@@ -24,7 +24,7 @@ pub(crate) async fn run(attempt: &Attempt, handler: &Handler, grace: Duration) -
     let end = tokio::select! {
         // What is there already counts, however late it is.
         biased;
-        ended = &mut running => return command(ended, attempt.told().has_heard()),
+        ended = &mut running => return command(ended, attempt.told().has_heard(), on_error),
         end = must_stop(attempt.told(), grace) => end,
         () = overtime(execution.timeout) => Some(Command::Overtime { random: fastrand::u32(..) }),
     };
@@ -35,7 +35,10 @@ pub(crate) async fn run(attempt: &Attempt, handler: &Handler, grace: Duration) -
     }
 }
 
-type Ended = Result<Result<Value, Failure>, ExecutionError>;
+/// How long an execution is left alone that comes to a node with `checkpoint` while recording is off.
+const UNTRACED_DELAY: Duration = Duration::from_secs(30);
+
+type Ended = Result<Result<Command, Failure>, ExecutionError>;
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// A handler whose panics end nothing else.
@@ -65,14 +68,19 @@ impl<F: Future<Output = Ended>> Future for Caught<'_, F> {
     }
 }
 
-fn command(ended: Result<Ended, Panic>, gives_back: bool) -> Option<Command> {
+fn command(ended: Result<Ended, Panic>, gives_back: bool, on_error: &OnError) -> Option<Command> {
     let failure = match ended {
-        Ok(Ok(Ok(result))) => return Some(Command::Complete { result }),
+        Ok(Ok(Ok(complete))) => return Some(complete),
         Ok(Ok(Err(failure))) if gives_back && failure.retryable && failure.retry_after.is_none() => {
             return Some(GIVE_BACK);
         }
         Ok(Ok(Err(failure))) => failure,
         Ok(Err(error)) if error.code() == Failure::LEASE_LOST => return None,
+        // The work is as good as before, and nobody knows for how long recording is off.
+        Ok(Err(error)) if matches!(error.kind(), ExecutionErrorKind::NotTraced { .. }) => {
+            on_error(&error);
+            return Some(Command::Release { delay: UNTRACED_DELAY });
+        }
         Ok(Err(error)) => error.failure(),
         Err(panic) => return Some(panicked("the handler", &panic)),
     };

@@ -9,7 +9,9 @@ use std::time::Duration;
 use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp as Instant, Zoned};
-use tracer::execution::{ExecutionManager, ExecutionStore, InvalidInput, NewExecution, Retention, Timestamp};
+use tracer::execution::{
+    ExecutionManager, ExecutionStore, InvalidInput, NewExecution, Retention, Timestamp, check_name,
+};
 use tracer::{Clock, SystemClock};
 
 use crate::run::text_of;
@@ -50,7 +52,7 @@ pub struct Schedule {
     clock: Arc<dyn Clock>,
 }
 
-/// A cron expression or a time zone that is none.
+/// A cron expression, a time zone or a name that is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidSchedule(String);
 
@@ -78,17 +80,22 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// If `cron` is no cron expression.
+    /// If `cron` is no cron expression, or no idempotency key can be made of `name`: it is longer than 221 bytes, or has control
+    /// characters.
     pub fn new(
         name: impl Into<String>,
         cron: &str,
         make: impl Fn(Timestamp) -> NewExecution + Send + Sync + 'static,
     ) -> Result<Self, InvalidSchedule> {
+        let name = name.into();
+        check_name("a schedule's idempotency key", &key(&name, Timestamp::default())).map_err(|error| {
+            InvalidSchedule(format!("expected a name that keys can be made of, found {name:?}: {error}"))
+        })?;
         let parsed = Cron::from_str(cron);
         let cron =
             parsed.map_err(|error| InvalidSchedule(format!("expected a cron expression, found `{cron}`: {error}")))?;
         Ok(Self {
-            name: name.into(),
+            name,
             cron,
             zone: TimeZone::UTC,
             make: Arc::new(make),
@@ -185,7 +192,7 @@ impl Schedule {
             what: format!("what makes an execution of schedule `{}`", self.name).into(),
             message: text_of(&panic).into(),
         })?;
-        Ok(made.idempotency_key(format!("schedule/{}/{time}", self.name)))
+        Ok(made.idempotency_key(key(&self.name, time)))
     }
 
     /// Creates what is due, for as long as it is polled.
@@ -220,6 +227,11 @@ impl Schedule {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// The idempotency key of what is created for a time.
+fn key(schedule: &str, time: Timestamp) -> String {
+    format!("schedule/{schedule}/{time}")
 }
 
 #[cfg(test)]
@@ -263,6 +275,11 @@ mod tests {
     fn nonsense_is_refused_with_a_reason() {
         let error = Schedule::new("test", "61 * * * *", |_| NewExecution::new("work")).unwrap_err();
         assert!(error.to_string().starts_with("expected a cron expression, found `61 * * * *`: "), "{error}");
+        let named = |len| Schedule::new("n".repeat(len), "* * * * *", |_| NewExecution::new("work"));
+        let latest = at("9999-12-31T23:59");
+        assert_eq!(key(&named(221).unwrap().name, latest).len(), 255);
+        let error = named(222).unwrap_err().to_string();
+        assert!(error.ends_with("expected a schedule's idempotency key of 1 to 255 bytes, found 256"), "{error}");
         let error = schedule("* * * * *").zone("Mars/Olympus").unwrap_err();
         assert!(error.to_string().starts_with("expected a time zone, found `Mars/Olympus`: "), "{error}");
     }

@@ -26,6 +26,8 @@ const FIRST_MAX: usize = 4;
 const AGAIN_MAX: usize = 4;
 /// So often a batch is tried whole, for trouble that goes by.
 const WHOLE_MAX: u32 = 3;
+/// How much is left of the message of a failure that the store does not take, in bytes.
+const MESSAGE_LEN_MAX: usize = 4096;
 
 /// An attempt that has ended, and how; `None` if it is another's by now.
 pub(crate) struct Ended {
@@ -40,7 +42,7 @@ struct Part {
     failed: u32,
     /// Since when.
     since: Option<Instant>,
-    /// They say of others that the store would not take them.
+    /// They say that the store would not take what they stand for.
     is_last: bool,
 }
 
@@ -155,11 +157,8 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
             self.forget(&part.writes);
             return Vec::new();
         }
-        // The store will not take this result: that is how the attempt has ended.
-        for write in &mut part.writes {
-            write.command = fail(error.failure());
-        }
-        vec![Part { is_last: true, ..Part::new(part.writes) }]
+        let is_last = part.writes.iter_mut().all(|write| replace(&mut write.command, error));
+        vec![Part { is_last, ..Part::new(part.writes) }]
     }
 
     fn forget(&self, writes: &[Write]) {
@@ -180,6 +179,26 @@ impl Part {
         let other = Self { writes, ..self };
         vec![self, other]
     }
+}
+
+/// Makes of an end that the store will never take, as this error says, one that it may; whether that is the last that can be
+/// tried. A failure stays what it is, with a shorter message; anything else has failed because of the error.
+pub(crate) fn replace(end: &mut Command, error: &ExecutionError) -> bool {
+    if let Command::Fail { failure, .. } = end {
+        if failure.message.len() > MESSAGE_LEN_MAX {
+            cut(&mut failure.message);
+            return false;
+        }
+    }
+    *end = fail(error.failure());
+    true
+}
+
+fn cut(message: &mut String) {
+    const END: &str = "…";
+    let fits = (0..=MESSAGE_LEN_MAX - END.len()).rev().find(|at| message.is_char_boundary(*at));
+    message.truncate(fits.unwrap_or(0));
+    message.push_str(END);
 }
 
 /// Attempts whose ends are being written. A store that panics ends none: their leases end.

@@ -5,18 +5,16 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracer::execution::{
     Claim, Command, Execution, ExecutionError, ExecutionId, ExecutionManager, ExecutionStore, Failure, Keep, Lease,
-    Pruned, Retention, StoreError, Trouble, Written,
+    Pruned, Retention, StoreError, Trouble, Written, check_name,
 };
 
 use crate::attempt::Attempt;
@@ -25,9 +23,10 @@ use crate::claims::{self, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::Held;
 use crate::patient::Patient;
-use crate::run::{GIVE_BACK, Panic, fail, panicked, run};
+use crate::run::{GIVE_BACK, Panic, panicked, run};
+use crate::running::Running;
 use crate::schedule::Schedule;
-use crate::settle::{Ended, Settler};
+use crate::settle::{self, Ended, Settler};
 use crate::signal::Signal;
 
 pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
@@ -41,8 +40,10 @@ const SWEEP_APART: Duration = Duration::from_millis(100);
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const PRUNE_FIRST: Duration = Duration::from_secs(60);
 
-/// How much of the time that a shutdown may take is for giving back, at most.
-const GIVE_BACK_MAX: Duration = Duration::from_secs(1);
+/// The longest lease, a year: whatever it is added to, there is such an instant.
+const LEASE_MAX: Duration = Duration::from_secs(365 * 86_400);
+/// The longest wait for work. It is drawn a little longer, too.
+const POLL_MAX: Duration = Duration::from_secs(u64::MAX / 2);
 
 /// A type that is handled.
 struct Handled {
@@ -99,6 +100,26 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
 
     /// Handles executions of this type. Its payload is read as a `P`, what it returns is the result; one that cannot be
     /// read fails for good, with the code `INVALID_PAYLOAD`.
+    ///
+    /// Its errors are [`Failure`]s, or of any type that implements `Error`, and may be retried then. Those of `anyhow`,
+    /// `Box<dyn Error + Send + Sync>` and texts do not; inside of a handler that returns a `Failure`, say what they are:
+    ///
+    /// ```
+    /// # use tracer::execution::Failure;
+    /// # use tracer_workers::Attempt;
+    /// # type Anyhow = Box<dyn std::error::Error + Send + Sync>;
+    /// async fn send(order: u32) -> Result<String, Anyhow> {
+    ///     # Ok(order.to_string())
+    ///     // …
+    /// }
+    ///
+    /// async fn handle(_: Attempt, order: u32) -> Result<String, Failure> {
+    ///     send(order).await.map_err(|error| Failure::new(format!("{error:#}")).retryable(true))
+    /// }
+    /// # drop(tracer_workers::Worker::new(tracer::execution::ExecutionManager::new(tracer::execution::MemoryStore::default())).handler("send", handle));
+    /// ```
+    ///
+    /// A handler is not to block its thread: see [work that blocks](crate#work-that-blocks).
     pub fn handler<P, R, E, F>(
         mut self,
         type_: impl Into<String>,
@@ -115,6 +136,9 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// How many of this type may run here at once.
+    ///
+    /// Types with a limit are asked for one by one, in turns with each other and with all those without. So the
+    /// [priority](tracer::execution::NewExecution::priority) decides within such a type, and not between it and the others.
     ///
     /// # Panics
     ///
@@ -170,12 +194,21 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// What the store calls it, for people: unique to the process unless given.
+    ///
+    /// # Panics
+    ///
+    /// If it is no name ([`check_name`]): empty, or longer than 255 bytes.
+    #[track_caller]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        if let Err(error) = check_name("a worker's name", &self.name) {
+            panic!("{error}");
+        }
         self
     }
 
-    /// How long nobody else may take over what it has: 30 s unless given. It is extended three times as often.
+    /// How long nobody else may take over what it has: 30 s unless given, and a year at most. It is extended three times as
+    /// often.
     ///
     /// # Panics
     ///
@@ -183,14 +216,14 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     #[track_caller]
     pub fn lease(mut self, lease: Duration) -> Self {
         assert!(lease.as_millis() > 0, "expected a lease of at least 1 ms, found {lease:?}");
-        self.lease = lease;
+        self.lease = lease.min(LEASE_MAX);
         self
     }
 
     /// How long to wait when there was nothing to do, unless the store says sooner that there is something: 250 ms unless
     /// given.
     pub fn poll(mut self, poll: Duration) -> Self {
-        self.poll = poll;
+        self.poll = poll.min(POLL_MAX);
         self
     }
 
@@ -213,8 +246,9 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         self
     }
 
-    /// Is told of every call of the store that failed, of a schedule that could not make its execution, and of what
-    /// [`retain`](Self::retain) could not read: write it to your log, for without this nobody sees it. The worker goes on, even
+    /// Is told of every call of the store that failed, of a schedule that could not make its execution, of what
+    /// [`retain`](Self::retain) could not read, and of what had to be given back because [recording is
+    /// off](tracer::set_enabled): write it to your log, for without this nobody sees it. The worker goes on, even
     /// if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {
         // Who panics in here has been told of by the panic hook: there is nobody else to tell.
@@ -225,7 +259,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// Runs one execution to the end of one attempt, if it is due, without background tasks: for a function that was
     /// called with its id. `None` if it is not due, its type has no handler here, or it has become another's meanwhile.
     ///
-    /// `lease` is how long nobody else may take it over if this process dies. It is extended for as long as the future is
+    /// `lease` is how long nobody else may take it over if this process dies, a year at most. It is extended for as long as the future is
     /// polled, so it need not be as long as the work; who has so much time and no more drops the future, and the lease ends.
     /// A cancellation reaches the handler as it does in a worker that was started, and so does the loss of the lease. A handler
     /// that blocks its thread for longer than the lease loses it.
@@ -242,6 +276,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
             // A claim of no types would be one of any.
             return Ok(None);
         }
+        let lease = lease.min(LEASE_MAX);
         let types = self.handlers.keys().cloned().collect();
         let claim = Claim { types, only: Some(*id), limit: 1, worker: self.name.clone(), lease };
         let asked = Instant::now();
@@ -256,13 +291,28 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         held.add(teller, None, asked + lease);
         tokio::select! {
             biased;
-            ended = end(&attempt, handler, self.grace) => match ended {
+            ended = self.end(&attempt, handler) => match ended {
                 Ok(true) => self.manager.get(id).await.map(Some),
                 Ok(false) => Ok(None),
                 Err(error) if error.code() == Failure::LEASE_LOST => Ok(None),
                 Err(error) => Err(error),
             },
             never = beat_all(self, &held, lease, asked) => match never {},
+        }
+    }
+
+    /// Runs one attempt without a settler, and writes how it ends; `false` if it is another's by now.
+    async fn end(&self, attempt: &Attempt, handler: &Handler) -> Result<bool, ExecutionError> {
+        let Some(mut command) = run(attempt, handler, self.grace, &self.on_error).await else { return Ok(false) };
+        let (lease, writes) = (attempt.lease(), attempt.writes());
+        let mut is_last = false;
+        loop {
+            match writes.write(lease, command.clone()).await {
+                Err(error) if !is_last && error.code() != Failure::LEASE_LOST && !error.is_retryable() => {
+                    is_last = settle::replace(&mut command, &error);
+                }
+                settled => return settled.map(|()| true),
+            }
         }
     }
 
@@ -323,68 +373,6 @@ impl<S> fmt::Debug for Worker<S> {
             .field("types", &self.handlers.keys().collect::<Vec<_>>())
             .field("concurrency", &self.concurrency)
             .finish_non_exhaustive()
-    }
-}
-
-/// A worker that runs. Dropped, it stops at once, as if the process had died; better is [`shutdown`](Self::shutdown).
-pub struct Running {
-    claims: JoinHandle<()>,
-    background: Vec<JoinHandle<()>>,
-    settler: JoinHandle<()>,
-    held: Arc<Held>,
-    stop: watch::Sender<bool>,
-}
-
-/// What a worker had in its hands when it stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Left {
-    /// Attempts that were not finished in time: they were given back, or cancelled if that was asked for, or are left to
-    /// their leases; and those whose ends the store had not taken by then. Those that their handlers gave back before are not
-    /// counted.
-    pub given_back: usize,
-}
-
-impl Running {
-    /// Claims no more, lets what runs come to its end, and gives back what does not: another worker takes it up at once, and
-    /// it does not count as an attempt. It is over after `within`, whatever the store and the handlers do; the last quarter
-    /// of that, at most a second, is for giving back.
-    ///
-    /// Handlers that listen hear of it [at once](Attempt::cancelled), and may return sooner; the others are dropped in that last
-    /// quarter. One that is being cancelled is cancelled then, however much of its grace is left.
-    ///
-    /// What a claim brings that was under way is begun, or given back if it comes in that last quarter. What was not given
-    /// back in time, because the store does not answer or a handler does not even stop when it is dropped, is left to its
-    /// lease, as is what a claim takes that is still under way in the end: that is not counted.
-    pub async fn shutdown(mut self, within: Duration) -> Left {
-        let began = Instant::now();
-        self.stop.send_replace(true);
-        self.held.tell_all(Signal::ShutDown);
-        let (claims, held) = (&mut self.claims, self.held.clone());
-        let mut done = pin!(async move {
-            drop(claims.await);
-            held.none().await;
-        });
-        let for_giving_back = (within / 4).min(GIVE_BACK_MAX);
-        if tokio::time::timeout(within.saturating_sub(for_giving_back), &mut done).await.is_err() {
-            self.held.tell_all(Signal::GiveBack);
-            drop(tokio::time::timeout(within.saturating_sub(began.elapsed()), &mut done).await);
-        }
-        Left { given_back: self.held.given_back() }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.held.tell_all(Signal::Lost);
-        self.claims.abort();
-        self.settler.abort();
-        self.background.iter().for_each(JoinHandle::abort);
-    }
-}
-
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").field("attempts", &self.held.len()).finish_non_exhaustive()
     }
 }
 
@@ -509,23 +497,9 @@ async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, att
         // Too late to begin it; and only types with handlers are claimed.
         (Signal::Lost, _) | (_, None) => None,
         (Signal::GiveBack, _) => Some(GIVE_BACK),
-        (_, Some(Handled { handler, .. })) => run(&attempt, handler, worker.grace).await,
+        (_, Some(Handled { handler, .. })) => run(&attempt, handler, worker.grace, &worker.on_error).await,
     };
     shared.ends(&attempt, command);
-}
-
-/// Runs one attempt without a settler, and writes how it ends; `false` if it is another's by now.
-async fn end(attempt: &Attempt, handler: &Handler, grace: Duration) -> Result<bool, ExecutionError> {
-    let Some(command) = run(attempt, handler, grace).await else { return Ok(false) };
-    let (lease, writes) = (attempt.lease(), attempt.writes());
-    match writes.write(lease, command).await {
-        Err(error) if error.code() != Failure::LEASE_LOST && !error.is_retryable() => {
-            // The store will not take this result: that is how the attempt has ended.
-            writes.write(lease, fail(error.failure())).await?;
-        }
-        settled => settled?,
-    }
-    Ok(true)
 }
 
 /// Extends all leases, three times as often as they need it; the first of them was asked for at `began`.

@@ -234,7 +234,7 @@ pub use tracer_macros::flow;
 /// every attempt: what decides it should be a checkpoint, too. A value of another type, from another version of the program,
 /// is as good as none.
 ///
-/// | | the process dies in the midst of it | after it, before the result was kept |
+/// | | the process dies in the midst of it, or the attempt is given back or dropped | after it, before the result was kept |
 /// |---|---|---|
 /// | `checkpoint` (`at_least_once`) | it runs again | it runs again |
 /// | `checkpoint = at_most_once` | the execution fails with `AT_MOST_ONCE` | likewise |

@@ -6,6 +6,10 @@ static ON: AtomicBool = AtomicBool::new(true);
 
 /// Turns the recording of traced functions on or off, for the whole process. Calls in progress end as they began;
 /// the manual API is not affected.
+///
+/// Nodes with `checkpoint` cannot keep what they return while it is off. In an attempt at an [execution](crate::execution)
+/// they do not run then: [`run_attempt`](crate::execution::ExecutionManager::run_attempt) fails with `NOT_TRACED`, and a worker
+/// gives the attempt back, uncounted, every half minute until it is on again.
 pub fn set_enabled(on: bool) {
     ON.store(on, Ordering::Relaxed);
 }

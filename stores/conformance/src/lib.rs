@@ -110,6 +110,7 @@ cases! { ($)
         unknown_executions_are_not_found
         what_is_not_running_can_be_deleted
         a_batch_of_writes_is_applied_in_order
+        what_could_not_be_read_again_is_refused
     }
     lease {
         only_the_holder_may_write

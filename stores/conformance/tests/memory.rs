@@ -37,7 +37,7 @@ mod simple {
     use tracer::execution::{Execution, ExecutionId, ListOptions, Page, Simple, SimpleStore};
 
     #[derive(Default)]
-    struct Map(Mutex<BTreeMap<ExecutionId, Execution>>);
+    pub(super) struct Map(Mutex<BTreeMap<ExecutionId, Execution>>);
 
     impl SimpleStore for Map {
         type Error = Infallible;
@@ -86,4 +86,26 @@ mod simple {
     }
 
     tracer_store_conformance::store_conformance!(|clock| async move { Simple::with_clock(Map::default(), clock) });
+}
+
+/// Such a store, slowly.
+mod simple_slow {
+    use tracer::execution::Simple;
+    use tracer_store_conformance::Slow;
+
+    use super::simple::Map;
+    tracer_store_conformance::store_conformance!(|clock| async move {
+        Slow::new(Simple::with_clock(Map::default(), clock))
+    });
+}
+
+/// Such a store, failing, and tried again as the contract allows.
+mod simple_faulty {
+    use tracer::execution::Simple;
+    use tracer_store_conformance::{Faulty, Repeating};
+
+    use super::simple::Map;
+    tracer_store_conformance::store_conformance!(|clock| async move {
+        Repeating(Faulty::new(Simple::with_clock(Map::default(), clock)))
+    });
 }

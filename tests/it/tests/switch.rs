@@ -128,7 +128,7 @@ fn calls_in_progress_end_as_they_began() {
         let off = Off::now();
         let error = manager.run_attempt(&execution, || async { kept().await }).await.unwrap_err();
         drop(off);
-        assert_eq!(error.code(), "NOT_TRACED");
+        assert_eq!((error.code(), error.is_retryable()), ("NOT_TRACED", true));
         assert!(error.to_string().contains("node `kept` keeps its result"), "{error}");
         assert_eq!(manager.run_attempt(&execution, || async { kept().await }).await.unwrap(), 1);
         assert_eq!(RAN.load(Ordering::Relaxed), 1);

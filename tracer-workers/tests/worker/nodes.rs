@@ -108,3 +108,47 @@ fn what_a_node_can_never_keep_uses_up_the_attempts() {
         worker.shutdown(SECOND).await;
     });
 }
+
+#[test]
+fn what_a_handler_cannot_keep_fails_with_its_code_and_verdict() {
+    run(async {
+        let manager = manager();
+        let handle = |attempt: Attempt, (): ()| async move {
+            attempt.keep("", 1).await?;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let id = manager.create(new(()).max_attempts(3)).await.unwrap().id;
+        let failed = ended(&manager, &id).await;
+        let error = failed.error.unwrap();
+        assert_eq!((failed.status, failed.attempts, error.code.as_deref()), (S::Failed, 1, Some("INVALID_INPUT")));
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[traced_node(checkpoint = at_most_once)]
+async fn charge_once() {
+    sleep(SECOND * 5).await;
+}
+
+/// It is not known what the node has done.
+#[test]
+fn a_shutdown_that_cannot_wait_for_a_node_that_runs_at_most_once_leaves_nothing_to_go_on_with() {
+    run(async {
+        for (within, code) in [(SECOND * 10, None), (SECOND * 2, Some("AT_MOST_ONCE"))] {
+            let manager = manager();
+            let handle = |_: Attempt, (): ()| async {
+                charge_once().await;
+                Ok::<_, Failure>(())
+            };
+            let worker = || Worker::new(manager.clone()).handler("work", handle).start();
+            let id = manager.create(new(()).max_attempts(3)).await.unwrap().id;
+            let first = worker();
+            sleep(SECOND).await;
+            first.shutdown(within).await;
+            let second = worker();
+            assert_eq!(ended(&manager, &id).await.error.and_then(|error| error.code).as_deref(), code);
+            second.shutdown(SECOND).await;
+        }
+    });
+}

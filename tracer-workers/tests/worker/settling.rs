@@ -2,12 +2,34 @@
 
 use std::sync::atomic::Ordering;
 
+use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, Write, Written};
+use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, VALUE_DEPTH_MAX, Write, Written};
 use tracer_workers::{Attempt, Left, Worker};
 
 use crate::trouble::cut_off;
-use crate::{LEASE, SECOND, ended, new, run};
+use crate::{LEASE, SECOND, ended, manager, new, run};
+
+/// It would be acknowledged, and neither it nor a list with it could be read again.
+#[test]
+fn a_result_that_could_not_be_read_again_is_a_failed_attempt() {
+    run(async {
+        let manager = manager();
+        let handle = |_: Attempt, depth: usize| async move {
+            Ok::<_, Failure>((0..depth).fold(json!(1), |value, _| json!([value])))
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let [deep, deeper] =
+            [VALUE_DEPTH_MAX, VALUE_DEPTH_MAX + 1].map(|depth| manager.create(new(depth).max_attempts(3)));
+        let (deep, deeper) = (deep.await.unwrap().id, deeper.await.unwrap().id);
+        assert_eq!(ended(&manager, &deep).await.status, S::Completed);
+        let failed = ended(&manager, &deeper).await;
+        let error = failed.error.unwrap();
+        assert_eq!((failed.status, failed.attempts, error.code.as_deref()), (S::Failed, 1, Some("INVALID_RESULT")));
+        assert!(error.message.contains("at most 100 arrays and objects in each other"), "{}", error.message);
+        worker.shutdown(SECOND).await;
+    });
+}
 
 async fn handle(_: Attempt, number: u32) -> Result<u32, Failure> {
     sleep(SECOND).await;
@@ -32,6 +54,80 @@ fn a_result_that_is_not_taken_holds_up_no_other_and_is_a_failed_attempt() {
         assert_eq!((failed.status, failed.attempts), (S::Failed, 2));
         assert_eq!(failed.error.unwrap().code.as_deref(), Some("STORE"));
         assert_eq!(worker.shutdown(SECOND).await, Left { given_back: 0 });
+    });
+}
+
+/// As a server does that answers with a page of HTML.
+async fn fails_at_length(attempt: Attempt, (): ()) -> Result<u32, Failure> {
+    match attempt.execution().attempts {
+        1 => Err(Failure::new("é".repeat(10_000)).code("HTTP_503").retryable(true).retry_after(SECOND * 7)),
+        attempts => Ok(attempts),
+    }
+}
+
+#[test]
+fn a_failure_that_says_too_much_for_the_store_keeps_its_verdict() {
+    run(async {
+        for by_id in [false, true] {
+            let (manager, cut) = cut_off();
+            cut.message_len_max.store(5000, Ordering::Relaxed);
+            let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+            let worker = Worker::new(manager.clone()).handler("work", fails_at_length);
+            if by_id {
+                worker.run_by_id(&id, LEASE).await.unwrap();
+            }
+            let running = worker.start();
+            sleep(SECOND).await;
+            let error = manager.get(&id).await.unwrap().error.unwrap();
+            assert_eq!((error.code.as_deref(), error.retry_after), (Some("HTTP_503"), Some(SECOND * 7)));
+            assert_eq!(error.message.len(), 4095);
+            assert!(error.message.ends_with("é…"), "{}", error.message);
+            let done = ended(&manager, &id).await;
+            assert_eq!((done.status, done.attempts, done.result), (S::Completed, 2, Some(2.into())));
+            running.shutdown(SECOND).await;
+        }
+    });
+}
+
+#[test]
+fn a_failure_that_the_store_does_not_take_even_so_is_told_by_what_the_store_says() {
+    run(async {
+        for by_id in [false, true] {
+            let (manager, cut) = cut_off();
+            cut.message_len_max.store(300, Ordering::Relaxed);
+            let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
+            let worker = Worker::new(manager.clone()).handler("work", fails_at_length);
+            if by_id {
+                worker.run_by_id(&id, LEASE).await.unwrap();
+            } else {
+                let running = worker.start();
+                ended(&manager, &id).await;
+                running.shutdown(SECOND).await;
+            }
+            let failed = manager.get(&id).await.unwrap();
+            let error = failed.error.unwrap();
+            assert_eq!((failed.status, failed.attempts, error.code.as_deref()), (S::Failed, 1, Some("TOO_LARGE")));
+            assert!(error.message.ends_with("expected at most 300 bytes"), "{}", error.message);
+        }
+    });
+}
+
+#[test]
+fn an_attempt_of_which_the_store_takes_no_end_is_left_to_its_lease() {
+    run(async {
+        for by_id in [false, true] {
+            let (manager, cut) = cut_off();
+            cut.message_len_max.store(0, Ordering::Relaxed);
+            let id = manager.create(new(()).max_attempts(1)).await.unwrap().id;
+            let worker = Worker::new(manager.clone()).handler("work", fails_at_length);
+            if by_id {
+                assert_eq!(worker.run_by_id(&id, LEASE).await.unwrap_err().code(), "TOO_LARGE");
+            }
+            let running = worker.start();
+            let failed = ended(&manager, &id).await;
+            assert_eq!(failed.error.unwrap().code.as_deref(), Some(Failure::LEASE_LOST));
+            running.shutdown(SECOND).await;
+        }
     });
 }
 

@@ -1,13 +1,14 @@
 //! What stops an attempt: a shutdown, a cancellation, both; and those that are run by their ids.
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use tokio::time::{Instant, sleep};
 use tracer::execution::{ExecutionManager, ExecutionStatus as S, Failure, Written};
 use tracer_workers::{Attempt, Worker};
 
 use crate::trouble::cut_off;
-use crate::{Gauge, LEASE, SECOND, forever, manager, new, run};
+use crate::{Gauge, LEASE, SECOND, ended, forever, manager, new, run};
 
 #[test]
 fn a_handler_hears_of_a_shutdown_at_once_and_may_give_its_attempt_back() {
@@ -72,6 +73,36 @@ fn what_is_being_cancelled_when_the_worker_stops_is_cancelled() {
         worker.shutdown(SECOND * 10).await;
         let cancelled = manager.get(&id).await.unwrap();
         assert_eq!((cancelled.status, &cancelled.metadata["cancellationReason"]), (S::Cancelled, &"too dear".into()));
+    });
+}
+
+/// Who works on in another thread can ask.
+#[test]
+fn an_attempt_that_is_over_says_so_whatever_has_ended_it() {
+    run(async {
+        let manager = manager();
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let handle = {
+            let kept = kept.clone();
+            move |attempt: Attempt, seconds: u32| {
+                kept.lock().unwrap().push(attempt);
+                async move {
+                    sleep(SECOND * seconds).await;
+                    Ok::<_, Failure>(())
+                }
+            }
+        };
+        let worker = Worker::new(manager.clone()).handler("work", handle).start();
+        let over = async |seconds: u32| {
+            let id = manager.create(new(seconds).timeout(SECOND * 3)).await.unwrap().id;
+            sleep(SECOND).await;
+            let attempt = kept.lock().unwrap().pop().unwrap();
+            assert!(!attempt.is_cancelled());
+            (ended(&manager, &id).await.status, attempt.is_cancelled())
+        };
+        assert_eq!(over(2).await, (S::Completed, true));
+        assert_eq!(over(5).await, (S::TimedOut, true));
+        worker.shutdown(SECOND).await;
     });
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Cut {
     refused: Arc<Mutex<Option<(ExecutionId, &'static str)>>>,
     /// How long it takes to say so.
     pub(crate) refusal_takes: Arc<Mutex<Duration>>,
+    /// How long the message of a failure may be, in bytes.
+    pub(crate) message_len_max: Arc<AtomicUsize>,
     /// Sweeps find nothing.
     pub(crate) is_never_swept: Arc<AtomicBool>,
     /// How long it takes to say that it is cut off.
@@ -35,6 +37,8 @@ pub(crate) struct Cut {
     pub(crate) writes: Gauge,
     /// A write panics.
     pub(crate) panics: Arc<AtomicBool>,
+    /// A sweep does.
+    sweep_panics: Arc<AtomicBool>,
 }
 
 impl Cut {
@@ -94,6 +98,13 @@ impl ExecutionStore for Cut {
             let (source, trouble) = ("not that".into(), Trouble::Unavailable);
             return Err(StoreError { store: "cut", operation: "write", trouble, written: Written::Nothing, source });
         }
+        let max = self.message_len_max.load(Ordering::Relaxed);
+        let is_too_long =
+            |write: &Write| matches!(&write.command, Command::Fail { failure, .. } if failure.message.len() > max);
+        if writes.iter().any(is_too_long) {
+            let (source, trouble) = (format!("expected at most {max} bytes").into(), Trouble::TooLarge);
+            return Err(StoreError { store: "cut", operation: "write", trouble, written: Written::Nothing, source });
+        }
         self.call(self.store.update(writes)).await
     }
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
@@ -129,6 +140,7 @@ impl ExecutionStore for Cut {
         self.call(self.store.heartbeat(leases, extend)).await
     }
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
+        assert!(!self.sweep_panics.load(Ordering::Relaxed), "as it is to");
         if self.is_never_swept.load(Ordering::Relaxed) {
             return Ok(Swept::default());
         }
@@ -145,10 +157,12 @@ pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
         claim_takes: Arc::default(),
         refused: Arc::default(),
         refusal_takes: Arc::default(),
+        message_len_max: Arc::new(AtomicUsize::new(usize::MAX)),
         is_never_swept: Arc::default(),
         outage_takes: Arc::default(),
         writes: Gauge::default(),
         panics: Arc::default(),
+        sweep_panics: Arc::default(),
     };
     (ExecutionManager::new(cut.clone()), cut)
 }
@@ -374,6 +388,19 @@ fn who_finds_a_lost_lease_runs_it_at_once() {
         assert_eq!((done.attempts, done.result), (2, Some(2.into())));
         assert!(died.elapsed() <= LEASE + SECOND, "{:?}", died.elapsed());
         survivor.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn who_asks_is_told_that_a_part_of_a_worker_has_ended() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let worker = Worker::new(manager).start();
+        sleep(SECOND * 10).await;
+        assert!(!worker.is_finished());
+        cut.sweep_panics.store(true, Ordering::Relaxed);
+        sleep(SECOND).await;
+        assert!(worker.is_finished());
     });
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::error::{InvalidInput, Refusal};
 use super::failure::Failure;
 use super::history::AttemptEnd;
-use super::new::{check_name, to_value};
+use super::new::{check_depth, check_name, to_value};
 use super::progress::Progress;
 use super::record::{CANCELLATION_REASON, Execution, Lease, LeaseTerms};
 use super::status::{Event, ExecutionStatus};
@@ -122,15 +122,40 @@ pub enum Beat {
     Lost,
 }
 
+/// What the values of commands are called.
+const RESULT: &str = "the result";
+const CHECKPOINT: &str = "the checkpoint";
+
 impl Command {
+    /// [`Complete`](Self::Complete), with anything that is JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`] if the result is no JSON or nested too deeply.
+    pub fn complete(result: impl Serialize) -> Result<Self, InvalidInput> {
+        Ok(Self::Complete { result: to_value(RESULT, result)? })
+    }
+
     /// [`Checkpoint`](Self::Checkpoint), of anything that is JSON.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`] if the key is no name, or the value is no JSON or nested too deeply.
     pub fn checkpoint(key: &str, value: impl Serialize) -> Result<Self, InvalidInput> {
-        check_name("a checkpoint key", key)?;
-        Ok(Self::Checkpoint { key: key.to_owned(), value: to_value("the checkpoint", value)? })
+        check_checkpoint_key(key)?;
+        Ok(Self::Checkpoint { key: key.to_owned(), value: to_value(CHECKPOINT, value)? })
+    }
+
+    /// Whether what it carries can be read again once it is stored: it may have been made by hand.
+    fn check(&self) -> Result<(), InvalidInput> {
+        match self {
+            Self::Complete { result } => check_depth(RESULT, result),
+            Self::Checkpoint { key, value } => {
+                check_checkpoint_key(key)?;
+                check_depth(CHECKPOINT, value)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The verb, for messages.
@@ -182,6 +207,10 @@ impl Command {
     }
 }
 
+fn check_checkpoint_key(key: &str) -> Result<(), InvalidInput> {
+    check_name("a checkpoint key", key)
+}
+
 /// `null` is the same as nothing: JSON readers cannot tell them apart.
 fn present(value: &Value) -> Option<&Value> {
     Some(value).filter(|value| !value.is_null())
@@ -202,10 +231,11 @@ impl Write {
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] if it is not allowed; then the execution is as it was. The lease is checked first, then the
-    /// version, then the state.
+    /// A [`Refusal`] if it is not allowed; then the execution is as it was. What it carries is checked first, then the
+    /// lease, then the version, then the state.
     pub fn apply(&self, execution: &mut Execution, now: Timestamp) -> Result<Applied, Refusal> {
         debug_assert_eq!(self.id, execution.id);
+        self.command.check()?;
         if let Some(epoch) = self.expected.epoch {
             let is_under_way = execution.status == ExecutionStatus::Running && execution.epoch == epoch;
             if !is_under_way {

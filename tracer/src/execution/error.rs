@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use super::failure::Failure;
+use super::failure::{Failure, with_sources};
 use super::new::{NAME_LEN_BYTES_MAX, VALUE_DEPTH_MAX};
 use super::progress::ProgressError;
 use super::status::ExecutionStatus;
@@ -27,7 +27,7 @@ use crate::id::ExecutionId;
 /// | `CORRUPT` | what is stored is no execution | nothing | no |
 /// | `SCHEMA` | what is stored was written by another version | nothing | no |
 /// | `AT_MOST_ONCE` | a node that is to run at most once was begun before, and has no result | nothing | no |
-/// | `NOT_TRACED` | a node that keeps its result has no place in the trace: recording is off | nothing | no |
+/// | `NOT_TRACED` | a node that keeps its result has no place in the trace: recording is off | nothing | once it is on |
 /// | `NOT_ENDED` | an execution that was waited for has not ended in time | nothing | yes |
 /// | `STORE` | the store failed | see [`ExecutionError::written`] | see [`ExecutionError::is_retryable`] |
 pub const CODES: [&str; 15] = [
@@ -161,8 +161,11 @@ pub enum Refusal {
         until: Timestamp,
     },
     /// The progress makes no sense.
-    #[error("this is no progress: {0}")]
+    #[error(transparent)]
     Progress(#[from] ProgressError),
+    /// A value could not be read again, or a name is none.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
 }
 
 /// An argument that is not what it has to be. Nothing was written.
@@ -301,14 +304,16 @@ impl ExecutionError {
     pub fn is_retryable(&self) -> bool {
         match &*self.kind {
             ExecutionErrorKind::Store(error) => error.is_retryable(),
-            ExecutionErrorKind::NotEnded { .. } => true,
+            ExecutionErrorKind::NotTraced { .. } | ExecutionErrorKind::NotEnded { .. } => true,
             _ => false,
         }
     }
 
-    /// Why an attempt failed that was ended by this error: with its code, to be retried if the same call may succeed later.
+    /// Why an attempt failed that was ended by this error: with its code and what is behind it, to be retried if the same
+    /// call may succeed later, or another attempt reads first.
     pub fn failure(&self) -> Failure {
-        Failure::new(self.to_string()).code(self.code()).retryable(self.is_retryable())
+        let reads_first = matches!(&*self.kind, ExecutionErrorKind::Refused(Refusal::VersionConflict { .. }));
+        Failure::new(with_sources(self)).code(self.code()).retryable(reads_first || self.is_retryable())
     }
 
     /// Whether anything was written. Only a store that fails may leave that open.
@@ -342,6 +347,7 @@ impl Refusal {
             Self::VersionConflict { .. } => "VERSION_CONFLICT",
             Self::LeaseLost { .. } | Self::Held { .. } => "LEASE_LOST",
             Self::Progress(_) => "INVALID_PROGRESS",
+            Self::Invalid(_) => "INVALID_INPUT",
         }
     }
 }

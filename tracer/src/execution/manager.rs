@@ -11,7 +11,7 @@ use super::command::{Beat, Command, Expected, Write};
 use super::error::{ExecutionError, InvalidInput, Refusal};
 use super::failure::Failure;
 use super::list::{ListOptions, Page};
-use super::new::{Create, NewExecution, check_name, to_value};
+use super::new::{Create, NewExecution, check_name};
 use super::progress::Progress;
 use super::record::{Execution, Lease};
 use super::store::{Claim, Created, ExecutionStore, Swept};
@@ -392,8 +392,7 @@ impl<S: ExecutionStore> Expecting<'_, S> {
         id: &ExecutionId,
         result: impl Serialize,
     ) -> impl Future<Output = Result<Execution, ExecutionError>> {
-        let command = to_value("the result", result).map(|result| Command::Complete { result });
-        self.write(*id, command)
+        self.write(*id, Command::complete(result))
     }
 
     /// Ends the attempt without a result.

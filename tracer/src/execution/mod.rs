@@ -49,7 +49,7 @@ pub use history::{AttemptEnd, AttemptRecord, HISTORY_LEN_MAX};
 pub use list::{Cursor, ListOptions, Page};
 pub use manager::{ExecutionManager, Expecting};
 pub use memory::MemoryStore;
-pub use new::{Create, NAME_LEN_BYTES_MAX, NewExecution, VALUE_DEPTH_MAX};
+pub use new::{Create, NAME_LEN_BYTES_MAX, NewExecution, VALUE_DEPTH_MAX, check_name};
 pub use parts::{Parts, PartsError};
 pub use progress::{Progress, ProgressError};
 pub use record::{AttemptOf, Execution, Lease, LeaseTerms};

@@ -100,7 +100,8 @@ impl NewExecution {
         self.value("the metadata", value, |values, value| drop(values.1.insert(key, value)))
     }
 
-    /// Which of those that wait goes first: the highest; 0 unless given.
+    /// Which of those that wait goes first: the highest; 0 unless given. Workers that limit how many of a type run at once take
+    /// that type in turns with the others, whatever the priorities.
     pub fn priority(mut self, priority: i16) -> Self {
         self.priority = priority;
         self
@@ -254,7 +255,13 @@ impl Create {
 pub(super) fn to_value(what: &'static str, value: impl Serialize) -> Result<Value, InvalidInput> {
     let value = serde_json::to_value(value)
         .map_err(|source| InvalidInput::NoJson { what, problem: source.to_string().into() })?;
-    if is_deeper(&value, VALUE_DEPTH_MAX) { Err(InvalidInput::TooDeep { what }) } else { Ok(value) }
+    check_depth(what, &value)?;
+    Ok(value)
+}
+
+/// What is deeper could be written, and not be read again.
+pub(super) fn check_depth(what: &'static str, value: &Value) -> Result<(), InvalidInput> {
+    if is_deeper(value, VALUE_DEPTH_MAX) { Err(InvalidInput::TooDeep { what }) } else { Ok(()) }
 }
 
 fn is_deeper(value: &Value, than: usize) -> bool {
@@ -266,8 +273,13 @@ fn is_deeper(value: &Value, than: usize) -> bool {
     }
 }
 
-/// Names can be indexed by every store, and shown in a terminal.
-pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), InvalidInput> {
+/// Whether this can be a type, a key or a worker's name, so that every store can index it and a terminal show it: for who
+/// makes such out of something else. `what` is what it is called, with its article.
+///
+/// # Errors
+///
+/// [`InvalidInput`] if it is empty, longer than [`NAME_LEN_BYTES_MAX`], or has a control character.
+pub fn check_name(what: &'static str, name: &str) -> Result<(), InvalidInput> {
     if name.is_empty() || name.len() > NAME_LEN_BYTES_MAX {
         return Err(InvalidInput::NameLength { what, found: name.len() });
     }

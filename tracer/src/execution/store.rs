@@ -17,7 +17,8 @@ use crate::id::ExecutionId;
 ///
 /// A write is atomic: it finds the execution, applies it ([`Write::apply`], [`Execution::sweep`],
 /// [`Execution::renew`]) and keeps what came out, with nothing in between. A store decides nothing about the rules; it
-/// makes their application atomic. A write that is refused changes nothing at all.
+/// makes their application atomic. A write that is refused changes nothing at all; one that carries what could not be read
+/// again is refused by the rules, whoever made it.
 ///
 /// # A batch
 ///

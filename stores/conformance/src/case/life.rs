@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tracer::execution::{
     AttemptEnd, Command, Event, Execution, ExecutionId, ExecutionStatus as S, ExecutionStore, Expected, Failure,
-    HISTORY_LEN_MAX, ListOptions, Progress, RetryPolicy, Timestamp, Write,
+    HISTORY_LEN_MAX, ListOptions, Progress, RetryPolicy, Timestamp, VALUE_DEPTH_MAX, Write,
 };
 
 use super::code;
@@ -402,4 +402,38 @@ pub(crate) async fn a_batch_of_writes_is_applied_in_order<T: ExecutionStore + 's
     assert_eq!(bed.get(&other).await.status, S::Completed);
     assert!(bed.store().update(Vec::new()).await.unwrap().is_empty());
     assert!(bed.store().settle(Vec::new()).await.unwrap().is_empty());
+}
+
+/// Writes that were made by hand: nothing but the store has seen them.
+pub(crate) async fn what_could_not_be_read_again_is_refused<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    let nested = |depth| (0..depth).fold(json!("end"), |value, _| json!([value]));
+    let (deepest, deeper) = (nested(VALUE_DEPTH_MAX), nested(VALUE_DEPTH_MAX + 1));
+    let complete = |result: &Value| Command::Complete { result: result.clone() };
+    let keep = |key: &str, value: &Value| Command::Checkpoint { key: key.to_owned(), value: value.clone() };
+    let bad = [complete(&deeper), keep("key", &deeper), keep("", &json!(1)), keep(&"k".repeat(256), &json!(1))];
+    for command in bad {
+        // One that was claimed here is as good as in hand; the other has to be read.
+        let (held, free) = (bed.claimed_with(|new| new).await, bed.create().await.id);
+        let free = bed.manager.start(&free).await.unwrap();
+        let writes = || vec![Write::under(held.token(), command.clone()), Write::new(free.id, command.clone())];
+        for refused in bed.store().settle(writes()).await.unwrap() {
+            assert_eq!(refused.unwrap_err().code(), "INVALID_INPUT");
+        }
+        for refused in bed.store().update(writes()).await.unwrap() {
+            assert_eq!(refused.unwrap_err().code(), "INVALID_INPUT");
+        }
+        assert_eq!((bed.get(&held.id).await, bed.get(&free.id).await), (held.clone(), free.clone()));
+        let good = |id| [Write::new(id, keep("key", &deepest)), Write::new(id, complete(&deepest))];
+        let under = |write: Write| Write { expected: held.token().into(), ..write };
+        let good = good(held.id).map(under).into_iter().chain(good(free.id)).collect();
+        assert_eq!(bed.store().settle(good).await.unwrap(), vec![Ok(()); 4]);
+        for id in [held.id, free.id] {
+            let done = bed.get(&id).await;
+            assert_eq!(
+                (done.status, &done.result, &done.checkpoints["key"]),
+                (S::Completed, &Some(deepest.clone()), &deepest)
+            );
+        }
+    }
+    assert_eq!(bed.manager.list(ListOptions::new()).await.unwrap().len(), 8);
 }
