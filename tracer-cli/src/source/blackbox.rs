@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
@@ -52,12 +53,13 @@ impl Format for BlackBoxes {
     }
 
     fn read(&self, path: &Path, file: File, copied: bool, seen: Seen<'_>) -> Result<Source, ReadError> {
-        // Before the bytes: a process that is dead by now writes no more, so they say how it ended. The other way round,
-        // one that ends in order in between would seem to be killed.
-        let observed = observed(copied);
+        // Before the bytes, of all files: a process that is dead by now writes no more, so they say how it ended. The other
+        // way round, one that ends in order in between would seem to be killed.
+        static OBSERVED: OnceLock<Observed> = OnceLock::new();
+        let observed = OBSERVED.get_or_init(|| observed(copied));
         let bytes = bytes(path, &file, seen)?;
         let len = bytes.len() as u64;
-        let read = recover_watched(bytes, &observed, seen).map_err(|error| refused(path, error))?;
+        let read = recover_watched(bytes, observed, seen).map_err(|error| refused(path, error))?;
         Ok(source(self.name(), path, len, read))
     }
 
