@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::error::Error;
 
+use rusqlite::limits::Limit;
 use rusqlite::types::{ToSql, Value as Sql};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row, Statement, params};
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus, Lease, ListOptions, Page,
@@ -135,6 +136,25 @@ impl Claimed {
     }
 }
 
+/// What is together in a row.
+const ROW: &str = "payload, result and what is known of it";
+
+fn len<const N: usize>(texts: [&str; N]) -> i64 {
+    i64::try_from(texts.map(str::len).iter().sum::<usize>()).unwrap_or(i64::MAX / 4)
+}
+
+/// Why a row was not written that has about so many bytes.
+fn unwritten(connection: &Connection, error: rusqlite::Error, found: impl FnOnce() -> Result<i64>) -> Problem {
+    let too_large = || {
+        let limit = connection.limit(Limit::SQLITE_LIMIT_LENGTH)?.into();
+        Ok(Problem::TooLarge { what: ROW, found: found()?, limit })
+    };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::TooBig) => too_large().unwrap_or_else(|problem: Problem| problem),
+        _ => error.into(),
+    }
+}
+
 /// When it may be claimed, if it waits.
 fn due_at(execution: &Execution) -> Option<i64> {
     execution.status.is_waiting().then(|| ms(execution.run_at))
@@ -165,7 +185,10 @@ pub(crate) fn create(
             execution.parent_id.map(blob),
             body,
             payload,
-        ])?;
+        ]);
+        let inserted = inserted.map_err(|error| {
+            unwritten(connection, error, || Ok(len([&body, payload.as_deref().unwrap_or_default()])))
+        })?;
         if inserted == 1 {
             return Ok(Created::New(execution));
         }
@@ -199,7 +222,6 @@ impl<'c> Save<'c> {
     /// Writes what a command has changed, if the body in the row is still `over`, where that is given; whether it was.
     fn change(&mut self, found: &mut Found, command: &Command, over: Option<&str>) -> Result<bool> {
         let Some((key, value)) = Parts::of_checkpoint(command) else { return Ok(self.execute(found, over)?.0 == 1) };
-        let len = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX / 4);
         let before: Option<i64> = self
             .connection
             .prepare_cached(
@@ -207,9 +229,10 @@ impl<'c> Save<'c> {
             )?
             .query_row(params![found.seq, key], |row| row.get(0))
             .optional()?;
-        found.kept_len = found.kept_len + len(&key) + len(&value) - before.unwrap_or(0);
-        if u64::try_from(found.kept_len).is_ok_and(|len| len > TEXT_LEN_BYTES_MAX) {
-            return Err(Problem::TooLarge { found: found.kept_len });
+        found.kept_len = found.kept_len + len([&key, &value]) - before.unwrap_or(0);
+        if found.kept_len > TEXT_LEN_BYTES_MAX {
+            let (what, found, limit) = ("checkpoints", found.kept_len, TEXT_LEN_BYTES_MAX);
+            return Err(Problem::TooLarge { what, found, limit });
         }
         if self.execute(found, over)?.0 != 1 {
             return Ok(false);
@@ -232,7 +255,14 @@ impl<'c> Save<'c> {
             result,
             found.kept_len,
             over,
-        ])?;
+        ]);
+        let changed = changed.map_err(|error| {
+            unwritten(self.connection, error, || {
+                let payload = "SELECT coalesce(octet_length(payload), 0) FROM executions WHERE seq = ?1";
+                let payload: i64 = self.connection.query_row(payload, [found.seq], |row| row.get(0))?;
+                Ok(payload + len([&body, result.as_deref().unwrap_or_default()]))
+            })
+        })?;
         Ok((changed, body))
     }
 }
@@ -482,4 +512,59 @@ fn filter(options: &ListOptions) -> (String, Vec<Sql>) {
         is(if options.newest_first { "(created_at, id) < (?, ?)" } else { "(created_at, id) > (?, ?)" }, place);
     }
     (conditions.join(" AND "), values)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer::ManualClock;
+    use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
+
+    use super::*;
+    use crate::schema::{Place, migrate};
+
+    const LIMIT: i32 = 20_000;
+
+    /// A file whose rows may have so many bytes.
+    fn small() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, Place::Header).unwrap();
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LIMIT).unwrap();
+        connection
+    }
+
+    fn new(payload_len: usize) -> Create {
+        let manager = ExecutionManager::new(MemoryStore::default());
+        manager.prepare(NewExecution::new("work").payload("p".repeat(payload_len))).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::now(&ManualClock::new(std::time::Duration::from_secs(1_800_000_000)))
+    }
+
+    /// How many bytes it says that were found.
+    fn found(refused: Result<impl std::fmt::Debug>) -> i64 {
+        let Err(Problem::TooLarge { what, found, limit }) = refused else { panic!("{refused:?}") };
+        assert_eq!((what, limit), (ROW, i64::from(LIMIT)));
+        found
+    }
+
+    #[test]
+    fn a_payload_that_is_too_large_is_named_with_its_limit() {
+        let connection = small();
+        create(&connection, [new(10_000)], now()).unwrap();
+        let found = found(create(&connection, [new(20_000)], now()));
+        assert!((20_002..20_600).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_result_that_is_too_large_beside_its_payload_is_named_with_its_limit() {
+        let connection = small();
+        let id = create(&connection, [new(10_000)], now()).unwrap().remove(0).into_execution().id;
+        let write = |command| update(&connection, &mut Claimed::default(), &[Write::new(id, command)], now());
+        write(Command::Start { holder: None }).unwrap()[0].as_ref().unwrap();
+        let complete = |len| write(Command::Complete { result: "r".repeat(len).into() });
+        let found = found(complete(10_000));
+        assert!((20_004..20_600).contains(&found), "{found}");
+        assert!(complete(5_000).unwrap()[0].is_ok());
+    }
 }

@@ -272,7 +272,7 @@ impl ExecutionStore for SqliteStore {
             name: NAME,
             consistent_list: true,
             survives: self.shared.survives,
-            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX),
+            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX.unsigned_abs()),
         }
     }
 
