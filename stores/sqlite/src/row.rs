@@ -1,6 +1,5 @@
 //! Executions as rows, and the statements on them. Everything here runs inside a transaction of its caller's.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::error::Error;
 
@@ -13,6 +12,7 @@ use tracer::execution::{
     Parts, Refusal, Swept, Timestamp, Write,
 };
 
+use crate::due::{due, lost, next_sweep};
 use crate::trouble::{Corrupt, Problem, TEXT_LEN_BYTES_MAX};
 
 pub(crate) type Result<T> = std::result::Result<T, Problem>;
@@ -39,15 +39,29 @@ pub(crate) struct Found {
     pub(crate) execution: Execution,
 }
 
-/// The store's time, which never falls: the file remembers the latest.
+/// The store's time, which never falls behind what was written: the file remembers the latest at which anything was.
 pub(crate) fn now(connection: &Connection, clock: &dyn Clock) -> Result<Timestamp> {
     let latest: i64 = connection.prepare_cached("SELECT latest_ms FROM clock")?.query_row([], |row| row.get(0))?;
-    let now = Timestamp::now(clock);
-    if ms(now) > latest {
-        connection.prepare_cached("UPDATE clock SET latest_ms = ?1")?.execute([ms(now)])?;
-        return Ok(now);
+    Ok(Timestamp::now(clock).max(from_ms(latest)))
+}
+
+/// Does work at the store's time, which is remembered if that has written anything.
+pub(crate) fn at_now<T>(
+    connection: &Connection,
+    clock: &dyn Clock,
+    work: impl FnOnce(Timestamp) -> Result<T>,
+) -> Result<T> {
+    let now = now(connection, clock)?;
+    let before = connection.total_changes();
+    let done = work(now)?;
+    if connection.total_changes() != before {
+        connection.prepare_cached("UPDATE clock SET latest_ms = ?1 WHERE latest_ms < ?1")?.execute([ms(now)])?;
     }
-    Ok(Timestamp::from_unix_ms(u64::try_from(latest).unwrap_or(0)))
+    Ok(done)
+}
+
+pub(crate) fn from_ms(ms: i64) -> Timestamp {
+    Timestamp::from_unix_ms(u64::try_from(ms).unwrap_or(0))
 }
 
 pub(crate) fn ms(at: Timestamp) -> i64 {
@@ -332,19 +346,13 @@ pub(crate) fn remove(connection: &Connection, seq: i64) -> Result<()> {
     Ok(())
 }
 
-/// What decides which goes first.
-type Place = (Reverse<i64>, i64, i64, [u8; 16], i64);
-
 pub(crate) fn claim(
     connection: &Connection,
     remembered: &mut Claimed,
     claim: &Claim,
     now: Timestamp,
 ) -> Result<Vec<Execution>> {
-    let seqs = match claim.only {
-        Some(id) => find_seq(connection, id)?.into_iter().collect(),
-        None => due(connection, claim, now)?,
-    };
+    let seqs = due(connection, claim, claim.limit, now)?;
     let mut claimed = Vec::with_capacity(seqs.len());
     let (mut by_seq, mut save) = (connection.prepare_cached(BY_SEQ)?, Save::prepare(connection)?);
     for seq in seqs {
@@ -361,11 +369,6 @@ pub(crate) fn claim(
     Ok(claimed)
 }
 
-fn find_seq(connection: &Connection, id: ExecutionId) -> Result<Option<i64>> {
-    let mut statement = connection.prepare_cached("SELECT seq FROM executions WHERE id = ?1")?;
-    Ok(statement.query_row([blob(id)], |row| row.get(0)).optional()?)
-}
-
 /// The execution in this row. One that cannot be read is set aside, so that it keeps nobody from the others; it is still
 /// found, and said to be corrupt, by its id.
 fn readable(connection: &Connection, by_seq: &mut Statement<'_>, seq: i64) -> Result<Option<Found>> {
@@ -378,58 +381,6 @@ fn readable(connection: &Connection, by_seq: &mut Statement<'_>, seq: i64) -> Re
         }
         found => found,
     }
-}
-
-/// The first that are due. Each type and each priority is a step in the index of its own, so that whatever waits longer
-/// is never looked at, however much it is.
-fn due(connection: &Connection, claim: &Claim, now: Timestamp) -> Result<Vec<i64>> {
-    let mut due: Vec<Place> = Vec::new();
-    let types = if claim.types.is_empty() { waiting_types(connection)? } else { claim.types.clone() };
-    for type_ in &types {
-        let mut below = i64::MAX;
-        let mut found = 0;
-        while let Some(priority) = next_priority(connection, type_, below)? {
-            let mut statement = connection.prepare_cached(
-                "SELECT due_at, created_at, id, seq FROM executions
-                 WHERE type = ?1 AND priority = ?2 AND due_at <= ?3
-                 ORDER BY due_at, created_at, id LIMIT ?4",
-            )?;
-            let left = i64::from(claim.limit) - found;
-            let mut rows = statement.query(params![type_, priority, ms(now), left])?;
-            while let Some(row) = rows.next()? {
-                due.push((Reverse(priority), row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-                found += 1;
-            }
-            if found >= i64::from(claim.limit) {
-                break;
-            }
-            below = priority;
-        }
-    }
-    due.sort_unstable();
-    due.dedup();
-    due.truncate(claim.limit as usize);
-    Ok(due.into_iter().map(|(.., seq)| seq).collect())
-}
-
-fn waiting_types(connection: &Connection) -> Result<Vec<String>> {
-    let mut statement =
-        connection.prepare_cached("SELECT min(type) FROM executions WHERE due_at IS NOT NULL AND type > ?1")?;
-    let mut types: Vec<String> = Vec::new();
-    loop {
-        let last = types.last().map_or("", String::as_str);
-        match statement.query_row([last], |row| row.get::<_, Option<String>>(0))? {
-            Some(type_) => types.push(type_),
-            None => return Ok(types),
-        }
-    }
-}
-
-fn next_priority(connection: &Connection, type_: &str, below: i64) -> Result<Option<i64>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT max(priority) FROM executions WHERE due_at IS NOT NULL AND type = ?1 AND priority < ?2",
-    )?;
-    Ok(statement.query_row(params![type_, below], |row| row.get(0))?)
 }
 
 pub(crate) fn heartbeat(
@@ -447,12 +398,7 @@ pub(crate) fn heartbeat(
 }
 
 pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Result<Swept> {
-    let seqs: Vec<i64> = {
-        let mut statement = connection
-            .prepare_cached("SELECT seq FROM executions WHERE sweep_at <= ?1 ORDER BY sweep_at, id LIMIT ?2")?;
-        let seqs = statement.query_map(params![ms(now), limit], |row| row.get(0))?;
-        seqs.collect::<rusqlite::Result<_>>()?
-    };
+    let seqs = lost(connection, limit, now)?;
     let mut swept = Swept::default();
     let (mut by_seq, mut save) = (connection.prepare_cached(TO_SWEEP)?, Save::prepare(connection)?);
     for seq in seqs {
@@ -462,9 +408,7 @@ pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Resu
             swept.count(&found.execution);
         }
     }
-    let mut next = connection.prepare_cached("SELECT min(sweep_at) FROM executions WHERE sweep_at IS NOT NULL")?;
-    let next: Option<i64> = next.query_row([], |row| row.get(0))?;
-    swept.next_due = next.map(|at| Timestamp::from_unix_ms(u64::try_from(at).unwrap_or(0)).since(now));
+    swept.next_due = next_sweep(connection)?.map(|at| at.since(now));
     Ok(swept)
 }
 
@@ -542,8 +486,8 @@ mod tests {
     }
 
     /// How many bytes it says that were found.
-    fn found(refused: Result<impl std::fmt::Debug>) -> i64 {
-        let Err(Problem::TooLarge { what, found, limit }) = refused else { panic!("{refused:?}") };
+    fn found(refused: &Result<impl std::fmt::Debug>) -> i64 {
+        let &Err(Problem::TooLarge { what, found, limit }) = refused else { panic!("{refused:?}") };
         assert_eq!((what, limit), (ROW, i64::from(LIMIT)));
         found
     }
@@ -552,7 +496,7 @@ mod tests {
     fn a_payload_that_is_too_large_is_named_with_its_limit() {
         let connection = small();
         create(&connection, [new(10_000)], now()).unwrap();
-        let found = found(create(&connection, [new(20_000)], now()));
+        let found = found(&create(&connection, [new(20_000)], now()));
         assert!((20_002..20_600).contains(&found), "{found}");
     }
 
@@ -563,7 +507,7 @@ mod tests {
         let write = |command| update(&connection, &mut Claimed::default(), &[Write::new(id, command)], now());
         write(Command::Start { holder: None }).unwrap()[0].as_ref().unwrap();
         let complete = |len| write(Command::Complete { result: "r".repeat(len).into() });
-        let found = found(complete(10_000));
+        let found = found(&complete(10_000));
         assert!((20_004..20_600).contains(&found), "{found}");
         assert!(complete(5_000).unwrap()[0].is_ok());
     }
