@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use tokio::sync::Notify;
 use tracer::execution::{
-    Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionError, ExecutionId,
+    Beat, Capabilities, Claim, Command, Create, Created, Cursor, Deleted, Execution, ExecutionError, ExecutionId,
     ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Trouble,
     Write, Written,
 };
@@ -43,6 +44,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     path: PathBuf,
     survives: Survives,
+    /// Something may have become due.
+    arrived: Notify,
 }
 
 /// How a file is opened.
@@ -131,6 +134,7 @@ impl Options {
                 clock,
                 path: path.to_owned(),
                 survives,
+                arrived: Notify::new(),
             }),
         })
     }
@@ -256,12 +260,23 @@ impl SqliteStore {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
+        let brings_work = writes.iter().any(brings_work);
         let claimed = self.shared.claimed.clone();
         let work = move |connection: &Connection, now| {
             apply(connection, &mut claimed.lock().unwrap_or_else(PoisonError::into_inner), &writes, now)
         };
-        self.write("update executions", work).await
+        let changed = self.write("update executions", work).await?;
+        if brings_work {
+            self.shared.arrived.notify_waiters();
+        }
+        Ok(changed)
     }
+}
+
+/// Whether something may wait to be claimed when this is done.
+fn brings_work(write: &Write) -> bool {
+    use Command as C;
+    matches!(write.command, C::Fail { .. } | C::Retry | C::Redrive | C::Overtime { .. } | C::Release { .. })
 }
 
 impl fmt::Debug for SqliteStore {
@@ -287,7 +302,12 @@ impl ExecutionStore for SqliteStore {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        self.write("create executions", move |connection, now| row::create(connection, new, now)).await
+        let work = move |connection: &Connection, now| row::create(connection, new, now);
+        let created = self.write("create executions", work).await?;
+        if created.iter().any(|created| matches!(created, Created::New(_))) {
+            self.shared.arrived.notify_waiters();
+        }
+        Ok(created)
     }
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
@@ -353,6 +373,14 @@ impl ExecutionStore for SqliteStore {
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
         let work = move |connection: &Connection, now| row::sweep(connection, limit, now);
-        self.write_unless("look for lost leases", due::nothing_lost, work).await
+        let swept = self.write_unless("look for lost leases", due::nothing_lost, work).await?;
+        if swept.retried > 0 {
+            self.shared.arrived.notify_waiters();
+        }
+        Ok(swept)
+    }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        self.shared.arrived.notified()
     }
 }
