@@ -18,7 +18,7 @@ macro_rules! examples {
     )+};
 }
 
-examples! { quickstart manual axum batch order flow async_tasks json_lines executions own_store resume worker_postgres demo }
+examples! { quickstart manual axum batch order flow async_tasks json_lines executions own_store resume service worker_postgres demo }
 
 #[test]
 fn blackbox() {

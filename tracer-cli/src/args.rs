@@ -186,7 +186,8 @@ pub(crate) struct Exec {
     /// `redis://…#NAMESPACE`
     ///
     /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. What an older release has
-    /// made is brought up to date as it is opened. To databases there is no TLS.
+    /// made is brought up to date as it is opened: who looks at a file has to be allowed to write to it, and to its directory.
+    /// To databases there is no TLS.
     #[arg(long, global = true, value_name = "FILE|URL")]
     store: Option<PathBuf>,
     #[command(subcommand)]
@@ -247,9 +248,8 @@ pub(crate) struct ExecLs {
     #[arg(long, conflicts_with = "statuses")]
     pub(crate) dead: bool,
 
-    /// No more than so many, at most 1000
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(tracer::execution::ListOptions::LIMIT_MAX)))]
+    /// No more than so many
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
 }
 

@@ -62,7 +62,8 @@ impl DynamoStore {
     ///
     /// # Errors
     ///
-    /// `STORE` if the service cannot be reached or refuses, `SCHEMA` if the table is none of this version.
+    /// `STORE` if the service cannot be reached or refuses, or the table is not there within two minutes, `SCHEMA` if it is
+    /// none of this version.
     pub async fn open(client: Client, table: &str) -> Result<Self, StoreError> {
         let is_bounded = client.config().timeout_config().is_some_and(|config| config.operation_timeout().is_some());
         let dates = Dates::new();

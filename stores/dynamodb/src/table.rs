@@ -1,5 +1,7 @@
 //! The table: made if there is none, and of which version.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::AsyncSleep;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
@@ -57,33 +59,41 @@ pub(crate) async fn open(client: &Client, table: &str) -> Result<(), Problem> {
     }
 }
 
+/// How often it is looked whether a table that somebody makes or deletes has come or gone: for two minutes.
+const LOOKS: u32 = 600;
+const APART: Duration = Duration::from_millis(200);
+
 /// Waits until there is such a table, which it makes if need be.
 async fn is_there(client: &Client, table: &str, create: CreateTableFluentBuilder) -> Result<(), Problem> {
-    loop {
+    let mut last = TableStatus::Creating;
+    for _ in 0..LOOKS {
         match client.describe_table().table_name(table).send().await {
-            Ok(described) => {
-                let status = described.table.and_then(|table| table.table_status);
-                if matches!(status, Some(TableStatus::Active | TableStatus::Updating)) {
-                    return Ok(());
-                }
-                // Nothing tells when it is there.
-                if let Some(sleep) = client.config().sleep_impl() {
-                    sleep.sleep(std::time::Duration::from_millis(200)).await;
-                }
-            }
+            Ok(described) => last = described.table.and_then(|table| table.table_status).unwrap_or(last),
             Err(error) if error.as_service_error().is_some_and(DescribeTableError::is_resource_not_found_exception) => {
-                make(table, create.clone()).await?;
+                if make(table, create.clone()).await? {
+                    continue;
+                }
             }
             Err(error) => return Err(reading(error)),
         }
+        match last {
+            TableStatus::Active | TableStatus::Updating => return Ok(()),
+            TableStatus::Creating | TableStatus::Deleting => {}
+            other => return Err(Problem::refused(format!("expected `{table}` to be active, found it {other}"))),
+        }
+        // Nothing tells when it is there.
+        if let Some(sleep) = client.config().sleep_impl() {
+            sleep.sleep(APART).await;
+        }
     }
+    Err(Problem::busy(format!("expected `{table}` to be active within two minutes, found it {last}")))
 }
 
-async fn make(table: &str, create: CreateTableFluentBuilder) -> Result<(), Problem> {
+/// Makes it; whether it was not somebody else.
+async fn make(table: &str, create: CreateTableFluentBuilder) -> Result<bool, Problem> {
     match create.table_name(table).billing_mode(BillingMode::PayPerRequest).send().await {
-        Ok(_) => Ok(()),
-        // Somebody else makes it.
-        Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.as_service_error().is_some_and(CreateTableError::is_resource_in_use_exception) => Ok(false),
         Err(error) => Err(writing(error)),
     }
 }

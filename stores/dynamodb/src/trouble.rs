@@ -27,7 +27,11 @@ impl Problem {
         Self { trouble: Trouble::Schema, written: Written::Nothing, source: message.into() }
     }
 
-    pub(crate) fn busy(message: &'static str) -> Self {
+    pub(crate) fn refused(message: String) -> Self {
+        Self { trouble: Trouble::Refused, written: Written::Nothing, source: message.into() }
+    }
+
+    pub(crate) fn busy(message: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { trouble: Trouble::Unavailable, written: Written::Nothing, source: message.into() }
     }
 

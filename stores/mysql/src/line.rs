@@ -28,6 +28,14 @@ const SETUP: [&str; 4] = [
     "SET SESSION group_concat_max_len = 1073741824",
 ];
 
+/// What the server answers, or that it does not.
+pub(crate) async fn in_time<T>(
+    patience: Duration,
+    asking: impl Future<Output = Result<T, mysql_async::Error>>,
+) -> Result<T, Problem> {
+    Ok(timeout(patience, asking).await.map_err(|_| Problem::Slow)??)
+}
+
 /// A pool of its own: what is dropped in the midst of anything has to be closed, not tidied up by asking a server that may be
 /// silent.
 pub(crate) struct Lines {

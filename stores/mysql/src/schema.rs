@@ -1,9 +1,12 @@
 //! The tables, and how those of older versions become such of this one.
 
+use std::time::Duration;
+
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tracer::execution::{Parts, StoreError, Trouble};
 
+use crate::line::in_time;
 use crate::trouble::{Problem, is_duplicate_column, refused};
 
 /// One step each, of one statement; tables that have taken the first `n` are of version `n`. Never changed once released,
@@ -103,45 +106,47 @@ async fn move_checkpoints(conn: &mut Conn) -> Result<(), mysql_async::Error> {
 }
 
 /// How long to wait for others who prepare the tables, in seconds.
-const PATIENCE_S: u32 = 60;
+const OTHERS_S: u64 = 60;
 
-/// Makes the tables ones of this version. Any number of processes may do so at once: each waits for the lock first. The
-/// lock is the server's, so that its name has to name the database; it may have 64 characters.
-pub(crate) async fn migrate(conn: &mut Conn) -> Result<(), StoreError> {
-    let failed = |error: mysql_async::Error| Problem::from(error).into_store("prepare the tables");
-    let lock = format!("SELECT GET_LOCK(CONCAT('tracer ', MD5(DATABASE())), {PATIENCE_S})");
-    let locked: Option<Option<i64>> = conn.query_first(lock).await.map_err(failed)?;
+/// How long a step may take on all rows that there are: one that is given up is taken again next time.
+const STEP: Duration = Duration::from_secs(1800);
+
+/// Makes the tables ones of this version. Any number of processes may do so at once: each waits for the lock first, and for
+/// each answer as long as `patience` says; for what becomes of all rows there are, for a [`STEP`]. The lock is the server's,
+/// so that its name has to name the database; it may have 64 characters. It ends with the connection, too.
+pub(crate) async fn migrate(conn: &mut Conn, patience: Duration) -> Result<(), StoreError> {
+    let failed = |problem: Problem| problem.into_store("prepare the tables");
+    let lock = format!("SELECT GET_LOCK(CONCAT('tracer ', MD5(DATABASE())), {OTHERS_S})");
+    let others = Duration::from_secs(OTHERS_S);
+    let locked: Option<Option<i64>> = in_time(others + patience, conn.query_first(lock)).await.map_err(failed)?;
     if locked.flatten() != Some(1) {
-        let message = format!("others prepare the tables for more than {PATIENCE_S} s");
+        let message = format!("others prepare the tables for more than {OTHERS_S} s");
         return Err(refused("prepare the tables", Trouble::Unavailable, message));
     }
-    let migrated = under_lock(conn).await;
-    // It ends with the connection, too.
-    conn.query_drop("DO RELEASE_LOCK(CONCAT('tracer ', MD5(DATABASE())))").await.map_err(failed)?;
-    migrated
-}
-
-async fn under_lock(conn: &mut Conn) -> Result<(), StoreError> {
-    let failed = |error: mysql_async::Error| Problem::from(error).into_store("prepare the tables");
     let table = "CREATE TABLE IF NOT EXISTS tracer_schema (single INT NOT NULL PRIMARY KEY, version BIGINT NOT NULL)
                  ENGINE = InnoDB";
-    conn.query_drop(table).await.map_err(failed)?;
-    let version: Option<i64> =
-        conn.query_first("SELECT version FROM tracer_schema WHERE single = 1").await.map_err(failed)?;
+    in_time(patience, conn.query_drop(table)).await.map_err(failed)?;
+    let version = "SELECT version FROM tracer_schema WHERE single = 1";
+    let version: Option<i64> = in_time(patience, conn.query_first(version)).await.map_err(failed)?;
     let version = version.unwrap_or(0);
     let taken = usize::try_from(version).ok().filter(|taken| *taken <= STEPS.len()).ok_or_else(|| {
         let message = format!("expected version {} or older, found {version}: update this program", STEPS.len());
         refused("prepare the tables", Trouble::Schema, message)
     })?;
     for (number, step) in STEPS.iter().enumerate().skip(taken) {
-        let done = match step {
-            Step::Run(statement) => conn.query_drop(*statement).await,
-            Step::SplitCheckpoints => split_checkpoints(conn).await,
-        };
-        done.or_else(is_done_already).map_err(failed)?;
+        in_time(STEP, take(conn, step)).await.map_err(failed)?;
         let taken = number + 1;
         let set = format!("INSERT INTO tracer_schema VALUES (1, {taken}) ON DUPLICATE KEY UPDATE version = {taken}");
-        conn.query_drop(set).await.map_err(failed)?;
+        in_time(patience, conn.query_drop(set)).await.map_err(failed)?;
     }
-    Ok(())
+    let unlock = "DO RELEASE_LOCK(CONCAT('tracer ', MD5(DATABASE())))";
+    in_time(patience, conn.query_drop(unlock)).await.map_err(failed)
+}
+
+async fn take(conn: &mut Conn, step: &Step) -> Result<(), mysql_async::Error> {
+    let done = match step {
+        Step::Run(statement) => conn.query_drop(*statement).await,
+        Step::SplitCheckpoints => split_checkpoints(conn).await,
+    };
+    done.or_else(is_done_already)
 }

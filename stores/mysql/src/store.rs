@@ -14,7 +14,7 @@ use tracer::execution::{
     Timestamp, Trouble, Write,
 };
 
-use crate::line::{Lines, PATIENCE};
+use crate::line::{Lines, PATIENCE, in_time};
 use crate::row::{self, COLUMNS, Found, LOCKED, TO_CHANGE, Values, bytes, marks, ms, read};
 use crate::trouble::{NAME, Problem, is_duplicate, refused};
 use crate::{old, schema};
@@ -42,20 +42,21 @@ impl MysqlStore {
     ///
     /// # Errors
     ///
-    /// `STORE` if the server cannot be reached, refuses, or is too old, `SCHEMA` if a newer version has been here.
+    /// `STORE` if the server cannot be reached, refuses, is too old, or does not answer in [`PATIENCE`], `SCHEMA` if a newer
+    /// version has been here.
     pub async fn connect(opts: impl Into<Opts>) -> Result<Self, StoreError> {
         let failed = |problem: Problem| problem.into_store("prepare the tables");
         let lines = Lines::new(opts.into());
         let mut line = lines.get("DO 1", PATIENCE).await.map_err(failed)?;
         let settings = "SELECT VERSION(), @@max_allowed_packet, @@innodb_flush_log_at_trx_commit";
         let settings: Option<(String, usize, u32)> =
-            line.query_first(settings).await.map_err(|error| failed(error.into()))?;
+            in_time(PATIENCE, line.query_first(settings)).await.map_err(failed)?;
         let (version, packet, flush) = settings.unwrap_or_default();
         if is_too_old(&version) {
             let message = format!("expected MySQL 8.0 or MariaDB 10.6, or newer, found {version}");
             return Err(refused("prepare the tables", Trouble::Refused, message));
         }
-        schema::migrate(&mut line).await?;
+        schema::migrate(&mut line, PATIENCE).await?;
         line.free();
         Ok(Self {
             lines: Arc::new(lines),
@@ -278,8 +279,7 @@ impl MysqlStore {
     async fn read(&self, operation: &'static str, query: &str, values: Values) -> Result<Vec<Execution>, StoreError> {
         let read_all = async {
             let mut line = self.lines.get("DO 1", self.patience).await?;
-            let rows: Vec<Row> =
-                timeout(self.patience, line.exec(query, positional(values))).await.map_err(|_| Problem::Slow)??;
+            let rows: Vec<Row> = in_time(self.patience, line.exec(query, positional(values))).await?;
             line.free();
             rows.into_iter().map(|row| Ok(read(row)?.execution)).collect::<Done<Vec<Execution>>>()
         };

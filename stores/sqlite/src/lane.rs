@@ -1,5 +1,6 @@
 //! A thread with a connection, and the work that is handed to it.
 
+use std::iter;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -16,20 +17,35 @@ const QUEUE_MAX: usize = 65_536;
 
 /// One call: done on the thread, and told what has become of it.
 trait Call: Send {
+    /// Whether it is done by a look, outside of any transaction: there was nothing to write.
+    fn look(&mut self, connection: &Connection) -> bool;
     /// Does it; whether it has succeeded.
     fn run(&mut self, connection: &Connection) -> bool;
     /// Tells the caller, now that what it did is committed, or why that has failed.
     fn answer(self: Box<Self>, failed: Option<&rusqlite::Error>);
 }
 
-struct Work<T, F> {
+struct Work<T, L, F> {
     operation: &'static str,
+    look: Option<L>,
     todo: Option<F>,
     outcome: Option<Result<T, Problem>>,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> Result<T, Problem> + Send> Call for Work<T, F> {
+impl<T, L, F> Call for Work<T, L, F>
+where
+    T: Send,
+    L: FnOnce(&Connection) -> Result<Option<T>, Problem> + Send,
+    F: FnOnce(&Connection) -> Result<T, Problem> + Send,
+{
+    fn look(&mut self, connection: &Connection) -> bool {
+        // What hinders a look hinders the work, which says so.
+        let seen = self.look.take().and_then(|look| look(connection).ok().flatten());
+        self.outcome = seen.map(Ok);
+        self.outcome.is_some()
+    }
+
     fn run(&mut self, connection: &Connection) -> bool {
         self.outcome = self.todo.take().map(|work| work(connection));
         matches!(self.outcome, Some(Ok(_)))
@@ -91,8 +107,18 @@ impl Lane {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.call_unless(operation, |_| Ok(None), work).await
+    }
+
+    /// Likewise, unless what a look gives is the answer.
+    pub(crate) async fn call_unless<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        look: impl FnOnce(&Connection) -> Result<Option<T>, Problem> + Send + 'static,
+        work: impl FnOnce(&Connection) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (caller, answer) = oneshot::channel();
-        let work = Box::new(Work { operation, todo: Some(work), outcome: None, caller });
+        let work = Box::new(Work { operation, look: Some(look), todo: Some(work), outcome: None, caller });
         if self.calls.as_ref().is_none_or(|calls| calls.try_send(work).is_err()) {
             return Err(busy(operation));
         }
@@ -118,8 +144,14 @@ impl Drop for Lane {
 
 fn write_all(mut connection: Connection, calls: &Receiver<Box<dyn Call>>) {
     while let Ok(first) = calls.recv() {
-        let mut batch = vec![first];
-        batch.extend(calls.try_iter().take(BATCH_MAX - 1));
+        let mut batch = Vec::new();
+        for mut call in iter::once(first).chain(calls.try_iter().take(BATCH_MAX - 1)) {
+            if call.look(&connection) {
+                call.answer(None);
+            } else {
+                batch.push(call);
+            }
+        }
         let failed = commit(&mut connection, &mut batch).err();
         for call in batch {
             call.answer(failed.as_ref());
@@ -127,8 +159,11 @@ fn write_all(mut connection: Connection, calls: &Receiver<Box<dyn Call>>) {
     }
 }
 
-/// Does all of them in one transaction. What one has done that fails is taken back alone.
+/// Does all of them, if there are any, in one transaction. What one has done that fails is taken back alone.
 fn commit(connection: &mut Connection, batch: &mut [Box<dyn Call>]) -> rusqlite::Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
     let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if let [alone] = batch {
         // A savepoint would keep a copy of each page that is changed.

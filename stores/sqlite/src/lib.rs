@@ -21,13 +21,17 @@
 //!
 //! One thread writes, and takes all writes that have come in meanwhile into one transaction: many small calls cost about
 //! as much as one large one. Another thread reads. Neither needs an async runtime, and no call blocks its caller's
-//! thread. Other processes wait for each other at most 10 s a transaction; then the answer is a `STORE` error that may be
-//! repeated, and nothing was written.
+//! thread. A claim or a sweep for which there is nothing to do only reads. Other processes wait for each other at most
+//! 10 s a transaction; then the answer is a `STORE` error that may be repeated, and nothing was written.
+//!
+//! A worker begins at once what the same store, or a clone of it, has created or given back. What other processes have, and
+//! what was committed in a transaction of one's own, it finds when it asks, four times a second.
 //!
 //! Time is the machine's, which is one for all who share the file, and never falls: the file remembers the latest instant
-//! that was seen in it. If somebody sets the machine's clock ahead, leases are over that much earlier; if back, the time of
-//! the file stands still until the clock has caught up, and nothing that waits for a time begins meanwhile.
+//! at which something was written. If somebody sets the machine's clock ahead, leases are over that much earlier; if back,
+//! the time of the file stands still until the clock has caught up, and nothing that waits for a time begins meanwhile.
 
+mod due;
 mod lane;
 mod old;
 mod row;

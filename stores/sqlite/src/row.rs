@@ -1,17 +1,18 @@
 //! Executions as rows, and the statements on them. Everything here runs inside a transaction of its caller's.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::error::Error;
 
+use rusqlite::limits::Limit;
 use rusqlite::types::{ToSql, Value as Sql};
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, Statement, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row, Statement, params};
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus, Lease, ListOptions, Page,
     Parts, Refusal, Swept, Timestamp, Write,
 };
 
+use crate::due::{due, lost, next_sweep};
 use crate::trouble::{Corrupt, Problem, TEXT_LEN_BYTES_MAX};
 
 pub(crate) type Result<T> = std::result::Result<T, Problem>;
@@ -38,15 +39,29 @@ pub(crate) struct Found {
     pub(crate) execution: Execution,
 }
 
-/// The store's time, which never falls: the file remembers the latest.
+/// The store's time, which never falls behind what was written: the file remembers the latest at which anything was.
 pub(crate) fn now(connection: &Connection, clock: &dyn Clock) -> Result<Timestamp> {
     let latest: i64 = connection.prepare_cached("SELECT latest_ms FROM clock")?.query_row([], |row| row.get(0))?;
-    let now = Timestamp::now(clock);
-    if ms(now) > latest {
-        connection.prepare_cached("UPDATE clock SET latest_ms = ?1")?.execute([ms(now)])?;
-        return Ok(now);
+    Ok(Timestamp::now(clock).max(from_ms(latest)))
+}
+
+/// Does work at the store's time, which is remembered if that has written anything.
+pub(crate) fn at_now<T>(
+    connection: &Connection,
+    clock: &dyn Clock,
+    work: impl FnOnce(Timestamp) -> Result<T>,
+) -> Result<T> {
+    let now = now(connection, clock)?;
+    let before = connection.total_changes();
+    let done = work(now)?;
+    if connection.total_changes() != before {
+        connection.prepare_cached("UPDATE clock SET latest_ms = ?1 WHERE latest_ms < ?1")?.execute([ms(now)])?;
     }
-    Ok(Timestamp::from_unix_ms(u64::try_from(latest).unwrap_or(0)))
+    Ok(done)
+}
+
+pub(crate) fn from_ms(ms: i64) -> Timestamp {
+    Timestamp::from_unix_ms(u64::try_from(ms).unwrap_or(0))
 }
 
 pub(crate) fn ms(at: Timestamp) -> i64 {
@@ -135,6 +150,25 @@ impl Claimed {
     }
 }
 
+/// What is together in a row.
+const ROW: &str = "payload, result and what is known of it";
+
+fn len<const N: usize>(texts: [&str; N]) -> i64 {
+    i64::try_from(texts.map(str::len).iter().sum::<usize>()).unwrap_or(i64::MAX / 4)
+}
+
+/// Why a row was not written that has about so many bytes.
+fn unwritten(connection: &Connection, error: rusqlite::Error, found: impl FnOnce() -> Result<i64>) -> Problem {
+    let too_large = || {
+        let limit = connection.limit(Limit::SQLITE_LIMIT_LENGTH)?.into();
+        Ok(Problem::TooLarge { what: ROW, found: found()?, limit })
+    };
+    match error.sqlite_error_code() {
+        Some(ErrorCode::TooBig) => too_large().unwrap_or_else(|problem: Problem| problem),
+        _ => error.into(),
+    }
+}
+
 /// When it may be claimed, if it waits.
 fn due_at(execution: &Execution) -> Option<i64> {
     execution.status.is_waiting().then(|| ms(execution.run_at))
@@ -165,7 +199,10 @@ pub(crate) fn create(
             execution.parent_id.map(blob),
             body,
             payload,
-        ])?;
+        ]);
+        let inserted = inserted.map_err(|error| {
+            unwritten(connection, error, || Ok(len([&body, payload.as_deref().unwrap_or_default()])))
+        })?;
         if inserted == 1 {
             return Ok(Created::New(execution));
         }
@@ -199,7 +236,6 @@ impl<'c> Save<'c> {
     /// Writes what a command has changed, if the body in the row is still `over`, where that is given; whether it was.
     fn change(&mut self, found: &mut Found, command: &Command, over: Option<&str>) -> Result<bool> {
         let Some((key, value)) = Parts::of_checkpoint(command) else { return Ok(self.execute(found, over)?.0 == 1) };
-        let len = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX / 4);
         let before: Option<i64> = self
             .connection
             .prepare_cached(
@@ -207,9 +243,10 @@ impl<'c> Save<'c> {
             )?
             .query_row(params![found.seq, key], |row| row.get(0))
             .optional()?;
-        found.kept_len = found.kept_len + len(&key) + len(&value) - before.unwrap_or(0);
-        if u64::try_from(found.kept_len).is_ok_and(|len| len > TEXT_LEN_BYTES_MAX) {
-            return Err(Problem::TooLarge { found: found.kept_len });
+        found.kept_len = found.kept_len + len([&key, &value]) - before.unwrap_or(0);
+        if found.kept_len > TEXT_LEN_BYTES_MAX {
+            let (what, found, limit) = ("checkpoints", found.kept_len, TEXT_LEN_BYTES_MAX);
+            return Err(Problem::TooLarge { what, found, limit });
         }
         if self.execute(found, over)?.0 != 1 {
             return Ok(false);
@@ -232,7 +269,14 @@ impl<'c> Save<'c> {
             result,
             found.kept_len,
             over,
-        ])?;
+        ]);
+        let changed = changed.map_err(|error| {
+            unwritten(self.connection, error, || {
+                let payload = "SELECT coalesce(octet_length(payload), 0) FROM executions WHERE seq = ?1";
+                let payload: i64 = self.connection.query_row(payload, [found.seq], |row| row.get(0))?;
+                Ok(payload + len([&body, result.as_deref().unwrap_or_default()]))
+            })
+        })?;
         Ok((changed, body))
     }
 }
@@ -302,19 +346,13 @@ pub(crate) fn remove(connection: &Connection, seq: i64) -> Result<()> {
     Ok(())
 }
 
-/// What decides which goes first.
-type Place = (Reverse<i64>, i64, i64, [u8; 16], i64);
-
 pub(crate) fn claim(
     connection: &Connection,
     remembered: &mut Claimed,
     claim: &Claim,
     now: Timestamp,
 ) -> Result<Vec<Execution>> {
-    let seqs = match claim.only {
-        Some(id) => find_seq(connection, id)?.into_iter().collect(),
-        None => due(connection, claim, now)?,
-    };
+    let seqs = due(connection, claim, claim.limit, now)?;
     let mut claimed = Vec::with_capacity(seqs.len());
     let (mut by_seq, mut save) = (connection.prepare_cached(BY_SEQ)?, Save::prepare(connection)?);
     for seq in seqs {
@@ -331,11 +369,6 @@ pub(crate) fn claim(
     Ok(claimed)
 }
 
-fn find_seq(connection: &Connection, id: ExecutionId) -> Result<Option<i64>> {
-    let mut statement = connection.prepare_cached("SELECT seq FROM executions WHERE id = ?1")?;
-    Ok(statement.query_row([blob(id)], |row| row.get(0)).optional()?)
-}
-
 /// The execution in this row. One that cannot be read is set aside, so that it keeps nobody from the others; it is still
 /// found, and said to be corrupt, by its id.
 fn readable(connection: &Connection, by_seq: &mut Statement<'_>, seq: i64) -> Result<Option<Found>> {
@@ -348,58 +381,6 @@ fn readable(connection: &Connection, by_seq: &mut Statement<'_>, seq: i64) -> Re
         }
         found => found,
     }
-}
-
-/// The first that are due. Each type and each priority is a step in the index of its own, so that whatever waits longer
-/// is never looked at, however much it is.
-fn due(connection: &Connection, claim: &Claim, now: Timestamp) -> Result<Vec<i64>> {
-    let mut due: Vec<Place> = Vec::new();
-    let types = if claim.types.is_empty() { waiting_types(connection)? } else { claim.types.clone() };
-    for type_ in &types {
-        let mut below = i64::MAX;
-        let mut found = 0;
-        while let Some(priority) = next_priority(connection, type_, below)? {
-            let mut statement = connection.prepare_cached(
-                "SELECT due_at, created_at, id, seq FROM executions
-                 WHERE type = ?1 AND priority = ?2 AND due_at <= ?3
-                 ORDER BY due_at, created_at, id LIMIT ?4",
-            )?;
-            let left = i64::from(claim.limit) - found;
-            let mut rows = statement.query(params![type_, priority, ms(now), left])?;
-            while let Some(row) = rows.next()? {
-                due.push((Reverse(priority), row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-                found += 1;
-            }
-            if found >= i64::from(claim.limit) {
-                break;
-            }
-            below = priority;
-        }
-    }
-    due.sort_unstable();
-    due.dedup();
-    due.truncate(claim.limit as usize);
-    Ok(due.into_iter().map(|(.., seq)| seq).collect())
-}
-
-fn waiting_types(connection: &Connection) -> Result<Vec<String>> {
-    let mut statement =
-        connection.prepare_cached("SELECT min(type) FROM executions WHERE due_at IS NOT NULL AND type > ?1")?;
-    let mut types: Vec<String> = Vec::new();
-    loop {
-        let last = types.last().map_or("", String::as_str);
-        match statement.query_row([last], |row| row.get::<_, Option<String>>(0))? {
-            Some(type_) => types.push(type_),
-            None => return Ok(types),
-        }
-    }
-}
-
-fn next_priority(connection: &Connection, type_: &str, below: i64) -> Result<Option<i64>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT max(priority) FROM executions WHERE due_at IS NOT NULL AND type = ?1 AND priority < ?2",
-    )?;
-    Ok(statement.query_row(params![type_, below], |row| row.get(0))?)
 }
 
 pub(crate) fn heartbeat(
@@ -417,12 +398,7 @@ pub(crate) fn heartbeat(
 }
 
 pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Result<Swept> {
-    let seqs: Vec<i64> = {
-        let mut statement = connection
-            .prepare_cached("SELECT seq FROM executions WHERE sweep_at <= ?1 ORDER BY sweep_at, id LIMIT ?2")?;
-        let seqs = statement.query_map(params![ms(now), limit], |row| row.get(0))?;
-        seqs.collect::<rusqlite::Result<_>>()?
-    };
+    let seqs = lost(connection, limit, now)?;
     let mut swept = Swept::default();
     let (mut by_seq, mut save) = (connection.prepare_cached(TO_SWEEP)?, Save::prepare(connection)?);
     for seq in seqs {
@@ -432,9 +408,7 @@ pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Resu
             swept.count(&found.execution);
         }
     }
-    let mut next = connection.prepare_cached("SELECT min(sweep_at) FROM executions WHERE sweep_at IS NOT NULL")?;
-    let next: Option<i64> = next.query_row([], |row| row.get(0))?;
-    swept.next_due = next.map(|at| Timestamp::from_unix_ms(u64::try_from(at).unwrap_or(0)).since(now));
+    swept.next_due = next_sweep(connection)?.map(|at| at.since(now));
     Ok(swept)
 }
 
@@ -482,4 +456,59 @@ fn filter(options: &ListOptions) -> (String, Vec<Sql>) {
         is(if options.newest_first { "(created_at, id) < (?, ?)" } else { "(created_at, id) > (?, ?)" }, place);
     }
     (conditions.join(" AND "), values)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer::ManualClock;
+    use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
+
+    use super::*;
+    use crate::schema::{Place, migrate};
+
+    const LIMIT: i32 = 20_000;
+
+    /// A file whose rows may have so many bytes.
+    fn small() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, Place::Header).unwrap();
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LIMIT).unwrap();
+        connection
+    }
+
+    fn new(payload_len: usize) -> Create {
+        let manager = ExecutionManager::new(MemoryStore::default());
+        manager.prepare(NewExecution::new("work").payload("p".repeat(payload_len))).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::now(&ManualClock::new(std::time::Duration::from_secs(1_800_000_000)))
+    }
+
+    /// How many bytes it says that were found.
+    fn found(refused: &Result<impl std::fmt::Debug>) -> i64 {
+        let &Err(Problem::TooLarge { what, found, limit }) = refused else { panic!("{refused:?}") };
+        assert_eq!((what, limit), (ROW, i64::from(LIMIT)));
+        found
+    }
+
+    #[test]
+    fn a_payload_that_is_too_large_is_named_with_its_limit() {
+        let connection = small();
+        create(&connection, [new(10_000)], now()).unwrap();
+        let found = found(&create(&connection, [new(20_000)], now()));
+        assert!((20_002..20_600).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_result_that_is_too_large_beside_its_payload_is_named_with_its_limit() {
+        let connection = small();
+        let id = create(&connection, [new(10_000)], now()).unwrap().remove(0).into_execution().id;
+        let write = |command| update(&connection, &mut Claimed::default(), &[Write::new(id, command)], now());
+        write(Command::Start { holder: None }).unwrap()[0].as_ref().unwrap();
+        let complete = |len| write(Command::Complete { result: "r".repeat(len).into() });
+        let found = found(&complete(10_000));
+        assert!((20_004..20_600).contains(&found), "{found}");
+        assert!(complete(5_000).unwrap()[0].is_ok());
+    }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use tokio::sync::Notify;
 use tracer::execution::{
-    Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionError, ExecutionId,
+    Beat, Capabilities, Claim, Command, Create, Created, Cursor, Deleted, Execution, ExecutionError, ExecutionId,
     ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Trouble,
     Write, Written,
 };
@@ -17,7 +18,7 @@ use tracer::{Clock, SystemClock};
 use crate::lane::Lane;
 use crate::schema::Place;
 use crate::trouble::{NAME, Problem, TEXT_LEN_BYTES_MAX};
-use crate::{old, row, schema};
+use crate::{due, old, row, schema};
 
 /// How long a transaction waits for those of other processes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +44,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     path: PathBuf,
     survives: Survives,
+    /// Something may have become due.
+    arrived: Notify,
 }
 
 /// How a file is opened.
@@ -131,6 +134,7 @@ impl Options {
                 clock,
                 path: path.to_owned(),
                 survives,
+                arrived: Notify::new(),
             }),
         })
     }
@@ -202,11 +206,8 @@ impl SqliteStore {
         transaction: &Transaction<'_>,
         new: impl IntoIterator<Item = Create>,
     ) -> Result<Vec<Created>, StoreError> {
-        let create = || {
-            let now = row::now(transaction, &*self.shared.clock)?;
-            row::create(transaction, new, now)
-        };
-        create().map_err(|problem| problem.into_store("create executions", Written::Nothing))
+        let created = row::at_now(transaction, &*self.shared.clock, |now| row::create(transaction, new, now));
+        created.map_err(|problem| problem.into_store("create executions", Written::Nothing))
     }
 
     /// Changes an execution inside a transaction of one's own on the same file, under a lease: its checkpoint is kept, or its
@@ -221,12 +222,11 @@ impl SqliteStore {
     /// has begun. Roll the transaction back.
     pub fn settle_in(&self, transaction: &Transaction<'_>, write: Write) -> Result<(), ExecutionError> {
         let id = write.id;
-        let settle = || {
-            let now = row::now(transaction, &*self.shared.clock)?;
+        let outcomes = row::at_now(transaction, &*self.shared.clock, |now| {
             // What is remembered of claims belongs to the thread that writes.
             row::settle(transaction, &mut row::Claimed::default(), &[write], now)
-        };
-        let outcomes = settle().map_err(|problem| problem.into_store("update an execution", Written::Nothing))?;
+        });
+        let outcomes = outcomes.map_err(|problem| problem.into_store("update an execution", Written::Nothing))?;
         outcomes.into_iter().try_for_each(|outcome| outcome.map_err(|refusal| ExecutionError::refused(id, refusal)))
     }
 
@@ -236,9 +236,20 @@ impl SqliteStore {
         operation: &'static str,
         work: impl FnOnce(&Connection, Timestamp) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let clock = self.shared.clock.clone();
-        let work = move |connection: &Connection| work(connection, row::now(connection, &*clock)?);
-        self.shared.writer.call(operation, work).await
+        self.write_unless(operation, |_, _| Ok(None), work).await
+    }
+
+    /// Likewise, unless what `nothing` gives is the answer: then nobody is waited for who writes.
+    async fn write_unless<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        nothing: impl FnOnce(&Connection, &dyn Clock) -> Result<Option<T>, Problem> + Send + 'static,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (clock, again) = (self.shared.clock.clone(), self.shared.clock.clone());
+        let nothing = move |connection: &Connection| nothing(connection, &*clock);
+        let work = move |connection: &Connection| row::at_now(connection, &*again, |now| work(connection, now));
+        self.shared.writer.call_unless(operation, nothing, work).await
     }
 
     async fn change<T: Send + 'static>(
@@ -249,12 +260,23 @@ impl SqliteStore {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
+        let brings_work = writes.iter().any(brings_work);
         let claimed = self.shared.claimed.clone();
         let work = move |connection: &Connection, now| {
             apply(connection, &mut claimed.lock().unwrap_or_else(PoisonError::into_inner), &writes, now)
         };
-        self.write("update executions", work).await
+        let changed = self.write("update executions", work).await?;
+        if brings_work {
+            self.shared.arrived.notify_waiters();
+        }
+        Ok(changed)
     }
+}
+
+/// Whether something may wait to be claimed when this is done.
+fn brings_work(write: &Write) -> bool {
+    use Command as C;
+    matches!(write.command, C::Fail { .. } | C::Retry | C::Redrive | C::Overtime { .. } | C::Release { .. })
 }
 
 impl fmt::Debug for SqliteStore {
@@ -272,7 +294,7 @@ impl ExecutionStore for SqliteStore {
             name: NAME,
             consistent_list: true,
             survives: self.shared.survives,
-            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX),
+            value_len_bytes_max: Some(TEXT_LEN_BYTES_MAX.unsigned_abs()),
         }
     }
 
@@ -280,7 +302,12 @@ impl ExecutionStore for SqliteStore {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        self.write("create executions", move |connection, now| row::create(connection, new, now)).await
+        let work = move |connection: &Connection, now| row::create(connection, new, now);
+        let created = self.write("create executions", work).await?;
+        if created.iter().any(|created| matches!(created, Created::New(_))) {
+            self.shared.arrived.notify_waiters();
+        }
+        Ok(created)
     }
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
@@ -323,13 +350,14 @@ impl ExecutionStore for SqliteStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        let claim = claim.clone();
-        let claimed = self.shared.claimed.clone();
+        let claim = Arc::new(claim.clone());
+        let (claimed, wanted) = (self.shared.claimed.clone(), claim.clone());
+        let nothing = move |connection: &Connection, clock: &dyn Clock| due::nothing_due(connection, &wanted, clock);
         let work = move |connection: &Connection, now| {
             let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
             row::claim(connection, claimed, &claim, now)
         };
-        self.write("claim executions", work).await
+        self.write_unless("claim executions", nothing, work).await
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
@@ -344,6 +372,15 @@ impl ExecutionStore for SqliteStore {
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
-        self.write("look for lost leases", move |connection, now| row::sweep(connection, limit, now)).await
+        let work = move |connection: &Connection, now| row::sweep(connection, limit, now);
+        let swept = self.write_unless("look for lost leases", due::nothing_lost, work).await?;
+        if swept.retried > 0 {
+            self.shared.arrived.notify_waiters();
+        }
+        Ok(swept)
+    }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        self.shared.arrived.notified()
     }
 }

@@ -8,7 +8,7 @@ use tracer::execution::{ExecutionId, StoreError, Trouble, Written};
 
 pub(crate) const NAME: &str = "sqlite";
 /// SQLite's own limit for a text (`SQLITE_MAX_LENGTH`), and so for all checkpoints of an execution, which are read as one.
-pub(crate) const TEXT_LEN_BYTES_MAX: u64 = 1_000_000_000;
+pub(crate) const TEXT_LEN_BYTES_MAX: i64 = 1_000_000_000;
 
 /// Trouble inside of a transaction, which is rolled back: nothing was written.
 #[derive(Debug)]
@@ -16,9 +16,11 @@ pub(crate) enum Problem {
     Sqlite(rusqlite::Error),
     /// A row that is no execution.
     Corrupt(Corrupt),
-    /// More checkpoints than can be read again.
+    /// More bytes of something than there may be.
     TooLarge {
+        what: &'static str,
         found: i64,
+        limit: i64,
     },
 }
 
@@ -60,8 +62,8 @@ impl Problem {
             Self::Corrupt(corrupt) => {
                 StoreError { store: NAME, operation, trouble: Trouble::Corrupt, written, source: corrupt.into() }
             }
-            Self::TooLarge { found } => {
-                let source = format!("expected at most {TEXT_LEN_BYTES_MAX} bytes of checkpoints, found {found}");
+            Self::TooLarge { what, found, limit } => {
+                let source = format!("expected at most {limit} bytes of {what}, found {found}");
                 StoreError { store: NAME, operation, trouble: Trouble::TooLarge, written, source: source.into() }
             }
         }

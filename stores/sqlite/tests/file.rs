@@ -66,15 +66,25 @@ fn what_another_process_has_written_counts_though_the_execution_was_claimed_here
 fn time_never_falls_though_the_clock_does() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("executions.db");
-    let late = ManualClock::new(Duration::from_secs(1_800_000_000));
-    let early = ManualClock::new(Duration::from_secs(1_700_000_000));
-    let create = |clock: ManualClock| {
-        let manager = ExecutionManager::new(Options::new().clock(clock).open(&path).unwrap());
-        run(async move { manager.create(NewExecution::new("work")).await.unwrap() })
+    let open = |unix_s| {
+        let clock = ManualClock::new(Duration::from_secs(unix_s));
+        ExecutionManager::new(Options::new().clock(clock).open(&path).unwrap())
     };
-    let first = create(late);
-    let second = create(early);
-    assert_eq!(second.created_at, first.created_at);
+    let (early, late, later, latest) = (open(1), open(1_800_000_000), open(1_800_000_001), open(1_800_000_002));
+    let create = |manager: &ExecutionManager<SqliteStore>| run(manager.create(NewExecution::new("work"))).unwrap();
+    let first = create(&late);
+    assert_eq!(create(&early).created_at, first.created_at);
+    // Whatever has written, also in a transaction of somebody's own.
+    let started = run(later.claim(claim(1))).unwrap().remove(0).updated_at;
+    assert!(started > first.created_at);
+    assert_eq!(create(&early).created_at, started);
+    let mut own = Connection::open(&path).unwrap();
+    let transaction = own.transaction().unwrap();
+    let new = latest.prepare(NewExecution::new("work")).unwrap();
+    let created = latest.store().create_in(&transaction, [new]).unwrap().remove(0).into_execution().created_at;
+    transaction.commit().unwrap();
+    assert!(created > started);
+    assert_eq!(create(&early).created_at, created);
 }
 
 #[test]

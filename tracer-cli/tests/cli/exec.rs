@@ -249,12 +249,34 @@ fn a_lease_that_is_over_is_told() {
 #[test]
 fn a_list_has_a_length() {
     let file = File::new();
-    file.dead();
-    for (count, code) in [("1", 0), ("1000", 0), ("0", 2), ("1001", 2), ("-1", 2), ("many", 2)] {
+    let ids: Vec<_> = (0..2001).map(|_| file.manager.prepare(NewExecution::new("work")).unwrap()).collect();
+    wait(file.manager.store().create(ids)).unwrap();
+    for (count, len) in [("1", 1), ("1000", 1000), ("1001", 1001), ("2000", 2000), ("2001", 2001), ("4000000000", 2001)]
+    {
         let ran = file.world.run(&format!("exec ls -n {count}"));
-        assert_eq!(ran.code, code, "{count}: {}", ran.text());
-        assert!(code == 0 || ran.err.contains("1..=1000") || count.parse::<u32>().is_err(), "{}", ran.err);
+        let mut lines: Vec<_> = ran.out.lines().collect();
+        assert_eq!((ran.code, lines.len()), (0, len), "{count}");
+        assert_eq!(ran.err.contains(&format!("`-n` shows more than {count}")), len < 2001, "{}", ran.err);
+        lines.dedup();
+        assert_eq!(lines.len(), len, "each once");
     }
+    for count in ["0", "-1", "many"] {
+        assert_eq!(file.world.run(&format!("exec ls -n {count}")).code, 2, "{count}");
+    }
+}
+
+/// To read is to write beside it, too.
+#[test]
+fn a_file_beside_which_nothing_can_be_written_is_told_apart_from_those_of_others() {
+    let File { world, manager, .. } = File::new();
+    drop(manager);
+    std::fs::create_dir(world.path(".tracer/executions.db-wal")).unwrap();
+    let ran = world.run("exec ls");
+    assert_eq!(ran.code, 3, "{}", ran.text());
+    assert!(ran.err.contains("may you write to it, and to its directory?"), "{}", ran.err);
+    world.write("other.db", "no database, and long enough to be looked at as one");
+    let other = world.run("exec ls --store other.db").err;
+    assert!(other.contains("is it a file that `tracer-sqlite` has written"), "{other}");
 }
 
 #[test]

@@ -278,7 +278,7 @@ async fn latencies(options: &Options, files: &Path) -> Result<Table, String> {
     let samples = options.length.samples;
     for group in [MEMORY, SQLITE, REDIS].into_iter().filter(|group| options.has_store(group)) {
         let (manager, _server) = open(group, &files.join("latency.db")).await?;
-        let name = if group == MEMORY { "with a hint" } else { "asks" };
+        let name = if group == REDIS { "asks" } else { "with a hint" };
         latency::measure(group, name, &manager, manager.clone(), samples, &mut rows).await?;
     }
     if options.has_store(POSTGRES) {

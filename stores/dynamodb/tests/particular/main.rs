@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod failures;
+mod opening;
 #[path = "../server/mod.rs"]
 mod server;
 

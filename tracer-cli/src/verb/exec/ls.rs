@@ -17,30 +17,45 @@ const SHORT_MIN: usize = 13;
 const ERROR_LEN_MAX: usize = 80;
 
 pub(super) fn run(args: &ExecLs, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let mut options = ListOptions::new().newest_first().limit(args.limit);
+    let mut options = ListOptions::new().newest_first();
     options = args.statuses.iter().fold(options, |options, status| options.status(*status));
     options = args.types.iter().fold(options, ListOptions::type_);
     if args.dead {
         options = options.dead_letters();
     }
-    let page = wait(manager.list(options)).map_err(ExecError::from)?;
-    if page.is_empty() {
+    let (listed, has_more) = list(manager, options, args.limit)?;
+    if listed.is_empty() {
         session.messages.note("no such executions");
         return Ok(Exit::Nothing);
     }
-    let (short, now) = (short_len(&page), now());
-    let widest = page.iter().map(|execution| execution.type_.chars().count()).max().unwrap_or(0).min(32);
-    for execution in &page {
+    let (short, now) = (short_len(&listed), now());
+    let widest = listed.iter().map(|execution| execution.type_.chars().count()).max().unwrap_or(0).min(32);
+    for execution in &listed {
         if session.json {
             session.json_line(execution)?;
         } else {
             write_line(session, execution, short, widest, now)?;
         }
     }
-    if page.next.is_some() {
+    if has_more {
         session.messages.note(format!("there are older ones; `-n` shows more than {}", args.limit));
     }
     Ok(Exit::Done)
+}
+
+/// The first of those that match, and whether there are more.
+fn list(manager: &Manager, options: ListOptions, limit: u32) -> Result<(Vec<Execution>, bool), ExecError> {
+    let (mut options, mut left, mut listed) = (options, limit, Vec::new());
+    loop {
+        let page = wait(manager.list(options.clone().limit(left.min(ListOptions::LIMIT_MAX))))?;
+        left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(left));
+        let next = page.next;
+        listed.extend(page);
+        match next {
+            Some(next) if left > 0 => options = options.after(next),
+            next => return Ok((listed, next.is_some())),
+        }
+    }
 }
 
 /// How many digits tell all of them apart.

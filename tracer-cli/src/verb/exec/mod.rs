@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use tracer::SystemClock;
 use tracer::execution::{
-    DynStore, Execution, ExecutionError, ExecutionManager, ExecutionStatus, StoreError, Timestamp,
+    DynStore, Execution, ExecutionError, ExecutionManager, ExecutionStatus, StoreError, Timestamp, Trouble,
 };
 
 use crate::args::{Exec, ExecVerb};
@@ -64,8 +64,11 @@ impl ExecError {
             Self::Scheme(_) => "executions elsewhere are for programs of your own, with `ExecutionManager`",
             Self::Connect(_) | Self::NoAnswer => "does a server answer there, without TLS?",
             Self::Thread(_) => "",
-            Self::Open(error) if error.store == "sqlite" => {
+            Self::Open(StoreError { store: "sqlite", trouble: Trouble::Schema | Trouble::Corrupt, .. }) => {
                 "is it a file that `tracer-sqlite` has written, by a release that this one knows?"
+            }
+            Self::Open(StoreError { store: "sqlite", .. }) => {
+                "may you write to it, and to its directory? that is needed to read it, too"
             }
             Self::Open(_) => "was it made by a release that this one knows?",
             Self::Select(error) => error.help(),

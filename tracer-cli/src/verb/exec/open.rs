@@ -88,8 +88,11 @@ async fn mysql(url: &str) -> Result<DynStore, ExecError> {
 async fn redis(url: &str) -> Result<DynStore, ExecError> {
     let (url, namespace) = url.split_once('#').ok_or(ExecError::NoNamespace)?;
     let client = redis::Client::open(url).map_err(unreachable)?;
-    let mut connection = client.get_multiplexed_async_connection().await.map_err(unreachable)?;
-    if !RedisStore::is_there(&mut connection, namespace).await? {
+    let is_there = in_time(async {
+        let mut connection = client.get_multiplexed_async_connection().await.map_err(unreachable)?;
+        Ok(RedisStore::is_there(&mut connection, namespace).await?)
+    });
+    if !is_there.await? {
         return Err(ExecError::NoSuchNamespace(namespace.to_owned()));
     }
     Ok(DynStore::new(RedisStore::connect(client, namespace).await?))
