@@ -233,6 +233,10 @@ impl fmt::Debug for Tracer {
 struct EachLane(Vec<Box<dyn Lane>>);
 
 impl Lane for EachLane {
+    fn piece(&self) -> u64 {
+        self.0.iter().fold(0, |all, lane| all ^ lane.piece())
+    }
+
     fn write(&mut self, entry: &Entry) {
         for lane in &mut self.0 {
             lane.write(entry);

@@ -6,6 +6,7 @@ mod acknowledge;
 mod lambda;
 mod os;
 mod random;
+mod rounds;
 mod work;
 
 use std::io::{Read, Write};
@@ -235,6 +236,19 @@ fn main() {
         "twice" => {
             install(options(), directory);
             work::in_two_threads(&wait);
+        }
+        "rounds" => {
+            install(options().bytes(256 << 10), directory);
+            rounds::run(rest[0], number(rest[1]));
+            wait();
+        }
+        "rounds-beside" => {
+            install(options().bytes(256 << 10).lines(1), directory);
+            rounds::beside_another(number(rest[0]), &wait);
+        }
+        "rounds-in-turns" => {
+            install(options().bytes(256 << 10).lines(1), directory);
+            rounds::in_turns(number(rest[0]), &wait);
         }
         "wrap-values" => {
             install(options().bytes(256 << 10), directory);

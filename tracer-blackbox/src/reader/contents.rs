@@ -12,7 +12,8 @@ use tracer::recorder::page::{Detailed, SLOT_WORDS};
 
 use super::open::{Env, ShownFrames};
 use super::scan::{
-    Found, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage, trace_in,
+    Found, KIND_AGAIN, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage,
+    trace_in,
 };
 use super::table::Table;
 
@@ -24,7 +25,11 @@ pub(super) const CAUSE_RECOVERY: u64 = 4;
 const STATUS: u64 = 7 << 4;
 /// Likewise: it goes on with a frame that is open.
 pub(super) const RESUMED: u64 = 1 << 9;
-/// Likewise: a detail belongs to it.
+/// In that of an env: it had a payload, which does not stand with this.
+pub(super) const LACKS_PAYLOAD: u64 = 1 << 9;
+/// Likewise: it is the first of its trace, or goes on with that by recoveries alone.
+pub(super) const MAIN: u64 = 1 << 10;
+/// In that of a step: a detail belongs to it.
 const DETAILED: u64 = 1 << 11;
 /// In a frame, the number of its env stands above the step that entered it.
 const FRAME_SHIFT: u32 = 40;
@@ -162,6 +167,9 @@ pub(super) struct Contents {
     pub(super) envs: Envs,
     /// Where envs left others.
     pub(super) departures: Vec<Departure>,
+    /// Where envs are said once more; once [finished](Self::finish), one place for each of those that are not there as they
+    /// were recorded, in the order in which they were.
+    pub(super) again: Vec<Slot>,
     /// Of the page that is looked at.
     page: PageContents,
 }
@@ -248,13 +256,14 @@ impl Contents {
     /// Takes what stands in a page, which has this place among the pages; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: usize) -> u64 {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let (departures_len, entered_len) = (self.departures.len(), self.entered.len());
+        let (departures_len, entered_len, again_len) = (self.departures.len(), self.entered.len(), self.again.len());
         let counted = page.whole().and_then(|slots| self.count(scan, shown, page, place, slots));
         let first_seq = counted.unwrap_or_else(|| {
             self.page.found.clear();
             self.page.grown.clear();
             self.departures.truncate(departures_len);
             self.entered.truncate(entered_len);
+            self.again.truncate(again_len);
             self.decode(scan, shown, page, place)
         });
         let PageContents { grown, found, places } = &mut self.page;
@@ -285,16 +294,51 @@ impl Contents {
         let stretches = later.stretches.into_iter();
         self.stretches.extend(stretches.map(|of| Stretch { env: now(of.env), page: of.page + before, ..of }));
         self.departures.extend(later.departures);
+        self.again.extend(later.again);
         self.entered.extend(later.entered);
         self.last_ticks = self.last_ticks.max(later.last_ticks);
     }
 
     /// Puts in order what was taken.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self, scan: &Scan<'_>) {
+        let again = self.take_again(scan);
+        // Behind all others: of those with one number, the first counts.
+        self.full.extend(&again);
         // Both are nearly in order, which a stable sort makes use of.
         self.full.sort_by_key(|full| full.seq);
         self.full.dedup_by_key(|full| full.seq);
+        for Full { seq, slot, env } in again {
+            let is_all =
+                self.full.binary_search_by_key(&seq, |full| full.seq).is_ok_and(|at| self.full[at].slot == slot);
+            if let Some(found) = scan.found(slot).filter(|_| is_all) {
+                self.again.push(slot);
+                self.depart(&found.words);
+                let ticks = found.words[1];
+                let seen = Seen { records: 1, first_seq: seq, first_ticks: ticks, last_ticks: ticks, ..Seen::NOTHING };
+                self.envs.all[place_of(env)].seen.add(&seen);
+            }
+        }
         self.stretches.sort_by_key(|stretch| (stretch.env, stretch.from, stretch.to, stretch.page));
+    }
+
+    /// The envs that are said once more, each one time, if anything else is there of them: that may have been forgotten.
+    fn take_again(&mut self, scan: &Scan<'_>) -> Vec<Full> {
+        let again = self.again.drain(..).filter_map(|slot| Some((scan.words(slot)?, slot)));
+        let envs = &self.envs;
+        let of =
+            again.filter_map(|(words, slot)| Some(Full { seq: words[0] >> SEQ_SHIFT, slot, env: envs.get(words[2])? }));
+        let mut again: Vec<Full> = of.filter(|of| envs.all[place_of(of.env)].seen.records > 0).collect();
+        again.sort_by_key(|full| full.seq);
+        again.dedup_by_key(|full| full.seq);
+        again
+    }
+
+    /// Takes note of the env that another left for this one.
+    fn depart(&mut self, words: &[u64; 8]) {
+        if words[6] != 0 {
+            let is_recovery = words[0] >> 4 & 7 == CAUSE_RECOVERY;
+            self.departures.push(Departure { trace: trace_in(words), env: words[2], left: words[6], is_recovery });
+        }
     }
 
     /// Counts events by the headers before them. `None`: they are not as a thread writes them, so that they have to be
@@ -350,6 +394,7 @@ impl Contents {
                     is_cut = true;
                     continue;
                 }
+                KIND_AGAIN => self.again.push(slot),
                 // Of a later version, or part of something.
                 _ => {}
             }
@@ -359,6 +404,8 @@ impl Contents {
     }
 
     fn decode(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: u32) -> u64 {
+        let is_again = |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & KIND_MASK == KIND_AGAIN);
+        self.again.extend(page.valid().filter(is_again));
         let entries = scan.entries(page);
         for found in &entries {
             let Found { seq, words, slot, is_event } = found;
@@ -385,9 +432,8 @@ impl Contents {
         };
         let is_step = tag & KIND_MASK == KIND_STEP;
         let is_enter = is_step && tag & (STATUS | RESUMED) == 0;
-        if tag & KIND_MASK == KIND_ENV && words[6] != 0 {
-            let is_recovery = tag >> 4 & 7 == CAUSE_RECOVERY;
-            self.departures.push(Departure { trace: trace_in(words), env, left: words[6], is_recovery });
+        if tag & KIND_MASK == KIND_ENV {
+            self.depart(words);
         }
         let seen = Seen {
             records: 1,

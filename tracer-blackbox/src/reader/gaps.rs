@@ -46,6 +46,11 @@ pub enum Gap {
         /// The last that is missing.
         to: u64,
     },
+    /// The payloads of envs whose own records are missing: what else these said is known.
+    Payloads {
+        /// So many envs.
+        envs: u64,
+    },
     /// Records of which nothing says any more what trace they are of.
     Orphans {
         /// So many.
@@ -68,6 +73,7 @@ impl fmt::Display for Gap {
             Self::CutOff { bytes } => write!(f, "cut off, {} missing", count(*bytes, "byte")),
             Self::Steps { env_id, from, to, .. } if from == to => write!(f, "step {from} of {env_id} missing"),
             Self::Steps { env_id, from, to, .. } => write!(f, "steps {from}–{to} of {env_id} missing"),
+            Self::Payloads { envs } => write!(f, "payloads of {} missing", count(*envs, "env")),
             Self::Orphans { records } => write!(f, "{} of unknown traces", count(*records, "record")),
             Self::Names { functions } => write!(f, "names of {} missing", count(*functions, "function")),
         }

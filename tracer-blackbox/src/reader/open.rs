@@ -15,8 +15,8 @@ use tracer::{EnvId, FrameId, TraceId};
 
 use super::Share;
 use super::contents::{
-    CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, PlaceMap,
-    RESUMED, STEP_SHIFT, Seen, place_of,
+    CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, MAIN,
+    PlaceMap, RESUMED, STEP_SHIFT, Seen, place_of,
 };
 use super::entered::{Calls, Entered};
 use super::merge::Merged;
@@ -152,10 +152,14 @@ pub(super) struct Env {
     pub(super) trace: Option<Place>,
     pub(super) seen: Seen,
     pub(super) is_root: bool,
+    /// It goes on with the root env, by recoveries alone.
+    pub(super) goes_on: bool,
     /// Its own record, if that is there.
     pub(super) record: Option<Slot>,
     /// The step by which an error ended it: no common one, so it has a slot.
     pub(super) failed: Option<Slot>,
+    /// A frame of it ended by that error after others, so it failed even where the step is not there.
+    pub(super) is_unwound: bool,
     /// The env that recovered from that, by its place.
     pub(super) successor: Option<Place>,
 }
@@ -212,7 +216,7 @@ impl Running {
             events.for_each(|event| running.take_any(&event, scan));
         } else {
             let all = running.envs().iter().map(|env| u64::from(env.seen.records)).sum();
-            for (nth, found) in (0..).zip(Merged::all(scan.clone())) {
+            for (nth, found) in (0..).zip(Merged::all(scan.clone(), &contents.again)) {
                 if nth % AT_ONCE as u64 == 0 {
                     share.upto(nth, all);
                 }
@@ -360,6 +364,7 @@ impl Running {
             }
             KIND_ENV => {
                 self.at(at).is_root = what == CAUSE_ROOT;
+                self.at(at).goes_on = what == CAUSE_RECOVERY && tag & MAIN != 0;
                 self.at(at).record = found.slot;
                 self.belongs(at, trace_in(&found.words));
                 if what == CAUSE_RECOVERY {
@@ -370,7 +375,10 @@ impl Running {
                     self.entered.insert(at, entered);
                 }
             }
-            KIND_NOTE if what == UNWOUND => self.end(at, frame),
+            KIND_NOTE if what == UNWOUND => {
+                self.at(at).is_unwound = true;
+                self.end(at, frame);
+            }
             KIND_OVER => {
                 if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
                     let of = self.trace(trace);
@@ -486,6 +494,16 @@ fn blocks_have_all(scan: &Scan<'_>) -> bool {
 impl Env {
     /// One of which nothing is there.
     pub(super) fn new(id: u64) -> Self {
-        Self { id, trace: None, seen: Seen::NOTHING, is_root: false, record: None, failed: None, successor: None }
+        Self {
+            id,
+            trace: None,
+            seen: Seen::NOTHING,
+            is_root: false,
+            goes_on: false,
+            record: None,
+            failed: None,
+            is_unwound: false,
+            successor: None,
+        }
     }
 }

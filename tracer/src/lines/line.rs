@@ -13,7 +13,7 @@ use crate::id::{EnvId, FrameId};
 use crate::record::{Cause, ErrorKind};
 use crate::recorder::block::{self, Block, FRAMES, Frame};
 use crate::recorder::page::OCCURRENCES;
-use crate::recorder::{Detail, Entry, NoteEvent, NoteKind, Tag};
+use crate::recorder::{Detail, Entry, EnvEvent, NoteEvent, NoteKind, Tag};
 use crate::site::{Site, SiteId};
 
 /// One line of calls.
@@ -24,6 +24,7 @@ pub(crate) struct Line {
     blocks: Blocks,
     /// The number of the last record, or a higher one.
     seq: u64,
+    said: Said,
     base: Base,
     /// Where each declared flow stands.
     flows: Standing,
@@ -184,11 +185,43 @@ impl Departure {
     }
 }
 
+/// Where an env was said last, so that it is said once more where a reader finds steps of it and may not find it itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Said {
+    /// As it is said once more.
+    env: Option<EnvEvent>,
+    /// See [`ThreadLane::piece`].
+    piece: u64,
+}
+
+impl Said {
+    /// As the record `env` says it, which had a payload or not.
+    pub(crate) fn of(env: EnvEvent, has_payload: bool, piece: u64) -> Self {
+        Self { env: Some(EnvEvent { lacks_payload: has_payload, ..env }), piece }
+    }
+
+    fn is_main(&self) -> bool {
+        self.env.is_some_and(|env| env.is_main)
+    }
+
+    /// Says it, unless that was done where `out` writes.
+    #[inline]
+    pub(crate) fn again(&mut self, trace: &Trace, out: &mut ThreadLane) {
+        if self.piece != out.piece() {
+            if let Some(env) = &self.env {
+                out.again(trace, env);
+            }
+            self.piece = out.piece();
+        }
+    }
+}
+
 /// An env that was recorded and has no step yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Opened {
     pub(crate) id: EnvId,
     pub(crate) ordinal: u32,
+    pub(crate) said: Said,
     pub(crate) seq: u64,
     pub(crate) fork: Option<Fork>,
     pub(crate) flows: Standing,
@@ -256,7 +289,22 @@ impl Line {
     fn open_env(&mut self, cause: Cause, parent: Option<(EnvId, u64)>, fork: u64, out: &mut ThreadLane) {
         let Some(trace) = &self.trace else { return };
         let (env, ordinal) = trace.next_env();
-        self.seq = out.env(trace, env, cause, parent, fork, self.seq);
+        let is_main = cause == Cause::Root || cause == Cause::Recovery && self.said.is_main();
+        let event = EnvEvent {
+            ticks: 0,
+            seq: self.seq,
+            env,
+            trace: trace.id,
+            cause,
+            parent,
+            site: 0,
+            fork,
+            is_main,
+            lacks_payload: false,
+        };
+        let event = out.env(trace, event);
+        self.seq = event.seq;
+        self.said = Said::of(event, false, out.piece());
         self.show_env(env, ordinal);
     }
 
@@ -271,7 +319,7 @@ impl Line {
     /// Takes over an env that was recorded already and has no step yet.
     pub(crate) fn adopt(&mut self, trace: Arc<Trace>, env: Opened) {
         self.start(trace, env.fork, env.flows, env.ancestry);
-        self.seq = env.seq;
+        (self.seq, self.said) = (env.seq, env.said);
         self.show_env(env.id, env.ordinal);
     }
 
@@ -576,6 +624,7 @@ impl Line {
             let kind = NoteKind::Unwound { frame, error };
             let note = NoteEvent { ticks: 0, seq: self.seq, env, step: self.steps(), site, kind };
             self.seq = out.note(note);
+            self.say(out);
         }
         self.remove(place);
     }
@@ -630,7 +679,16 @@ impl Line {
         let entry = Entry::step(env, self.steps(), site, frame, call.parent, call.key, call.occurrence, tag);
         let written = out.step(entry, self.seq, detail);
         self.seq = written.seq;
+        self.say(out);
         written.ticks
+    }
+
+    /// Says its env where `out` writes, if that was not done there.
+    #[inline]
+    pub(crate) fn say(&mut self, out: &mut ThreadLane) {
+        if let Some(trace) = &self.trace {
+            self.said.again(trace, out);
+        }
     }
 
     /// Leaves for an env of its own.

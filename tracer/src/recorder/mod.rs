@@ -93,6 +93,12 @@ pub trait Lane: Send {
     /// Goes on to a page with room: the one before is full.
     fn turn(&mut self) {}
 
+    /// Which of the pieces, that are lost one after the other, the last entry went to: a number that no other piece has.
+    /// What a reader has to know of an env is said once more in each. Zero where nothing is lost that way.
+    fn piece(&self) -> u64 {
+        0
+    }
+
     /// Takes one fact.
     fn write(&mut self, entry: &Entry);
 

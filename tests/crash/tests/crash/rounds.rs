@@ -1,0 +1,159 @@
+//! Traces whose first records were written over while they went on: all that is there of them is shown.
+
+use serde_json::json;
+use tracer::{Cause, EnvRecord, ErrorKind, Record, StepRecord, TraceState};
+use tracer_blackbox::{Gap, TraceSummary};
+
+use crate::child::{Directory, recover, start};
+
+/// More than the box has room for: 16 pages of 240 slots of up to 8 steps.
+const CALLS: u64 = 100_000;
+
+/// What is there of the only trace.
+struct Left {
+    trace: TraceSummary,
+    records: Vec<Record>,
+    gaps: Vec<Gap>,
+}
+
+impl Left {
+    fn of(how: &str) -> Self {
+        let directory = Directory::new();
+        start("rounds", directory.path(), &[how, &CALLS.to_string()]).ready().kill();
+        let bytes = directory.bytes();
+        // What is counted is what is listed.
+        let gaps = recover(&bytes).unwrap().gaps;
+        assert!(matches!(gaps[0], Gap::WrittenOver { .. }), "the control: the box went round; {gaps:?}");
+        assert!(!gaps.iter().any(|gap| matches!(gap, Gap::Orphans { .. })), "{gaps:?}");
+        let read = tracer_blackbox::recover(bytes).unwrap();
+        let trace = &read.traces()[0];
+        Self { trace: trace.clone(), records: read.trace(trace.trace_id).collect(), gaps }
+    }
+
+    fn envs(&self) -> Vec<&EnvRecord> {
+        self.records.iter().filter_map(Record::as_env).collect()
+    }
+
+    fn last_step(&self) -> &StepRecord {
+        self.records.iter().filter_map(Record::as_step).next_back().unwrap()
+    }
+
+    /// Of the first env, all is known but its payload.
+    fn has_root(&self, source: &str) {
+        let root = self.envs()[0];
+        assert_eq!((root.cause, root.parent_env, &*root.source), (Cause::Root, None, source));
+        assert!(root.ts <= self.records[1].ts() && root.seq < self.records[1].seq());
+        assert_eq!(self.trace.first_unix_ns, root.ts);
+    }
+
+    fn ended(&self, state: TraceState) {
+        assert_eq!((self.trace.state, self.trace.is_active), (state, false));
+    }
+
+    fn payloads_missing(&self) -> Option<u64> {
+        self.gaps.iter().find_map(|gap| match gap {
+            Gap::Payloads { envs } => Some(*envs),
+            _ => None,
+        })
+    }
+}
+
+#[test]
+fn a_trace_that_failed_after_its_beginning_was_written_over_is_there() {
+    let left = Left::of("fails");
+    left.has_root("fails");
+    left.ended(TraceState::Failed);
+    let error = left.records.iter().filter_map(Record::as_step).find_map(|step| step.error.clone()).unwrap();
+    assert_eq!((error.kind, error.message.as_deref()), (ErrorKind::Err, Some("nobody there")));
+    let sent = left.records.iter().filter_map(Record::as_step).find(|step| step.node == "send").unwrap();
+    assert_eq!(sent.values, json!({"order": 17}));
+    assert_eq!((left.envs().len(), left.payloads_missing()), (1, None), "it had none");
+    assert!(!left.envs()[0].truncated);
+}
+
+#[test]
+fn so_is_one_that_panicked() {
+    let left = Left::of("panics");
+    left.has_root("panics");
+    left.ended(TraceState::Failed);
+    let error = left.last_step().error.clone().unwrap();
+    assert_eq!((error.kind, error.message.as_deref()), (ErrorKind::Panic, Some("no such luck")));
+}
+
+/// What became of it needs the env that followed the one that failed.
+#[test]
+fn one_that_recovered_is_not_taken_for_one_that_failed() {
+    let left = Left::of("recovers");
+    left.ended(TraceState::Recovered);
+    let envs = left.envs();
+    assert_eq!(envs.last().unwrap().cause, Cause::Recovery);
+    assert!(envs.last().unwrap().parent_env.is_some());
+}
+
+#[test]
+fn what_a_fork_recorded_is_there() {
+    let left = Left::of("forks");
+    let fork = left.envs().into_iter().find(|env| env.cause == Cause::Fork).unwrap();
+    let steps = left.records.iter().filter_map(Record::as_step).filter(|step| step.env_id == fork.env_id);
+    assert!(steps.clone().all(|step| step.step_id > 100), "the control: its beginning is gone");
+    assert!(steps.count() > 1000);
+    assert_eq!(fork.parent_env, Some(left.envs()[0].env_id));
+    left.has_root("forks");
+    left.ended(TraceState::Ok);
+}
+
+#[test]
+fn what_had_a_payload_lacks_it_and_says_so() {
+    for how in ["context", "hand"] {
+        let left = Left::of(how);
+        left.has_root("webhook");
+        left.ended(TraceState::Failed);
+        assert_eq!(left.payloads_missing(), Some(1));
+        let root = left.envs()[0];
+        assert_eq!((&root.payload, root.truncated), (&json!(null), true));
+    }
+}
+
+/// All else of it was written over by others.
+#[test]
+fn an_end_alone_is_of_its_trace() {
+    for how in ["ends", "unwinds"] {
+        let left = Left::of(how);
+        left.has_root(how);
+        left.ended(TraceState::Failed);
+        assert_eq!(left.records.len(), 2, "{how}: the env, and how it ended");
+    }
+}
+
+#[test]
+fn what_threads_without_a_page_recorded_is_of_its_trace() {
+    let directory = Directory::new();
+    start("rounds", directory.path(), &["shares", "20000"]).ready().kill();
+    let recovered = recover(&directory.bytes()).unwrap();
+    assert!(!recovered.gaps.iter().any(|gap| matches!(gap, Gap::Orphans { .. })), "{:?}", recovered.gaps);
+    let failed = recovered.records.iter().filter_map(Record::as_env).filter(|env| env.source == "fails");
+    assert_eq!(failed.count(), 1);
+}
+
+/// While it goes on, no block says what trace it is of.
+#[test]
+fn what_a_line_without_a_block_recorded_is_of_its_trace() {
+    for scenario in ["rounds-beside", "rounds-in-turns"] {
+        let directory = Directory::new();
+        start(scenario, directory.path(), &["100000"]).ready().kill();
+        let recovered = recover(&directory.bytes()).unwrap();
+        assert!(matches!(recovered.gaps[0], Gap::WrittenOver { .. }), "{:?}", recovered.gaps);
+        assert!(!recovered.gaps.iter().any(|gap| matches!(gap, Gap::Orphans { .. })), "{:?}", recovered.gaps);
+    }
+}
+
+/// Threads with traces of all kinds, which share pages now and then.
+#[test]
+fn every_record_that_is_there_is_of_a_trace() {
+    let directory = Directory::new();
+    start("rounds", directory.path(), &["pages", "100"]).ready().kill();
+    let recovered = recover(&directory.bytes()).unwrap();
+    assert!(matches!(recovered.gaps[0], Gap::WrittenOver { .. }), "{:?}", recovered.gaps);
+    assert!(!recovered.gaps.iter().any(|gap| matches!(gap, Gap::Orphans { .. })), "{:?}", recovered.gaps);
+    assert!(recovered.records.len() > 1000);
+}
