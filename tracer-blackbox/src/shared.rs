@@ -239,6 +239,7 @@ impl Shared {
     fn begin(&self, identity: Identity, parent_pid: u32, parent_salt: u64) {
         let status = self.status;
         status.set(Word::AliveNs, self.unix_ns());
+        status.add(Word::LinesOutside, 1);
         let (kind, every) = match self.options.sync {
             Sync::Kill => (0, 0),
             Sync::Power { every } => (1, u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),

@@ -246,6 +246,14 @@ fn main() {
             install(options().bytes(256 << 10).lines(1), directory);
             rounds::beside_another(number(rest[0]), &wait);
         }
+        "rounds-deep" => {
+            install(options().bytes(256 << 10).lines(number(rest[0])), directory);
+            rounds::deep(number(rest[1]), rest[2], &wait);
+        }
+        "rounds-lines" => {
+            install(options().bytes(256 << 10).lines(number(rest[0])), directory);
+            rounds::lines(number(rest[1]), number(rest[2]), &wait);
+        }
         "rounds-in-turns" => {
             install(options().bytes(256 << 10).lines(1), directory);
             rounds::in_turns(number(rest[0]), &wait);

@@ -152,6 +152,65 @@ fn fails_at(_ctx: &tracer::Context, calls: u64) -> Result<(), &'static str> {
     send(17)
 }
 
+/// Calls each of these nodes in the one before it.
+macro_rules! nested {
+    ($last:ident) => {
+        #[traced_node]
+        fn $last(then: &dyn Fn()) {
+            then();
+        }
+    };
+    ($node:ident $next:ident $($more:ident)*) => {
+        #[traced_node]
+        fn $node(then: &dyn Fn()) {
+            $next(then);
+        }
+        nested!($next $($more)*);
+    };
+}
+
+nested!(n00 n01 n02 n03 n04 n05 n06 n07 n08 n09 n10 n11 n12 n13 n14 n15 n16 n17 n18 n19 n20 n21 n22 n23 n24 n25 n26 n27
+    n28 n29 n30 n31 n32 n33 n34 n35 n36 n37 n38 n39);
+
+/// So many calls, and then `then`, in forty that are open; `before` that, others that have come and gone.
+pub(crate) fn deep(calls: u64, before: &str, then: &dyn Fn()) {
+    match before {
+        "nothing" => {}
+        "fails" => drop(std::panic::catch_unwind(|| n20(&|| panic!("as it was meant to")))),
+        // The line goes on in another env, and its frames with it.
+        "recovers" => {
+            return n00(&|| {
+                assert!(send(17).is_err());
+                plain_until(calls);
+                then();
+            });
+        }
+        other => panic!("no way {other}"),
+    }
+    n00(&|| {
+        plain_until(calls);
+        then();
+    });
+}
+
+/// So many lines at once, and so many calls in another that is over then.
+pub(crate) fn lines(lines: usize, calls: u64, then: &dyn Fn()) {
+    let begun = Barrier::new(lines + 1);
+    thread::scope(|scope| {
+        for _ in 0..lines {
+            scope.spawn(|| {
+                crate::work::outer(17, &|| {
+                    begun.wait();
+                    thread::park();
+                });
+            });
+        }
+        begun.wait();
+        plain_until(calls);
+        then();
+    });
+}
+
 /// Traces of all lengths, their calls with and without values, some in envs of their own.
 fn many(seed: u64, calls: u64) {
     let mut random = fastrand::Rng::with_seed(seed);

@@ -165,6 +165,12 @@ pub fn recover_watched<'a>(
     let last_sign = recorded.max(status.get(Word::AliveNs));
     let death = death::classify(&scan, observed, last_sign);
     let open = running.open();
+    // What is in no block is known by its entries, if all are there.
+    let lines = if gaps.is_empty() { 0 } else { status.get(Word::LinesOutside).saturating_sub(1) };
+    let frames = running.frames_missing();
+    if lines > 0 || frames > 0 {
+        gaps.push(Gap::Open { lines, frames });
+    }
     let all = Traces::new(contents, running, &open);
     gaps.extend(all.gaps());
     let (records, orphans) = all.records();

@@ -78,8 +78,10 @@ pub(super) struct Running {
     shown: FrameMap<Shown>,
     /// What is open besides, by the place of its env.
     entered: PlaceMap<Calls>,
-    /// Of lines with more frames than a block has, by the place of their env: the innermost in the block.
+    /// Of lines with frames that are in no block, by the place of their env: the innermost in the first block.
     deepest: PlaceMap<u64>,
+    /// These frames.
+    frames_outside: u64,
 }
 
 /// A place in a list; none takes no more room than one.
@@ -130,9 +132,14 @@ impl ShownFrames {
     }
 }
 
-/// Whether a line has more frames than its block.
+/// Whether a line has frames that are in no block.
 fn is_deep(block: &[u8]) -> bool {
     u64_at(block, 6 * 8) & (1 << 33) != 0
+}
+
+/// How many; not known before 2.1.
+fn frames_outside(block: &[u8]) -> u64 {
+    if is_deep(block) { u64_at(block, 9 * 8) } else { 0 }
 }
 
 /// A trace, by its entries.
@@ -269,6 +276,7 @@ impl Running {
                 self.at(at).trace = Some(Place::new(of));
                 if is_deep(block) {
                     self.deepest.insert(at, deepest);
+                    self.frames_outside = self.frames_outside.saturating_add(frames_outside(block));
                 }
             }
         }
@@ -462,6 +470,13 @@ impl Running {
         self.envs().get(place_of(self.envs.get(env)?))
     }
 
+    /// Open frames that are in no block, and of which no entry speaks either.
+    pub(super) fn frames_missing(&self) -> u64 {
+        let deep = self.deepest.keys().filter_map(|env| self.entered.get(env));
+        let known = deep.flat_map(Calls::all).filter(|entered| entered.is_frame).count() as u64;
+        self.frames_outside.saturating_sub(known)
+    }
+
     /// What is open, in the order in which it was entered.
     pub(super) fn open(&self) -> Vec<Open> {
         let mut open = Vec::new();
@@ -484,11 +499,16 @@ impl Running {
     }
 }
 
-/// Whether every line of calls had a block: then what no block shows has ended. Not so if blocks may be of another time
+/// Whether every line of calls has a block: then what no block shows has ended. Not so if blocks may be of another time
 /// than pages.
 fn blocks_have_all(scan: &Scan<'_>) -> bool {
     let status = scan.status();
-    !scan.valid.is_torn && status.get(Word::BlocksGiven) > 0 && status.get(Word::BlocksMissing) == 0
+    // Before 2.1 it was only said whether there was one at some time.
+    let has_one_none = match status.get(Word::LinesOutside) {
+        0 => status.get(Word::BlocksMissing) > 0,
+        outside => outside > 1,
+    };
+    !scan.valid.is_torn && status.get(Word::BlocksGiven) > 0 && !has_one_none
 }
 
 impl Env {

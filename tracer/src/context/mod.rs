@@ -81,7 +81,7 @@ impl Context {
         let record = |out: &mut ThreadLane| {
             let (source, has_payload) = (trace.source_text(), payload.is_some());
             let detail = Detail { trace: Some((trace.id, source)), meta: payload, ..Detail::default() };
-            let event = EnvEvent {
+            let mut event = EnvEvent {
                 ticks: 0,
                 seq: after,
                 env: id,
@@ -93,7 +93,7 @@ impl Context {
                 is_main: cause == Cause::Root,
                 lacks_payload: false,
             };
-            let event = out.env_with(event, Some(Box::new(detail)));
+            out.env_with(&mut event, Some(Box::new(detail)));
             (event.seq, Said::of(event, has_payload, out.piece()))
         };
         let recorded = if known { emit(&trace, record) } else { None };

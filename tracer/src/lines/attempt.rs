@@ -18,7 +18,7 @@ pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pin
         let id = execution.token().trace_id();
         let trace = scope.new_trace_of(attempt, id, &execution.type_);
         let (env, ordinal) = (execution.token().env_id(), trace.next_ordinal());
-        let event = EnvEvent {
+        let mut event = EnvEvent {
             ticks: 0,
             seq: 0,
             env,
@@ -32,7 +32,7 @@ pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pin
         };
         let put = |detail: &mut Vec<u8>| put_root(detail, id, &execution.type_, &execution.latest_attempt().captured());
         let (seq, said) = scope.output(&trace.tracer, |out| {
-            let event = out.env_with_bytes(event, put);
+            out.env_with_bytes(&mut event, put);
             (event.seq, Said::of(event, true, out.piece()))
         });
         trace.set_stepped();

@@ -15,6 +15,7 @@ use crate::recorder::block::{self, Block, FRAMES, Frame};
 use crate::recorder::page::OCCURRENCES;
 use crate::recorder::{Detail, Entry, EnvEvent, NoteEvent, NoteKind, Tag};
 use crate::site::{Site, SiteId};
+use crate::tracer::Tracer;
 
 /// One line of calls.
 #[derive(Debug, Default)]
@@ -42,7 +43,17 @@ struct Blocks {
     lent: Option<&'static Block>,
     /// Memory that it keeps.
     own: Option<&'static Block>,
-    more: Vec<&'static Block>,
+    more: Vec<More>,
+    /// Memory that it keeps, for more.
+    spare: Vec<&'static Block>,
+}
+
+/// A further block.
+#[derive(Debug)]
+struct More {
+    block: &'static Block,
+    /// It is memory of the recorder's.
+    is_lent: bool,
 }
 
 impl Blocks {
@@ -54,28 +65,69 @@ impl Blocks {
     /// Makes sure that there is a first.
     fn begin(&mut self, trace: &Trace) -> &'static Block {
         self.lent = trace.tracer.block();
+        if self.lent.is_none() {
+            trace.tracer.begin_outside();
+        }
         self.lent.unwrap_or_else(|| self.own.get_or_insert_with(|| Box::leak(Box::default())))
+    }
+
+    /// Gives back what was lent.
+    fn end(&mut self, tracer: &Tracer) {
+        if let Some(block) = self.first() {
+            block.publish(block::ENV, 0);
+        }
+        match self.lent.take() {
+            Some(lent) => tracer.free(lent),
+            None => tracer.end_outside(),
+        }
+        for More { block, is_lent } in self.more.drain(..) {
+            if is_lent {
+                block.publish(block::ENV, 0);
+                tracer.free(block);
+            } else {
+                self.spare.push(block);
+            }
+        }
+    }
+
+    /// Says in all of them whose frames they have.
+    fn show_env(&self, env: EnvId) {
+        let first = self.first().into_iter();
+        first.chain(self.more.iter().map(|more| more.block)).for_each(|block| block.publish(block::ENV, env.get()));
     }
 
     fn depth(&self) -> usize {
         let Some(first) = self.first() else { return 0 };
         let depth = first.get(block::DEPTH);
         let more = if depth & block::DEEP == 0 { &[] } else { &self.more[..] };
-        depth_in(depth) + more.iter().map(|block| depth_in(block.get(block::DEPTH))).sum::<usize>()
+        depth_in(depth) + more.iter().map(More::depth).sum::<usize>()
     }
 
     /// The frame at a place; `None` past the last that there is room for.
     fn frame(&self, at: usize) -> Option<Frame<'static>> {
-        let block = if at < FRAMES { self.first()? } else { self.more.get(at / FRAMES - 1)? };
+        let block = if at < FRAMES { self.first()? } else { self.more.get(at / FRAMES - 1)?.block };
         block.frame((at % FRAMES) as u64)
     }
 
     /// Room for a frame at the place `depth`, the first that is not used.
-    fn room(&mut self, depth: usize) -> Option<Frame<'static>> {
+    fn room(&mut self, depth: usize, trace: &Trace) -> Option<Frame<'static>> {
         if self.frame(depth).is_none() {
-            self.more.push(Box::leak(Box::default()));
+            self.go_on(trace);
         }
         self.frame(depth)
+    }
+
+    /// Goes on in a further block.
+    #[cold]
+    fn go_on(&mut self, trace: &Trace) {
+        let lent = self.lent.and_then(|_| trace.tracer.further_block());
+        let is_lent = lent.is_some();
+        let block = lent.or_else(|| self.spare.pop()).unwrap_or_else(|| Box::leak(Box::default()));
+        block.set(block::DEPTH, 0);
+        block.set(block::FOREIGN, 0);
+        block.set_trace(trace.id);
+        block.publish(block::ENV, self.first().map_or(0, |first| first.get(block::ENV)));
+        self.more.push(More { block, is_lent });
     }
 
     /// Sets how many frames are open, leaving the other flags alone.
@@ -83,10 +135,23 @@ impl Blocks {
         let Some(first) = self.first() else { return };
         let dead = first.get(block::DEPTH) & block::DEAD;
         let deep = if depth > FRAMES { block::DEEP } else { 0 };
-        for (nth, block) in self.more.iter().enumerate() {
-            block.publish(block::DEPTH, depth.saturating_sub((nth + 1) * FRAMES).min(FRAMES) as u64);
+        let mut outside = 0;
+        for (nth, More { block, is_lent }) in self.more.iter().enumerate() {
+            let depth = depth.saturating_sub((nth + 1) * FRAMES).min(FRAMES) as u64;
+            block.publish(block::DEPTH, depth);
+            outside += if *is_lent { 0 } else { depth };
         }
-        first.publish(block::DEPTH, depth.min(FRAMES) as u64 | dead | deep);
+        let flag = if outside > 0 { block::OUTSIDE } else { 0 };
+        if !self.more.is_empty() {
+            first.set(block::OUTSIDE_COUNT, outside);
+        }
+        first.publish(block::DEPTH, depth.min(FRAMES) as u64 | dead | deep | flag);
+    }
+}
+
+impl More {
+    fn depth(&self) -> usize {
+        depth_in(self.block.get(block::DEPTH))
     }
 }
 
@@ -195,9 +260,9 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// As the record `env` says it, which had a payload or not.
+    /// As the record `env` says it, which had a payload or not; nothing where none is lost.
     pub(crate) fn of(env: EnvEvent, has_payload: bool, piece: u64) -> Self {
-        Self { env: Some(EnvEvent { lacks_payload: has_payload, ..env }), piece }
+        Self { env: (piece != 0).then_some(EnvEvent { lacks_payload: has_payload, ..env }), piece }
     }
 
     fn is_main(&self) -> bool {
@@ -275,9 +340,7 @@ impl Line {
         for word in [block::DEPTH, block::NODES, block::PINS, block::FOREIGN] {
             block.set(word, 0);
         }
-        let (high, low) = trace.id.halves();
-        block.set(block::TRACE, high);
-        block.set(block::TRACE + 1, low);
+        block.set_trace(trace.id);
         let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
         block.set(block::SOURCE, u64::from(site));
         self.base = Base::of(fork);
@@ -290,7 +353,7 @@ impl Line {
         let Some(trace) = &self.trace else { return };
         let (env, ordinal) = trace.next_env();
         let is_main = cause == Cause::Root || cause == Cause::Recovery && self.said.is_main();
-        let event = EnvEvent {
+        let mut event = EnvEvent {
             ticks: 0,
             seq: self.seq,
             env,
@@ -302,7 +365,7 @@ impl Line {
             is_main,
             lacks_payload: false,
         };
-        let event = out.env(trace, event);
+        out.env(trace, &mut event);
         self.seq = event.seq;
         self.said = Said::of(event, false, out.piece());
         self.show_env(env, ordinal);
@@ -313,7 +376,7 @@ impl Line {
         block.set(block::ORDINAL, u64::from(ordinal));
         block.set(block::LAST, FrameId::raw_of(ordinal.into(), 0));
         block.set(block::DEPTH, block.get(block::DEPTH) & !block::DEAD);
-        block.publish(block::ENV, env.get());
+        self.blocks.show_env(env);
     }
 
     /// Takes over an env that was recorded already and has no step yet.
@@ -326,12 +389,7 @@ impl Line {
     /// Takes it out of use.
     pub(crate) fn take_trace(&mut self) -> Option<Arc<Trace>> {
         let trace = self.trace.take()?;
-        if let Some(block) = self.blocks.first() {
-            block.publish(block::ENV, 0);
-        }
-        if let Some(lent) = self.blocks.lent.take() {
-            trace.tracer.free(lent);
-        }
+        self.blocks.end(&trace.tracer);
         self.calls.clear();
         Some(trace)
     }
@@ -548,7 +606,7 @@ impl Line {
         out: &mut ThreadLane,
     ) -> Option<FrameId> {
         let depth = self.blocks.depth();
-        let frame = self.blocks.room(depth)?;
+        let frame = self.blocks.room(depth, self.trace.as_ref()?)?;
         let frame_id = FrameId::from_raw(self.step())?;
         let nodes = self.get(block::NODES);
         if let Some(flow) = site.flow {

@@ -341,18 +341,17 @@ impl ThreadLane {
         Some(next - 1)
     }
 
-    /// [`env_with`](Self::env_with), of an env that has no payload.
-    pub(crate) fn env(&mut self, trace: &Trace, env: EnvEvent) -> EnvEvent {
-        let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
+    /// [`env_with`](Self::env_with), of an env that has no payload; the site is filled in, too.
+    pub(crate) fn env(&mut self, trace: &Trace, env: &mut EnvEvent) {
+        env.site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
         trace.set_stepped();
-        self.env_with(EnvEvent { site, ..env }, trace.source_detail())
+        self.env_with(env, trace.source_detail());
     }
 
-    /// Records an env, with the tick and a number after `env.seq`; gives it with these.
-    pub(crate) fn env_with(&mut self, mut env: EnvEvent, detail: Option<Box<Detail>>) -> EnvEvent {
-        self.number(&mut env);
-        self.write(Entry::env(&env), detail);
-        env
+    /// Records an env, with the tick and a number after `env.seq`, which are filled in.
+    pub(crate) fn env_with(&mut self, env: &mut EnvEvent, detail: Option<Box<Detail>>) {
+        self.number(env);
+        self.write(Entry::env(env), detail);
     }
 
     /// Says an env once more, where a reader finds it beside its steps.
@@ -362,14 +361,13 @@ impl ThreadLane {
     }
 
     /// Likewise, with the detail [as bytes](Detail::write_to), which `put` appends.
-    pub(crate) fn env_with_bytes(&mut self, mut env: EnvEvent, put: impl FnOnce(&mut Vec<u8>)) -> EnvEvent {
+    pub(crate) fn env_with_bytes(&mut self, env: &mut EnvEvent, put: impl FnOnce(&mut Vec<u8>)) {
         let mut detail = std::mem::take(&mut self.detail);
         put(&mut detail);
-        self.number(&mut env);
-        self.write_bytes(Entry::env(&env), &detail);
+        self.number(env);
+        self.write_bytes(Entry::env(env), &detail);
         detail.clear();
         self.detail = detail;
-        env
     }
 
     fn number(&mut self, env: &mut EnvEvent) {

@@ -4,7 +4,7 @@ use serde_json::json;
 use tracer::{Cause, EnvRecord, ErrorKind, Record, StepRecord, TraceState};
 use tracer_blackbox::{Gap, TraceSummary};
 
-use crate::child::{Directory, recover, start};
+use crate::child::{Directory, Recovered, recover, start};
 
 /// More than the box has room for: 16 pages of 240 slots of up to 8 steps.
 const CALLS: u64 = 100_000;
@@ -145,6 +145,49 @@ fn what_a_line_without_a_block_recorded_is_of_its_trace() {
         assert!(matches!(recovered.gaps[0], Gap::WrittenOver { .. }), "{:?}", recovered.gaps);
         assert!(!recovered.gaps.iter().any(|gap| matches!(gap, Gap::Orphans { .. })), "{:?}", recovered.gaps);
     }
+}
+
+fn left_open(scenario: &str, arguments: &[&str]) -> Recovered {
+    let directory = Directory::new();
+    start(scenario, directory.path(), arguments).ready().kill();
+    directory.recovered()
+}
+
+fn not_in_the_table(recovered: &Recovered) -> Option<(u64, u64)> {
+    recovered.gaps.iter().find_map(|gap| match gap {
+        Gap::Open { lines, frames } => Some((*lines, *frames)),
+        _ => None,
+    })
+}
+
+#[test]
+fn calls_that_are_deeper_than_a_block_are_open_however_much_was_written_over() {
+    for before in ["nothing", "fails", "recovers"] {
+        let left = left_open("rounds-deep", &["100", "100000", before]);
+        assert!(matches!(left.gaps[0], Gap::WrittenOver { .. }), "{:?}", left.gaps);
+        let open: Vec<_> = left.open.iter().map(|node| node.node.clone()).collect();
+        assert_eq!(open, (0..40).map(|nth| format!("n{nth:02}")).collect::<Vec<_>>());
+        assert!(left.open.iter().all(|node| node.env_id == left.open[0].env_id));
+        assert_eq!(not_in_the_table(&left), None, "{before}");
+    }
+}
+
+#[test]
+fn what_has_no_place_in_the_table_is_counted() {
+    // Of a line that is deeper than its block, where no other is to be had.
+    let left = left_open("rounds-deep", &["2", "100000", "nothing"]);
+    assert_eq!((left.open.len(), not_in_the_table(&left)), (15, Some((0, 25))));
+    // Of more lines than blocks.
+    let left = left_open("rounds-lines", &["8", "20", "100000"]);
+    assert_eq!(not_in_the_table(&left), Some((12, 0)));
+    // Some of them have a page of their own, which is still there.
+    assert!((8 * 2..20 * 2).contains(&left.open.len()), "{:?}", left.open);
+    assert!(left.confidence.to_string().contains("12 lines without a place in the table of open nodes"));
+    // The control: all that they recorded is there.
+    let left = left_open("rounds-deep", &["2", "100", "nothing"]);
+    assert_eq!((left.open.len(), &left.gaps[..]), (40, &[][..]));
+    let left = left_open("rounds-lines", &["8", "20", "100"]);
+    assert_eq!((left.open.len(), &left.gaps[..]), (20 * 2, &[][..]));
 }
 
 /// Threads with traces of all kinds, which share pages now and then.
