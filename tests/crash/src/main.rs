@@ -254,6 +254,10 @@ fn main() {
             install(options().bytes(256 << 10).lines(number(rest[0])), directory);
             rounds::lines(number(rest[1]), number(rest[2]), &wait);
         }
+        "rounds-forked" => {
+            install(options(), directory);
+            rounds::beside_a_fork(&wait);
+        }
         "rounds-in-turns" => {
             install(options().bytes(256 << 10).lines(1), directory);
             rounds::in_turns(number(rest[0]), &wait);

@@ -193,6 +193,13 @@ pub(crate) fn deep(calls: u64, before: &str, then: &dyn Fn()) {
     });
 }
 
+/// In a call that is open, behind a fork that is over.
+#[traced_node]
+pub(crate) fn beside_a_fork(then: &dyn Fn()) {
+    tracer::carry(leaf)();
+    then();
+}
+
 /// So many lines at once, and so many calls in another that is over then.
 pub(crate) fn lines(lines: usize, calls: u64, then: &dyn Fn()) {
     let begun = Barrier::new(lines + 1);

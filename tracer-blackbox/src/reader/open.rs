@@ -430,9 +430,11 @@ impl Running {
     }
 
     fn end(&mut self, at: u32, frame: u64) {
+        let env = self.at(at).id;
         match self.shown(at, frame) {
-            Some(shown) => shown.has_ended = true,
-            None => self.end_of(at, frame, true),
+            // Behind 2^24 envs, another frame of the trace may have its number.
+            Some(shown) if shown.env.get() == env => shown.has_ended = true,
+            _ => self.end_of(at, frame, true),
         }
     }
 

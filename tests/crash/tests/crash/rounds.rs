@@ -190,6 +190,27 @@ fn what_has_no_place_in_the_table_is_counted() {
     assert_eq!((left.open.len(), &left.gaps[..]), (20 * 2, &[][..]));
 }
 
+/// A trace of more than 16,777,216 envs begins to number frames anew.
+#[test]
+fn what_is_open_is_not_ended_by_the_end_of_another_with_its_number() {
+    let directory = Directory::new();
+    start("rounds-forked", directory.path(), &[]).ready().kill();
+    let mut bytes = directory.bytes();
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let pages_at = usize::try_from(word(&bytes, 112)).unwrap();
+    let (root, forked) = (1_u64, (1_u64 << 40) | 1);
+    let mut renamed = 0;
+    for slot in (pages_at..bytes.len()).step_by(64) {
+        if word(&bytes, slot) & 15 == 1 && word(&bytes, slot + 32) == forked {
+            bytes[slot + 32..slot + 40].copy_from_slice(&root.to_le_bytes());
+            renamed += 1;
+        }
+    }
+    assert_eq!(renamed, 2, "the control: its enter and its exit");
+    let open: Vec<_> = recover(&bytes).unwrap().open.into_iter().map(|node| node.node).collect();
+    assert_eq!(open, ["beside_a_fork"]);
+}
+
 /// Threads with traces of all kinds, which share pages now and then.
 #[test]
 fn every_record_that_is_there_is_of_a_trace() {
