@@ -258,6 +258,14 @@ fn main() {
             install(options(), directory);
             rounds::beside_a_fork(&wait);
         }
+        "wrap-outside" => {
+            install(options().lines(1), directory);
+            rounds::beside_another(number(rest[0]), &wait);
+        }
+        "rounds-shallow" => {
+            install(options().bytes(256 << 10), directory);
+            rounds::shallow(number(rest[0]), &wait);
+        }
         "rounds-in-turns" => {
             install(options().bytes(256 << 10).lines(1), directory);
             rounds::in_turns(number(rest[0]), &wait);

@@ -35,7 +35,9 @@ pub(crate) fn run(how: &str, calls: u64) {
         "pages" => {
             // Each of them in the pages of all.
             let threads: Vec<_> = (0..4_u64).map(|nth| thread::spawn(move || many(nth, calls))).collect();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            for thread in threads {
+                thread.join().unwrap();
+            }
         }
         other => panic!("no way {other}"),
     }
@@ -198,6 +200,18 @@ pub(crate) fn deep(calls: u64, before: &str, then: &dyn Fn()) {
 pub(crate) fn beside_a_fork(then: &dyn Fn()) {
     tracer::carry(leaf)();
     then();
+}
+
+/// Calls of all kinds in ten that are open, all of which have been there before.
+pub(crate) fn shallow(seed: u64, then: &dyn Fn()) {
+    for is_last in [false, true] {
+        n30(&|| {
+            crate::random::run(&mut fastrand::Rng::with_seed(seed), 40, 3);
+            if is_last {
+                then();
+            }
+        });
+    }
 }
 
 /// So many lines at once, and so many calls in another that is over then.

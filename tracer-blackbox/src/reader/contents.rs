@@ -23,6 +23,7 @@ pub(super) const KIND_NOTE: u64 = 3;
 pub(super) const CAUSE_RECOVERY: u64 = 4;
 /// In the tag of a step: what happened; 0 is an enter.
 const STATUS: u64 = 7 << 4;
+const EXITED: u64 = 1 << 4;
 /// Likewise: it goes on with a frame that is open.
 pub(super) const RESUMED: u64 = 1 << 9;
 /// In that of an env: it had a payload, which does not stand with this.
@@ -159,7 +160,8 @@ pub(super) struct Envs {
 pub(super) struct Contents {
     /// What was written in full, by number: not the steps of common calls, nor those that say nothing of what is open.
     pub(super) full: Vec<Full>,
-    /// Of the steps of common calls those that entered what a block shows, with values.
+    /// Of the steps of common calls those that say what is open: that entered what a block shows, with values; where not
+    /// every line has a block, also those of calls that did not begin and end in one run.
     pub(super) entered: Vec<Found>,
     /// When anything was last written.
     pub(super) last_ticks: u64,
@@ -203,6 +205,10 @@ struct FoundInPage {
     /// The number of a step that says nothing of what is open, unless it is the last of its env.
     step: Option<u64>,
 }
+
+/// What was entered in a run and has not ended: the frame, and the event that says so, if it was one.
+#[derive(Debug, Default)]
+struct RunCalls(Vec<(u64, Option<Found>)>);
 
 /// The run that events belong to.
 #[derive(Clone, Copy)]
@@ -352,6 +358,7 @@ impl Contents {
         slots: usize,
     ) -> Option<u64> {
         let (mut run, mut is_cut, mut first_seq) = (None::<Run>, false, u64::MAX);
+        let mut calls = RunCalls::default();
         for nth in 0..slots {
             let slot = Slot::new(page.number, nth);
             let words = scan.words(slot)?;
@@ -368,9 +375,13 @@ impl Contents {
                             run.step = (words[3] >> STEP_SHIFT) + 1;
                             run.ticks = run.ticks.max(words[1]);
                         }
+                        if run.env == words[2] {
+                            calls.follow(&words);
+                        }
                     }
                 }
                 KIND_RUN if words[0] >> 4 & 1 == 0 => {
+                    self.entered.extend(calls.end());
                     first_seq = first_seq.min(seq);
                     let [_, began, env, step, _, _, ordinal, _] = words;
                     run = Some(Run { env, ordinal, step, seq, began, ticks: began });
@@ -379,13 +390,19 @@ impl Contents {
                     let run = run.as_mut().filter(|run| run.env != 0)?;
                     let detailed = Detailed::of(&words).filter(|detailed| detailed.is_step(run.step))?;
                     let (step, seq) = (run.step, run.seq);
+                    if !shown.have_all {
+                        calls.take(*run, &[detailed.event], Some(slot), shown, &mut self.entered)?;
+                    }
                     self.page.grow(run.events(scan, &[detailed.event], place)?);
                     if detailed.event & KIND_MASK == KIND_ENTER && shown.has(run.frame(step)) {
-                        self.entered.push(run.entered(step, seq, detailed.event, slot));
+                        self.entered.push(run.found(step, seq, detailed.event, Some(slot), run.frame(step)));
                     }
                 }
                 KIND_ENTER | KIND_EXIT => {
                     let run = run.as_mut().filter(|run| run.env != 0 && !is_cut)?;
+                    if !shown.have_all {
+                        calls.take(*run, &words, None, shown, &mut self.entered)?;
+                    }
                     self.page.grow(run.events(scan, &words, place)?);
                     is_cut = words[SLOT_WORDS - 1] == 0;
                     continue;
@@ -400,6 +417,7 @@ impl Contents {
             }
             is_cut = false;
         }
+        self.entered.extend(calls.end());
         Some(first_seq)
     }
 
@@ -413,6 +431,7 @@ impl Contents {
             match slot {
                 Some(slot) if !is_event => self.page.find(*seq, *slot, shown.tells_no_more(words)),
                 Some(_) if words[0] & STATUS == 0 && shown.has(words[4]) => self.entered.push(*found),
+                _ if !shown.have_all => self.entered.push(*found),
                 _ => {}
             }
         }
@@ -466,18 +485,63 @@ impl PageContents {
     }
 }
 
+impl RunCalls {
+    /// Goes along with what was written in full.
+    fn follow(&mut self, words: &[u64; 8]) {
+        let (kind, frame) = (words[0] & KIND_MASK, words[4]);
+        match kind {
+            KIND_STEP if words[0] & STATUS == 0 => self.0.push((frame, None)),
+            KIND_STEP | KIND_NOTE => self.0.retain(|(open, _)| *open != frame),
+            _ => {}
+        }
+    }
+
+    /// Takes events, of the steps that `run` stands before; those of calls that end here say nothing, unless a block shows
+    /// them, which may be older. `None`: what ends did not begin here.
+    fn take(
+        &mut self,
+        mut run: Run,
+        events: &[u64],
+        slot: Option<Slot>,
+        shown: &ShownFrames,
+        out: &mut Vec<Found>,
+    ) -> Option<()> {
+        for event in events.iter().copied().take_while(|event| *event != 0) {
+            run.ticks = run.ticks.max(run.began.saturating_add((event >> 32) * TIME_UNIT));
+            if event & KIND_MASK == KIND_ENTER {
+                let frame = run.frame(run.step);
+                self.0.push((frame, Some(run.found(run.step, run.seq, event, slot, frame))));
+            } else {
+                let (frame, entered) = self.0.pop()?;
+                if entered.is_none() || shown.has(frame) {
+                    out.extend(entered);
+                    out.push(run.found(run.step, run.seq, event, slot, frame));
+                }
+            }
+            (run.step, run.seq) = (run.step.checked_add(1)?, run.seq + 1);
+        }
+        Some(())
+    }
+
+    /// The run is over: gives what it has entered.
+    fn end(&mut self) -> impl Iterator<Item = Found> + '_ {
+        self.0.drain(..).filter_map(|(_, entered)| entered)
+    }
+}
+
 impl Run {
     /// The frame that a step enters.
     const fn frame(&self, step: u64) -> u64 {
         (self.ordinal << FRAME_SHIFT) | (step & ((1 << FRAME_SHIFT) - 1))
     }
 
-    /// The enter that an event is, the last, as far as it says what is open.
-    fn entered(&self, step: u64, seq: u64, event: u64, slot: Slot) -> Found {
+    /// The step of a frame that an event is, the last, as far as it says what is open.
+    fn found(&self, step: u64, seq: u64, event: u64, slot: Option<Slot>, frame: u64) -> Found {
         let step_and_site = (step << STEP_SHIFT) | (event >> 12 & 0xf_ffff);
-        let tag = (seq << SEQ_SHIFT) | DETAILED | KIND_STEP;
-        let words = [tag, self.ticks, self.env, step_and_site, self.frame(step), 0, 0, 0];
-        Found { seq, words, slot: Some(slot), is_event: true }
+        let status = if event & KIND_MASK == KIND_ENTER { 0 } else { EXITED };
+        let tag = (seq << SEQ_SHIFT) | if slot.is_some() { DETAILED } else { 0 } | status | KIND_STEP;
+        let words = [tag, self.ticks, self.env, step_and_site, frame, 0, 0, 0];
+        Found { seq, words, slot, is_event: true }
     }
 
     /// The steps that the events of a slot are.

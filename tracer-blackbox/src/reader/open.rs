@@ -19,7 +19,6 @@ use super::contents::{
     PlaceMap, RESUMED, STEP_SHIFT, Seen, place_of,
 };
 use super::entered::{Calls, Entered};
-use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
 use super::table::Table;
 use crate::format::{FRAME_BYTES, u32_at, u64_at};
@@ -104,11 +103,14 @@ pub(super) struct ShownFrames {
     frames: FrameSet,
     /// All that is open is among them, but for steps by hand and the last of an env.
     are_all: bool,
+    /// Every line has a block.
+    pub(super) have_all: bool,
 }
 
 impl ShownFrames {
     pub(super) fn of(scan: &Scan<'_>) -> Self {
-        let mut shown = Self { frames: FrameSet::default(), are_all: blocks_have_all(scan) };
+        let have_all = blocks_have_all(scan);
+        let mut shown = Self { frames: FrameSet::default(), are_all: have_all, have_all };
         for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
             if u64_at(block, 0) != 0 {
                 shown.are_all &= !is_deep(block);
@@ -200,36 +202,26 @@ impl Running {
             Self { blocks_have_all: blocks_have_all(scan), envs: mem::take(&mut contents.envs), ..Self::default() };
         running.look_at_blocks(scan);
         running.look_at_departures(&contents.departures);
-        if running.blocks_have_all {
-            // What a block shows need not be looked for among the steps of common calls, but for the last of them.
-            let mut events = running.last_events(scan);
-            events.append(&mut contents.entered);
-            events.sort_by_key(|found| found.seq);
-            events.dedup_by_key(|found| found.seq);
-            let mut events = events.into_iter().peekable();
-            let all = contents.full.len() as u64;
-            for (nth, some) in (0..).zip(contents.full.chunks(AT_ONCE)) {
-                share.upto(nth * AT_ONCE as u64, all);
-                running.look_up_traces(some, scan);
-                for Full { seq, slot, env } in some {
-                    while let Some(event) = events.next_if(|event| event.seq < *seq) {
-                        running.take_any(&event, scan);
-                    }
-                    if let Some(found) = scan.found(*slot) {
-                        running.take(&found, *env, scan);
-                    }
+        // What a block shows need not be looked for among the steps of common calls, but for the last of them.
+        let mut events = running.last_events(scan);
+        events.append(&mut contents.entered);
+        events.sort_by_key(|found| found.seq);
+        events.dedup_by_key(|found| found.seq);
+        let mut events = events.into_iter().peekable();
+        let all = contents.full.len() as u64;
+        for (nth, some) in (0..).zip(contents.full.chunks(AT_ONCE)) {
+            share.upto(nth * AT_ONCE as u64, all);
+            running.look_up_traces(some, scan);
+            for Full { seq, slot, env } in some {
+                while let Some(event) = events.next_if(|event| event.seq < *seq) {
+                    running.take_any(&event, scan);
                 }
-            }
-            events.for_each(|event| running.take_any(&event, scan));
-        } else {
-            let all = running.envs().iter().map(|env| u64::from(env.seen.records)).sum();
-            for (nth, found) in (0..).zip(Merged::all(scan.clone(), &contents.again)) {
-                if nth % AT_ONCE as u64 == 0 {
-                    share.upto(nth, all);
+                if let Some(found) = scan.found(*slot) {
+                    running.take(&found, *env, scan);
                 }
-                running.take_any(&found, scan);
             }
         }
+        events.for_each(|event| running.take_any(&event, scan));
         running
     }
 

@@ -1,7 +1,10 @@
 //! Traces whose first records were written over while they went on: all that is there of them is shown.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
-use tracer::{Cause, EnvRecord, ErrorKind, Record, StepRecord, TraceState};
+use tracer::recorder::page::PAGE_BYTES;
+use tracer::{Cause, EnvRecord, ErrorKind, FrameId, Note, NoteRecord, Record, Status, StepRecord, TraceId, TraceState};
 use tracer_blackbox::{Gap, TraceSummary};
 
 use crate::child::{Directory, Recovered, recover, start};
@@ -188,6 +191,65 @@ fn what_has_no_place_in_the_table_is_counted() {
     assert_eq!((left.open.len(), &left.gaps[..]), (40, &[][..]));
     let left = left_open("rounds-lines", &["8", "20", "100"]);
     assert_eq!((left.open.len(), &left.gaps[..]), (20 * 2, &[][..]));
+}
+
+/// The enters of one are events.
+#[test]
+fn what_is_open_in_a_line_without_a_block_is_known_by_what_it_recorded() {
+    for calls in ["1", "100", "1000", "3000"] {
+        let left = left_open("rounds-beside", &[calls]);
+        let open: Vec<_> = left.open.iter().map(|node| &*node.node).collect();
+        assert_eq!((open, &left.gaps[..]), (vec!["outer", "inner", "long_plain", "middle"], &[][..]));
+    }
+}
+
+/// Without any block, whatever was the last that was written, and where a slot in the midst is not there.
+#[test]
+fn what_is_open_without_blocks_is_what_was_entered_and_has_not_ended() {
+    let directory = Directory::new();
+    start("rounds-shallow", directory.path(), &["7"]).ready().kill();
+    let mut bytes = directory.bytes();
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let at = |word: u64| usize::try_from(word).unwrap();
+    let (blocks, pages) = (at(word(&bytes, 96)), at(word(&bytes, 112)));
+    bytes[blocks..pages].fill(0);
+    // A line has none.
+    bytes[0x2000 + 24 * 8..][..8].copy_from_slice(&2_u64.to_le_bytes());
+    let mut most = 0;
+    let mut check = |bytes: &[u8]| {
+        let read = recover(bytes).unwrap();
+        let open: BTreeSet<_> = read.open.iter().filter_map(|open| Some((open.trace_id, open.frame?))).collect();
+        most = most.max(open.len());
+        assert_eq!(open, open_by(&read.records, &read.active));
+    };
+    check(&bytes);
+    let page = (pages..bytes.len()).step_by(PAGE_BYTES).find(|page| word(&bytes, page + 8) == 1).unwrap();
+    for slot in 1..at(word(&bytes, page)) / 8 {
+        let (from, to) = (page + 64 + slot * 64, page + 64 + 240 * 64);
+        let mut killed = bytes.clone();
+        killed[from..to].fill(0);
+        killed[page..page + 8].copy_from_slice(&(slot as u64 * 8).to_le_bytes());
+        check(&killed);
+        let mut torn = bytes.clone();
+        torn[from..from + 64].fill(0);
+        check(&torn);
+    }
+    assert!(most >= 10, "{most}");
+}
+
+fn open_by(records: &[Record], active: &[TraceId]) -> BTreeSet<(TraceId, FrameId)> {
+    let mut open = BTreeSet::new();
+    for record in records {
+        let of = |frame: FrameId| (record.trace_id(), frame);
+        match record {
+            Record::Step(StepRecord { frame: Some(frame), status: Status::Enter, .. }) => drop(open.insert(of(*frame))),
+            Record::Step(StepRecord { frame: Some(frame), .. }) => drop(open.remove(&of(*frame))),
+            Record::Note(NoteRecord { note: Note::Unwound { frame, .. }, .. }) => drop(open.remove(&of(*frame))),
+            _ => {}
+        }
+    }
+    open.retain(|(trace, _)| active.contains(trace));
+    open
 }
 
 /// A trace of more than 16,777,216 envs begins to number frames anew.
