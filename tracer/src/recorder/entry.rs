@@ -308,7 +308,7 @@ impl Entry {
         entry
     }
 
-    /// Where this says an env [once more](Self::again): that env, as it was recorded.
+    /// Where this says an env once more, for who does not find it where it was recorded: as it was recorded.
     pub fn as_said_before(mut self) -> Option<Self> {
         let is_again = Tag::of(self.0[0]).kind() == KIND_AGAIN;
         self.0[0] ^= u64::from(KIND_ENV ^ KIND_AGAIN);

@@ -249,12 +249,16 @@ fn what_is_open_without_blocks_is_what_was_entered_and_has_not_ended() {
 fn open_by(records: &[Record], active: &[TraceId]) -> BTreeSet<(TraceId, FrameId)> {
     let mut open = BTreeSet::new();
     for record in records {
-        let of = |frame: FrameId| (record.trace_id(), frame);
-        match record {
-            Record::Step(StepRecord { frame: Some(frame), status: Status::Enter, .. }) => drop(open.insert(of(*frame))),
-            Record::Step(StepRecord { frame: Some(frame), .. }) => drop(open.remove(&of(*frame))),
-            Record::Note(NoteRecord { note: Note::Unwound { frame, .. }, .. }) => drop(open.remove(&of(*frame))),
-            _ => {}
+        let (frame, is_enter) = match record {
+            Record::Step(StepRecord { frame: Some(frame), status, .. }) => (*frame, *status == Status::Enter),
+            Record::Note(NoteRecord { note: Note::Unwound { frame, .. }, .. }) => (*frame, false),
+            _ => continue,
+        };
+        let frame = (record.trace_id(), frame);
+        if is_enter {
+            open.insert(frame);
+        } else {
+            open.remove(&frame);
         }
     }
     open.retain(|(trace, _)| active.contains(trace));
