@@ -212,6 +212,20 @@ impl Recorder for BlackBox {
         shared.map.blocks().get(block?)
     }
 
+    fn further_block(&self) -> Option<&'static Block> {
+        let shared = self.0.shared;
+        let block = shared.state().blocks.take_further(this_thread())?;
+        shared.map.blocks().get(block)
+    }
+
+    fn begin_outside(&self) {
+        self.0.shared.status.add(Word::LinesOutside, 1);
+    }
+
+    fn end_outside(&self) {
+        self.0.shared.status.less(Word::LinesOutside);
+    }
+
     fn free(&self, block: &'static Block) {
         let shared = self.0.shared;
         if let Some(index) = shared.map.block_index(block) {

@@ -15,12 +15,16 @@ pub(crate) struct Writer {
     shared: &'static Shared,
     /// `None`: all pages are taken, and it shares one.
     held: Option<Held>,
+    /// Where the last entry went.
+    piece: u64,
     bytes: Vec<u8>,
 }
 
 impl Writer {
     pub(crate) fn new(shared: &'static Shared) -> Self {
-        Self { shared, held: shared.turn(None), bytes: Vec::new() }
+        let mut new = Self { shared, held: None, piece: 0, bytes: Vec::new() };
+        new.turn();
+        new
     }
 
     fn put(&mut self, put: impl Fn(&Page) -> bool) {
@@ -34,7 +38,7 @@ impl Writer {
                 break;
             }
         }
-        self.shared.overflow(put);
+        self.piece = self.shared.overflow(put).unwrap_or(self.piece);
     }
 }
 
@@ -46,6 +50,11 @@ impl Lane for Writer {
     #[cold]
     fn turn(&mut self) {
         self.held = self.shared.turn(self.held.take());
+        self.piece = self.held.map_or(self.piece, |held| self.shared.piece(held));
+    }
+
+    fn piece(&self) -> u64 {
+        self.piece
     }
 
     fn write(&mut self, entry: &Entry) {

@@ -68,8 +68,9 @@ impl Options {
         self
     }
 
-    /// How many lines of calls can show what is open in them, whatever was written over since; 1024 unless given. More
-    /// than those at once are still recorded. From 1 to 65,536.
+    /// How many lines of calls can show what is open in them, whatever was written over since; 1024 unless given. A line
+    /// that is deeper than 15 calls takes the place of another for each 15 more, while half of all places are free. More
+    /// than those are still recorded, and [counted](crate::Gap::Open). From 1 to 65,536.
     pub fn lines(mut self, lines: usize) -> Self {
         self.blocks = lines;
         self

@@ -129,6 +129,11 @@ impl Blocks {
         Some(block)
     }
 
+    /// A further one for who has one already: while half of all are free, as lines that begin are to find one.
+    pub(crate) fn take_further(&mut self, taker: Holder) -> Option<usize> {
+        if self.free.len() * 2 > self.takers.len() { self.take(taker) } else { None }
+    }
+
     /// Giving back twice does nothing.
     pub(crate) fn give_back(&mut self, block: usize) {
         if self.takers.get_mut(block).is_some_and(|taker| taker.take().is_some()) {
@@ -189,6 +194,14 @@ mod tests {
         assert_eq!(pages.fork(B), [1]);
         let next: Vec<_> = (0..4).map(|_| pages.take(A).map(|given| given.page)).collect();
         assert_eq!(next, [Some(0), Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn who_has_a_block_gets_no_more_than_half_of_all() {
+        let mut blocks = Blocks::new(4);
+        let given: Vec<_> = (0..3).map(|_| blocks.take_further(A)).collect();
+        assert_eq!(given, [Some(0), Some(1), None]);
+        assert_eq!((blocks.take(B), blocks.take(B), blocks.take(B)), (Some(2), Some(3), None));
     }
 
     #[test]

@@ -229,6 +229,7 @@ impl Shared {
     fn begin(&self, identity: Identity, parent_pid: u32, parent_salt: u64) {
         let status = self.status;
         status.set(Word::AliveNs, self.unix_ns());
+        status.add(Word::LinesOutside, 1);
         let (kind, every) = match self.options.sync {
             Sync::Kill => (0, 0),
             Sync::Power { every } => (1, u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),
@@ -352,12 +353,18 @@ impl Shared {
         }
     }
 
-    /// Puts something into a page that all threads share that have none. `put` says whether it fitted.
-    pub(crate) fn overflow(&self, put: impl Fn(&Page) -> bool) {
+    /// A number for the life that the page has: no other page of this box or of one that was forked from it has it.
+    pub(crate) fn piece(&self, held: Held) -> u64 {
+        (self.salt() ^ held.page.birth()).max(1)
+    }
+
+    /// Puts something into a page that all threads share that have none; gives that [page](Self::piece). `put` says
+    /// whether it fitted.
+    pub(crate) fn overflow(&self, put: impl Fn(&Page) -> bool) -> Option<u64> {
         let mut state = self.state();
         for _ in 0..2 {
-            if state.overflow.is_some_and(|held| put(held.page)) {
-                return;
+            if let Some(held) = state.overflow.filter(|held| put(held.page)) {
+                return Some(self.piece(held));
             }
             if let Some(full) = state.overflow.take() {
                 self.seal(&mut state, full);
@@ -367,6 +374,7 @@ impl Shared {
         }
         drop(state);
         self.status.add(Word::Dropped, 1);
+        None
     }
 
     /// What is done now and then, when a page is full.

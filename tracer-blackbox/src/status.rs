@@ -38,6 +38,8 @@ pub(crate) enum Word {
     RawNs = 22,
     /// See [`Lock`].
     Lock = 23,
+    /// 1 + the lines of calls that have no block now.
+    LinesOutside = 24,
 }
 
 pub(crate) const RUNNING: u64 = 1;
@@ -60,6 +62,13 @@ impl Status {
 
     pub(crate) fn add(self, word: Word, more: u64) {
         self.0[word as usize].fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// One less, but never less than one.
+    pub(crate) fn less(self, word: Word) {
+        let less = |count: u64| count.checked_sub(1).filter(|count| *count > 0);
+        // A forked child may end what it has not counted.
+        let _less_or_not = self.0[word as usize].fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     pub(crate) fn get(self, word: Word) -> u64 {

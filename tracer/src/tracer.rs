@@ -207,7 +207,22 @@ impl Tracer {
         self.0.recorders.iter().find_map(|recorder| recorder.block())
     }
 
-    /// Gives back what [`block`](Self::block) gave.
+    /// Likewise, for a line that has one of it already.
+    pub(crate) fn further_block(&self) -> Option<&'static Block> {
+        self.0.recorders.iter().find_map(|recorder| recorder.further_block())
+    }
+
+    /// A line begins for which there is none.
+    pub(crate) fn begin_outside(&self) {
+        self.0.recorders.iter().for_each(|recorder| recorder.begin_outside());
+    }
+
+    /// It is over.
+    pub(crate) fn end_outside(&self) {
+        self.0.recorders.iter().for_each(|recorder| recorder.end_outside());
+    }
+
+    /// Gives back what [`block`](Self::block) or [`further_block`](Self::further_block) gave.
     pub(crate) fn free(&self, block: &'static Block) {
         for recorder in &self.0.recorders {
             recorder.free(block);
@@ -233,6 +248,10 @@ impl fmt::Debug for Tracer {
 struct EachLane(Vec<Box<dyn Lane>>);
 
 impl Lane for EachLane {
+    fn piece(&self) -> u64 {
+        self.0.iter().fold(0, |all, lane| all ^ lane.piece())
+    }
+
     fn write(&mut self, entry: &Entry) {
         for lane in &mut self.0 {
             lane.write(entry);

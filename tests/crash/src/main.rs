@@ -6,6 +6,7 @@ mod acknowledge;
 mod lambda;
 mod os;
 mod random;
+mod rounds;
 mod work;
 
 use std::io::{Read, Write};
@@ -244,6 +245,39 @@ fn main() {
         "twice" => {
             install(options(), directory);
             work::in_two_threads(&wait);
+        }
+        "rounds" => {
+            install(options().bytes(256 << 10), directory);
+            rounds::run(rest[0], number(rest[1]));
+            wait();
+        }
+        "rounds-beside" => {
+            install(options().bytes(256 << 10).lines(1), directory);
+            rounds::beside_another(number(rest[0]), &wait);
+        }
+        "rounds-deep" => {
+            install(options().bytes(256 << 10).lines(number(rest[0])), directory);
+            rounds::deep(number(rest[1]), rest[2], &wait);
+        }
+        "rounds-lines" => {
+            install(options().bytes(256 << 10).lines(number(rest[0])), directory);
+            rounds::lines(number(rest[1]), number(rest[2]), &wait);
+        }
+        "rounds-forked" => {
+            install(options(), directory);
+            rounds::beside_a_fork(&wait);
+        }
+        "wrap-outside" => {
+            install(options().lines(1), directory);
+            rounds::beside_another(number(rest[0]), &wait);
+        }
+        "rounds-shallow" => {
+            install(options().bytes(256 << 10), directory);
+            rounds::shallow(number(rest[0]), &wait);
+        }
+        "rounds-in-turns" => {
+            install(options().bytes(256 << 10).lines(1), directory);
+            rounds::in_turns(number(rest[0]), &wait);
         }
         "wrap-values" => {
             install(options().bytes(256 << 10), directory);

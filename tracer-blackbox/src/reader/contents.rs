@@ -12,7 +12,8 @@ use tracer::recorder::page::{Detailed, SLOT_WORDS};
 
 use super::open::{Env, ShownFrames};
 use super::scan::{
-    Found, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage, trace_in,
+    Found, KIND_AGAIN, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage,
+    trace_in,
 };
 use super::table::Table;
 
@@ -22,9 +23,14 @@ pub(super) const KIND_NOTE: u64 = 3;
 pub(super) const CAUSE_RECOVERY: u64 = 4;
 /// In the tag of a step: what happened; 0 is an enter.
 const STATUS: u64 = 7 << 4;
+const EXITED: u64 = 1 << 4;
 /// Likewise: it goes on with a frame that is open.
 pub(super) const RESUMED: u64 = 1 << 9;
-/// Likewise: a detail belongs to it.
+/// In that of an env: it had a payload, which does not stand with this.
+pub(super) const LACKS_PAYLOAD: u64 = 1 << 9;
+/// Likewise: it is the first of its trace, or goes on with that by recoveries alone.
+pub(super) const MAIN: u64 = 1 << 10;
+/// In that of a step: a detail belongs to it.
 const DETAILED: u64 = 1 << 11;
 /// In a frame, the number of its env stands above the step that entered it.
 const FRAME_SHIFT: u32 = 40;
@@ -154,7 +160,8 @@ pub(super) struct Envs {
 pub(super) struct Contents {
     /// What was written in full, by number: not the steps of common calls, nor those that say nothing of what is open.
     pub(super) full: Vec<Full>,
-    /// Of the steps of common calls those that entered what a block shows, with values.
+    /// Of the steps of common calls those that say what is open: that entered what a block shows, with values; where not
+    /// every line has a block, also those of calls that did not begin and end in one run.
     pub(super) entered: Vec<Found>,
     /// When anything was last written.
     pub(super) last_ticks: u64,
@@ -162,6 +169,9 @@ pub(super) struct Contents {
     pub(super) envs: Envs,
     /// Where envs left others.
     pub(super) departures: Vec<Departure>,
+    /// Where envs are said once more; once [finished](Self::finish), one place for each of those that are not there as they
+    /// were recorded, in the order in which they were.
+    pub(super) again: Vec<Slot>,
     /// Of the page that is looked at.
     page: PageContents,
 }
@@ -195,6 +205,10 @@ struct FoundInPage {
     /// The number of a step that says nothing of what is open, unless it is the last of its env.
     step: Option<u64>,
 }
+
+/// What was entered in a run and has not ended: the frame, and the event that says so, if it was one.
+#[derive(Debug, Default)]
+struct RunCalls(Vec<(u64, Option<Found>)>);
 
 /// The run that events belong to.
 #[derive(Clone, Copy)]
@@ -248,13 +262,14 @@ impl Contents {
     /// Takes what stands in a page, which has this place among the pages; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: usize) -> u64 {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let (departures_len, entered_len) = (self.departures.len(), self.entered.len());
+        let (departures_len, entered_len, again_len) = (self.departures.len(), self.entered.len(), self.again.len());
         let counted = page.whole().and_then(|slots| self.count(scan, shown, page, place, slots));
         let first_seq = counted.unwrap_or_else(|| {
             self.page.found.clear();
             self.page.grown.clear();
             self.departures.truncate(departures_len);
             self.entered.truncate(entered_len);
+            self.again.truncate(again_len);
             self.decode(scan, shown, page, place)
         });
         let PageContents { grown, found, places } = &mut self.page;
@@ -285,16 +300,51 @@ impl Contents {
         let stretches = later.stretches.into_iter();
         self.stretches.extend(stretches.map(|of| Stretch { env: now(of.env), page: of.page + before, ..of }));
         self.departures.extend(later.departures);
+        self.again.extend(later.again);
         self.entered.extend(later.entered);
         self.last_ticks = self.last_ticks.max(later.last_ticks);
     }
 
     /// Puts in order what was taken.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self, scan: &Scan<'_>) {
+        let again = self.take_again(scan);
+        // Behind all others: of those with one number, the first counts.
+        self.full.extend(&again);
         // Both are nearly in order, which a stable sort makes use of.
         self.full.sort_by_key(|full| full.seq);
         self.full.dedup_by_key(|full| full.seq);
+        for Full { seq, slot, env } in again {
+            let is_all =
+                self.full.binary_search_by_key(&seq, |full| full.seq).is_ok_and(|at| self.full[at].slot == slot);
+            if let Some(found) = scan.found(slot).filter(|_| is_all) {
+                self.again.push(slot);
+                self.depart(&found.words);
+                let ticks = found.words[1];
+                let seen = Seen { records: 1, first_seq: seq, first_ticks: ticks, last_ticks: ticks, ..Seen::NOTHING };
+                self.envs.all[place_of(env)].seen.add(&seen);
+            }
+        }
         self.stretches.sort_by_key(|stretch| (stretch.env, stretch.from, stretch.to, stretch.page));
+    }
+
+    /// The envs that are said once more, each one time, if anything else is there of them: that may have been forgotten.
+    fn take_again(&mut self, scan: &Scan<'_>) -> Vec<Full> {
+        let again = self.again.drain(..).filter_map(|slot| Some((scan.words(slot)?, slot)));
+        let envs = &self.envs;
+        let of =
+            again.filter_map(|(words, slot)| Some(Full { seq: words[0] >> SEQ_SHIFT, slot, env: envs.get(words[2])? }));
+        let mut again: Vec<Full> = of.filter(|of| envs.all[place_of(of.env)].seen.records > 0).collect();
+        again.sort_by_key(|full| full.seq);
+        again.dedup_by_key(|full| full.seq);
+        again
+    }
+
+    /// Takes note of the env that another left for this one.
+    fn depart(&mut self, words: &[u64; 8]) {
+        if words[6] != 0 {
+            let is_recovery = words[0] >> 4 & 7 == CAUSE_RECOVERY;
+            self.departures.push(Departure { trace: trace_in(words), env: words[2], left: words[6], is_recovery });
+        }
     }
 
     /// Counts events by the headers before them. `None`: they are not as a thread writes them, so that they have to be
@@ -308,6 +358,7 @@ impl Contents {
         slots: usize,
     ) -> Option<u64> {
         let (mut run, mut is_cut, mut first_seq) = (None::<Run>, false, u64::MAX);
+        let mut calls = RunCalls::default();
         for nth in 0..slots {
             let slot = Slot::new(page.number, nth);
             let words = scan.words(slot)?;
@@ -324,9 +375,13 @@ impl Contents {
                             run.step = (words[3] >> STEP_SHIFT) + 1;
                             run.ticks = run.ticks.max(words[1]);
                         }
+                        if run.env == words[2] {
+                            calls.follow(&words);
+                        }
                     }
                 }
                 KIND_RUN if words[0] >> 4 & 1 == 0 => {
+                    self.entered.extend(calls.end());
                     first_seq = first_seq.min(seq);
                     let [_, began, env, step, _, _, ordinal, _] = words;
                     run = Some(Run { env, ordinal, step, seq, began, ticks: began });
@@ -335,13 +390,19 @@ impl Contents {
                     let run = run.as_mut().filter(|run| run.env != 0)?;
                     let detailed = Detailed::of(&words).filter(|detailed| detailed.is_step(run.step))?;
                     let (step, seq) = (run.step, run.seq);
+                    if !shown.have_all {
+                        calls.take(*run, &[detailed.event], Some(slot), shown, &mut self.entered)?;
+                    }
                     self.page.grow(run.events(scan, &[detailed.event], place)?);
                     if detailed.event & KIND_MASK == KIND_ENTER && shown.has(run.frame(step)) {
-                        self.entered.push(run.entered(step, seq, detailed.event, slot));
+                        self.entered.push(run.found(step, seq, detailed.event, Some(slot), run.frame(step)));
                     }
                 }
                 KIND_ENTER | KIND_EXIT => {
                     let run = run.as_mut().filter(|run| run.env != 0 && !is_cut)?;
+                    if !shown.have_all {
+                        calls.take(*run, &words, None, shown, &mut self.entered)?;
+                    }
                     self.page.grow(run.events(scan, &words, place)?);
                     is_cut = words[SLOT_WORDS - 1] == 0;
                     continue;
@@ -350,15 +411,19 @@ impl Contents {
                     is_cut = true;
                     continue;
                 }
+                KIND_AGAIN => self.again.push(slot),
                 // Of a later version, or part of something.
                 _ => {}
             }
             is_cut = false;
         }
+        self.entered.extend(calls.end());
         Some(first_seq)
     }
 
     fn decode(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: u32) -> u64 {
+        let is_again = |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & KIND_MASK == KIND_AGAIN);
+        self.again.extend(page.valid().filter(is_again));
         let entries = scan.entries(page);
         for found in &entries {
             let Found { seq, words, slot, is_event } = found;
@@ -366,6 +431,7 @@ impl Contents {
             match slot {
                 Some(slot) if !is_event => self.page.find(*seq, *slot, shown.tells_no_more(words)),
                 Some(_) if words[0] & STATUS == 0 && shown.has(words[4]) => self.entered.push(*found),
+                _ if !shown.have_all => self.entered.push(*found),
                 _ => {}
             }
         }
@@ -385,9 +451,8 @@ impl Contents {
         };
         let is_step = tag & KIND_MASK == KIND_STEP;
         let is_enter = is_step && tag & (STATUS | RESUMED) == 0;
-        if tag & KIND_MASK == KIND_ENV && words[6] != 0 {
-            let is_recovery = tag >> 4 & 7 == CAUSE_RECOVERY;
-            self.departures.push(Departure { trace: trace_in(words), env, left: words[6], is_recovery });
+        if tag & KIND_MASK == KIND_ENV {
+            self.depart(words);
         }
         let seen = Seen {
             records: 1,
@@ -420,18 +485,63 @@ impl PageContents {
     }
 }
 
+impl RunCalls {
+    /// Goes along with what was written in full.
+    fn follow(&mut self, words: &[u64; 8]) {
+        let (kind, frame) = (words[0] & KIND_MASK, words[4]);
+        match kind {
+            KIND_STEP if words[0] & STATUS == 0 => self.0.push((frame, None)),
+            KIND_STEP | KIND_NOTE => self.0.retain(|(open, _)| *open != frame),
+            _ => {}
+        }
+    }
+
+    /// Takes events, of the steps that `run` stands before; those of calls that end here say nothing, unless a block shows
+    /// them, which may be older. `None`: what ends did not begin here.
+    fn take(
+        &mut self,
+        mut run: Run,
+        events: &[u64],
+        slot: Option<Slot>,
+        shown: &ShownFrames,
+        out: &mut Vec<Found>,
+    ) -> Option<()> {
+        for event in events.iter().copied().take_while(|event| *event != 0) {
+            run.ticks = run.ticks.max(run.began.saturating_add((event >> 32) * TIME_UNIT));
+            if event & KIND_MASK == KIND_ENTER {
+                let frame = run.frame(run.step);
+                self.0.push((frame, Some(run.found(run.step, run.seq, event, slot, frame))));
+            } else {
+                let (frame, entered) = self.0.pop()?;
+                if entered.is_none() || shown.has(frame) {
+                    out.extend(entered);
+                    out.push(run.found(run.step, run.seq, event, slot, frame));
+                }
+            }
+            (run.step, run.seq) = (run.step.checked_add(1)?, run.seq + 1);
+        }
+        Some(())
+    }
+
+    /// The run is over: gives what it has entered.
+    fn end(&mut self) -> impl Iterator<Item = Found> + '_ {
+        self.0.drain(..).filter_map(|(_, entered)| entered)
+    }
+}
+
 impl Run {
     /// The frame that a step enters.
     const fn frame(&self, step: u64) -> u64 {
         (self.ordinal << FRAME_SHIFT) | (step & ((1 << FRAME_SHIFT) - 1))
     }
 
-    /// The enter that an event is, the last, as far as it says what is open.
-    fn entered(&self, step: u64, seq: u64, event: u64, slot: Slot) -> Found {
+    /// The step of a frame that an event is, the last, as far as it says what is open.
+    fn found(&self, step: u64, seq: u64, event: u64, slot: Option<Slot>, frame: u64) -> Found {
         let step_and_site = (step << STEP_SHIFT) | (event >> 12 & 0xf_ffff);
-        let tag = (seq << SEQ_SHIFT) | DETAILED | KIND_STEP;
-        let words = [tag, self.ticks, self.env, step_and_site, self.frame(step), 0, 0, 0];
-        Found { seq, words, slot: Some(slot), is_event: true }
+        let status = if event & KIND_MASK == KIND_ENTER { 0 } else { EXITED };
+        let tag = (seq << SEQ_SHIFT) | if slot.is_some() { DETAILED } else { 0 } | status | KIND_STEP;
+        let words = [tag, self.ticks, self.env, step_and_site, frame, 0, 0, 0];
+        Found { seq, words, slot, is_event: true }
     }
 
     /// The steps that the events of a slot are.

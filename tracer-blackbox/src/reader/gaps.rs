@@ -46,6 +46,18 @@ pub enum Gap {
         /// The last that is missing.
         to: u64,
     },
+    /// What was open is not all known: it had no place in the table of that, and its first records are not there.
+    Open {
+        /// Lines of calls that had no place.
+        lines: u64,
+        /// Calls, of lines that had one, that were deeper than what had.
+        frames: u64,
+    },
+    /// The payloads of envs whose own records are missing: what else these said is known.
+    Payloads {
+        /// So many envs.
+        envs: u64,
+    },
     /// Records of which nothing says any more what trace they are of.
     Orphans {
         /// So many.
@@ -68,6 +80,12 @@ impl fmt::Display for Gap {
             Self::CutOff { bytes } => write!(f, "cut off, {} missing", count(*bytes, "byte")),
             Self::Steps { env_id, from, to, .. } if from == to => write!(f, "step {from} of {env_id} missing"),
             Self::Steps { env_id, from, to, .. } => write!(f, "steps {from}–{to} of {env_id} missing"),
+            Self::Open { lines, frames } => {
+                let parts = [(*lines, "line"), (*frames, "deep call")];
+                let parts: Vec<_> = parts.iter().filter(|(of, _)| *of > 0).map(|(of, what)| count(*of, what)).collect();
+                write!(f, "{} without a place in the table of open nodes", parts.join(" and "))
+            }
+            Self::Payloads { envs } => write!(f, "payloads of {} missing", count(*envs, "env")),
             Self::Orphans { records } => write!(f, "{} of unknown traces", count(*records, "record")),
             Self::Names { functions } => write!(f, "names of {} missing", count(*functions, "function")),
         }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::vec;
 
-use super::scan::{Found, Scan};
+use super::scan::{Found, Scan, Slot};
 
 /// Entries, each once.
 #[derive(Debug)]
@@ -21,16 +21,20 @@ pub(super) struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    /// Of all pages.
-    pub(super) fn all(scan: Scan<'a>) -> Self {
+    /// Of all pages, with those in slots that are in none of them, which are in order.
+    pub(super) fn all(scan: Scan<'a>, others: &[Slot]) -> Self {
         let pages = (0..).take(scan.valid.pages.len()).collect();
-        Self::of(scan, pages)
+        Self::of(scan, pages, others)
     }
 
-    /// Of these pages, by their places.
-    pub(super) fn of(scan: Scan<'a>, mut pages: Vec<u32>) -> Self {
+    /// Likewise, of these pages, by their places.
+    pub(super) fn of(scan: Scan<'a>, mut pages: Vec<u32>, others: &[Slot]) -> Self {
         pages.sort_unstable_by_key(|page| Reverse(first_seq(&scan, *page)));
-        Self { scan, pages, begun: Vec::new(), next: BinaryHeap::new(), seq_before: None }
+        let others: Vec<Found> = others.iter().filter_map(|slot| scan.found(*slot)).collect();
+        let mut merged =
+            Self { scan, pages, begun: vec![others.into_iter()], next: BinaryHeap::new(), seq_before: None };
+        merged.wait(0);
+        merged
     }
 
     fn begin_pages(&mut self) {

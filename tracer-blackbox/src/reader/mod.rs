@@ -165,11 +165,21 @@ pub fn recover_watched<'a>(
     let last_sign = recorded.max(status.get(Word::AliveNs));
     let death = death::classify(&scan, observed, last_sign);
     let open = running.open();
+    // What is in no block is known by its entries, if all are there.
+    let lines = if gaps.is_empty() { 0 } else { status.get(Word::LinesOutside).saturating_sub(1) };
+    let frames = running.frames_missing();
+    if lines > 0 || frames > 0 {
+        gaps.push(Gap::Open { lines, frames });
+    }
     let all = Traces::new(contents, running, &open);
     gaps.extend(all.gaps());
     let (records, orphans) = all.records();
     if orphans > 0 {
         gaps.push(Gap::Orphans { records: orphans });
+    }
+    let payloads = all.payloads_missing(&scan);
+    if payloads > 0 {
+        gaps.push(Gap::Payloads { envs: payloads });
     }
     let functions = status.get(Word::SitesMissing);
     if functions > 0 {
@@ -250,7 +260,7 @@ impl<'a> Recovered<'a> {
     pub fn newest(&self, trace: TraceId, at_least: u64) -> Records<'_> {
         let scan = self.scan();
         let pages = self.all.newest_pages(trace, at_least, &scan);
-        let mut records = Records::new(self, self.times.clone(), Some((trace, pages)));
+        let mut records = Records::new(self, self.times.clone(), Some((trace, pages)), &[]);
         for env in self.all.envs(trace).filter_map(EnvId::new) {
             records.assembler.know(trace, env);
         }
@@ -268,12 +278,12 @@ impl<'a> Recovered<'a> {
     }
 
     fn records_by(&self, times: Times) -> Records<'_> {
-        Records::new(self, times, None)
+        Records::new(self, times, None, &self.all.again)
     }
 
     fn trace_by(&self, trace: TraceId, times: Times) -> Records<'_> {
         let pages = self.all.pages(trace, &self.scan());
-        Records::new(self, times, Some((trace, pages)))
+        Records::new(self, times, Some((trace, pages)), &self.all.again)
     }
 
     /// The bytes of the file.
@@ -358,12 +368,12 @@ impl Sites for Names<'_> {
 }
 
 impl<'a> Records<'a> {
-    /// All, or those of a trace that stand in some pages.
-    fn new(read: &'a Recovered<'_>, times: Times, of: Option<(TraceId, Vec<u32>)>) -> Self {
+    /// All, or those of a trace that stand in some pages; of those in `others`, too.
+    fn new(read: &'a Recovered<'_>, times: Times, of: Option<(TraceId, Vec<u32>)>, others: &[Slot]) -> Self {
         let scan = read.scan();
         let (trace, entries) = match of {
-            Some((trace, pages)) => (Some(trace), Merged::of(scan.clone(), pages)),
-            None => (None, Merged::all(scan.clone())),
+            Some((trace, pages)) => (Some(trace), Merged::of(scan.clone(), pages, others)),
+            None => (None, Merged::all(scan.clone(), others)),
         };
         let mut assembler = Assembler::new(Names(scan.dictionary.clone()));
         for (trace, env) in read.all.known.iter().copied() {

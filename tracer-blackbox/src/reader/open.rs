@@ -15,11 +15,10 @@ use tracer::{EnvId, FrameId, TraceId};
 
 use super::Share;
 use super::contents::{
-    CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, PlaceMap,
-    RESUMED, STEP_SHIFT, Seen, place_of,
+    CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, MAIN,
+    PlaceMap, RESUMED, STEP_SHIFT, Seen, place_of,
 };
 use super::entered::{Calls, Entered};
-use super::merge::Merged;
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
 use super::table::Table;
 use crate::format::{FRAME_BYTES, u32_at, u64_at};
@@ -78,8 +77,10 @@ pub(super) struct Running {
     shown: FrameMap<Shown>,
     /// What is open besides, by the place of its env.
     entered: PlaceMap<Calls>,
-    /// Of lines with more frames than a block has, by the place of their env: the innermost in the block.
+    /// Of lines with frames that are in no block, by the place of their env: the innermost in the first block.
     deepest: PlaceMap<u64>,
+    /// These frames.
+    frames_outside: u64,
 }
 
 /// A place in a list; none takes no more room than one.
@@ -102,11 +103,14 @@ pub(super) struct ShownFrames {
     frames: FrameSet,
     /// All that is open is among them, but for steps by hand and the last of an env.
     are_all: bool,
+    /// Every line has a block.
+    pub(super) have_all: bool,
 }
 
 impl ShownFrames {
     pub(super) fn of(scan: &Scan<'_>) -> Self {
-        let mut shown = Self { frames: FrameSet::default(), are_all: blocks_have_all(scan) };
+        let have_all = blocks_have_all(scan);
+        let mut shown = Self { frames: FrameSet::default(), are_all: have_all, have_all };
         for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
             if u64_at(block, 0) != 0 {
                 shown.are_all &= !is_deep(block);
@@ -130,9 +134,14 @@ impl ShownFrames {
     }
 }
 
-/// Whether a line has more frames than its block.
+/// Whether a line has frames that are in no block.
 fn is_deep(block: &[u8]) -> bool {
     u64_at(block, 6 * 8) & (1 << 33) != 0
+}
+
+/// How many; not known before 2.1.
+fn frames_outside(block: &[u8]) -> u64 {
+    if is_deep(block) { u64_at(block, 9 * 8) } else { 0 }
 }
 
 /// A trace, by its entries.
@@ -152,10 +161,14 @@ pub(super) struct Env {
     pub(super) trace: Option<Place>,
     pub(super) seen: Seen,
     pub(super) is_root: bool,
+    /// It goes on with the root env, by recoveries alone.
+    pub(super) goes_on: bool,
     /// Its own record, if that is there.
     pub(super) record: Option<Slot>,
     /// The step by which an error ended it: no common one, so it has a slot.
     pub(super) failed: Option<Slot>,
+    /// A frame of it ended by that error after others, so it failed even where the step is not there.
+    pub(super) is_unwound: bool,
     /// The env that recovered from that, by its place.
     pub(super) successor: Option<Place>,
 }
@@ -189,36 +202,26 @@ impl Running {
             Self { blocks_have_all: blocks_have_all(scan), envs: mem::take(&mut contents.envs), ..Self::default() };
         running.look_at_blocks(scan);
         running.look_at_departures(&contents.departures);
-        if running.blocks_have_all {
-            // What a block shows need not be looked for among the steps of common calls, but for the last of them.
-            let mut events = running.last_events(scan);
-            events.append(&mut contents.entered);
-            events.sort_by_key(|found| found.seq);
-            events.dedup_by_key(|found| found.seq);
-            let mut events = events.into_iter().peekable();
-            let all = contents.full.len() as u64;
-            for (nth, some) in (0..).zip(contents.full.chunks(AT_ONCE)) {
-                share.upto(nth * AT_ONCE as u64, all);
-                running.look_up_traces(some, scan);
-                for Full { seq, slot, env } in some {
-                    while let Some(event) = events.next_if(|event| event.seq < *seq) {
-                        running.take_any(&event, scan);
-                    }
-                    if let Some(found) = scan.found(*slot) {
-                        running.take(&found, *env, scan);
-                    }
+        // What a block shows need not be looked for among the steps of common calls, but for the last of them.
+        let mut events = running.last_events(scan);
+        events.append(&mut contents.entered);
+        events.sort_by_key(|found| found.seq);
+        events.dedup_by_key(|found| found.seq);
+        let mut events = events.into_iter().peekable();
+        let all = contents.full.len() as u64;
+        for (nth, some) in (0..).zip(contents.full.chunks(AT_ONCE)) {
+            share.upto(nth * AT_ONCE as u64, all);
+            running.look_up_traces(some, scan);
+            for Full { seq, slot, env } in some {
+                while let Some(event) = events.next_if(|event| event.seq < *seq) {
+                    running.take_any(&event, scan);
                 }
-            }
-            events.for_each(|event| running.take_any(&event, scan));
-        } else {
-            let all = running.envs().iter().map(|env| u64::from(env.seen.records)).sum();
-            for (nth, found) in (0..).zip(Merged::all(scan.clone())) {
-                if nth % AT_ONCE as u64 == 0 {
-                    share.upto(nth, all);
+                if let Some(found) = scan.found(*slot) {
+                    running.take(&found, *env, scan);
                 }
-                running.take_any(&found, scan);
             }
         }
+        events.for_each(|event| running.take_any(&event, scan));
         running
     }
 
@@ -265,6 +268,7 @@ impl Running {
                 self.at(at).trace = Some(Place::new(of));
                 if is_deep(block) {
                     self.deepest.insert(at, deepest);
+                    self.frames_outside = self.frames_outside.saturating_add(frames_outside(block));
                 }
             }
         }
@@ -360,6 +364,7 @@ impl Running {
             }
             KIND_ENV => {
                 self.at(at).is_root = what == CAUSE_ROOT;
+                self.at(at).goes_on = what == CAUSE_RECOVERY && tag & MAIN != 0;
                 self.at(at).record = found.slot;
                 self.belongs(at, trace_in(&found.words));
                 if what == CAUSE_RECOVERY {
@@ -370,7 +375,10 @@ impl Running {
                     self.entered.insert(at, entered);
                 }
             }
-            KIND_NOTE if what == UNWOUND => self.end(at, frame),
+            KIND_NOTE if what == UNWOUND => {
+                self.at(at).is_unwound = true;
+                self.end(at, frame);
+            }
             KIND_OVER => {
                 if let (Some(trace), Some(slot)) = (trace_in(&found.words), found.slot) {
                     let of = self.trace(trace);
@@ -414,9 +422,11 @@ impl Running {
     }
 
     fn end(&mut self, at: u32, frame: u64) {
+        let env = self.at(at).id;
         match self.shown(at, frame) {
-            Some(shown) => shown.has_ended = true,
-            None => self.end_of(at, frame, true),
+            // Behind 2^24 envs, another frame of the trace may have its number.
+            Some(shown) if shown.env.get() == env => shown.has_ended = true,
+            _ => self.end_of(at, frame, true),
         }
     }
 
@@ -454,6 +464,13 @@ impl Running {
         self.envs().get(place_of(self.envs.get(env)?))
     }
 
+    /// Open frames that are in no block, and of which no entry speaks either.
+    pub(super) fn frames_missing(&self) -> u64 {
+        let deep = self.deepest.keys().filter_map(|env| self.entered.get(env));
+        let known = deep.flat_map(Calls::all).filter(|entered| entered.is_frame).count() as u64;
+        self.frames_outside.saturating_sub(known)
+    }
+
     /// What is open, in the order in which it was entered.
     pub(super) fn open(&self) -> Vec<Open> {
         let mut open = Vec::new();
@@ -476,16 +493,31 @@ impl Running {
     }
 }
 
-/// Whether every line of calls had a block: then what no block shows has ended. Not so if blocks may be of another time
+/// Whether every line of calls has a block: then what no block shows has ended. Not so if blocks may be of another time
 /// than pages.
 fn blocks_have_all(scan: &Scan<'_>) -> bool {
     let status = scan.status();
-    !scan.valid.is_torn && status.get(Word::BlocksGiven) > 0 && status.get(Word::BlocksMissing) == 0
+    // Before 2.1 it was only said whether there was one at some time.
+    let has_one_none = match status.get(Word::LinesOutside) {
+        0 => status.get(Word::BlocksMissing) > 0,
+        outside => outside > 1,
+    };
+    !scan.valid.is_torn && status.get(Word::BlocksGiven) > 0 && !has_one_none
 }
 
 impl Env {
     /// One of which nothing is there.
     pub(super) fn new(id: u64) -> Self {
-        Self { id, trace: None, seen: Seen::NOTHING, is_root: false, record: None, failed: None, successor: None }
+        Self {
+            id,
+            trace: None,
+            seen: Seen::NOTHING,
+            is_root: false,
+            goes_on: false,
+            record: None,
+            failed: None,
+            is_unwound: false,
+            successor: None,
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) const KIND_ENTER: u64 = 8;
 pub(super) const KIND_EXIT: u64 = 9;
 /// An event and the end of its detail.
 pub(super) const KIND_DETAILED: u64 = 10;
+/// An env that was recorded elsewhere, once more.
+pub(super) const KIND_AGAIN: u64 = 11;
 pub(super) const KIND_MASK: u64 = 15;
 /// In the first word of an entry, the number stands above the tag.
 pub(super) const SEQ_SHIFT: u32 = 16;
@@ -138,7 +140,7 @@ pub(super) fn look(
     let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &valid };
     let Part { pages: found, mut contents, mut gaps, unreadable, unsealed } =
         Part::of_many(&scan, &ShownFrames::of(&scan), &births, done);
-    contents.finish();
+    contents.finish(&scan);
     let unreadable = not_begun + unreadable;
     let given = StatusRead(bytes).get(Word::PagesGiven);
     // A birth that is garbage is larger than any that was given.
@@ -287,6 +289,12 @@ impl ValidPage {
     pub(super) fn whole(&self) -> Option<usize> {
         (self.forgotten == 0 && self.valid[..self.end].iter().all(|valid| *valid)).then_some(self.end)
     }
+
+    /// The slots that are valid, whether they are forgotten or not.
+    pub(super) fn valid(&self) -> impl Iterator<Item = Slot> + '_ {
+        let valid = self.valid[..self.end].iter().enumerate().filter(|(_, valid)| **valid);
+        valid.map(|(nth, _)| Slot::new(self.number, nth))
+    }
 }
 
 impl<'a> Scan<'a> {
@@ -303,9 +311,10 @@ impl<'a> Scan<'a> {
         slot_at(self.page(slot.page()), (slot.slot() + 1) * 64)
     }
 
-    /// The entry that was written in full into a slot.
+    /// The entry that was written in full into a slot; an env that is said there once more, as it was recorded.
     pub(super) fn found(&self, slot: Slot) -> Option<Found> {
         let words = self.words(slot)?;
+        let words = Entry::of_words(words).as_said_before().map_or(words, |env| env.words());
         Some(Found { seq: words[0] >> SEQ_SHIFT, words, slot: Some(slot), is_event: false })
     }
 
@@ -444,9 +453,9 @@ mod tests {
 
     /// What was found, but for how it is looked up, and for steps that say nothing.
     fn said(scan: &Scan<'_>, shown: &ShownFrames, mut part: Part) -> String {
-        part.contents.finish();
+        part.contents.finish(scan);
         let Part { pages, contents, gaps, unreadable, unsealed } = part;
-        let Contents { mut full, last_ticks, stretches, envs, departures, .. } = contents;
+        let Contents { mut full, last_ticks, stretches, envs, departures, again, .. } = contents;
         full.retain_mut(|full| {
             let words = scan.words(full.slot).unwrap();
             // That a trace is over is of no env.
@@ -456,7 +465,7 @@ mod tests {
         });
         assert!(full.len() > 1000, "{}", full.len());
         format!(
-            "{pages:?} {full:?} {last_ticks} {stretches:?} {:?} {departures:?} {gaps:?} {unreadable} {unsealed}",
+            "{pages:?} {full:?} {last_ticks} {stretches:?} {:?} {departures:?} {gaps:?} {unreadable} {unsealed} {again:?}",
             envs.all
         )
     }

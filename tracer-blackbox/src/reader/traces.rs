@@ -7,7 +7,7 @@ use tracer::recorder::Times;
 use tracer::{EnvId, TraceId, TraceState};
 
 use super::Death;
-use super::contents::{Contents, EnvSet, Seen, Stretch, place_of};
+use super::contents::{Contents, EnvSet, LACKS_PAYLOAD, Seen, Stretch, place_of};
 use super::gaps::Gap;
 use super::open::{Env, Open, Running};
 use super::scan::{Scan, Slot};
@@ -45,6 +45,8 @@ pub(super) struct Traces {
     stretches: Vec<Stretch>,
     /// Envs whose own records are not there, and whose traces are known all the same.
     pub(super) known: Vec<(TraceId, EnvId)>,
+    /// Where envs whose own records are not there are said once more, in their order.
+    pub(super) again: Vec<Slot>,
     /// Of which something is open.
     open: EnvSet,
     by_trace: OnceLock<ByTrace>,
@@ -90,6 +92,8 @@ struct Gathered {
     lost_steps: u64,
     /// By its place.
     root: Option<u32>,
+    /// The place of the last env that says that it goes on with that, with its number. Not said before 2.1.
+    goes_on: Option<(u64, u32)>,
     /// The first error.
     failed: Option<Slot>,
 }
@@ -100,6 +104,7 @@ impl Traces {
         Self {
             known: running.known().collect(),
             running,
+            again: contents.again,
             stretches: contents.stretches,
             open: open.iter().map(|open| open.env.get()).collect(),
             by_trace: OnceLock::new(),
@@ -115,6 +120,12 @@ impl Traces {
             *(if env.trace.is_some() { &mut known } else { &mut orphans }) += u64::from(env.seen.records);
         }
         (known, orphans)
+    }
+
+    /// Envs whose payload is not there.
+    pub(super) fn payloads_missing(&self, scan: &Scan<'_>) -> u64 {
+        let words = self.again.iter().filter_map(|slot| scan.words(*slot));
+        words.filter(|words| words[0] & LACKS_PAYLOAD != 0).count() as u64
     }
 
     /// Steps that are missing.
@@ -197,8 +208,16 @@ fn missing(stretches: &[Stretch]) -> impl Iterator<Item = (u32, u64, u64)> + '_ 
 
 impl Gathered {
     fn new(trace: u32, envs: &[u32], running: &Running, scan: &Scan<'_>) -> Self {
-        let mut gathered =
-            Self { trace, seen: Seen::NOTHING, envs: 0, envs_recorded: 0, lost_steps: 0, root: None, failed: None };
+        let mut gathered = Self {
+            trace,
+            seen: Seen::NOTHING,
+            envs: 0,
+            envs_recorded: 0,
+            lost_steps: 0,
+            root: None,
+            goes_on: None,
+            failed: None,
+        };
         for place in envs {
             gathered.add(*place, &running.envs()[place_of(*place)], scan);
         }
@@ -210,6 +229,9 @@ impl Gathered {
         self.envs += 1;
         self.envs_recorded += u64::from(env.record.is_some());
         self.root = self.root.or(env.is_root.then_some(place));
+        if let Some(found) = env.record.filter(|_| env.goes_on).and_then(|slot| scan.found(slot)) {
+            self.goes_on = self.goes_on.max(Some((found.seq, place)));
+        }
         let failed = [env.failed, self.failed].into_iter().flatten();
         self.failed = failed.min_by_key(|slot| scan.words(*slot).map(|words| words[1]));
         self.lost_steps += env.seen.end.saturating_sub(1).saturating_sub(env.seen.steps.into());
@@ -236,8 +258,8 @@ impl Gathered {
     /// The root env, followed through its recoveries to the last one; and how many these are.
     fn last<'r>(&self, running: &'r Running) -> (Option<&'r Env>, u64) {
         let at = |place| running.envs().get(place_of(place));
-        let mut last = self.root.and_then(at);
-        let mut recoveries = 0;
+        let mut last = self.goes_on.map(|(_, place)| place).or(self.root).and_then(at);
+        let mut recoveries = u64::from(self.goes_on.is_some());
         // As many as there are envs: what is no trace of ours may lead in a circle.
         while let Some(next) = last.and_then(|env| at(env.successor?.get())).filter(|_| recoveries < self.envs) {
             recoveries += 1;
@@ -257,7 +279,7 @@ impl Gathered {
         let is_running = is_active && *death == Death::StillRunning;
         let (last, recoveries) = self.last(running);
         match last {
-            Some(env) if env.failed.is_some() => TraceState::Failed,
+            Some(env) if env.failed.is_some() || env.is_unwound => TraceState::Failed,
             _ if is_running => TraceState::Running,
             None => TraceState::Lost,
             Some(env) if open.contains(&env.id) => TraceState::Lost,

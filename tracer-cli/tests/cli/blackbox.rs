@@ -414,7 +414,7 @@ fn what_is_open_for_long_is_shown_though_its_enter_was_written_over() {
         …          handle
         …          └─ charge(order={"id":17}) (cut)
         …             └─ send(attempt=7)
-        … and 804 calls below
+        … and 880 calls below
         open    handle, entered after _, open for at least _
         open    charge(order={"id":17}) (cut), entered after _, open for at least _
         open    send(attempt=7), entered after _, open for at least _"#]]

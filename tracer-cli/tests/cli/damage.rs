@@ -114,8 +114,8 @@ fn a_trace_without_records_is_told_as_such() {
 
         began   (unknown)
         file    .tracer/orders/(name).tbx (black box)
-        read    recovered 1,116 records; the oldest 76 pages written over
-        gap     the oldest 76 pages written over
+        read    recovered 1,029 records; the oldest 77 pages written over
+        gap     the oldest 77 pages written over
         missing no record of it is left, only that it was resumed
         process orders 1.2.0, pid _: killed (SIGKILL, or a signal that leaves no note)
         alive   until (time), if not for longer

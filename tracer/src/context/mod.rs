@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::guard::{GuardError, GuardErrorKind};
 use crate::id::{EnvId, TraceId};
 use crate::lines::scope::{self, Position, Scope};
-use crate::lines::{Ancestry, Departure, Opened, Pinned, Source, ThreadLane, Trace};
+use crate::lines::{Ancestry, Departure, Opened, Pinned, Said, Source, ThreadLane, Trace};
 use crate::node::check_name;
 use crate::record::Cause;
 use crate::recorder::{Detail, Entry, EnvEvent};
@@ -79,16 +79,27 @@ impl Context {
         // A fork of a trace that was cleared is as unknown as the context that it leaves.
         let known = cause == Cause::Root || trace.tracer.registry().knows(trace.id);
         let record = |out: &mut ThreadLane| {
-            let source = trace.source_text();
+            let (source, has_payload) = (trace.source_text(), payload.is_some());
             let detail = Detail { trace: Some((trace.id, source)), meta: payload, ..Detail::default() };
-            let number = fork.map_or(0, |fork| fork.number);
-            let event =
-                EnvEvent { ticks: 0, seq: after, env: id, trace: trace.id, cause, parent, site: 0, fork: number };
-            out.env_with(event, Some(Box::new(detail)))
+            let mut event = EnvEvent {
+                ticks: 0,
+                seq: after,
+                env: id,
+                trace: trace.id,
+                cause,
+                parent,
+                site: 0,
+                fork: fork.map_or(0, |fork| fork.number),
+                is_main: cause == Cause::Root,
+                lacks_payload: false,
+            };
+            out.env_with(&mut event, Some(Box::new(detail)));
+            (event.seq, Said::of(event, has_payload, out.piece()))
         };
-        let seq = if known { emit(&trace, record) } else { None };
+        let recorded = if known { emit(&trace, record) } else { None };
+        let (seq, said) = recorded.unwrap_or((after, Said::default()));
         let ancestry = if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
-        let env = Opened { id, ordinal, seq: seq.unwrap_or(after), fork, flows, ancestry };
+        let env = Opened { id, ordinal, said, seq, fork, flows, ancestry };
         if known {
             trace.tracer.registry().open(&trace, env.clone());
         }
@@ -151,7 +162,13 @@ impl Context {
         let trace = Some((self.trace.id, self.trace.source_text()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
         let entry = Entry::manual(self.env.id, step, entered, status);
-        let seq = emit(&self.trace, |out| out.step(entry, after, Some(Box::new(detail))).seq).unwrap_or(after);
+        let said = &mut self.env.said;
+        let step_in = |out: &mut ThreadLane| {
+            let seq = out.step(entry, after, Some(Box::new(detail))).seq;
+            said.again(&self.trace, out);
+            seq
+        };
+        let seq = emit(&self.trace, step_in).unwrap_or(after);
         self.trace.tracer.registry().recorded(self.trace_id(), self.env_id(), seq);
         self.step = step;
         self.env.seq = seq;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::branch::Pinned;
-use super::line::Opened;
+use super::line::{Opened, Said};
 use super::scope;
 use crate::execution::{Attempt, Execution};
 use crate::flow::Standing;
@@ -18,11 +18,25 @@ pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pin
         let id = execution.token().trace_id();
         let trace = scope.new_trace_of(attempt, id, &execution.type_);
         let (env, ordinal) = (execution.token().env_id(), trace.next_ordinal());
-        let event = EnvEvent { ticks: 0, seq: 0, env, trace: id, cause: Cause::Root, parent: None, site: 0, fork: 0 };
+        let mut event = EnvEvent {
+            ticks: 0,
+            seq: 0,
+            env,
+            trace: id,
+            cause: Cause::Root,
+            parent: None,
+            site: 0,
+            fork: 0,
+            is_main: true,
+            lacks_payload: false,
+        };
         let put = |detail: &mut Vec<u8>| put_root(detail, id, &execution.type_, &execution.latest_attempt().captured());
-        let seq = scope.output(&trace.tracer, |out| out.env_with_bytes(event, put));
+        let (seq, said) = scope.output(&trace.tracer, |out| {
+            out.env_with_bytes(&mut event, put);
+            (event.seq, Said::of(event, true, out.piece()))
+        });
         trace.set_stepped();
-        let opened = Opened { id: env, ordinal, seq, fork: None, flows: Standing::default(), ancestry: None };
+        let opened = Opened { id: env, ordinal, said, seq, fork: None, flows: Standing::default(), ancestry: None };
         let cell = scope.begin_opened(&trace, opened);
         Pinned::of_held(scope, cell)
     })

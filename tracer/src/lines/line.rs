@@ -13,8 +13,9 @@ use crate::id::{EnvId, FrameId};
 use crate::record::{Cause, ErrorKind};
 use crate::recorder::block::{self, Block, FRAMES, Frame};
 use crate::recorder::page::OCCURRENCES;
-use crate::recorder::{Detail, Entry, NoteEvent, NoteKind, Tag};
+use crate::recorder::{Detail, Entry, EnvEvent, NoteEvent, NoteKind, Tag};
 use crate::site::{Site, SiteId};
+use crate::tracer::Tracer;
 
 /// One line of calls.
 #[derive(Debug, Default)]
@@ -24,6 +25,7 @@ pub(crate) struct Line {
     blocks: Blocks,
     /// The number of the last record, or a higher one.
     seq: u64,
+    said: Said,
     base: Base,
     /// Where each declared flow stands.
     flows: Standing,
@@ -41,7 +43,17 @@ struct Blocks {
     lent: Option<&'static Block>,
     /// Memory that it keeps.
     own: Option<&'static Block>,
-    more: Vec<&'static Block>,
+    more: Vec<More>,
+    /// Memory that it keeps, for more.
+    spare: Vec<&'static Block>,
+}
+
+/// A further block.
+#[derive(Debug)]
+struct More {
+    block: &'static Block,
+    /// It is memory of the recorder's.
+    is_lent: bool,
 }
 
 impl Blocks {
@@ -53,28 +65,69 @@ impl Blocks {
     /// Makes sure that there is a first.
     fn begin(&mut self, trace: &Trace) -> &'static Block {
         self.lent = trace.tracer.block();
+        if self.lent.is_none() {
+            trace.tracer.begin_outside();
+        }
         self.lent.unwrap_or_else(|| self.own.get_or_insert_with(|| Box::leak(Box::default())))
+    }
+
+    /// Gives back what was lent.
+    fn end(&mut self, tracer: &Tracer) {
+        if let Some(block) = self.first() {
+            block.publish(block::ENV, 0);
+        }
+        match self.lent.take() {
+            Some(lent) => tracer.free(lent),
+            None => tracer.end_outside(),
+        }
+        for More { block, is_lent } in self.more.drain(..) {
+            if is_lent {
+                block.publish(block::ENV, 0);
+                tracer.free(block);
+            } else {
+                self.spare.push(block);
+            }
+        }
+    }
+
+    /// Says in all of them whose frames they have.
+    fn show_env(&self, env: EnvId) {
+        let first = self.first().into_iter();
+        first.chain(self.more.iter().map(|more| more.block)).for_each(|block| block.publish(block::ENV, env.get()));
     }
 
     fn depth(&self) -> usize {
         let Some(first) = self.first() else { return 0 };
         let depth = first.get(block::DEPTH);
         let more = if depth & block::DEEP == 0 { &[] } else { &self.more[..] };
-        depth_in(depth) + more.iter().map(|block| depth_in(block.get(block::DEPTH))).sum::<usize>()
+        depth_in(depth) + more.iter().map(More::depth).sum::<usize>()
     }
 
     /// The frame at a place; `None` past the last that there is room for.
     fn frame(&self, at: usize) -> Option<Frame<'static>> {
-        let block = if at < FRAMES { self.first()? } else { self.more.get(at / FRAMES - 1)? };
+        let block = if at < FRAMES { self.first()? } else { self.more.get(at / FRAMES - 1)?.block };
         block.frame((at % FRAMES) as u64)
     }
 
     /// Room for a frame at the place `depth`, the first that is not used.
-    fn room(&mut self, depth: usize) -> Option<Frame<'static>> {
+    fn room(&mut self, depth: usize, trace: &Trace) -> Option<Frame<'static>> {
         if self.frame(depth).is_none() {
-            self.more.push(Box::leak(Box::default()));
+            self.go_on(trace);
         }
         self.frame(depth)
+    }
+
+    /// Goes on in a further block.
+    #[cold]
+    fn go_on(&mut self, trace: &Trace) {
+        let lent = self.lent.and_then(|_| trace.tracer.further_block());
+        let is_lent = lent.is_some();
+        let block = lent.or_else(|| self.spare.pop()).unwrap_or_else(|| Box::leak(Box::default()));
+        block.set(block::DEPTH, 0);
+        block.set(block::FOREIGN, 0);
+        block.set_trace(trace.id);
+        block.publish(block::ENV, self.first().map_or(0, |first| first.get(block::ENV)));
+        self.more.push(More { block, is_lent });
     }
 
     /// Sets how many frames are open, leaving the other flags alone.
@@ -82,10 +135,23 @@ impl Blocks {
         let Some(first) = self.first() else { return };
         let dead = first.get(block::DEPTH) & block::DEAD;
         let deep = if depth > FRAMES { block::DEEP } else { 0 };
-        for (nth, block) in self.more.iter().enumerate() {
-            block.publish(block::DEPTH, depth.saturating_sub((nth + 1) * FRAMES).min(FRAMES) as u64);
+        let mut outside = 0;
+        for (nth, More { block, is_lent }) in self.more.iter().enumerate() {
+            let depth = depth.saturating_sub((nth + 1) * FRAMES).min(FRAMES) as u64;
+            block.publish(block::DEPTH, depth);
+            outside += if *is_lent { 0 } else { depth };
         }
-        first.publish(block::DEPTH, depth.min(FRAMES) as u64 | dead | deep);
+        let flag = if outside > 0 { block::OUTSIDE } else { 0 };
+        if !self.more.is_empty() {
+            first.set(block::OUTSIDE_COUNT, outside);
+        }
+        first.publish(block::DEPTH, depth.min(FRAMES) as u64 | dead | deep | flag);
+    }
+}
+
+impl More {
+    fn depth(&self) -> usize {
+        depth_in(self.block.get(block::DEPTH))
     }
 }
 
@@ -184,11 +250,43 @@ impl Departure {
     }
 }
 
+/// Where an env was said last, so that it is said once more where a reader finds steps of it and may not find it itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Said {
+    /// As it is said once more.
+    env: Option<EnvEvent>,
+    /// See [`ThreadLane::piece`].
+    piece: u64,
+}
+
+impl Said {
+    /// As the record `env` says it, which had a payload or not; nothing where none is lost.
+    pub(crate) fn of(env: EnvEvent, has_payload: bool, piece: u64) -> Self {
+        Self { env: (piece != 0).then_some(EnvEvent { lacks_payload: has_payload, ..env }), piece }
+    }
+
+    fn is_main(&self) -> bool {
+        self.env.is_some_and(|env| env.is_main)
+    }
+
+    /// Says it, unless that was done where `out` writes.
+    #[inline]
+    pub(crate) fn again(&mut self, trace: &Trace, out: &mut ThreadLane) {
+        if self.piece != out.piece() {
+            if let Some(env) = &self.env {
+                out.again(trace, env);
+            }
+            self.piece = out.piece();
+        }
+    }
+}
+
 /// An env that was recorded and has no step yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Opened {
     pub(crate) id: EnvId,
     pub(crate) ordinal: u32,
+    pub(crate) said: Said,
     pub(crate) seq: u64,
     pub(crate) fork: Option<Fork>,
     pub(crate) flows: Standing,
@@ -242,9 +340,7 @@ impl Line {
         for word in [block::DEPTH, block::NODES, block::PINS, block::FOREIGN] {
             block.set(word, 0);
         }
-        let (high, low) = trace.id.halves();
-        block.set(block::TRACE, high);
-        block.set(block::TRACE + 1, low);
+        block.set_trace(trace.id);
         let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
         block.set(block::SOURCE, u64::from(site));
         self.base = Base::of(fork);
@@ -256,7 +352,22 @@ impl Line {
     fn open_env(&mut self, cause: Cause, parent: Option<(EnvId, u64)>, fork: u64, out: &mut ThreadLane) {
         let Some(trace) = &self.trace else { return };
         let (env, ordinal) = trace.next_env();
-        self.seq = out.env(trace, env, cause, parent, fork, self.seq);
+        let is_main = cause == Cause::Root || cause == Cause::Recovery && self.said.is_main();
+        let mut event = EnvEvent {
+            ticks: 0,
+            seq: self.seq,
+            env,
+            trace: trace.id,
+            cause,
+            parent,
+            site: 0,
+            fork,
+            is_main,
+            lacks_payload: false,
+        };
+        out.env(trace, &mut event);
+        self.seq = event.seq;
+        self.said = Said::of(event, false, out.piece());
         self.show_env(env, ordinal);
     }
 
@@ -265,25 +376,20 @@ impl Line {
         block.set(block::ORDINAL, u64::from(ordinal));
         block.set(block::LAST, FrameId::raw_of(ordinal.into(), 0));
         block.set(block::DEPTH, block.get(block::DEPTH) & !block::DEAD);
-        block.publish(block::ENV, env.get());
+        self.blocks.show_env(env);
     }
 
     /// Takes over an env that was recorded already and has no step yet.
     pub(crate) fn adopt(&mut self, trace: Arc<Trace>, env: Opened) {
         self.start(trace, env.fork, env.flows, env.ancestry);
-        self.seq = env.seq;
+        (self.seq, self.said) = (env.seq, env.said);
         self.show_env(env.id, env.ordinal);
     }
 
     /// Takes it out of use.
     pub(crate) fn take_trace(&mut self) -> Option<Arc<Trace>> {
         let trace = self.trace.take()?;
-        if let Some(block) = self.blocks.first() {
-            block.publish(block::ENV, 0);
-        }
-        if let Some(lent) = self.blocks.lent.take() {
-            trace.tracer.free(lent);
-        }
+        self.blocks.end(&trace.tracer);
         self.calls.clear();
         Some(trace)
     }
@@ -500,7 +606,7 @@ impl Line {
         out: &mut ThreadLane,
     ) -> Option<FrameId> {
         let depth = self.blocks.depth();
-        let frame = self.blocks.room(depth)?;
+        let frame = self.blocks.room(depth, self.trace.as_ref()?)?;
         let frame_id = FrameId::from_raw(self.step())?;
         let nodes = self.get(block::NODES);
         if let Some(flow) = site.flow {
@@ -576,6 +682,7 @@ impl Line {
             let kind = NoteKind::Unwound { frame, error };
             let note = NoteEvent { ticks: 0, seq: self.seq, env, step: self.steps(), site, kind };
             self.seq = out.note(note);
+            self.say(out);
         }
         self.remove(place);
     }
@@ -630,7 +737,16 @@ impl Line {
         let entry = Entry::step(env, self.steps(), site, frame, call.parent, call.key, call.occurrence, tag);
         let written = out.step(entry, self.seq, detail);
         self.seq = written.seq;
+        self.say(out);
         written.ticks
+    }
+
+    /// Says its env where `out` writes, if that was not done there.
+    #[inline]
+    pub(crate) fn say(&mut self, out: &mut ThreadLane) {
+        if let Some(trace) = &self.trace {
+            self.said.again(trace, out);
+        }
     }
 
     /// Leaves for an env of its own.

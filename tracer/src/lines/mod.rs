@@ -21,7 +21,7 @@ pub(crate) use branch::Pinned;
 pub use branch::{Branch, branch, carry, carry_fn};
 pub use frame::{OpenFrame, current_trace_id, enter};
 pub use join::Join;
-pub(crate) use line::{Ancestry, Departure, Fork, Opened};
+pub(crate) use line::{Ancestry, Departure, Fork, Opened, Said};
 pub(crate) use trace::{SeqCounter, Source, ThreadLane, Trace};
 pub use traced::{Prepared, Traced, prepare, traced};
 

@@ -166,7 +166,7 @@ impl Scope {
         let Some(held) = self.held.last_mut().filter(|held| std::ptr::eq(held.cell, here.cell)) else { return };
         let (Some(trace), Some(block)) = (held.line.trace(), held.line.block()) else { return };
         let Some(place) = self.lanes.iter().position(|lane| lane.tracer == trace.tracer) else { return };
-        let Some(out) = self.lanes[place].lend(&held.line, block, run) else { return };
+        let Some(out) = self.lanes[place].lend(&mut held.line, block, run) else { return };
         held.lane = place;
         hot::lend(&hot::Lent { cell: held.cell, block, frame: here.frame, out });
     }

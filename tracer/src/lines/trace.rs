@@ -113,6 +113,16 @@ impl Trace {
         }
     }
 
+    /// Names it and its source, where no site does.
+    fn source_detail(&self) -> Option<Box<Detail>> {
+        match &self.source {
+            Source::Site(_) => None,
+            Source::Text(source) => {
+                Some(Box::new(Detail { trace: Some((self.id, source.clone())), ..Detail::default() }))
+            }
+        }
+    }
+
     pub(crate) fn hold(&self) {
         self.holds.fetch_add(1, Ordering::Relaxed);
     }
@@ -158,6 +168,8 @@ pub(crate) struct ThreadLane {
     lane: Box<dyn Lane>,
     /// The page of the lane, if it has any.
     page: Option<&'static Page>,
+    /// Where the last entry went, see [`Lane::piece`].
+    piece: u64,
     /// What the events in it rest on.
     run: Option<Run>,
     /// Numbers `next..end` are this thread's own.
@@ -179,8 +191,8 @@ impl std::fmt::Debug for ThreadLane {
 impl ThreadLane {
     pub(crate) fn new(tracer: Tracer) -> Self {
         let (lane, ticks) = (tracer.lane(), tracer.clock().ticker());
-        let page = lane.page();
-        Self { page, run: None, lane, ticks, tracer, next: 0, end: 0, detail: Vec::new(), violation: None }
+        let (page, piece) = (lane.page(), lane.piece());
+        Self { page, piece, run: None, lane, ticks, tracer, next: 0, end: 0, detail: Vec::new(), violation: None }
     }
 
     /// A number above `after`, which came from the same counter: a block taken now lies above all that were given
@@ -229,7 +241,13 @@ impl ThreadLane {
         Written { seq, ticks }
     }
 
-    fn write(&mut self, mut entry: Entry, detail: Option<Box<Detail>>) {
+    fn write(&mut self, entry: Entry, detail: Option<Box<Detail>>) {
+        let entry = self.put(entry, detail);
+        self.follow(&entry);
+    }
+
+    /// Gives it as it was written.
+    fn put(&mut self, mut entry: Entry, detail: Option<Box<Detail>>) -> Entry {
         if let Some(detail) = detail {
             entry.set_detailed();
             self.lane.write_with(&entry, detail);
@@ -237,16 +255,23 @@ impl ThreadLane {
             if !same_page(page, self.page) {
                 (self.page, self.run) = (page, None);
             }
+            self.piece = self.lane.piece();
         } else if let Some(page) = self.page {
             if !page.put(entry.words()) {
                 self.turn();
-                self.write(entry, None);
-                return;
+                return self.put(entry, None);
             }
         } else {
             self.lane.write(&entry);
+            self.piece = self.lane.piece();
         }
-        self.follow(&entry);
+        entry
+    }
+
+    /// Where the last entry went, by a number; zero where nothing is lost.
+    #[inline]
+    pub(crate) fn piece(&self) -> u64 {
+        self.piece
     }
 
     /// Writes it with its detail as bytes: in the page, if there is room, so that nothing is allocated for them.
@@ -272,12 +297,12 @@ impl ThreadLane {
     #[cold]
     fn turn(&mut self) {
         self.lane.turn();
-        (self.page, self.run) = (self.lane.page(), None);
+        (self.page, self.piece, self.run) = (self.lane.page(), self.lane.piece(), None);
     }
 
     /// What the common calls of this thread need to write without this, in the line of `block`; begins a run there if
     /// asked to. `None`: they cannot.
-    pub(crate) fn lend(&mut self, line: &Line, block: &'static Block, run: bool) -> Option<Out> {
+    pub(crate) fn lend(&mut self, line: &mut Line, block: &'static Block, run: bool) -> Option<Out> {
         let counter = match self.ticks {
             Ticks::Counter => true,
             Ticks::System => false,
@@ -286,6 +311,9 @@ impl ThreadLane {
         let mut page = self.page?;
         if run && page.free_slots() < RUN_SLOTS_MIN {
             self.turn();
+        }
+        if run {
+            line.say(self);
             page = self.page?;
         }
         // Events take numbers without asking.
@@ -313,42 +341,33 @@ impl ThreadLane {
         Some(next - 1)
     }
 
-    pub(crate) fn env(
-        &mut self,
-        trace: &Trace,
-        env: EnvId,
-        cause: Cause,
-        parent: Option<(EnvId, u64)>,
-        fork: u64,
-        after: u64,
-    ) -> u64 {
-        let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
-        let detail = match &trace.source {
-            Source::Site(_) => None,
-            Source::Text(source) => {
-                Some(Box::new(Detail { trace: Some((trace.id, source.clone())), ..Detail::default() }))
-            }
-        };
+    /// [`env_with`](Self::env_with), of an env that has no payload; the site is filled in, too.
+    pub(crate) fn env(&mut self, trace: &Trace, env: &mut EnvEvent) {
+        env.site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
         trace.set_stepped();
-        self.env_with(EnvEvent { ticks: 0, seq: after, env, trace: trace.id, cause, parent, site, fork }, detail)
+        self.env_with(env, trace.source_detail());
     }
 
-    /// Records an env, with the tick and a number after `env.seq`; gives the number.
-    pub(crate) fn env_with(&mut self, mut env: EnvEvent, detail: Option<Box<Detail>>) -> u64 {
-        self.number(&mut env);
-        self.write(Entry::env(&env), detail);
-        env.seq
+    /// Records an env, with the tick and a number after `env.seq`, which are filled in.
+    pub(crate) fn env_with(&mut self, env: &mut EnvEvent, detail: Option<Box<Detail>>) {
+        self.number(env);
+        self.write(Entry::env(env), detail);
+    }
+
+    /// Says an env once more, where a reader finds it beside its steps.
+    #[cold]
+    pub(crate) fn again(&mut self, trace: &Trace, env: &EnvEvent) {
+        self.put(Entry::again(env), trace.source_detail());
     }
 
     /// Likewise, with the detail [as bytes](Detail::write_to), which `put` appends.
-    pub(crate) fn env_with_bytes(&mut self, mut env: EnvEvent, put: impl FnOnce(&mut Vec<u8>)) -> u64 {
+    pub(crate) fn env_with_bytes(&mut self, env: &mut EnvEvent, put: impl FnOnce(&mut Vec<u8>)) {
         let mut detail = std::mem::take(&mut self.detail);
         put(&mut detail);
-        self.number(&mut env);
-        self.write_bytes(Entry::env(&env), &detail);
+        self.number(env);
+        self.write_bytes(Entry::env(env), &detail);
         detail.clear();
         self.detail = detail;
-        env.seq
     }
 
     fn number(&mut self, env: &mut EnvEvent) {

@@ -125,7 +125,7 @@ impl<S: Sites> Assembler<S> {
             cause: event.cause,
             parent_env: event.parent.map(|(env, _)| env),
             parent_step: event.parent.map(|(_, step)| step),
-            truncated: payload.is_some_and(Captured::is_truncated),
+            truncated: event.lacks_payload || payload.is_some_and(Captured::is_truncated),
         }
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 // Not those of the model checker: who has the lock of the line is alone.
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::id::FrameId;
+use crate::id::{FrameId, TraceId};
 use crate::lines::key;
 use crate::recorder::page::OCCURRENCES;
 use crate::recorder::{PREVIEW_AT, Preview, Tag};
@@ -18,7 +18,7 @@ pub const FRAMES: usize = 15;
 /// What a block takes, in bytes.
 pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 
-/// The frames of a line. Zeroes are a block that is not in use.
+/// The frames of a line. Zeroes are a block that is not in use. Of a further block of a line, words 0 to 2, 6 and 15 hold.
 ///
 /// | word of the head | |
 /// |---|---|
@@ -27,9 +27,10 @@ pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 /// | 3 | the ordinal of the env in its trace |
 /// | 4 | the number of the last step, with that ordinal as a [frame](crate::FrameId) has it |
 /// | 5 | a bit for each open node: `number % 64` |
-/// | 6 | open frames in this block; bit 32 while the last step is an error, bit 33 while the line goes on in another |
+/// | 6 | open frames in this block; bit 32 while the last step is an error, bit 34 while the line goes on in others, bit 33 while some of these do not outlive the process |
 /// | 7 | what may still come back to the line |
 /// | 8 | the site that started the trace, 0: by hand |
+/// | 9 | where bit 33 of word 6 says so: how many open frames are in blocks that do not outlive the process |
 /// | 15 | 1: it is of a thread that this process, a forked one, does not have |
 ///
 /// | word of a frame | |
@@ -63,12 +64,16 @@ pub(crate) const NODES: usize = 5;
 pub(crate) const DEPTH: usize = 6;
 pub(crate) const PINS: usize = 7;
 pub(crate) const SOURCE: usize = 8;
+/// How many frames are [outside](OUTSIDE).
+pub(crate) const OUTSIDE_COUNT: usize = 9;
 pub(crate) const FOREIGN: usize = 15;
 
 /// In the depth: the env was ended by an error. Makes it no place of a frame.
 pub(crate) const DEAD: u64 = 1 << 32;
-/// In the depth: more frames are in another block. Likewise.
-pub(crate) const DEEP: u64 = 1 << 33;
+/// In the depth: more frames are in other blocks. Likewise.
+pub(crate) const DEEP: u64 = 1 << 34;
+/// Besides: some of these are in memory that does not outlive the process.
+pub(crate) const OUTSIDE: u64 = 1 << 33;
 
 /// Words of a frame.
 const ID: usize = 0;
@@ -123,6 +128,13 @@ impl Block {
     #[inline]
     pub(crate) fn publish(&self, word: usize, value: u64) {
         self.head[word].store(value, Ordering::Release);
+    }
+
+    /// Says whose frames these are.
+    pub(crate) fn set_trace(&self, trace: TraceId) {
+        let (high, low) = trace.halves();
+        self.set(TRACE, high);
+        self.set(TRACE + 1, low);
     }
 
     /// The frame at a place; `None` past the last, and for any depth with a flag.
@@ -503,7 +515,7 @@ mod tests {
         assert!(top(&block).is_none());
         block.set(DEPTH, 1);
         assert!(top(&block).is_some());
-        for flag in [DEAD, DEEP] {
+        for flag in [DEAD, DEEP, OUTSIDE] {
             block.set(DEPTH, 1 | flag);
             assert!(top(&block).is_none());
         }

@@ -25,11 +25,11 @@ use crate::values::Captured;
 ///
 /// | bits | step | env | note | trace over |
 /// |---|---|---|---|---|
-/// | 4 | kind: 1 step, 2 env, 3 note, 4 over, 5 resumed; others are a [page](super::page)'s | | | |
+/// | 4 | kind: 1 step, 2 env, 3 note, 4 over, 5 resumed, 11 env once more; others are a [page](super::page)'s | | | |
 /// | 3 | status: 0 enter, 1 exit, 2 error | cause | 0 unwound, 1 flow violation | 1: it took a step |
 /// | 2 | error: 1 err, 2 panic, 3 cancelled | – | error | – |
-/// | 1 | resumed | – | – | – |
-/// | 1 | made in a forked env by no frame of it | – | – | – |
+/// | 1 | resumed | its payload is not there | – | – |
+/// | 1 | made in a forked env by no frame of it | the first of its trace, or goes on with that by recoveries | – | – |
 /// | 1 | a detail belongs to it | likewise | – | – |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry(pub(crate) [u64; 8]);
@@ -96,6 +96,10 @@ pub(crate) struct EnvEvent {
     pub(crate) site: u32,
     /// Which fork of its frame it is, from 0.
     pub(crate) fork: u64,
+    /// It is the first of its trace, or goes on with that by recoveries alone.
+    pub(crate) is_main: bool,
+    /// It has a payload, which does not stand with this.
+    pub(crate) lacks_payload: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,12 +151,15 @@ const KIND_ENV: u16 = 2;
 const KIND_NOTE: u16 = 3;
 const KIND_OVER: u16 = 4;
 pub(super) const KIND_RESUMED: u16 = 5;
+const KIND_AGAIN: u16 = 11;
 /// What the kind makes of the next three bits: a status, a cause, a note.
 const WHAT_SHIFT: u32 = 4;
 const WHAT_MASK: u16 = 7;
 const ERROR_SHIFT: u32 = 7;
 const ERROR_MASK: u16 = 3;
 const RESUMED: u16 = 1 << 9;
+const LACKS_PAYLOAD: u16 = 1 << 9;
+const MAIN: u16 = 1 << 10;
 const THROUGH_FORK: u16 = 1 << 10;
 const DETAIL: u16 = 1 << 11;
 /// A number takes the other 48 bits: at a record each 10 ns they last a month.
@@ -281,8 +288,9 @@ impl Entry {
         let (high, low) = event.trace.halves();
         let (parent, parent_step) = event.parent.map_or((0, 0), |(env, step)| (env.get(), step));
         let cause = Cause::ALL.iter().position(|cause| *cause == event.cause).unwrap_or(0) as u16;
+        let flags = if event.lacks_payload { LACKS_PAYLOAD } else { 0 } | if event.is_main { MAIN } else { 0 };
         Self([
-            Tag(KIND_ENV | (cause << WHAT_SHIFT)).numbered(event.seq),
+            Tag(KIND_ENV | (cause << WHAT_SHIFT) | flags).numbered(event.seq),
             event.ticks,
             event.env.get(),
             step_and_site(parent_step, event.site),
@@ -291,6 +299,20 @@ impl Entry {
             parent,
             event.fork,
         ])
+    }
+
+    /// The env once more, for who does not find it where it was recorded.
+    pub(crate) fn again(event: &EnvEvent) -> Self {
+        let mut entry = Self::env(event);
+        entry.0[0] ^= u64::from(KIND_ENV ^ KIND_AGAIN);
+        entry
+    }
+
+    /// Where this says an env once more, for who does not find it where it was recorded: as it was recorded.
+    pub fn as_said_before(mut self) -> Option<Self> {
+        let is_again = Tag::of(self.0[0]).kind() == KIND_AGAIN;
+        self.0[0] ^= u64::from(KIND_ENV ^ KIND_AGAIN);
+        is_again.then_some(self)
     }
 
     pub(crate) fn note(event: &NoteEvent) -> Self {
@@ -426,6 +448,8 @@ impl Entry {
                 parent: EnvId::new(six).map(|parent| (parent, step)),
                 site,
                 fork: seven,
+                is_main: tag.0 & MAIN != 0,
+                lacks_payload: tag.0 & LACKS_PAYLOAD != 0,
             }),
             KIND_NOTE => Event::Note(NoteEvent {
                 ticks,
@@ -504,8 +528,14 @@ mod tests {
         let trace = TraceId::random(&AnyRandom::System);
         for cause in Cause::ALL {
             let parent = Some((EnvId::random(&AnyRandom::System), 12));
-            let event = EnvEvent { ticks: 1, seq: 2, env, trace, cause, parent, site: 5, fork: 3 };
-            assert_eq!(Entry::env(&event).event(), Some(Event::Env(event)));
+            for (is_main, lacks_payload) in [(false, true), (true, false)] {
+                let event =
+                    EnvEvent { ticks: 1, seq: 2, env, trace, cause, parent, site: 5, fork: 3, is_main, lacks_payload };
+                assert_eq!(Entry::env(&event).event(), Some(Event::Env(event)));
+                let again = Entry::again(&event);
+                assert_eq!((again.event(), again.as_said_before()), (None, Some(Entry::env(&event))));
+                assert_eq!(Entry::env(&event).as_said_before(), None);
+            }
         }
         for kind in [
             NoteKind::Unwound { frame: FrameId::new(0, 1), error: ErrorKind::Panic },

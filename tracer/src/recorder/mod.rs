@@ -78,8 +78,19 @@ pub trait Recorder: Send + Sync + 'static {
         None
     }
 
-    /// Takes back what [`block`](Self::block) gave: its line is over.
+    /// Likewise, for a line that has more frames than a block: as long as no line that begins has to do without.
+    fn further_block(&self) -> Option<&'static Block> {
+        None
+    }
+
+    /// Takes back what [`block`](Self::block) or [`further_block`](Self::further_block) gave: its line is over.
     fn free(&self, _block: &'static Block) {}
+
+    /// A line begins for which no recorder has a block.
+    fn begin_outside(&self) {}
+
+    /// A line is over that [had none](Self::begin_outside).
+    fn end_outside(&self) {}
 }
 
 /// What one thread writes to.
@@ -93,6 +104,12 @@ pub trait Lane: Send {
 
     /// Goes on to a page with room: the one before is full.
     fn turn(&mut self) {}
+
+    /// Which of the pieces, that are lost one after the other, the last entry went to: a number that no other piece has.
+    /// What a reader has to know of an env is said once more in each. Zero where nothing is lost that way.
+    fn piece(&self) -> u64 {
+        0
+    }
 
     /// Takes one fact.
     fn write(&mut self, entry: &Entry);

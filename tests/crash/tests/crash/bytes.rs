@@ -56,7 +56,8 @@ impl Sample {
         }
         let bytes = self.bytes();
         for record in recover(&bytes).unwrap().records {
-            self.truth.insert(record.seq(), record);
+            // An env whose record was written over since is said once more without its payload.
+            self.truth.entry(record.seq()).or_insert(record);
         }
         bytes
     }

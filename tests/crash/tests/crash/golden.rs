@@ -105,8 +105,8 @@ fn a_newer_minor_version_is_read_but_for_what_is_new_in_it() {
     let (pages_at, mut added) = (usize::try_from(word(&bytes, 112)).unwrap(), 0);
     for page in bytes[pages_at..].chunks_mut(16384).filter(|page| word(page, 8) != 0) {
         let next = 64 + usize::try_from(word(page, 0).div_ceil(8)).unwrap() * 64;
-        for kind in 11..16_u8 {
-            let slot = &mut page[next + usize::from(kind - 11) * 64..][..64];
+        for kind in 12..16_u8 {
+            let slot = &mut page[next + usize::from(kind - 12) * 64..][..64];
             slot.fill(0xa5);
             slot[0] = kind;
             added += 1;

@@ -14,6 +14,7 @@ mod matrix;
 mod places;
 mod power;
 mod room;
+mod rounds;
 mod secrets;
 mod sink;
 mod speed;

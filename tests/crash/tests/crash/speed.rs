@@ -15,7 +15,9 @@ fn a_file_of_64_mib_is_read_in_100_ms() {
     let events = read("wrap-events", "6000000", 2);
     // Four entries each.
     let traces = [read("wrap-traces", "400000", 0), read("wrap-traces-threads", "100000", 0)];
-    for best in [values, events] {
+    // Likewise, in a line that has no block.
+    let outside = read("wrap-outside", "6000000", 3);
+    for best in [values, events, outside] {
         assert!(best <= Duration::from_millis(100), "{best:?}");
     }
     // Hundreds of thousands of traces take their time to be told apart.

@@ -14,7 +14,18 @@ use crate::recorder::{Detail, Entry, EnvEvent, Event, Tag};
 fn env(seq: u64) -> (Entry, EnvId) {
     let env = EnvId::new(7).expect("not zero");
     let trace = TraceId::new(9).expect("not zero");
-    let event = EnvEvent { ticks: 1, seq, env, trace, cause: Cause::Root, parent: None, site: 1, fork: 0 };
+    let event = EnvEvent {
+        ticks: 1,
+        seq,
+        env,
+        trace,
+        cause: Cause::Root,
+        parent: None,
+        site: 1,
+        fork: 0,
+        is_main: true,
+        lacks_payload: false,
+    };
     (Entry::env(&event), env)
 }
 
