@@ -70,8 +70,9 @@ impl Tracer {
         if let Some(tracer) = &*GLOBAL.read().unwrap_or_else(PoisonError::into_inner) {
             return tracer.clone();
         }
-        let mut global = GLOBAL.write().unwrap_or_else(PoisonError::into_inner);
-        global.get_or_insert_with(|| Self::builder().build()).clone()
+        // Made and, if another was faster, dropped outside of the lock: both take others.
+        let made = Self::builder().build();
+        GLOBAL.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| made.clone()).clone()
     }
 
     #[inline]

@@ -60,7 +60,7 @@ pub(crate) fn hold() -> RegistriesHeld {
     RegistriesHeld { _registries: registries, _all: all }
 }
 
-/// Envs by trace. One lock around it; nothing of the user's runs inside.
+/// Envs by trace. One lock around it; nothing of the user's runs inside but a recorder that is asked what it holds.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     traces: HashMap<TraceId, Known>,

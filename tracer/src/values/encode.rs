@@ -78,7 +78,7 @@ impl Fields {
 
     /// Completes the bytes.
     pub(super) fn end(&mut self) {
-        self.writer.set_length(self.open);
+        self.writer.set_length(self.open, true);
         let out = &mut self.writer.out;
         self.len = out.len();
         let head = values_head(self.len - VALUES_HEAD_LEN, self.writer.truncated);
@@ -387,9 +387,9 @@ impl Writer {
 
     /// Writes how many elements there are. Of a secret the end is taken instead.
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
-    fn set_length(&mut self, open: Open) {
+    fn set_length(&mut self, open: Open, is_whole: bool) {
         if self.secret.is_none() {
-            self.decide(open);
+            self.decide(open, is_whole);
             let at = usize::try_from(open.length_at).unwrap_or(usize::MAX);
             if let Some(length) = self.out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
                 *length = open.count.to_be_bytes();
@@ -409,7 +409,8 @@ impl Writer {
     /// `{name: "authorization", value: …}`.
     fn begin_entry(&mut self, map: &mut Open, name: Name<'_>, path: Option<Path>) -> Option<Path> {
         let in_doubt = path.is_some() && self.secret.is_none() && depends_on_pair(name.text);
-        let path = path.filter(|_| !(in_doubt && self.names_secret(*map)));
+        let is_secret = in_doubt && (map.in_doubt_at != 0 || self.names_secret(*map));
+        let path = path.filter(|_| !is_secret);
         map.count += 1;
         self.name(name);
         if in_doubt && path.is_some() {
@@ -433,9 +434,12 @@ impl Writer {
             .any(|(name_at, value_at)| self.text_at(name_at).is_some_and(names_pair) && self.is_secret_at(value_at))
     }
 
-    /// Takes back what was in doubt, now that its map says that it is a secret. Its hash cannot be made any more.
-    fn decide(&mut self, map: Open) {
-        if let (Ok(from @ 1..), true) = (usize::try_from(map.in_doubt_at), self.names_secret(map)) {
+    /// Takes back what was in doubt, now that its map says that it is a secret, or is cut, so that it may have said so. Its
+    /// hash cannot be made any more.
+    fn decide(&mut self, map: Open, is_whole: bool) {
+        let from = usize::try_from(map.in_doubt_at).unwrap_or(0);
+        let is_written = from > 0 && from < self.out.len();
+        if is_written && (!is_whole || self.truncated || self.names_secret(map)) {
             let to = end_of(&self.out, from).unwrap_or(self.out.len());
             let behind = self.out.split_off(to);
             self.out.truncate(from);

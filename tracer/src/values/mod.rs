@@ -322,6 +322,19 @@ mod tests {
         writer.field("value", "hunter2");
         writer.field("name", "password");
         assert_eq!(finished(writer).to_json(), json!({"value": hidden, "name": "password"}));
+        // What is cut off may have said so.
+        let long = "x".repeat(Limits::default().bytes - 40);
+        let cut = capture(&json!({"a": long, "value": "hunter2", "z": "hunter2 hunter2 hunter2", "zz": 1}));
+        assert!(cut.truncated && cut.to_json()["value"] == hidden);
+        let cut = capture(
+            &json!([{"a": "x".repeat(Limits::default().bytes - 60), "VALUE": "hunter2", "name": "n".repeat(99)}]),
+        );
+        assert!(cut.truncated && cut.to_json()[0]["VALUE"] == hidden);
+        let mut writer = fields(&[]);
+        writer.field("value", &"x".repeat(Limits::default().bytes));
+        writer.field("name", "password");
+        assert_eq!(finished(writer).to_json(), json!({"value": hidden}));
+        assert_eq!(capture(&json!({"VALUE": "hunter2", "Value": 2, "name": "token"})).to_json()["VALUE"], hidden);
         // What is no pair, and what is redacted as a whole.
         assert_eq!(capture(&("token", 1, 2)).to_json(), json!(["token", 1, 2]));
         assert!(are_equal(&("token", 1), &json!(["token", 1])));

@@ -211,20 +211,20 @@ impl Compound<'_> {
     #[inline]
     fn unless_stopped(&mut self, written: Written) -> Written {
         if written.is_err() {
-            self.set_length();
+            self.set_length(false);
         }
         written
     }
 
     #[inline(never)]
-    fn set_length(&mut self) {
+    fn set_length(&mut self, is_whole: bool) {
         if let OpenAs::Array(open) | OpenAs::Pair(open) | OpenAs::Map(open) | OpenAs::Plain(open) = self.open {
-            self.writer.set_length(open);
+            self.writer.set_length(open, is_whole);
         }
     }
 
     fn finish(mut self) {
-        self.set_length();
+        self.set_length(true);
         match (self.open, &mut self.writer.secret) {
             (OpenAs::Secret, _) => self.writer.end_secret(),
             (OpenAs::Array(_) | OpenAs::Pair(_), Some(digest)) => digest.end_array(),
