@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::file::{EXTENSION, is_locked, is_maker_gone};
 use crate::format::{DEATH_AT, Superblock};
@@ -18,6 +19,9 @@ use crate::status::{self, ENDED, Lock, StatusRead, Word};
 
 /// Longer than with all options at their most.
 const FILE_LEN_MAX: u64 = 1536 << 20;
+
+/// Whoever makes a file writes its beginning within so long.
+const BEGINS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What the name of a mark ends with.
 const MARK_EXTENSION: &str = "read";
@@ -262,7 +266,10 @@ fn is_of_the_living(path: &Path) -> bool {
 
 /// Whether a process has made the file and died before it wrote anything to it: it says only by its name whose it is.
 fn was_never_begun(path: &Path, file: &File, beginning: &[u8]) -> bool {
-    beginning.iter().all(|byte| *byte == 0) && is_maker_gone(path) && is_locked(file) == Some(false)
+    let written = file.metadata().and_then(|file| file.modified());
+    let is_old = written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > BEGINS_WITHIN));
+    let is_empty = beginning.iter().all(|byte| *byte == 0);
+    is_old && is_empty && is_maker_gone(path) && is_locked(file) == Some(false)
 }
 
 /// Whether the process that wrote this is gone for sure.

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::format::PAIRS_AT;
 use crate::machine::{self, Identity};
 use crate::place::Place;
+use crate::shared::within_patience;
 use crate::status::Lock;
 
 /// What the name of a file ends with.
@@ -73,7 +74,7 @@ pub(crate) fn create(
             .open(&path);
         match options {
             Ok(file) => {
-                let is_locked = lock(&file, libc::LOCK_EX);
+                let is_locked = lock_soon(&file);
                 return match allocate(&file, len).and_then(|()| file.write_all_at(&FRONT, 0)) {
                     Ok(()) => Ok(Created { file, path, doubt, is_locked }),
                     Err(error) => {
@@ -172,6 +173,15 @@ fn judge(directory: &File, anywhere: bool) -> io::Result<Option<String>> {
 fn lock(file: &File, kind: libc::c_int) -> bool {
     // SAFETY: the descriptor is that of an open file.
     unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) == 0 }
+}
+
+/// Locks a new file, which a reader may have for a moment, to see whether it can be had.
+fn lock_soon(file: &File) -> bool {
+    let locked = within_patience(|| {
+        let is_locked = lock(file, libc::LOCK_EX);
+        (is_locked || io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock).then_some(is_locked)
+    });
+    locked.unwrap_or(false)
 }
 
 /// Whether somebody has [locked](Created::is_locked) it; `None` if the file system does not say.

@@ -49,10 +49,11 @@ fn note(info: &PanicHookInfo<'_>) {
     }
     let place = info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
     let text = place + panic_text(info.payload()).unwrap_or("(no text)");
+    let boxes = fork::boxes_soon();
     // Whoever forks has it for long, and may be waiting for what this thread has.
     let Some(mut count) = soon(&COUNT) else { return };
     *count += 1;
-    for shared in fork::boxes_soon() {
+    for shared in boxes {
         let panic = Panic { count: *count, thread, in_main, unix_ns: shared.unix_ns(), text: text.clone() };
         panic.write(shared.map, shared.salt());
         shared.note_time();

@@ -29,6 +29,7 @@ use crate::options::{Options, Sync};
 use crate::pool::{Blocks, Holder, PageNumber, Pages};
 use crate::power;
 use crate::reader;
+use crate::signals;
 use crate::status::{DeathNote, ENDED, PANICKED, RUNNING, Status, Word};
 use crate::vigil::Vigil;
 
@@ -299,7 +300,9 @@ impl Shared {
 
     /// What this thread may have noted was not its end.
     pub(crate) fn goes_on(&self) {
-        DeathNote::of(self.map, self.salt()).withdraw();
+        if !signals::is_handling() {
+            DeathNote::of(self.map, self.salt()).withdraw();
+        }
     }
 
     /// Nothing more comes into the page. Its checks are written, now that it is as it will be.
@@ -562,7 +565,6 @@ impl State {
         self.index = Index::new(self.unsealed.len());
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
-        // It is the parent's, and open in both.
         // The file is a new one: what its pages lived through was in another.
         self.births = 0;
         self.pages.fork(survivor)

@@ -6,6 +6,7 @@
 
 #![expect(unsafe_code, reason = "handles signals")]
 
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
@@ -112,6 +113,7 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     if flags & libc::SA_RESETHAND != 0 {
         BEFORE[place].store(ptr::null_mut(), Ordering::Release);
     }
+    let handling = Handling::begin();
     if flags & libc::SA_SIGINFO != 0 {
         type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
         // SAFETY: an action with SA_SIGINFO that is neither default nor ignore is a function of this type.
@@ -122,6 +124,7 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
         let function = unsafe { std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(action) };
         function(signal);
     }
+    drop(handling);
     let now = handler_now(signal);
     let is_left = now == libc::SIG_DFL && !is_fault;
     let is_given_up = now != ours() || before(place).0 == libc::SIG_DFL || signal == libc::SIGABRT;
@@ -136,6 +139,31 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
         // As the standard library leaves it, which takes what was sent for such a fault.
         BEFORE[place].store(ptr::null_mut(), Ordering::Release);
         handle_from_now_on(signal, ptr::null_mut());
+    }
+}
+
+thread_local! {
+    /// How many handlers of others run on this thread, one inside the other. One that leaves by `longjmp` counts for ever.
+    static HANDLERS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether this thread is in a handler that ours has called: then it has survived nothing yet.
+pub(crate) fn is_handling() -> bool {
+    HANDLERS.try_with(|handlers| handlers.get() > 0).unwrap_or(false)
+}
+
+struct Handling;
+
+impl Handling {
+    fn begin() -> Self {
+        let _torn_down = HANDLERS.try_with(|handlers| handlers.set(handlers.get() + 1));
+        Self
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        let _torn_down = HANDLERS.try_with(|handlers| handlers.set(handlers.get().saturating_sub(1)));
     }
 }
 

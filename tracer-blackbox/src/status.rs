@@ -9,6 +9,7 @@ use crate::format::{
 use crate::machine;
 use crate::map::Map;
 use crate::shared::within_patience;
+use crate::signals;
 
 /// The words of the status, by their place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,7 +206,7 @@ impl DeathNote {
     fn was_survived_by(self, death: Death) -> bool {
         let abort = u64::from(libc::SIGABRT.unsigned_abs());
         let is_of_abort = self.words[NOTE_SIGNAL].load(Ordering::Relaxed) == abort && death.signal != abort;
-        is_of_abort && self.is_of(death.thread)
+        is_of_abort && self.is_of(death.thread) && !signals::is_handling()
     }
 
     fn is_of(self, thread: u64) -> bool {
