@@ -1,9 +1,10 @@
 //! What is done inside transactions that are somebody else's.
 
 use mysql_async::Transaction;
-use tracer::execution::{Create, Created, ExecutionError, StoreError, Write};
+use mysql_async::prelude::Queryable;
+use tracer::execution::{Create, Created, Execution, ExecutionError, Refusal, StoreError, Write};
 
-use crate::store::MysqlStore;
+use crate::store::{Done, MysqlStore};
 
 impl MysqlStore {
     /// Creates executions inside a transaction of one's own: they are there if it is committed.
@@ -25,19 +26,36 @@ impl MysqlStore {
     /// exactly if what else the transaction does is done. The handler of a worker that has ended its attempt so returns the same
     /// result.
     ///
-    /// The execution is locked until the transaction ends, and heartbeats of its worker wait for that: let it come last, and
-    /// commit soon.
+    /// The execution is locked until the transaction ends. Heartbeats of its worker wait for that, so one that lasts for longer
+    /// than a lease costs the worker all that it has; and what is written to the execution otherwise waits, also by the same
+    /// handler: let it come last, and commit soon.
     ///
     /// # Errors
     ///
     /// As [`ExecutionManager::under`](tracer::execution::ExecutionManager::under), `LEASE_LOST` first of all: another attempt
-    /// has begun. Roll the transaction back.
+    /// has begun. Nothing was written, and the transaction is as it was before: roll it back, or its effects are there without
+    /// what says so.
     pub async fn settle_in(&self, transaction: &mut Transaction<'_>, write: Write) -> Result<(), ExecutionError> {
         let id = write.id;
-        let outcomes = self.write_all(transaction, false, &[write]).await;
+        let outcomes = self.write_whole(transaction, &[write]).await;
         let outcomes = outcomes.map_err(|problem| problem.into_store("update an execution"))?;
         outcomes
             .into_iter()
             .try_for_each(|outcome| outcome.map(drop).map_err(|refusal| ExecutionError::refused(id, refusal)))
+    }
+
+    /// Writes all or, with an error, nothing: whoever commits all the same is not to commit a half.
+    async fn write_whole(
+        &self,
+        transaction: &mut Transaction<'_>,
+        writes: &[Write],
+    ) -> Done<Vec<Result<Execution, Refusal>>> {
+        transaction.query_drop("SAVEPOINT tracer_settle").await?;
+        let written = self.write_all(transaction, false, writes).await;
+        let end = if written.is_ok() { "RELEASE SAVEPOINT" } else { "ROLLBACK TO SAVEPOINT" };
+        let ended = transaction.query_drop(format!("{end} tracer_settle")).await;
+        let written = written?;
+        ended?;
+        Ok(written)
     }
 }

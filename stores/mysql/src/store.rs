@@ -24,7 +24,7 @@ const ATTEMPTS: u32 = 16;
 /// How many rows one statement looks for by their ids.
 const IDS_MAX: usize = 1000;
 
-type Done<T> = Result<T, Problem>;
+pub(crate) type Done<T> = Result<T, Problem>;
 
 /// Executions in MySQL or MariaDB. Clones share the connections.
 #[derive(Clone)]
@@ -375,7 +375,8 @@ async fn read_checkpoints(line: &mut impl Queryable, found: impl Iterator<Item =
 }
 
 /// How many bytes the checkpoint with this name has.
-const KEPT_LEN: &str = "SELECT LENGTH(name) + LENGTH(value) FROM tracer_checkpoints WHERE id = ? AND name = ?";
+const KEPT_LEN: &str =
+    "SELECT LENGTH(name) + LENGTH(value) FROM tracer_checkpoints WHERE id = ? AND name = ? FOR UPDATE";
 
 const SWEEP: &str = "
     SELECT id, body, NULL, result, NULL, kept_len FROM tracer_executions

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, IsolationLevel, Opts, OptsBuilder, TxOpts};
+use mysql_async::{Conn, IsolationLevel, Opts, OptsBuilder, Row, TxOpts};
 use serde_json::json;
 use tracer::ManualClock;
 use tracer::execution::{
@@ -277,6 +277,27 @@ fn what_an_attempt_writes_in_a_transaction_of_ones_own_is_written_with_it() {
         manager.under(&second).settle(&id, done).await.unwrap();
         let done = manager.get(&id).await.unwrap();
         assert_eq!((done.status, done.result), (ExecutionStatus::Completed, Some("paid".into())));
+    });
+}
+
+/// Something goes wrong in the midst of it, and the transaction is committed all the same.
+#[test]
+fn what_an_attempt_cannot_write_in_a_transaction_of_ones_own_leaves_no_half() {
+    run(async {
+        let opts = server::opts("halves").await;
+        let manager = manager(&opts).await;
+        let mut other = Conn::new(opts).await.unwrap();
+        let id = manager.create(NewExecution::new("pay")).await.unwrap().id;
+        let lease = manager.claim(claim(1)).await.unwrap().remove(0).token();
+        let refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON tracer_executions FOR EACH ROW SIGNAL SQLSTATE '45000'";
+        other.query_drop(refuse).await.unwrap();
+        let mut transaction = other.start_transaction(TxOpts::default()).await.unwrap();
+        let paid = Write::under(lease, Command::checkpoint("paid", 100).unwrap());
+        assert_eq!(manager.store().settle_in(&mut transaction, paid).await.unwrap_err().code(), "STORE");
+        transaction.commit().await.unwrap();
+        assert!(manager.get(&id).await.unwrap().checkpoints.is_empty());
+        let kept: Vec<Row> = other.query("SELECT * FROM tracer_checkpoints").await.unwrap();
+        assert!(kept.is_empty());
     });
 }
 

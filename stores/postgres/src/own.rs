@@ -1,10 +1,11 @@
 //! What is done inside transactions that are somebody else's.
 
 use tokio_postgres::{Error, Statement, Transaction};
-use tracer::execution::{Create, Created, ExecutionError, StoreError, Write};
+use tracer::execution::{Create, Created, Execution, ExecutionError, Refusal, StoreError, Write};
 
 use crate::row::TO_CHANGE;
 use crate::store::PostgresStore;
+use crate::trouble::Done;
 
 /// A transaction that [`create_in`](crate::PostgresStore::create_in) and [`settle_in`](crate::PostgresStore::settle_in) take: of
 /// a connection of `deadpool_postgres`, which keeps prepared statements, or of `tokio_postgres` itself, which asks the server for each once more.
@@ -81,19 +82,33 @@ impl PostgresStore {
     /// # Ok(()) }
     /// ```
     ///
-    /// The execution is locked until the transaction ends, and heartbeats of its worker wait for that: let it come last, and
-    /// commit soon.
+    /// The execution is locked until the transaction ends. Heartbeats of its worker wait for that, so one that lasts for longer
+    /// than a lease costs the worker all that it has; and what is written to the execution otherwise waits, also by the same
+    /// handler: let it come last, and commit soon.
     ///
     /// # Errors
     ///
     /// As [`ExecutionManager::under`](tracer::execution::ExecutionManager::under), `LEASE_LOST` first of all: another attempt
-    /// has begun. Roll the transaction back.
+    /// has begun. Nothing was written, and the transaction is as it was before: roll it back, or its effects are there without
+    /// what says so.
     pub async fn settle_in(&self, transaction: &impl InTransaction, write: Write) -> Result<(), ExecutionError> {
         let id = write.id;
-        let outcomes = self.write_all(transaction, TO_CHANGE, &[write]).await;
+        let outcomes = self.write_whole(transaction, &[write]).await;
         let outcomes = outcomes.map_err(|problem| problem.into_store("update an execution"))?;
         outcomes
             .into_iter()
             .try_for_each(|outcome| outcome.map(drop).map_err(|refusal| ExecutionError::refused(id, refusal)))
+    }
+
+    /// Writes all or, with an error, nothing: whoever commits all the same is not to commit a half.
+    async fn write_whole(&self, own: &impl InTransaction, writes: &[Write]) -> Done<Vec<Result<Execution, Refusal>>> {
+        let transaction = own.transaction();
+        transaction.batch_execute("SAVEPOINT tracer_settle").await?;
+        let written = self.write_all(own, TO_CHANGE, writes).await;
+        let end = if written.is_ok() { "RELEASE tracer_settle" } else { "ROLLBACK TO tracer_settle" };
+        let ended = transaction.batch_execute(end).await;
+        let written = written?;
+        ended?;
+        Ok(written)
     }
 }

@@ -253,6 +253,30 @@ fn what_an_attempt_writes_in_a_transaction_of_ones_own_is_written_with_it() {
     });
 }
 
+/// Something goes wrong in the midst of it, and the transaction is committed all the same.
+#[test]
+fn what_an_attempt_cannot_write_in_a_transaction_of_ones_own_leaves_no_half() {
+    run(async {
+        let config = server::config("halves").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap());
+        let mut client = client(&config).await;
+        let refuse = "CREATE TABLE account (cents INT);
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+            CREATE TRIGGER refuse BEFORE UPDATE ON tracer_executions FOR EACH ROW EXECUTE FUNCTION refuse()";
+        let id = manager.create(NewExecution::new("pay")).await.unwrap().id;
+        let lease = manager.claim(claim(1)).await.unwrap().remove(0).token();
+        client.batch_execute(refuse).await.unwrap();
+        let transaction = client.transaction().await.unwrap();
+        let paid = Write::under(lease, Command::checkpoint("paid", 100).unwrap());
+        assert_eq!(manager.store().settle_in(&transaction, paid).await.unwrap_err().code(), "STORE");
+        transaction.execute("INSERT INTO account VALUES (400)", &[]).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(client.query("SELECT * FROM account", &[]).await.unwrap().len(), 1);
+        assert!(manager.get(&id).await.unwrap().checkpoints.is_empty());
+        assert!(client.query("SELECT * FROM tracer_checkpoints", &[]).await.unwrap().is_empty());
+    });
+}
+
 /// Workers on connections that are cut all the time: nothing is lost, nothing is done twice in the store, all ends.
 #[test]
 fn what_was_acknowledged_survives_connections_that_are_cut() {

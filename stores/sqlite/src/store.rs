@@ -219,12 +219,15 @@ impl SqliteStore {
     /// # Errors
     ///
     /// As [`ExecutionManager::under`](tracer::execution::ExecutionManager::under), `LEASE_LOST` first of all: another attempt
-    /// has begun. Roll the transaction back.
+    /// has begun. Nothing was written, and the transaction is as it was before: roll it back, or its effects are there without
+    /// what says so.
     pub fn settle_in(&self, transaction: &Transaction<'_>, write: Write) -> Result<(), ExecutionError> {
         let id = write.id;
-        let outcomes = row::at_now(transaction, &*self.shared.clock, |now| {
-            // What is remembered of claims belongs to the thread that writes.
-            row::settle(transaction, &mut row::Claimed::default(), &[write], now)
+        let outcomes = whole(transaction, || {
+            row::at_now(transaction, &*self.shared.clock, |now| {
+                // What is remembered of claims belongs to the thread that writes.
+                row::settle(transaction, &mut row::Claimed::default(), &[write], now)
+            })
         });
         let outcomes = outcomes.map_err(|problem| problem.into_store("update an execution", Written::Nothing))?;
         outcomes.into_iter().try_for_each(|outcome| outcome.map_err(|refusal| ExecutionError::refused(id, refusal)))
@@ -277,6 +280,17 @@ impl SqliteStore {
 fn brings_work(write: &Write) -> bool {
     use Command as C;
     matches!(write.command, C::Fail { .. } | C::Retry | C::Redrive | C::Overtime { .. } | C::Release { .. })
+}
+
+/// Writes all or, with an error, nothing: whoever commits all the same is not to commit a half.
+fn whole<T>(transaction: &Transaction<'_>, write: impl FnOnce() -> Result<T, Problem>) -> Result<T, Problem> {
+    transaction.execute_batch("SAVEPOINT tracer_settle")?;
+    let written = write();
+    let undo = if written.is_ok() { "" } else { "ROLLBACK TO tracer_settle;" };
+    let ended = transaction.execute_batch(&format!("{undo} RELEASE tracer_settle"));
+    let written = written?;
+    ended?;
+    Ok(written)
 }
 
 impl fmt::Debug for SqliteStore {

@@ -373,6 +373,25 @@ fn what_an_attempt_writes_in_a_transaction_of_ones_own_is_written_with_it() {
     assert_eq!((done.status, done.result), (ExecutionStatus::Completed, Some("paid".into())));
 }
 
+/// Something goes wrong in the midst of it, and the transaction is committed all the same.
+#[test]
+fn what_an_attempt_cannot_write_in_a_transaction_of_ones_own_leaves_no_half() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("executions.db");
+    let manager = ExecutionManager::new(SqliteStore::open(&path).unwrap());
+    let mut own = Connection::open(&path).unwrap();
+    let id = run(manager.create(NewExecution::new("pay"))).unwrap().id;
+    let lease = run(manager.claim(claim(1))).unwrap().remove(0).token();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ABORT, 'no'); END";
+    own.execute_batch(refuse).unwrap();
+    let before = run(manager.get(&id)).unwrap();
+    let transaction = own.transaction().unwrap();
+    let paid = Write::under(lease, Command::checkpoint("paid", 100).unwrap());
+    assert_eq!(manager.store().settle_in(&transaction, paid).unwrap_err().code(), "STORE");
+    transaction.commit().unwrap();
+    assert_eq!(run(manager.get(&id)).unwrap(), before);
+}
+
 /// As most who want a transaction of their own have one: its tables were there before, and it counts its own versions.
 #[test]
 fn executions_may_be_in_a_file_that_an_application_has_made() {
