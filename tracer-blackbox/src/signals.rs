@@ -143,13 +143,30 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
 }
 
 thread_local! {
-    /// How many handlers of others run on this thread, one inside the other. One that leaves by `longjmp` counts for ever.
+    /// How many handlers of others run on this thread, one inside the other, and those that have left by `longjmp`.
     static HANDLERS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Whether this thread is in a handler that ours has called: then it has survived nothing yet.
 pub(crate) fn is_handling() -> bool {
-    HANDLERS.try_with(|handlers| handlers.get() > 0).unwrap_or(false)
+    let are_there = HANDLERS.try_with(|handlers| handlers.get() > 0).unwrap_or(false);
+    if are_there && !is_on_stack_of_handlers() {
+        // It has left them by `longjmp`.
+        let _torn_down = HANDLERS.try_with(|handlers| handlers.set(0));
+        return false;
+    }
+    are_there
+}
+
+/// Handlers have a stack of their own, if the thread has one for them.
+fn is_on_stack_of_handlers() -> bool {
+    let mut now = MaybeUninit::<libc::stack_t>::zeroed();
+    // SAFETY: asks for no change; `now` is a place for the answer, and zeroes are one.
+    let flags = unsafe {
+        libc::sigaltstack(ptr::null(), now.as_mut_ptr());
+        now.assume_init().ss_flags
+    };
+    flags & (libc::SS_ONSTACK | libc::SS_DISABLE) != 0
 }
 
 struct Handling;

@@ -76,10 +76,11 @@ fn command(ended: Result<Ended, Panic>, gives_back: bool, on_error: &OnError) ->
         }
         Ok(Ok(Err(failure))) => failure,
         Ok(Err(error)) if error.code() == Failure::LEASE_LOST => return None,
-        // The work is as good as before, and nobody knows for how long recording is off.
+        // The work is as good as before, and nobody knows for how long recording is off. It counts: what the handler does before
+        // that node is not to be done for ever.
         Ok(Err(error)) if matches!(error.kind(), ExecutionErrorKind::NotTraced { .. }) => {
             on_error(&error);
-            return Some(Command::Release { delay: UNTRACED_DELAY });
+            error.failure().retry_after(UNTRACED_DELAY)
         }
         Ok(Err(error)) => error.failure(),
         Err(panic) => return Some(panicked("the handler", &panic)),

@@ -247,7 +247,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// Is told of every call of the store that failed, of a schedule that could not make its execution, of what
-    /// [`retain`](Self::retain) could not read, and of what had to be given back because [recording is
+    /// [`retain`](Self::retain) could not read, and of what could not go on because [recording is
     /// off](tracer::set_enabled): write it to your log, for without this nobody sees it. The worker goes on, even
     /// if `told` panics.
     pub fn on_error(mut self, told: impl Fn(&ExecutionError) + Send + Sync + 'static) -> Self {

@@ -9,7 +9,7 @@ static ON: AtomicBool = AtomicBool::new(true);
 ///
 /// Nodes with `checkpoint` cannot keep what they return while it is off. In an attempt at an [execution](crate::execution)
 /// they do not run then: [`run_attempt`](crate::execution::ExecutionManager::run_attempt) fails with `NOT_TRACED`, and a worker
-/// gives the attempt back, uncounted, every half minute until it is on again.
+/// tries again half a minute later, as long as the execution has attempts.
 pub fn set_enabled(on: bool) {
     ON.store(on, Ordering::Relaxed);
 }

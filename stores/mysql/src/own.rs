@@ -34,7 +34,7 @@ impl MysqlStore {
     ///
     /// As [`ExecutionManager::under`](tracer::execution::ExecutionManager::under), `LEASE_LOST` first of all: another attempt
     /// has begun. Nothing was written, and the transaction is as it was before: roll it back, or its effects are there without
-    /// what says so.
+    /// what says so. After a deadlock the server has rolled all of it back.
     pub async fn settle_in(&self, transaction: &mut Transaction<'_>, write: Write) -> Result<(), ExecutionError> {
         let id = write.id;
         let outcomes = self.write_whole(transaction, &[write]).await;

@@ -188,7 +188,10 @@ impl MysqlStore {
         let limit = self.value_len_bytes_max();
         let mut rows = Vec::with_capacity(checkpoints.len());
         for ((id, name), value) in checkpoints {
-            let before: Option<u64> = line.exec_first(KEPT_LEN, (bytes(id), &name)).await?;
+            // Of one that has none, none is locked: that would be the gap in which others want to put theirs.
+            let has_some = executions.get(&id).is_some_and(|found| found.kept_len > 0);
+            let before: Option<u64> =
+                if has_some { line.exec_first(KEPT_LEN, (bytes(id), &name)).await? } else { None };
             if let Some(found) = executions.get_mut(&id) {
                 let len = (name.len() + value.len()) as u64;
                 found.kept_len = (found.kept_len + len).saturating_sub(before.unwrap_or(0));

@@ -206,7 +206,8 @@ impl SqliteStore {
         transaction: &Transaction<'_>,
         new: impl IntoIterator<Item = Create>,
     ) -> Result<Vec<Created>, StoreError> {
-        let created = row::at_now(transaction, &*self.shared.clock, |now| row::create(transaction, new, now));
+        let create = || row::at_now(transaction, &*self.shared.clock, |now| row::create(transaction, new, now));
+        let created = whole(transaction, create);
         created.map_err(|problem| problem.into_store("create executions", Written::Nothing))
     }
 

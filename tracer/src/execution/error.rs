@@ -312,7 +312,8 @@ impl ExecutionError {
     /// Why an attempt failed that was ended by this error: with its code and what is behind it, to be retried if the same
     /// call may succeed later, or another attempt reads first.
     pub fn failure(&self) -> Failure {
-        let reads_first = matches!(&*self.kind, ExecutionErrorKind::Refused(Refusal::VersionConflict { .. }));
+        let reads_first =
+            matches!(&*self.kind, ExecutionErrorKind::Refused(Refusal::VersionConflict { .. } | Refusal::Held { .. }));
         Failure::new(with_sources(self)).code(self.code()).retryable(reads_first || self.is_retryable())
     }
 

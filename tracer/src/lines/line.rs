@@ -138,7 +138,10 @@ impl Blocks {
         let mut outside = 0;
         for (nth, More { block, is_lent }) in self.more.iter().enumerate() {
             let depth = depth.saturating_sub((nth + 1) * FRAMES).min(FRAMES) as u64;
-            block.publish(block::DEPTH, depth);
+            // Far down, most are as they were: to write to each would take its page of the file along.
+            if block.get(block::DEPTH) != depth {
+                block.publish(block::DEPTH, depth);
+            }
             outside += if *is_lent { 0 } else { depth };
         }
         let flag = if outside > 0 { block::OUTSIDE } else { 0 };

@@ -36,6 +36,8 @@ const LEN_USUAL: usize = 256;
 pub(super) struct Fields {
     writer: Writer,
     open: Open,
+    /// Whether there was no room for one.
+    lacks_some: bool,
     /// How many bytes there are before the zeroes, once they are complete.
     len: usize,
 }
@@ -56,7 +58,7 @@ impl Fields {
     pub(super) fn new() -> Self {
         let limits = Limits::default();
         let writer = Writer::new(Limits { bytes: VALUES_HEAD_LEN + limits.bytes, ..limits });
-        Self { writer, open: Open::at(0), len: 0 }
+        Self { writer, open: Open::at(0), lacks_some: false, len: 0 }
     }
 
     /// Begins anew.
@@ -64,21 +66,21 @@ impl Fields {
         let writer = &mut self.writer;
         writer.out.clear();
         writer.out.extend_from_slice(&BEGIN);
-        (writer.owes_value, writer.truncated, writer.secret) = (false, false, None);
+        (writer.owes_value, writer.truncated, writer.secret, writer.cut_at) = (false, false, None, 0);
         writer.redacted = redacted;
         writer.names.get_or_insert_with(Names::take);
-        self.open = Open::at(LENGTH_AT);
+        (self.open, self.lacks_some) = (Open::at(LENGTH_AT), false);
     }
 
     /// Writes one named value.
     #[inline]
     pub(super) fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
-        self.writer.field(&mut self.open, name, value);
+        self.lacks_some |= !self.writer.field(&mut self.open, name, value);
     }
 
     /// Completes the bytes.
     pub(super) fn end(&mut self) {
-        self.writer.set_length(self.open, true);
+        self.writer.set_length(self.open, !self.lacks_some);
         let out = &mut self.writer.out;
         self.len = out.len();
         let head = values_head(self.len - VALUES_HEAD_LEN, self.writer.truncated);
@@ -129,6 +131,8 @@ pub(super) struct Writer {
     /// A map key is written, its value is not.
     owes_value: bool,
     truncated: bool,
+    /// Where the last text begins that was cut.
+    cut_at: usize,
     redacted: Paths,
     names: Option<Box<Names>>,
     /// A redacted value is being taken: all goes here, and nothing of it is written.
@@ -209,7 +213,7 @@ impl FloorCharBoundary for str {
 impl Writer {
     pub(super) fn new(limits: Limits) -> Self {
         let out = Vec::with_capacity(LEN_USUAL);
-        Self { out, limits, owes_value: false, truncated: false, redacted: &[], names: None, secret: None }
+        Self { out, limits, owes_value: false, truncated: false, cut_at: 0, redacted: &[], names: None, secret: None }
     }
 
     pub(super) fn finish(self) -> Captured {
@@ -237,12 +241,14 @@ impl Writer {
         self.marker("$error", |writer| writer.text(&failed));
     }
 
-    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, name: &'static str, value: &T) {
+    /// `false`: there is no room for it.
+    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, name: &'static str, value: &T) -> bool {
         if self.redacted.is_empty() && self.plain(name) {
             fields.count += 1;
             self.value(Path::root(), value);
         } else if self.is_full() {
             self.truncated = true;
+            return false;
         } else {
             let name = self.name_of(name);
             let path = Path::root().into_field(self.redacted, name);
@@ -252,6 +258,7 @@ impl Writer {
                 None => self.redact(0, value),
             }
         }
+        true
     }
 
     /// One value inside another; `None`: it is to be redacted.
@@ -389,7 +396,9 @@ impl Writer {
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn set_length(&mut self, open: Open, is_whole: bool) {
         if self.secret.is_none() {
-            self.decide(open, is_whole);
+            if open.in_doubt_at != 0 {
+                self.decide(open, is_whole);
+            }
             let at = usize::try_from(open.length_at).unwrap_or(usize::MAX);
             if let Some(length) = self.out.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
                 *length = open.count.to_be_bytes();
@@ -436,11 +445,14 @@ impl Writer {
 
     /// Takes back what was in doubt, now that its map says that it is a secret, or is cut, so that it may have said so. Its
     /// hash cannot be made any more.
+    #[cold]
     fn decide(&mut self, map: Open, is_whole: bool) {
         let from = usize::try_from(map.in_doubt_at).unwrap_or(0);
-        let is_written = from > 0 && from < self.out.len();
-        if is_written && (!is_whole || self.truncated || self.names_secret(map)) {
-            let to = end_of(&self.out, from).unwrap_or(self.out.len());
+        if from >= self.out.len() {
+            return;
+        }
+        let to = end_of(&self.out, from).unwrap_or(self.out.len());
+        if !is_whole || self.cut_at >= to || self.names_secret(map) {
             let behind = self.out.split_off(to);
             self.out.truncate(from);
             self.marker("$redacted", |writer| writer.out.push(TRUE));
@@ -483,7 +495,7 @@ impl Writer {
     fn text(&mut self, text: &str) {
         let room = self.room(text.len()).max(32);
         let cut = if text.len() > room {
-            self.truncated = true;
+            (self.truncated, self.cut_at) = (true, self.out.len());
             &text[..text.floor_char_boundary_at(room)]
         } else {
             text

@@ -334,6 +334,11 @@ mod tests {
         writer.field("value", &"x".repeat(Limits::default().bytes));
         writer.field("name", "password");
         assert_eq!(finished(writer).to_json(), json!({"value": hidden}));
+        // Only the value itself is.
+        let mut writer = fields(&[]);
+        writer.field("key", "colour");
+        writer.field("value", &"x".repeat(Limits::default().bytes * 2));
+        assert!(finished(writer).to_json()["value"].as_str().unwrap().len() > Limits::default().bytes / 2);
         assert_eq!(capture(&json!({"VALUE": "hunter2", "Value": 2, "name": "token"})).to_json()["VALUE"], hidden);
         // What is no pair, and what is redacted as a whole.
         assert_eq!(capture(&("token", 1, 2)).to_json(), json!(["token", 1, 2]));
