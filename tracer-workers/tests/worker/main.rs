@@ -108,6 +108,23 @@ struct Invoice {
     of: u32,
 }
 
+/// Does this, while somebody looks for lost leases all the time and finds none.
+async fn while_nothing_is_lost<T>(
+    manager: &ExecutionManager<impl tracer::execution::ExecutionStore>,
+    work: impl Future<Output = T>,
+) -> T {
+    let sweeping = async {
+        loop {
+            sleep(SECOND).await;
+            assert_eq!(manager.tick().await.unwrap().total(), 0);
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        () = sweeping => unreachable!(),
+    }
+}
+
 #[test]
 fn payloads_and_results_are_typed() {
     run(async {

@@ -8,7 +8,7 @@ use tracer::execution::{ExecutionManager, ExecutionStatus as S, Failure, Written
 use tracer_workers::{Attempt, Worker};
 
 use crate::trouble::cut_off;
-use crate::{Gauge, LEASE, SECOND, ended, forever, manager, new, run};
+use crate::{Gauge, LEASE, SECOND, ended, forever, manager, new, run, while_nothing_is_lost};
 
 #[test]
 fn a_handler_hears_of_a_shutdown_at_once_and_may_give_its_attempt_back() {
@@ -116,16 +116,7 @@ fn one_that_is_run_by_its_id_keeps_its_lease() {
         };
         let worker = Worker::new(manager.clone()).handler("work", handle);
         let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
-        let sweeping = async {
-            loop {
-                sleep(SECOND).await;
-                assert_eq!(manager.tick().await.unwrap().total(), 0);
-            }
-        };
-        let done = tokio::select! {
-            done = worker.run_by_id(&id, LEASE) => done.unwrap().unwrap(),
-            () = sweeping => unreachable!(),
-        };
+        let done = while_nothing_is_lost(&manager, worker.run_by_id(&id, LEASE)).await.unwrap().unwrap();
         assert_eq!((done.status, done.attempts), (S::Completed, 1));
     });
 }

@@ -12,7 +12,7 @@ use tracer::execution::{
 };
 use tracer_workers::{Attempt, Left, Schedule, Worker};
 
-use crate::{Gauge, LEASE, SECOND, TokioClock, ended, manager, new, run};
+use crate::{Gauge, LEASE, SECOND, TokioClock, ended, manager, new, run, while_nothing_is_lost};
 
 /// A store that can be cut off: no call gets through, or no answer comes back.
 #[derive(Clone)]
@@ -267,16 +267,7 @@ fn what_is_claimed_late_by_its_id_has_its_lease_extended_in_time() {
         };
         let worker = Worker::new(manager.clone()).handler("work", handle);
         let id = manager.create(new(()).max_attempts(2)).await.unwrap().id;
-        let sweeping = async {
-            loop {
-                sleep(SECOND).await;
-                assert_eq!(manager.tick().await.unwrap().total(), 0);
-            }
-        };
-        let done = tokio::select! {
-            done = worker.run_by_id(&id, LEASE) => done.unwrap().unwrap(),
-            () = sweeping => unreachable!(),
-        };
+        let done = while_nothing_is_lost(&manager, worker.run_by_id(&id, LEASE)).await.unwrap().unwrap();
         assert_eq!((done.status, done.attempts), (S::Completed, 1));
     });
 }
