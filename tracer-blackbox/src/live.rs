@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{Ordering, fence};
 
-use tracer::recorder::block::BLOCK_BYTES;
+use tracer::recorder::block::{BLOCK_BYTES, BY_HAND};
 use tracer::recorder::page::{PAGE_BYTES, SLOT_WORDS, SLOTS};
 use tracer::recorder::{PREVIEW_AT, PREVIEW_BITS};
 
@@ -145,7 +145,9 @@ fn settle_block(block: &mut [u8], before: &[u8]) {
         block[..8].fill(0);
     }
     for (frame, before) in block.chunks_exact_mut(FRAME_BYTES).zip(before.chunks_exact(FRAME_BYTES)).skip(1) {
-        let is_other = [0..2 * 8, 3 * 8..4 * 8].into_iter().any(|words| frame[words.clone()] != before[words]);
+        let is_by_hand = u64_at(frame, 2 * 8) & BY_HAND != 0;
+        let kept = [0..2 * 8, 3 * 8..if is_by_hand { PREVIEW_AT } else { 4 } * 8];
+        let is_other = kept.into_iter().any(|words| frame[words.clone()] != before[words]);
         if is_other {
             frame[..8].fill(0);
         }
@@ -289,6 +291,21 @@ mod tests {
         }
         for at in [6 * 8, 128 + 2 * 8, 128 + 8 * 8, 128 + 13 * 8] {
             assert_eq!(settled(at), none, "byte {at}");
+        }
+    }
+
+    /// It is written once, before the frame has its number.
+    #[test]
+    fn of_a_frame_by_hand_stays_what_two_copies_agree_on_the_name_of() {
+        let mut block = vec![1; BLOCK_BYTES];
+        for (state, is_kept) in [(BY_HAND, false), (0, true)] {
+            block[128 + 2 * 8..][..8].copy_from_slice(&state.to_le_bytes());
+            for at in [128 + 4 * 8, 128 + 12 * 8 - 1] {
+                let (mut now, mut before) = (block.clone(), block.clone());
+                before[at] ^= 2;
+                settle_block(&mut now, &before);
+                assert_eq!(u64_at(&now, 128) != 0, is_kept, "byte {at}");
+            }
         }
     }
 

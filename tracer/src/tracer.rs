@@ -136,7 +136,7 @@ impl Tracer {
 
     /// Forgets every trace, running ones included: a context of one is then refused with `UNKNOWN_TRACE`.
     pub fn clear(&self) {
-        self.registry().clear();
+        self.registry().clear(self);
         for recorder in &self.0.recorders {
             recorder.clear();
         }

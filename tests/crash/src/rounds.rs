@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::thread;
 
 use serde_json::json;
-use tracer::{Status, traced_node};
+use tracer::{Context, Status, Tracer, traced_node};
 
 use crate::work::plain_until;
 
@@ -237,5 +237,76 @@ fn many(seed: u64, calls: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..calls {
         crate::random::run(&mut random, 200, 3);
+    }
+}
+
+/// Steps by hand, some of which are open, and so many calls.
+pub(crate) fn by_hand(how: &str, calls: u64, then: &dyn Fn()) {
+    let enter = |ctx: Context, node: &str| ctx.step(node, Status::Enter, json!({"of": node})).unwrap();
+    let exit = |ctx: Context, node: &str| ctx.step(node, Status::Exit, ()).unwrap();
+    let create = || tracer::create_env((), "webhook");
+    let ctx = enter(enter(create(), "parse"), "check");
+    match how {
+        "open" => {
+            // What was entered between two that stay, and ended.
+            let ctx = enter(enter(exit(enter(ctx, "look"), "look"), "charge"), "charge.card");
+            let fork = enter(ctx.fork(), "send");
+            // Others end all at once: with their context, by an error, by a step after which none is left.
+            drop(enter(ctx.fork(), "dropped"));
+            let failed = enter(enter(ctx.fork(), "outer"), "inner").step("inner", Status::Error, ()).unwrap();
+            let idle = exit(enter(create(), "ended"), "ended");
+            let ctx = exit(ctx, "charge");
+            plain_until(calls);
+            then();
+            drop((ctx, fork, failed, idle));
+        }
+        "elsewhere" => {
+            // Whoever has its token goes on with it, and another that is gone has no say.
+            let token = ctx.token();
+            let ctx = thread::spawn(move || exit(Context::resume(token).unwrap(), "parse")).join().unwrap();
+            plain_until(calls);
+            then();
+            drop(ctx);
+        }
+        "resumed" => {
+            let token = ctx.token();
+            drop(ctx);
+            let _another = enter(create(), "another");
+            let ctx = Context::resume(token).unwrap();
+            plain_until(calls);
+            then();
+            drop(ctx);
+        }
+        "many" => {
+            let ctx = (0..18).fold(ctx, |ctx, nth| enter(ctx, &format!("n{nth:02}")));
+            // There is room for another then.
+            let ctx = exit(exit(ctx, "n03"), "n17");
+            plain_until(calls);
+            then();
+            drop(ctx);
+        }
+        "cleared" => {
+            Tracer::global().clear();
+            let _another = enter(create(), "another");
+            plain_until(calls);
+            then();
+            drop(ctx);
+        }
+        "lines" => {
+            let others: Vec<_> = (0..3).map(|_| enter(create(), "another")).collect();
+            plain_until(calls);
+            then();
+            drop((ctx, others));
+        }
+        "over" => {
+            drop(ctx);
+            let all: Vec<_> = (0..20).map(|_| enter(create(), "ended")).collect();
+            drop(all);
+            let ctx = enter(create(), "another");
+            plain_until(calls);
+            then();
+            drop(ctx);
+        }
+        other => panic!("no way {other}"),
     }
 }

@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use serde_json::json;
 use tracer::execution::{ExecutionManager, MemoryStore, NewExecution};
 use tracer::{Clock, Status, SystemClock, traced_node};
 use tracer_blackbox::BlackBox;
@@ -365,7 +366,9 @@ pub(crate) fn golden(then: &dyn Fn()) {
     fail();
     again(3);
     std::thread::spawn(tracer::carry(|| item(1, 2))).join().unwrap();
+    let by_hand = tracer::create_env((), "webhook").step("deliver", Status::Enter, json!({"to": "Ada"})).unwrap();
     outer(2, then);
+    drop(by_hand);
 }
 
 /// An error that has a text.

@@ -33,7 +33,7 @@ pub(super) const MAIN: u64 = 1 << 10;
 /// In that of a step: a detail belongs to it.
 const DETAILED: u64 = 1 << 11;
 /// In a frame, the number of its env stands above the step that entered it.
-const FRAME_SHIFT: u32 = 40;
+pub(super) const FRAME_SHIFT: u32 = 40;
 /// In the word of a step, its number stands above the function.
 pub(super) const STEP_SHIFT: u32 = 20;
 /// Ticks in a unit of the time of an event.

@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use tracer::recorder::block::NodeName;
 use tracer::recorder::{Assembler, SiteInfo, Sites, Times};
 use tracer::{EnvId, EnvRecord, FrameId, Record, StepRecord, TraceId};
 
@@ -438,14 +439,17 @@ fn pairs_of(bytes: &[u8]) -> &[u8] {
 fn described(open: &Open, scan: &Scan<'_>, times: &Times) -> OpenNode {
     let detail = open.enter.and_then(|enter| scan.detail_at(enter));
     let by_site = || scan.dictionary.site(open.site).map(|site| site.node.to_owned());
+    let by_hand = || open.name.map(NodeName::to_text);
     let node = detail.as_ref().and_then(|detail| detail.node().map(str::to_owned));
-    let values = detail.and_then(|detail| detail.values()).or_else(|| Some(open.preview?.values()));
+    // What a step by hand was given, where that is one.
+    let values = detail.and_then(|detail| if open.frame == 0 { detail.meta() } else { detail.values() });
+    let values = values.or_else(|| Some(open.preview?.values()));
     let (arguments, truncated) = values.unwrap_or_default();
     OpenNode {
         trace_id: open.trace,
         env_id: open.env,
         frame: FrameId::from_number(open.frame),
-        node: node.or_else(by_site).unwrap_or_else(|| "?".to_owned()),
+        node: node.or_else(by_hand).or_else(by_site).unwrap_or_else(|| "?".to_owned()),
         since_unix_ns: times.unix_ns(open.ticks),
         arguments,
         truncated,

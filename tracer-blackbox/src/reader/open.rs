@@ -4,19 +4,19 @@
 //! moment in which the process died: a step is written to its page first, and to the block after that. So the last step
 //! of an env counts whatever the block says, and it is looked for among the events of common calls too.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::num::NonZeroU32;
 
 use serde_json::Value;
-use tracer::recorder::block::{BLOCK_BYTES, FRAMES};
+use tracer::recorder::block::{BLOCK_BYTES, FRAMES, NAME_AT, NodeName};
 use tracer::recorder::{PREVIEW_AT, Preview};
 use tracer::{EnvId, FrameId, TraceId};
 
 use super::Share;
 use super::contents::{
-    CAUSE_RECOVERY, Contents, Departure, Envs, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP, MAIN,
-    PlaceMap, RESUMED, STEP_SHIFT, Seen, place_of,
+    CAUSE_RECOVERY, Contents, Departure, Envs, FRAME_SHIFT, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP,
+    MAIN, PlaceMap, RESUMED, STEP_SHIFT, Seen, Spread, place_of,
 };
 use super::entered::{Calls, Entered};
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
@@ -52,12 +52,16 @@ pub(super) struct Open {
     pub(super) env: EnvId,
     /// Zero for a step by hand.
     pub(super) frame: u64,
+    /// Zero for another.
+    step: u64,
     pub(super) site: u32,
     pub(super) ticks: u64,
     /// Its enter, if that is there and was written in full.
     pub(super) enter: Option<Slot>,
     /// What its block has of its values.
     pub(super) preview: Option<Preview>,
+    /// Of a step by hand: what its block has of its name.
+    pub(super) name: Option<NodeName>,
 }
 
 /// What runs.
@@ -75,6 +79,8 @@ pub(super) struct Running {
     blocks_have_all: bool,
     /// The frames that blocks show, by the place of their trace.
     shown: FrameMap<Shown>,
+    /// Likewise by hand, by the place of an env and the step that entered it.
+    shown_by_hand: HashMap<(u32, u64), ShownByHand, Spread>,
     /// What is open besides, by the place of its env.
     entered: PlaceMap<Calls>,
     /// Of lines with frames that are in no block, by the place of their env: the innermost in the first block.
@@ -186,6 +192,16 @@ struct Shown {
     has_ended: bool,
 }
 
+/// A node that a block shows, of an env by hand.
+#[derive(Debug, Clone, Copy)]
+struct ShownByHand {
+    ticks: u64,
+    name: NodeName,
+    enter: Option<Slot>,
+    preview: Option<Preview>,
+    has_ended: bool,
+}
+
 /// Entries whose traces are looked up together.
 const AT_ONCE: usize = 256;
 const CAUSE_ROOT: u64 = 0;
@@ -249,21 +265,27 @@ impl Running {
                 continue;
             }
             let of = self.trace(trace);
+            let at = self.envs.place(env.get());
             let mut deepest = None;
             for frame in block[FRAME_BYTES..].chunks_exact(FRAME_BYTES).take(depth) {
                 let word = |word: usize| u64_at(frame, word * 8);
                 let (id, site, ticks) = (word(0), u32_at(frame, 8), word(3));
-                if id != 0 && (!has_all_names || scan.dictionary.has(site)) {
+                // No check says that they are of this frame, once the machine went down.
+                let preview = Preview::read(word(2), std::array::from_fn(|nth| word(PREVIEW_AT + nth)));
+                let preview = preview.filter(|_| !scan.valid.is_torn);
+                let name = NodeName::read(word(2), std::array::from_fn(|nth| word(NAME_AT + nth))).filter(|_| id != 0);
+                if let Some(name) = name {
+                    let step = id & ((1 << FRAME_SHIFT) - 1);
+                    let shown = ShownByHand { ticks, name, enter: None, preview, has_ended: false };
+                    self.shown_by_hand.insert((at, step), shown);
+                    deepest = Some(id);
+                } else if id != 0 && (!has_all_names || scan.dictionary.has(site)) {
                     // While one is taken out, those in it are twice there for a moment: the last is whole.
-                    // No check says that they are of this frame, once the machine went down.
-                    let preview = Preview::read(word(2), std::array::from_fn(|nth| word(PREVIEW_AT + nth)));
-                    let preview = preview.filter(|_| !scan.valid.is_torn);
                     self.shown.insert((of, id), Shown { env, site, ticks, enter: None, preview, has_ended: false });
                     self.followed[place_of(of)].is_shown = true;
                     deepest = Some(id);
                 }
             }
-            let at = self.envs.place(env.get());
             if let Some(deepest) = deepest {
                 self.at(at).trace = Some(Place::new(of));
                 if is_deep(block) {
@@ -355,7 +377,7 @@ impl Running {
                 }
                 match what {
                     ENTERED => self.enter(at, found),
-                    _ if frame == 0 => self.end_of(at, six, false),
+                    _ if frame == 0 => self.end_by_hand(at, six),
                     _ => self.end(at, frame),
                 }
                 if what == FAILED {
@@ -406,13 +428,18 @@ impl Running {
             shown.enter = shown.enter.or(found.slot);
             return;
         }
-        let is_last = (step >> STEP_SHIFT) + 1 >= self.at(at).seen.end;
+        let number = step >> STEP_SHIFT;
+        if let Some(shown) = self.shown_by_hand.get_mut(&(at, number)).filter(|_| !is_frame) {
+            shown.enter = shown.enter.or(found.slot);
+            return;
+        }
+        let is_last = number + 1 >= self.at(at).seen.end;
         let is_deep = || self.deepest.get(&at).is_some_and(|deepest| frame > *deepest);
         if is_frame && self.blocks_have_all && !is_last && !is_deep() {
             // It has ended by an event, or its block would show it.
             return;
         }
-        let run = if is_frame { frame } else { step >> STEP_SHIFT };
+        let run = if is_frame { frame } else { number };
         let entered = self.entered.entry(at).or_default();
         if tag & RESUMED != 0 && entered.has(run, true) {
             return;
@@ -427,6 +454,14 @@ impl Running {
             // Behind 2^24 envs, another frame of the trace may have its number.
             Some(shown) if shown.env.get() == env => shown.has_ended = true,
             _ => self.end_of(at, frame, true),
+        }
+    }
+
+    /// Ends what a step by hand has entered.
+    fn end_by_hand(&mut self, at: u32, step: u64) {
+        match self.shown_by_hand.get_mut(&(at, step)) {
+            Some(shown) => shown.has_ended = true,
+            None => self.end_of(at, step, false),
         }
     }
 
@@ -467,7 +502,7 @@ impl Running {
     /// Open frames that are in no block, and of which no entry speaks either.
     pub(super) fn frames_missing(&self) -> u64 {
         let deep = self.deepest.keys().filter_map(|env| self.entered.get(env));
-        let known = deep.flat_map(Calls::all).filter(|entered| entered.is_frame).count() as u64;
+        let known = deep.flat_map(Calls::all).count() as u64;
         self.frames_outside.saturating_sub(known)
     }
 
@@ -478,17 +513,27 @@ impl Running {
             let env = &self.envs()[place_of(*at)];
             let Some(trace) = env.trace.and_then(|trace| self.goes_on(trace.get())) else { continue };
             let Some(id) = EnvId::new(env.id) else { continue };
-            open.extend(entered.all().into_iter().map(|Entered { run, is_frame, site, ticks, slot }| {
-                let frame = if is_frame { run } else { 0 };
-                Open { trace, env: id, frame, site, ticks, enter: slot, preview: None }
+            // By hand, an error ends its env, and so what it leaves open.
+            let entered = entered.all().into_iter().filter(|entered| entered.is_frame || env.failed.is_none());
+            open.extend(entered.map(|Entered { run, is_frame, site, ticks, slot }| {
+                let (frame, step) = if is_frame { (run, 0) } else { (0, run) };
+                Open { trace, env: id, frame, step, site, ticks, enter: slot, preview: None, name: None }
             }));
+        }
+        for ((at, step), shown) in self.shown_by_hand.iter().filter(|(_, shown)| !shown.has_ended) {
+            let env = &self.envs()[place_of(*at)];
+            let Some(trace) = env.trace.and_then(|trace| self.goes_on(trace.get())) else { continue };
+            let Some(id) = EnvId::new(env.id).filter(|_| env.failed.is_none()) else { continue };
+            let ShownByHand { ticks, name, enter, preview, .. } = *shown;
+            open.push(Open { trace, env: id, frame: 0, step: *step, site: 0, ticks, enter, preview, name: Some(name) });
         }
         let shown = self.shown.iter().filter(|(_, shown)| !shown.has_ended);
         open.extend(shown.filter_map(|((trace, frame), shown)| {
             let Shown { env, site, ticks, enter, preview, .. } = *shown;
-            Some(Open { trace: self.goes_on(*trace)?, env, frame: *frame, site, ticks, enter, preview })
+            let trace = self.goes_on(*trace)?;
+            Some(Open { trace, env, frame: *frame, step: 0, site, ticks, enter, preview, name: None })
         }));
-        open.sort_by_key(|open| (open.ticks, open.trace, open.frame, open.env));
+        open.sort_by_key(|open| (open.ticks, open.trace, open.frame, open.env, open.step));
         open
     }
 }

@@ -1,5 +1,6 @@
 //! The manual API: a frozen position in a line of calls, and the steps that lead from one to the next.
 
+mod open;
 mod registry;
 mod token;
 
@@ -15,7 +16,8 @@ use crate::lines::scope::{self, Position, Scope};
 use crate::lines::{Ancestry, Departure, Opened, Pinned, Said, Source, ThreadLane, Trace};
 use crate::node::check_name;
 use crate::record::Cause;
-use crate::recorder::{Detail, Entry, EnvEvent};
+use crate::recorder::block::Entered;
+use crate::recorder::{Detail, Entry, EnvEvent, Preview};
 use crate::status::Status;
 use crate::strict::StrictEnv;
 use crate::tracer::Tracer;
@@ -159,17 +161,19 @@ impl Context {
             Err(kind) => return Err(GuardError::new(kind, Some(self))),
         };
         self.trace.set_stepped();
+        let preview = meta.as_ref().map(|meta| Preview::of(meta.as_bytes(), meta.is_truncated()));
         let trace = Some((self.trace.id, self.trace.source_text()));
         let detail = Detail { node: Some(node.into()), trace, meta, ..Detail::default() };
         let entry = Entry::manual(self.env.id, step, entered, status);
         let said = &mut self.env.said;
         let step_in = |out: &mut ThreadLane| {
-            let seq = out.step(entry, after, Some(Box::new(detail))).seq;
+            let written = out.step(entry, after, Some(Box::new(detail)));
             said.again(&self.trace, out);
-            seq
+            (written.seq, written.ticks)
         };
-        let seq = emit(&self.trace, step_in).unwrap_or(after);
-        self.trace.tracer.registry().recorded(self.trace_id(), self.env_id(), seq);
+        let (seq, ticks) = emit(&self.trace, step_in).unwrap_or((after, 0));
+        let open = (status == Status::Enter).then(|| Entered { node: node.into(), step, ticks, preview });
+        self.trace.tracer.registry().recorded(&self.trace, self.env.id, seq, open, entered);
         self.step = step;
         self.env.seq = seq;
         // Traced functions that are given the new position fork from there.
@@ -308,6 +312,7 @@ impl Context {
     fn let_go(&mut self) {
         if !std::mem::replace(&mut self.loose, true) {
             let (trace, seq) = (self.trace.clone(), self.env.seq);
+            trace.tracer.registry().leave(&trace, self.env.id);
             scope::with_at_last(|scope| scope.release(trace, seq));
         }
     }

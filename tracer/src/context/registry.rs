@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::open::OpenNodes;
 use crate::guard::GuardErrorKind;
 use crate::id::{EnvId, TraceId};
 use crate::lines::{Fork, Opened, Trace};
+use crate::recorder::block::Entered;
 use crate::status::Status;
 use crate::strict::StrictEnv;
 use crate::tracer::Tracer;
@@ -87,6 +89,7 @@ struct Env {
     state: StrictEnv,
     used: Use,
     forks: u64,
+    open: OpenNodes,
 }
 
 /// A step that was taken.
@@ -132,7 +135,9 @@ impl Registry {
                 number: self.count,
             }
         });
-        let env = Env { state: StrictEnv::default(), used: Use::Nobody, forks: 0, opened };
+        let mut open = OpenNodes::default();
+        open.come(&opened, trace);
+        let env = Env { state: StrictEnv::default(), used: Use::Nobody, forks: 0, open, opened };
         known.envs.insert(env.opened.id, env);
     }
 
@@ -199,9 +204,23 @@ impl Registry {
         Ok(Taken { step, entered: entered.unwrap_or(step), after: env.opened.seq })
     }
 
-    pub(super) fn recorded(&mut self, trace: TraceId, env: EnvId, seq: u64) {
-        if let Some(env) = self.env(trace, env) {
-            env.opened.seq = env.opened.seq.max(seq);
+    /// A step was recorded: one that enters a node, or one that ends what the step `ended` has entered.
+    pub(super) fn recorded(&mut self, trace: &Trace, env: EnvId, seq: u64, entered: Option<Entered>, ended: u64) {
+        let Some(Env { opened, state, open, .. }) = self.env(trace.id, env) else { return };
+        opened.seq = opened.seq.max(seq);
+        match entered {
+            _ if state.is_terminal() => open.end_all(&trace.tracer),
+            // By a step that another thread took meanwhile, it may have ended.
+            Some(node) if state.entered_at(&node.node) == Some(node.step) => open.enter(node, opened, trace),
+            Some(_) => {}
+            None => open.end(ended, opened, trace),
+        }
+    }
+
+    /// A context of the env is gone.
+    pub(super) fn leave(&mut self, trace: &Trace, env: EnvId) {
+        if let Some(env) = self.env(trace.id, env) {
+            env.open.go(&trace.tracer);
         }
     }
 
@@ -223,7 +242,7 @@ impl Registry {
     ) -> Result<(Arc<Trace>, Opened), GuardErrorKind> {
         self.check_env(trace, env_id)?;
         let Some(known) = self.traces.get_mut(&trace) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
-        let Some(env) = known.envs.get(&env_id) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
+        let Some(env) = known.envs.get_mut(&env_id) else { return Err(GuardErrorKind::UnknownTrace { trace }) };
         env.state.check_position(step)?;
         let resumed = known.trace.upgrade().unwrap_or_else(|| {
             let again = Trace::again(trace, tracer.clone(), known.source.clone(), known.env_count.clone());
@@ -231,10 +250,13 @@ impl Registry {
             known.trace = Arc::downgrade(&again);
             again
         });
+        env.open.come(&env.opened, &resumed);
         Ok((resumed, env.opened.clone()))
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.traces.clear();
+    pub(crate) fn clear(&mut self, tracer: &Tracer) {
+        for mut known in self.traces.drain().map(|(_, known)| known) {
+            known.envs.values_mut().for_each(|env| env.open.end_all(tracer));
+        }
     }
 }

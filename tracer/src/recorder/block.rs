@@ -3,6 +3,8 @@
 //! A block is both the state that the next call works on and the table that says what was running: keeping them apart
 //! would cost every call a second write. Only the thread that holds the line writes to it.
 
+mod by_hand;
+
 use std::fmt;
 // Not those of the model checker: who has the lock of the line is alone.
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +14,8 @@ use crate::lines::key;
 use crate::recorder::page::OCCURRENCES;
 use crate::recorder::{PREVIEW_AT, Preview, Tag};
 use crate::site::SiteId;
+pub(crate) use by_hand::Entered;
+pub use by_hand::{BY_HAND, NAME_AT, NodeName};
 
 /// Frames in a block. A line with more goes on in another block.
 pub const FRAMES: usize = 15;
@@ -46,9 +50,12 @@ pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 /// | 12 | calls that it made and that did not begin yet, where a flag says so |
 /// | 13 to 15 | the [beginning](Preview) of its values |
 ///
+/// In the block of an env by hand, words 3 to 5 and 7 of the head do not hold; nor do 5 to 12 of its frames, which are the
+/// nodes that are open there: they have a [name](NodeName) in words 4 to 11, and word 1 is 0.
+///
 /// The flags, from the lowest bit: 3 say how many counts of calls are used; more nodes are called than that; words 5
 /// and 6, word 7, word 12 hold; the node is of a declared flow; the call was made in a forked env by no frame of it; 5
-/// say how many bytes of words 13 to 15 hold; values were left out.
+/// say how many bytes of words 13 to 15 hold; values were left out; it was [entered by hand](BY_HAND).
 #[repr(C, align(128))]
 pub struct Block {
     head: [AtomicU64; 16],

@@ -217,6 +217,11 @@ impl Detail {
         self.values.as_ref().map(|values| (values.to_json(), values.is_truncated()))
     }
 
+    /// What a step by hand was given, likewise.
+    pub fn meta(&self) -> Option<(serde_json::Value, bool)> {
+        self.meta.as_ref().map(|meta| (meta.to_json(), meta.is_truncated()))
+    }
+
     /// The beginning of the recorded values.
     pub(crate) fn preview(&self) -> Option<Preview> {
         self.values.as_ref().map(|values| Preview::of(values.as_bytes(), values.is_truncated()))

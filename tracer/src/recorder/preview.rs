@@ -27,7 +27,7 @@ pub struct Preview {
 
 impl Preview {
     /// The beginning of `values`, of which something may have been left out before.
-    pub(super) fn of(values: &[u8], truncated: bool) -> Self {
+    pub(crate) fn of(values: &[u8], truncated: bool) -> Self {
         let mut first = [0; BYTES];
         let len = values.len().min(BYTES);
         first[..len].copy_from_slice(&values[..len]);

@@ -79,12 +79,14 @@ fn files_of_version_2_1_stay_readable() {
 
 /// Without its pages, what is open has the beginning of its values, from the frames.
 fn has_values_in_blocks(version: &str) {
+    let (order, what, to) = (json!({"order": 2}), json!({"what": "tea", "password": {}}), json!({"to": "Ada"}));
+    let expected = [("deliver", &to, false), ("outer", &order, false), ("inner", &what, true)];
     let bytes = fs::read(data(&format!("v{version}.tbx"))).unwrap();
     let pages_at = usize::try_from(u64::from_le_bytes(bytes[112..120].try_into().unwrap())).unwrap();
     let read = recover(&bytes[..pages_at]).unwrap();
     let open: Vec<_> = read.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
-    let (order, what) = (json!({"order": 2}), json!({"what": "tea", "password": {}}));
-    assert_eq!(open, [("outer", &order, false), ("inner", &what, true)]);
+    // Steps by hand are there since 2.1.
+    assert_eq!(open, expected[usize::from(version < "2.1")..]);
 }
 
 /// Of a later minor version: what this one does not know is passed over, and the rest says the same.

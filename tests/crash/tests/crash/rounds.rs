@@ -193,6 +193,65 @@ fn what_has_no_place_in_the_table_is_counted() {
     assert_eq!((left.open.len(), &left.gaps[..]), (20 * 2, &[][..]));
 }
 
+/// What steps by hand have left open, where there is room for so many lines and so many calls came behind them; what has
+/// no place in the table.
+fn open_by_hand(lines: u64, how: &str, calls: u64) -> (Vec<String>, Option<(u64, u64)>) {
+    let left = left_open("rounds-by-hand", &[&lines.to_string(), how, &calls.to_string()]);
+    assert_eq!(matches!(left.gaps.first(), Some(Gap::WrittenOver { .. })), calls == CALLS, "{:?}", left.gaps);
+    for node in &left.open {
+        let arguments = json!({"of": node.node});
+        assert_eq!((node.frame, &node.arguments, node.truncated), (None, &arguments, false));
+        assert!(
+            node.since_unix_ns >= left.process.opened_unix_ns && node.since_unix_ns <= left.process.last_sign_unix_ns
+        );
+        assert!(left.active.contains(&node.trace_id));
+    }
+    (left.open.iter().map(|node| node.node.clone()).collect(), not_in_the_table(&left))
+}
+
+#[test]
+fn steps_by_hand_are_open_however_much_was_written_over() {
+    for (how, open) in [
+        ("open", &["parse", "check", "charge.card", "send"][..]),
+        ("elsewhere", &["check"]),
+        ("resumed", &["parse", "check", "another"]),
+        ("cleared", &["another"]),
+        ("over", &["another"]),
+    ] {
+        let open: Vec<_> = open.iter().map(ToString::to_string).collect();
+        assert_eq!(open_by_hand(8, how, CALLS), (open.clone(), None), "{how}");
+        // What nobody can end any more has a place among the records alone.
+        let (mut recorded, missing) = open_by_hand(8, how, 10);
+        recorded.retain(|node| node != "dropped");
+        assert_eq!((recorded, missing), (open, None), "{how}");
+    }
+}
+
+#[test]
+fn control_without_the_table_steps_by_hand_are_forgotten() {
+    let directory = Directory::new();
+    start("rounds-by-hand", directory.path(), &["8", "open", &CALLS.to_string()]).ready().kill();
+    let mut bytes = directory.bytes();
+    assert_eq!(recover(&bytes).unwrap().open.len(), 4);
+    let at = |at: usize| usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
+    let (blocks, pages) = (at(96), at(112));
+    bytes[blocks..pages].fill(0);
+    assert_eq!(recover(&bytes).unwrap().open.len(), 0);
+}
+
+#[test]
+fn steps_by_hand_that_have_no_place_in_the_table_are_counted() {
+    // Of an env with more open nodes than a block has room for; those that came first are there, or took the place of one.
+    let names = || ["parse", "check"].into_iter().map(str::to_owned).chain((0..17).map(|nth| format!("n{nth:02}")));
+    let all: Vec<_> = names().filter(|name| name != "n03").collect();
+    assert_eq!(open_by_hand(8, "many", CALLS), (all[..15].to_vec(), Some((0, 3))));
+    assert_eq!(open_by_hand(8, "many", 10), (all, None));
+    // Of more envs than blocks.
+    let (open, missing) = open_by_hand(2, "lines", CALLS);
+    assert_eq!((open.len(), missing), (3, Some((2, 0))));
+    assert_eq!(open_by_hand(2, "lines", 10).0.len(), 5);
+}
+
 /// The enters of one are events.
 #[test]
 fn what_is_open_in_a_line_without_a_block_is_known_by_what_it_recorded() {
