@@ -279,6 +279,10 @@ fn main() {
             install(options().bytes(256 << 10).lines(number(rest[0])), directory);
             rounds::by_hand(rest[1], number(rest[2]), &wait);
         }
+        "rounds-passed-on" => {
+            install(options().bytes(16 << 20), directory);
+            rounds::passed_on(number(rest[0]), &wait);
+        }
         "rounds-in-turns" => {
             install(options().bytes(256 << 10).lines(1), directory);
             rounds::in_turns(number(rest[0]), &wait);

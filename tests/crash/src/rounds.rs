@@ -2,7 +2,7 @@
 
 use std::future::{self, Future};
 use std::pin::pin;
-use std::sync::Barrier;
+use std::sync::{Barrier, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 
@@ -141,6 +141,34 @@ async fn goes_on() {
     }
 }
 
+/// Futures and contexts that two threads take on in turns, so often.
+pub(crate) fn passed_on(times: u64, then: &dyn Fn()) {
+    let turn = Barrier::new(2);
+    let futures: Vec<_> = (0..3).map(|_| Mutex::new(Box::pin(goes_on()))).collect();
+    let contexts: Vec<_> = (0..3).map(|_| Mutex::new(Some(tracer::create_env((), "webhook")))).collect();
+    let go_on = |is_first: bool| {
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        for n in 0..times {
+            if (n % 2 == 0) == is_first {
+                for future in &futures {
+                    assert!(future.lock().unwrap().as_mut().poll(&mut context).is_pending());
+                }
+                for ctx in &contexts {
+                    let (mut ctx, status) =
+                        (ctx.lock().unwrap(), if n % 2 == 0 { Status::Enter } else { Status::Exit });
+                    *ctx = Some(ctx.take().unwrap().step("check", status, ()).unwrap());
+                }
+            }
+            turn.wait();
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| go_on(true));
+        go_on(false);
+    });
+    then();
+}
+
 /// In a line that has no block, as another has the only one.
 pub(crate) fn beside_another(calls: u64, then: &(dyn Fn() + Sync)) {
     crate::work::outer(17, &|| {
@@ -253,17 +281,28 @@ pub(crate) fn by_hand(how: &str, calls: u64, then: &dyn Fn()) {
             let fork = enter(ctx.fork(), "send");
             // Others end all at once: with their context, by an error, by a step after which none is left.
             drop(enter(ctx.fork(), "dropped"));
-            let failed = enter(enter(ctx.fork(), "outer"), "inner").step("inner", Status::Error, ()).unwrap();
+            let failed = enter(enter(ctx.fork(), "outer"), "inner");
+            let late = Context::resume(failed.token()).unwrap();
+            let failed = failed.step("inner", Status::Error, ()).unwrap();
             let idle = exit(enter(create(), "ended"), "ended");
             let ctx = exit(ctx, "charge");
             plain_until(calls);
             then();
-            drop((ctx, fork, failed, idle));
+            drop((ctx, fork, failed, late, idle));
+        }
+        "later" => {
+            let (over, failed) = (enter(create(), "over"), enter(enter(ctx.fork(), "outer"), "inner"));
+            then();
+            drop(over);
+            std::mem::forget(exit(ctx, "check"));
+            drop(failed.step("inner", Status::Error, ()).unwrap());
         }
         "elsewhere" => {
             // Whoever has its token goes on with it, and another that is gone has no say.
             let token = ctx.token();
-            let ctx = thread::spawn(move || exit(Context::resume(token).unwrap(), "parse")).join().unwrap();
+            let resumed = thread::spawn(move || exit(Context::resume(token).unwrap(), "parse")).join().unwrap();
+            drop(ctx);
+            let ctx = resumed;
             plain_until(calls);
             then();
             drop(ctx);
@@ -302,10 +341,12 @@ pub(crate) fn by_hand(how: &str, calls: u64, then: &dyn Fn()) {
             drop(ctx);
             let all: Vec<_> = (0..20).map(|_| enter(create(), "ended")).collect();
             drop(all);
+            // Nothing is open in them, whoever may go on.
+            let all: Vec<_> = (0..20).map(|_| exit(enter(create(), "ended"), "ended")).collect();
             let ctx = enter(create(), "another");
             plain_until(calls);
             then();
-            drop(ctx);
+            drop((ctx, all));
         }
         other => panic!("no way {other}"),
     }

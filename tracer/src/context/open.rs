@@ -64,9 +64,7 @@ impl OpenNodes {
         if self.all.is_empty() || self.contexts == 0 {
             return self.hide(&trace.tracer);
         }
-        let mut from = from;
         if matches!(self.place, Place::None) {
-            from = 0;
             self.place = trace.tracer.block().map_or(Place::Outside, Place::Lent);
             match self.place {
                 Place::Lent(block) => block.begin_by_hand(trace.id, env.id),

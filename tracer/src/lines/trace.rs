@@ -180,6 +180,36 @@ pub(crate) struct ThreadLane {
     detail: Vec<u8>,
     /// A flow violation that the tracer wants as a panic.
     violation: Option<String>,
+    said: SaidAgain,
+}
+
+/// Envs that were said once more in a piece; the last of them, if there are more than this has room for.
+#[derive(Debug)]
+struct SaidAgain {
+    piece: u64,
+    envs: [Option<EnvId>; SaidAgain::LEN],
+    next: usize,
+}
+
+impl SaidAgain {
+    /// More than take turns in one thread before a page is full, most often.
+    const LEN: usize = 64;
+
+    const fn new(piece: u64) -> Self {
+        Self { piece, envs: [None; Self::LEN], next: 0 }
+    }
+
+    fn has(&self, piece: u64, env: EnvId) -> bool {
+        self.piece == piece && self.envs.contains(&Some(env))
+    }
+
+    fn add(&mut self, piece: u64, env: EnvId) {
+        if self.piece != piece {
+            *self = Self::new(piece);
+        }
+        self.envs[self.next % Self::LEN] = Some(env);
+        self.next += 1;
+    }
 }
 
 impl std::fmt::Debug for ThreadLane {
@@ -192,7 +222,8 @@ impl ThreadLane {
     pub(crate) fn new(tracer: Tracer) -> Self {
         let (lane, ticks) = (tracer.lane(), tracer.clock().ticker());
         let (page, piece) = (lane.page(), lane.piece());
-        Self { page, piece, run: None, lane, ticks, tracer, next: 0, end: 0, detail: Vec::new(), violation: None }
+        let (run, detail, violation, said) = (None, Vec::new(), None, SaidAgain::new(piece));
+        Self { page, piece, run, lane, ticks, tracer, next: 0, end: 0, detail, violation, said }
     }
 
     /// A number above `after`, which came from the same counter: a block taken now lies above all that were given
@@ -354,10 +385,13 @@ impl ThreadLane {
         self.write(Entry::env(env), detail);
     }
 
-    /// Says an env once more, where a reader finds it beside its steps.
+    /// Says an env once more, where a reader finds it beside its steps, unless that was done there.
     #[cold]
     pub(crate) fn again(&mut self, trace: &Trace, env: &EnvEvent) {
-        self.put(Entry::again(env), trace.source_detail());
+        if !self.said.has(self.piece, env.env) {
+            self.put(Entry::again(env), trace.source_detail());
+            self.said.add(self.piece, env.env);
+        }
     }
 
     /// Likewise, with the detail [as bytes](Detail::write_to), which `put` appends.

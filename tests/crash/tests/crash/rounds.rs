@@ -1,6 +1,6 @@
 //! Traces whose first records were written over while they went on: all that is there of them is shown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use tracer::recorder::page::PAGE_BYTES;
@@ -227,6 +227,23 @@ fn steps_by_hand_are_open_however_much_was_written_over() {
     }
 }
 
+/// A step is in its page before it is in its block: a block of a moment before shows what has ended since.
+#[test]
+fn steps_by_hand_that_have_ended_are_open_no_more() {
+    let directory = Directory::new();
+    let mut running = start("rounds-by-hand", directory.path(), &["8", "later", "0"]).ready();
+    let before = directory.bytes();
+    running.go_on();
+    running.end();
+    let mut bytes = directory.bytes();
+    let at = |at: usize| usize::try_from(u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())).unwrap();
+    let (blocks, pages) = (at(96), at(112));
+    bytes[blocks..pages].copy_from_slice(&before[blocks..pages]);
+    let open = |bytes: &[u8]| recover(bytes).unwrap().open.into_iter().map(|node| node.node).collect::<Vec<_>>();
+    assert_eq!(open(&before), ["parse", "check", "over", "outer", "inner"]);
+    assert_eq!(open(&bytes), ["parse"]);
+}
+
 #[test]
 fn control_without_the_table_steps_by_hand_are_forgotten() {
     let directory = Directory::new();
@@ -343,6 +360,27 @@ fn what_is_open_is_not_ended_by_the_end_of_another_with_its_number() {
     assert_eq!(renamed, 2, "the control: its enter and its exit");
     let open: Vec<_> = recover(&bytes).unwrap().open.into_iter().map(|node| node.node).collect();
     assert_eq!(open, ["beside_a_fork"]);
+}
+
+/// Whoever takes it on, and however often.
+#[test]
+fn an_env_is_said_once_more_no_more_than_once_a_page_and_thread() {
+    let directory = Directory::new();
+    start("rounds-passed-on", directory.path(), &["200"]).ready().kill();
+    let bytes = directory.bytes();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let pages_at = usize::try_from(word(112)).unwrap();
+    let (mut pages, mut said) = (0, BTreeMap::<(usize, u64), u64>::new());
+    for page in (pages_at..bytes.len()).step_by(PAGE_BYTES).filter(|page| word(page + 8) != 0) {
+        pages += 1;
+        let slots = (0..240).map(|slot| page + 64 + slot * 64);
+        slots
+            .filter(|slot| word(*slot) & 15 == 11)
+            .for_each(|slot| *said.entry((page, word(slot + 16))).or_default() += 1);
+    }
+    let envs: BTreeSet<_> = said.keys().map(|(_, env)| env).collect();
+    assert!(pages > 4 && envs.len() == 6, "the control: they go on for some pages; {pages} {envs:?}");
+    assert!(said.values().all(|times| *times == 1), "{said:?}");
 }
 
 /// Threads with traces of all kinds, which share pages now and then.
