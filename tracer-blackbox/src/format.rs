@@ -9,7 +9,8 @@ pub(crate) const BYTE_ORDER: u16 = 0x1234;
 pub(crate) const MAJOR: u16 = 2;
 /// The oldest that can be read.
 pub(crate) const MAJOR_MIN: u16 = 1;
-pub(crate) const MINOR: u16 = 1;
+/// Of what is written: major and minor.
+pub(crate) const VERSION: (u16, u16) = (MAJOR, 1);
 /// Flag of a superblock: a panic ends the process.
 pub(crate) const PANIC_ABORTS: u16 = 1;
 
@@ -59,7 +60,8 @@ impl Layout {
 /// What a file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Superblock {
-    pub(crate) minor: u16,
+    /// Major and minor.
+    pub(crate) version: (u16, u16),
     pub(crate) flags: u16,
     pub(crate) file_len: u64,
     pub(crate) salt: u64,
@@ -113,8 +115,8 @@ impl Superblock {
         let mut put = |at: usize, content: &[u8]| bytes[at..at + content.len()].copy_from_slice(content);
         put(0, &MAGIC);
         put(8, &BYTE_ORDER.to_le_bytes());
-        put(10, &MAJOR.to_le_bytes());
-        put(12, &self.minor.to_le_bytes());
+        put(10, &self.version.0.to_le_bytes());
+        put(12, &self.version.1.to_le_bytes());
         put(14, &self.flags.to_le_bytes());
         put(16, &self.file_len.to_le_bytes());
         put(24, &self.salt.to_le_bytes());
@@ -164,7 +166,7 @@ impl Superblock {
         let mut boot_id = [0; 16];
         boot_id.copy_from_slice(&bytes[32..48]);
         Ok(Self {
-            minor: u16_at(bytes, 12),
+            version: (major, u16_at(bytes, 12)),
             flags: u16_at(bytes, 14),
             file_len: u64_at(bytes, 16),
             salt: u64_at(bytes, 24),
@@ -247,7 +249,7 @@ pub(crate) mod tests {
     pub(crate) fn superblock() -> Superblock {
         let layout = Layout { dictionary_len: 4096, blocks: 2, pages: 4 };
         Superblock {
-            minor: MINOR,
+            version: VERSION,
             flags: PANIC_ABORTS,
             file_len: layout.file_len() as u64,
             salt: 0x1122_3344_5566_7788,

@@ -18,8 +18,8 @@ use crate::dictionary;
 use crate::directory::make_room_in;
 use crate::file::{self, Created};
 use crate::format::{
-    COPY_AT, DICTIONARY_AT, Layout, MINOR, PAIR_WORDS, PAIRS, PAIRS_AT, PANIC_ABORTS, Region, SUPERBLOCK_LEN,
-    Superblock,
+    COPY_AT, DICTIONARY_AT, Layout, PAIR_WORDS, PAIRS, PAIRS_AT, PANIC_ABORTS, Region, SUPERBLOCK_LEN, Superblock,
+    VERSION,
 };
 use crate::index::Index;
 use crate::live;
@@ -255,7 +255,7 @@ impl Shared {
         let layout = self.map.layout();
         let Identity { boot_id, pid, start_time } = identity;
         Superblock {
-            minor: MINOR,
+            version: VERSION,
             flags: if cfg!(panic = "abort") { PANIC_ABORTS } else { 0 },
             file_len: layout.file_len() as u64,
             salt: self.salt(),

@@ -42,7 +42,7 @@ struct Page {
 fn pages<'a>(scan: &'a Scan<'_>) -> impl Iterator<Item = Page> + 'a {
     let given = scan.status().get(Word::PagesGiven);
     let bytes = scan.valid.pages.iter().map(|page| scan.page(page.number));
-    let says_so = scan.valid.superblock.minor > 0;
+    let says_so = scan.valid.superblock.version >= (2, 1);
     let pages = bytes.map(move |page| {
         let birth = u64_at(page, 8);
         // Before it was said, a page that was sealed was full, unless the file was brought to the disk.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tracer::recorder::page::PAGE_BYTES;
 use tracer_blackbox::RecoverError;
 
 use crate::child::{Directory, recover, start};
@@ -87,6 +88,28 @@ fn has_values_in_blocks(version: &str) {
     let open: Vec<_> = read.open.iter().map(|node| (&*node.node, &node.arguments, node.truncated)).collect();
     // Steps by hand are there since 2.1.
     assert_eq!(open, expected[usize::from(version < "2.1")..]);
+}
+
+/// Before 2.1 no page said that nothing more came into it: one that was sealed was full.
+#[test]
+fn pages_of_older_versions_were_full_when_they_were_sealed() {
+    let missed = |version: &str, is_sealed: bool| {
+        let mut bytes = fs::read(data(&format!("v{version}.tbx"))).unwrap();
+        let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let pages_at = usize::try_from(word(&bytes, 112)).unwrap();
+        let page = (pages_at..bytes.len()).step_by(PAGE_BYTES).find(|page| word(&bytes, page + 8) != 0).unwrap();
+        if is_sealed {
+            // The check of its first slot; whether it is right is not asked.
+            bytes[page + PAGE_BYTES - 4 * 240..][..4].fill(1);
+        }
+        let seen = tracer_blackbox::recover(&bytes[..]).unwrap().pages_seen();
+        bytes[page..page + PAGE_BYTES].fill(0);
+        tracer_blackbox::recover(&bytes[..]).unwrap().pages_missed(&seen)
+    };
+    for version in ["1.0", "1.1", "1.2", "1.3", "2.0"] {
+        assert_eq!((missed(version, true), missed(version, false)), (0, 1), "{version}");
+    }
+    assert_eq!((missed("2.1", true), missed("2.1", false)), (1, 1));
 }
 
 /// Of a later minor version: what this one does not know is passed over, and the rest says the same.
