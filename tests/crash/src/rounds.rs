@@ -208,9 +208,11 @@ pub(crate) fn deep(calls: u64, before: &str, then: &dyn Fn()) {
         "nothing" => {}
         "fails" => drop(std::panic::catch_unwind(|| n20(&|| panic!("as it was meant to")))),
         // The line goes on in another env, and its frames with it.
-        "recovers" => {
+        "recovers" | "recovers twice" => {
             return n00(&|| {
-                assert!(send(17).is_err());
+                for _ in 0..if before == "recovers" { 1 } else { 2 } {
+                    assert!(send(17).is_err());
+                }
                 plain_until(calls);
                 then();
             });

@@ -129,6 +129,7 @@ pub(super) struct Seen {
 /// An env left another one, which is of the same trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Departure {
+    pub(super) seq: u64,
     pub(super) trace: Option<TraceId>,
     pub(super) env: u64,
     pub(super) left: u64,
@@ -343,7 +344,8 @@ impl Contents {
     fn depart(&mut self, words: &[u64; 8]) {
         if words[6] != 0 {
             let is_recovery = words[0] >> 4 & 7 == CAUSE_RECOVERY;
-            self.departures.push(Departure { trace: trace_in(words), env: words[2], left: words[6], is_recovery });
+            let (seq, trace) = (words[0] >> SEQ_SHIFT, trace_in(words));
+            self.departures.push(Departure { seq, trace, env: words[2], left: words[6], is_recovery });
         }
     }
 

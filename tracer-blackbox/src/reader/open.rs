@@ -4,6 +4,7 @@
 //! moment in which the process died: a step is written to its page first, and to the block after that. So the last step
 //! of an env counts whatever the block says, and it is looked for among the events of common calls too.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::num::NonZeroU32;
@@ -299,15 +300,21 @@ impl Running {
     /// Learns of envs from those that left them: whose trace they are of, where their own records are gone; and that a
     /// line with more frames than its block has may have entered some of them there.
     fn look_at_departures(&mut self, departures: &[Departure]) {
-        for departure in departures.iter().rev() {
+        for departure in departures {
             let left = self.envs.place(departure.left);
             self.belongs(left, departure.trace);
-            if departure.is_recovery {
-                let env = self.envs.place(departure.env);
-                // The block shows the one or, if the process died on the way, the other.
-                if let Some(deepest) = self.deepest.get(&env).or(self.deepest.get(&left)).copied() {
-                    self.deepest.extend([(left, deepest), (env, deepest)]);
-                }
+        }
+        if self.deepest.is_empty() {
+            return;
+        }
+        let mut recoveries: Vec<_> = departures.iter().filter(|departure| departure.is_recovery).collect();
+        // From the last env of a line to its first, wherever they stand.
+        recoveries.sort_unstable_by_key(|departure| Reverse(departure.seq));
+        for departure in recoveries {
+            let (env, left) = (self.envs.place(departure.env), self.envs.place(departure.left));
+            // The block shows the one or, if the process died on the way, the other.
+            if let Some(deepest) = self.deepest.get(&env).or(self.deepest.get(&left)).copied() {
+                self.deepest.extend([(left, deepest), (env, deepest)]);
             }
         }
     }

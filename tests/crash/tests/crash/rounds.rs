@@ -175,6 +175,22 @@ fn calls_that_are_deeper_than_a_block_are_open_however_much_was_written_over() {
     }
 }
 
+/// Where they are in no block, and the env in the midst is there as it was said once more.
+#[test]
+fn what_a_deep_line_has_entered_before_it_recovered_twice_is_open_since_then() {
+    let directory = Directory::new();
+    start("rounds-deep", directory.path(), &["2", "10", "recovers twice"]).ready().kill();
+    let mut bytes = directory.bytes();
+    let whole = recover(&bytes).unwrap();
+    let word = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let pages_at = usize::try_from(word(&bytes, 112)).unwrap();
+    let recoveries: Vec<_> =
+        (pages_at..bytes.len()).step_by(64).filter(|at| word(&bytes, *at) & 0x7f == 0x42).collect();
+    assert_eq!((recoveries.len(), whole.open.len()), (2, 40));
+    bytes[recoveries[0]] = bytes[recoveries[0]] & 0xf0 | 11;
+    assert_eq!(recover(&bytes).unwrap().open, whole.open);
+}
+
 #[test]
 fn what_has_no_place_in_the_table_is_counted() {
     // Of a line that is deeper than its block, where no other is to be had.
