@@ -78,7 +78,8 @@ extern "C" fn prepare() {
     let list = boxes();
     let boxes = list.iter().map(|shared| {
         let dictionary = shared.dictionary();
-        let state = shared.state();
+        let mut state = shared.state();
+        state.prepare(shared.map);
         let blocks = state.blocks.used().map(|(block, taker)| (block, taker, read_block(shared.map, block))).collect();
         KeptBox { shared, state, _dictionary: dictionary, blocks }
     });

@@ -24,12 +24,17 @@ pub(crate) struct Index {
 struct Known {
     /// Of the page that spoke of it last.
     birth: u64,
+    /// The number of what was said there.
+    seq: u64,
     is_over: bool,
 }
 
 const KIND_ENV: u64 = 2;
 const KIND_OVER: u64 = 4;
 const KIND_RESUMED: u64 = 5;
+/// Has the number of the env that it says once more, so it says nothing of a trace that was over since.
+const KIND_AGAIN: u64 = 11;
+const SEQ_SHIFT: u32 = 16;
 
 /// Traces that there is room for without asking the allocator.
 const TRACES: usize = 1024;
@@ -55,7 +60,14 @@ impl Index {
         self.traces.clear();
     }
 
-    fn look(&mut self, map: Map) {
+    /// In a forked child, which has no page of its parent: what was not over goes on, for who has a context of it.
+    pub(crate) fn fork(&mut self) {
+        self.seen.fill((0, 0));
+        self.traces.retain(|_, known| !known.is_over);
+    }
+
+    /// Looks at what is new.
+    pub(crate) fn look(&mut self, map: Map) {
         (0..self.seen.len()).for_each(|number| self.look_at(map, number));
     }
 
@@ -70,7 +82,7 @@ impl Index {
         for slot in slots.chunks_exact(SLOT_WORDS) {
             // Nearly all of them are steps.
             let kind = slot[0].load(Ordering::Relaxed) & 15;
-            if matches!(kind, KIND_ENV | KIND_OVER | KIND_RESUMED) {
+            if matches!(kind, KIND_ENV | KIND_OVER | KIND_RESUMED | KIND_AGAIN) {
                 self.take(slot, kind, birth, map.pages());
             }
         }
@@ -84,6 +96,11 @@ impl Index {
             let there: HashSet<u64> = pages.iter().map(Page::birth).collect();
             self.traces.retain(|_, known| !known.is_over || there.contains(&known.birth));
         }
-        self.traces.insert(trace, Known { birth, is_over: kind == KIND_OVER });
+        let now = Known { birth, seq: word(0) >> SEQ_SHIFT, is_over: kind == KIND_OVER };
+        // Pages are looked at in no order.
+        let known = self.traces.entry(trace).or_insert(now);
+        if known.seq < now.seq {
+            *known = now;
+        }
     }
 }

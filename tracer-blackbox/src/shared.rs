@@ -558,11 +558,16 @@ impl State {
         }
     }
 
+    /// Before the process is forked: the child does not have what is in the pages.
+    pub(crate) fn prepare(&mut self, map: Map) {
+        self.index.look(map);
+    }
+
     /// In a forked child: nothing was written yet. Gives the pages that `survivor` holds.
     pub(crate) fn fork(&mut self, map: Map, salt: u64, survivor: Holder, parent: Backing) -> Vec<PageNumber> {
         self.overflow = None;
         self.unsealed.fill(false);
-        self.index = Index::new(self.unsealed.len());
+        self.index.fork();
         self.pairs = Pairs::new(map.words(PAIRS_AT, PAIRS * PAIR_WORDS), salt);
         self.backing = parent;
         // The file is a new one: what its pages lived through was in another.

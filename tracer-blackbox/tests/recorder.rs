@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use serde_json::json;
-use tracer::{Record, Status, Tracer};
+use tracer::recorder::Times;
+use tracer::{Context, Record, Recorder, Status, Tracer, traced_node};
 use tracer_blackbox::{
     BlackBox, Death, Gap, Observed, Options, recover_dir, recover_file, recover_watched, recover_with,
 };
@@ -206,4 +207,48 @@ fn a_directory_is_read_with_progress_and_broken_files_are_told() {
     assert_eq!(records, [0, 3, 3]);
     assert_eq!(seen, [(1, 3), (2, 3), (3, 3)]);
     assert!(recover_dir(directory.0.join("not there"), |_| ()).is_err());
+}
+
+#[traced_node]
+fn around(_ctx: &Context, then: &dyn Fn()) {
+    then();
+}
+
+#[traced_node]
+fn leaf() {}
+
+/// What goes on is there again, as what it records is.
+#[test]
+fn a_trace_that_was_cleared_is_there_when_it_goes_on() {
+    let directory = Directory::new();
+    let (black_box, tracer) = open(&directory, small());
+    let ctx = tracer.create_env((), "test");
+    let (trace, is_there) = (ctx.trace_id(), |trace| !black_box.records(Some(trace), &Times::default()).is_empty());
+    around(&ctx, &|| {
+        leaf();
+        assert!(black_box.holds(trace) && is_there(trace));
+        tracer.clear();
+        assert!(!black_box.holds(trace) && !is_there(trace));
+        (0..5_000).for_each(|_| leaf());
+        assert!(black_box.holds(trace) && is_there(trace));
+    });
+    drop(ctx);
+    (0..5_000).for_each(|n| _ = call(&tracer, n));
+    assert!(!black_box.holds(trace) && !is_there(trace));
+}
+
+/// Whichever of its pages is looked at first.
+#[test]
+fn a_trace_that_was_over_before_it_was_looked_for_is_over() {
+    let directory = Directory::new();
+    let (black_box, tracer) = open(&directory, small());
+    let ctx = tracer.create_env((), "test").step("node", Status::Enter, ()).unwrap();
+    let trace = ctx.trace_id();
+    let fork = ctx.fork();
+    // Another page has the last env, and this one that all is over.
+    thread::spawn(move || drop(fork.fork())).join().unwrap();
+    drop(ctx);
+    assert!(black_box.holds(trace));
+    (0..5_000).for_each(|n| _ = call(&tracer, n));
+    assert!(!black_box.holds(trace));
 }

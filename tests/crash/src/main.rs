@@ -356,6 +356,10 @@ fn main() {
                 if rest[0] == "panics" { (1, work::panics) } else { (2, work::by_hand) };
             println!("{}", work::fork_beside(others, something));
         }
+        "fork-by-hand" => {
+            install(options(), directory);
+            rounds::forked_by_hand(&wait);
+        }
         "fork-and-die" => {
             install(options(), directory);
             work::fork_and_die(&wait);

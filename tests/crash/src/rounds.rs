@@ -1,5 +1,6 @@
 //! Traces that go on when their first records were written over, each in its own way.
 
+use std::cell::Cell;
 use std::future::{self, Future};
 use std::pin::pin;
 use std::sync::{Barrier, Mutex};
@@ -9,6 +10,7 @@ use std::thread;
 use serde_json::json;
 use tracer::{Context, Status, Tracer, traced_node};
 
+use crate::os;
 use crate::work::plain_until;
 
 /// So many calls, in a trace that ends after them.
@@ -352,4 +354,16 @@ pub(crate) fn by_hand(how: &str, calls: u64, then: &dyn Fn()) {
         }
         other => panic!("no way {other}"),
     }
+}
+
+/// A step by hand in a child, of an env that began before it was forked.
+pub(crate) fn forked_by_hand(then: &dyn Fn()) {
+    let ctx = tracer::create_env((), "webhook").step("parse", Status::Enter, json!({"of": "parse"})).unwrap();
+    let of_another = thread::spawn(|| tracer::create_env((), "webhook").step("another", Status::Enter, ()).unwrap());
+    let (of_another, ctx) = (of_another.join().unwrap(), Cell::new(Some(ctx)));
+    os::wait_for(os::fork(|| {
+        std::mem::forget(ctx.take().unwrap().step("check", Status::Enter, json!({"of": "check"})).unwrap());
+    }));
+    then();
+    drop((ctx, of_another));
 }

@@ -142,3 +142,17 @@ fn a_child_that_records_nothing_leaves_no_file() {
     start("forked-and-executed", directory.path(), &[]).ready().kill();
     assert_eq!(directory.recovered().open.len(), 2);
 }
+
+#[test]
+fn a_child_goes_on_by_hand_with_what_its_thread_had() {
+    let directory = Directory::new();
+    start("fork-by-hand", directory.path(), &[]).ready().kill();
+    let mut read: Vec<_> = directory.files().iter().map(|path| recover_file(path).unwrap()).collect();
+    read.sort_by_key(|read| read.process.parent_pid);
+    let open =
+        |of: &Recovered| of.open.iter().map(|open| (open.node.clone(), open.arguments.clone())).collect::<Vec<_>>();
+    let node = |name: &str| (name.to_owned(), json!({"of": name}));
+    assert_eq!(open(&read[0]), [node("parse"), ("another".to_owned(), json!(null))]);
+    // What was begun by a thread that it does not have is shown once somebody goes on with it.
+    assert_eq!(open(&read[1]), [node("parse"), node("check")]);
+}
