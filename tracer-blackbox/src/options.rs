@@ -92,6 +92,9 @@ impl Options {
     /// Notes `SIGSEGV`, `SIGBUS`, `SIGABRT`, `SIGILL` and `SIGFPE`, then leaves them to whoever handled them before.
     /// Off unless given; [`init`](crate::init()) does it.
     ///
+    /// `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT`, too, where the program has left them to the system: they end it as they
+    /// would. Who ignores one, or handles it, before or later, has it as if nothing were noted.
+    ///
     /// It is also what keeps the program alive when something truncates the file while it is written: what was mapped
     /// is then memory of this process alone, and [`BlackBox::degraded`] says so. Without it, that is a `SIGBUS`.
     pub fn signals(mut self, note: bool) -> Self {

@@ -1,5 +1,6 @@
-//! Which signal killed the process: five of them are noted, if asked for, and then left to whoever had them before. One
-//! is not: where somebody has truncated the file of a box, what was mapped is made memory, and the program goes on.
+//! Which signal killed the process: faults are noted, if asked for, and then left to whoever had them before. So are those
+//! by which somebody ends a program, where that leaves them to the system; of these, whoever handles them has them alone.
+//! One is not: where somebody has truncated the file of a box, what was mapped is made memory, and the program goes on.
 //!
 //! What runs in a handler only loads and stores words, tries a lock for a moment, reads the time, maps a page and hands the
 //! signal on: all of it may run wherever the program was.
@@ -16,6 +17,9 @@ use crate::shared::Shared;
 use crate::status::{Death, DeathNote};
 
 const SIGNALS: [libc::c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGABRT, libc::SIGILL, libc::SIGFPE];
+
+/// By which somebody ends a program.
+const ENDS: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
 
 /// What was there before, by place in [`SIGNALS`]; leaked.
 static BEFORE: [AtomicPtr<libc::sigaction>; SIGNALS.len()] = [const { AtomicPtr::new(ptr::null_mut()) }; SIGNALS.len()];
@@ -40,7 +44,21 @@ pub(crate) fn watch(shared: &'static Shared) {
         for (signal, before) in SIGNALS.into_iter().zip(&BEFORE) {
             install(signal, before);
         }
+        watch_ends();
     });
+}
+
+/// Whoever handles or ignores one keeps it.
+fn watch_ends() {
+    // The first process of a container is not ended by a signal that it leaves to the system.
+    if std::process::id() == 1 {
+        return;
+    }
+    for signal in ENDS {
+        if handler_now(signal) == libc::SIG_DFL {
+            handle_by(signal, ours_for_ends(), ptr::null_mut());
+        }
+    }
 }
 
 /// A stack for handlers on this thread, if it has none: its own may be what has overflowed. Threads of the standard
@@ -68,13 +86,13 @@ fn install(signal: libc::c_int, before: &AtomicPtr<libc::sigaction>) {
     let old: *mut libc::sigaction = Box::leak(Box::new(default_action()));
     // Before the handler can run.
     before.store(old, Ordering::Release);
-    handle_from_now_on(signal, old);
+    handle_by(signal, ours(), old);
 }
 
-/// `old`: where to put what was there before, or null.
-fn handle_from_now_on(signal: libc::c_int, old: *mut libc::sigaction) {
+/// `handler`: one of ours. `old`: where to put what was there before, or null.
+fn handle_by(signal: libc::c_int, handler: libc::sighandler_t, old: *mut libc::sigaction) {
     let mut action = default_action();
-    action.sa_sigaction = ours();
+    action.sa_sigaction = handler;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // SAFETY: `action` names a function of the type that SA_SIGINFO asks for; `old` is null or a place for an action.
     unsafe {
@@ -138,8 +156,17 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     if is_left {
         // As the standard library leaves it, which takes what was sent for such a fault.
         BEFORE[place].store(ptr::null_mut(), Ordering::Release);
-        handle_from_now_on(signal, ptr::null_mut());
+        handle_by(signal, ours(), ptr::null_mut());
     }
+}
+
+extern "C" fn handle_end(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // Somebody else has it by now, and calls this as what was there before: to go on, or to end in order.
+    if handler_now(signal) != ours_for_ends() {
+        return;
+    }
+    note(signal, info);
+    die_of(signal);
 }
 
 thread_local! {
@@ -203,6 +230,10 @@ fn ours() -> libc::sighandler_t {
     handle as extern "C" fn(_, _, _) as usize
 }
 
+fn ours_for_ends() -> libc::sighandler_t {
+    handle_end as extern "C" fn(_, _, _) as usize
+}
+
 /// Whether the memory is that of a box without the bytes of its file, and is there again.
 fn is_mended(info: *mut libc::siginfo_t) -> bool {
     // SAFETY: with SA_SIGINFO the kernel gives a valid one, and nobody changes it meanwhile.
@@ -222,8 +253,9 @@ fn is_mended(info: *mut libc::siginfo_t) -> bool {
 fn note(signal: libc::c_int, info: *mut libc::siginfo_t) -> bool {
     // SAFETY: with SA_SIGINFO the kernel gives a valid one, and nobody changes it meanwhile.
     let info = unsafe { info.as_ref() };
+    let of_fault = info.filter(|_| SIGNALS.contains(&signal));
     // SAFETY: all five signals have the field; it is zero where they have not been raised by the processor.
-    let address = info.map_or(0, |info| unsafe { info.si_addr() }.addr() as u64);
+    let address = of_fault.map_or(0, |info| unsafe { info.si_addr() }.addr() as u64);
     let code = info.map_or(0, |info| u64::from_le_bytes(i64::from(info.si_code).to_le_bytes()));
     let death = Death {
         signal: u64::try_from(signal).unwrap_or(0),

@@ -134,6 +134,19 @@ fn main() {
             install(options(), directory);
             work::outer(17, &os::write_to_nowhere);
         }
+        "end-handled" => {
+            match rest[0] {
+                // Whoever runs the tests may ignore some.
+                "default" => os::end_by_default(),
+                "before" => os::handle_ends(),
+                _ => {}
+            }
+            install(options(), directory);
+            if rest[0] == "after" {
+                os::handle_ends();
+            }
+            work::outer(17, &wait);
+        }
         "abort-survived" => {
             os::handle_aborts_by_nothing();
             install(options(), directory);

@@ -80,6 +80,36 @@ pub(crate) fn handle_faults(how: Handling) {
     }
 }
 
+/// Leaves what ends a program to the system.
+pub(crate) fn end_by_default() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // SAFETY: the default action is good for each of them.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Has a handler for `SIGTERM` that goes on; as some libraries do, it calls what was there before.
+pub(crate) fn handle_ends() {
+    static BEFORE: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn go_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+        type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+        let before = BEFORE.load(Ordering::Relaxed);
+        if before != libc::SIG_DFL {
+            // SAFETY: a handler of the black box, which asks for all three.
+            let before = unsafe { std::mem::transmute::<usize, Handler>(before) };
+            before(signal, info, context);
+        }
+    }
+    // SAFETY: zeroes are an action; the function is of the type that the flag asks for.
+    unsafe {
+        let (mut own, mut before): (libc::sigaction, libc::sigaction) = (std::mem::zeroed(), std::mem::zeroed());
+        (own.sa_sigaction, own.sa_flags) = (go_on as extern "C" fn(_, _, _) as usize, libc::SA_SIGINFO);
+        libc::sigaction(libc::SIGTERM, ptr::null(), &raw mut before);
+        BEFORE.store(before.sa_sigaction, Ordering::Relaxed);
+        libc::sigaction(libc::SIGTERM, &raw const own, ptr::null_mut());
+    }
+}
+
 /// Has a handler for the signal of `abort` that does nothing. Of `abort` itself nobody survives; of its signal, who has that.
 pub(crate) fn handle_aborts_by_nothing() {
     // SAFETY: zeroes are an action; the function is of the type that an action without flags has.

@@ -83,6 +83,10 @@ fn signal_name(number: i32) -> String {
         libc::SIGABRT => "SIGABRT",
         libc::SIGILL => "SIGILL",
         libc::SIGFPE => "SIGFPE",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGINT => "SIGINT",
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGQUIT => "SIGQUIT",
         _ => return format!("signal {number}"),
     };
     name.to_owned()

@@ -109,12 +109,52 @@ fn a_process_that_gets_no_more_memory_loses_nothing() {
     assert_eq!((&*recovered.open[0].node, recovered.gaps), ("items", vec![]));
 }
 
+/// As whoever ends a program does it.
+#[test]
+fn a_signal_that_ends_the_program_is_noted() {
+    for (name, number, said) in
+        [("TERM", 15, "SIGTERM"), ("INT", 2, "SIGINT"), ("HUP", 1, "SIGHUP"), ("QUIT", 3, "SIGQUIT")]
+    {
+        let directory = Directory::new();
+        let status = start("end-handled", directory.path(), &["default"]).ready().signal(name);
+        assert_eq!(status.signal(), Some(number));
+        let death = directory.recovered().death;
+        assert_eq!((&death, death.to_string()), (&Death::Signal { number, address: 0 }, format!("died of {said}")));
+    }
+}
+
+/// It is the program's then, whether it came before the box or after it and calls what was there.
+#[test]
+fn a_signal_that_the_program_handles_is_not_why_it_died() {
+    for when in ["before", "after"] {
+        let directory = Directory::new();
+        let running = start("end-handled", directory.path(), &[when]).ready();
+        running.send_and_see_handled("TERM", 15);
+        assert_eq!(running.kill().signal(), Some(9), "{when}");
+        assert_eq!(directory.recovered().death, Death::Killed);
+    }
+}
+
+/// As `nohup` has it.
+#[test]
+fn a_signal_that_is_ignored_stays_so() {
+    let directory = Directory::new();
+    let ignoring = limited("-c 0 && trap '' HUP", "open", &directory, &[]);
+    let running = start_command(ignoring).ready();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+    assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & 1, 1, "also for what it executes");
+    running.send("HUP");
+    assert_eq!(running.kill().signal(), Some(9));
+    assert_eq!(directory.recovered().death, Death::Killed);
+}
+
 /// The control: a signal that is not to be noted is none that was.
 #[test]
 fn control_another_signal_is_not_noted() {
     let directory = Directory::new();
-    let status = start("open", directory.path(), &[]).ready().signal("TERM");
-    assert_eq!(status.signal(), Some(15));
+    let status = start("open", directory.path(), &[]).ready().signal("USR1");
+    assert_eq!(status.signal(), Some(10));
     assert_eq!(directory.recovered().death, Death::Killed);
 }
 
