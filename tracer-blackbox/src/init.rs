@@ -42,7 +42,8 @@ impl Default for Init {
 /// Makes a black box the recorder of the global tracer, and tells what earlier processes left.
 ///
 /// The directory is `TRACER_DIR`; if that is not set, `/tmp/tracer` on AWS Lambda, and `.tracer` in the working directory
-/// elsewhere. `SIGSEGV` and the like are noted, then go to whoever handled them before. For each process that did not
+/// elsewhere. `SIGSEGV` and the like are noted, then go to whoever handled them before; so is a `SIGTERM` that nobody handles.
+/// For each process that did not
 /// end in order and that nobody has been told of, a few lines on standard error say what it was doing, unless
 /// `TRACER_QUIET` is set: a thread reads what they left, so that the program need not wait. A program that ends in order
 /// before that is done waits for it then, two seconds at most. Files that were told of are deleted, oldest first, when all
