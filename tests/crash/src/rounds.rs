@@ -361,9 +361,12 @@ pub(crate) fn forked_by_hand(then: &dyn Fn()) {
     let ctx = tracer::create_env((), "webhook").step("parse", Status::Enter, json!({"of": "parse"})).unwrap();
     let of_another = thread::spawn(|| tracer::create_env((), "webhook").step("another", Status::Enter, ()).unwrap());
     let (of_another, ctx) = (of_another.join().unwrap(), Cell::new(Some(ctx)));
+    // Nobody has looked yet which traces there are.
+    let fresh = Cell::new(Some(tracer::create_env((), "webhook")));
     os::wait_for(os::fork(|| {
+        std::mem::forget(fresh.take().unwrap().step("fresh", Status::Enter, json!({"of": "fresh"})).unwrap());
         std::mem::forget(ctx.take().unwrap().step("check", Status::Enter, json!({"of": "check"})).unwrap());
     }));
     then();
-    drop((ctx, of_another));
+    drop((ctx, fresh, of_another));
 }

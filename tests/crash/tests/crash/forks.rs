@@ -154,5 +154,5 @@ fn a_child_goes_on_by_hand_with_what_its_thread_had() {
     let node = |name: &str| (name.to_owned(), json!({"of": name}));
     assert_eq!(open(&read[0]), [node("parse"), ("another".to_owned(), json!(null))]);
     // What was begun by a thread that it does not have is shown once somebody goes on with it.
-    assert_eq!(open(&read[1]), [node("parse"), node("check")]);
+    assert_eq!(open(&read[1]), [node("parse"), node("fresh"), node("check")]);
 }
