@@ -187,6 +187,8 @@ fn what_a_deep_line_has_entered_before_it_recovered_twice_is_open_since_then() {
     let recoveries: Vec<_> =
         (pages_at..bytes.len()).step_by(64).filter(|at| word(&bytes, *at) & 0x7f == 0x42).collect();
     assert_eq!((recoveries.len(), whole.open.len()), (2, 40));
+    let recovery = whole.records.iter().filter_map(Record::as_env).find(|env| env.cause == Cause::Recovery).unwrap();
+    assert!(whole.open.iter().all(|node| node.since_unix_ns < recovery.ts));
     bytes[recoveries[0]] = bytes[recoveries[0]] & 0xf0 | 11;
     assert_eq!(recover(&bytes).unwrap().open, whole.open);
 }
