@@ -189,7 +189,7 @@ fn what_a_deep_line_has_entered_before_it_recovered_twice_is_open_since_then() {
     assert_eq!((recoveries.len(), whole.open.len()), (2, 40));
     let recovery = whole.records.iter().filter_map(Record::as_env).find(|env| env.cause == Cause::Recovery).unwrap();
     assert!(whole.open.iter().all(|node| node.since_unix_ns < recovery.ts));
-    bytes[recoveries[0]] = bytes[recoveries[0]] & 0xf0 | 11;
+    bytes[recoveries[0]] = bytes[recoveries[0]] & 0xf0 | 0xb;
     assert_eq!(recover(&bytes).unwrap().open, whole.open);
 }
 
