@@ -386,8 +386,8 @@ impl Hot {
     }
 
     /// [`end`](Self::end) with values: the bytes of a detail.
-    pub(super) fn end_with(&self, entered: Entered, values: Padded<'_>) -> bool {
-        let Entered { cell, frame, caller } = entered;
+    pub(super) fn end_with(&self, entered: &Entered, values: Padded<'_>) -> bool {
+        let Entered { cell, frame, caller } = *entered;
         self.end_as::<false>(cell, frame, caller, Some(values))
     }
 
