@@ -197,18 +197,23 @@ pub fn postgres(settings: &[&str]) -> Server {
 ///
 /// If there is none, in the path or where Debian puts it, or it cannot be prepared.
 pub fn mariadb(place: Place, settings: &[&str]) -> Server {
-    let found =
-        |names| program(names, &["/usr/sbin".into()]).expect("there is a MariaDB: `cargo xtask test` installs one");
+    let find = |names| program(names, &["/usr/sbin".into()]);
+    let server = find(&["mariadbd", "mysqld"]).expect("there is a MariaDB: `cargo xtask test` installs one");
     let here = [("--datadir", "data"), ("--socket", "mysql.sock"), ("--pid-file", "pid")];
     let here = here.map(|(option, file)| format!("{option}={}", place.path().join(file).display()));
     if !place.path().join("data").exists() {
-        let mut install = place.command(found(&["mariadb-install-db", "mysql_install_db"]));
-        install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root"]);
-        place.prepare(install.arg(&here[0]));
+        let (installer, options) = match find(&["mariadb-install-db"]) {
+            Some(installer) if server.ends_with("mariadbd") => {
+                (installer, ["--auth-root-authentication-method=normal", "--skip-test-db"].as_slice())
+            }
+            _ => (server.clone(), ["--initialize-insecure"].as_slice()),
+        };
+        let mut install = place.command(installer);
+        place.prepare(install.args(["--no-defaults", "--user=root"]).args(options).arg(&here[0]));
     }
     let fixed = ["--no-defaults", "--user=root", "--skip-networking", "--max-connections=400", "--skip-log-bin"];
     let arguments = fixed.into_iter().chain(here.iter().map(String::as_str)).chain(settings.iter().copied());
-    place.serve(found(&["mariadbd", "mysqld"]), arguments)
+    place.serve(server, arguments)
 }
 
 /// A Redis, or Valkey, on the socket `redis.sock` among its files, with these settings. It takes a moment before it answers.
@@ -244,9 +249,9 @@ pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The first of these programs that is in the path, or in one of these directories.
+/// The first place in the path, or else among these directories, that has one of these programs.
 pub fn program(names: &[&str], directories: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let places: Vec<PathBuf> = std::env::split_paths(&path).chain(directories.iter().cloned()).collect();
-    names.iter().flat_map(|name| places.iter().map(move |place| place.join(name))).find(|program| program.is_file())
+    let places = std::env::split_paths(&path).chain(directories.iter().cloned());
+    places.flat_map(|place| names.iter().map(move |name| place.join(name))).find(|program| program.is_file())
 }

@@ -202,6 +202,7 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
         let types = options.types.iter().map(|type_| type_.as_str().into());
         is(&format!("type IN ({})", marks(options.types.len())), &mut { types });
     }
+    let index = if options.parent.is_some() { "parent" } else { "created" };
     if let Some(parent) = options.parent {
         is("parent_id = ?", &mut [bytes(parent).into()].into_iter());
     }
@@ -220,7 +221,8 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS} FROM tracer_executions e WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
+        "SELECT {COLUMNS} FROM tracer_executions e FORCE INDEX (tracer_executions_{index})
+         WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
     );
     (query, values)
 }

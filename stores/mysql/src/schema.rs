@@ -105,6 +105,10 @@ async fn move_checkpoints(conn: &mut Conn) -> Result<(), mysql_async::Error> {
     conn.query_drop("ALTER TABLE tracer_executions DROP COLUMN checkpoints").await
 }
 
+/// The name of the lock of this database: names of databases are as long as those of locks. MySQL 9.6 and later have no
+/// `MD5`.
+const LOCK: &str = "CONCAT('tracer ', LEFT(SHA2(DATABASE(), 256), 32))";
+
 /// How long to wait for others who prepare the tables, in seconds.
 const OTHERS_S: u64 = 60;
 
@@ -116,7 +120,7 @@ const STEP: Duration = Duration::from_secs(1800);
 /// so that its name has to name the database; it may have 64 characters. It ends with the connection, too.
 pub(crate) async fn migrate(conn: &mut Conn, patience: Duration) -> Result<(), StoreError> {
     let failed = |problem: Problem| problem.into_store("prepare the tables");
-    let lock = format!("SELECT GET_LOCK(CONCAT('tracer ', MD5(DATABASE())), {OTHERS_S})");
+    let lock = format!("SELECT GET_LOCK({LOCK}, {OTHERS_S})");
     let others = Duration::from_secs(OTHERS_S);
     let locked: Option<Option<i64>> = in_time(others + patience, conn.query_first(lock)).await.map_err(failed)?;
     if locked.flatten() != Some(1) {
@@ -139,7 +143,7 @@ pub(crate) async fn migrate(conn: &mut Conn, patience: Duration) -> Result<(), S
         let set = format!("INSERT INTO tracer_schema VALUES (1, {taken}) ON DUPLICATE KEY UPDATE version = {taken}");
         in_time(patience, conn.query_drop(set)).await.map_err(failed)?;
     }
-    let unlock = "DO RELEASE_LOCK(CONCAT('tracer ', MD5(DATABASE())))";
+    let unlock = format!("DO RELEASE_LOCK({LOCK})");
     in_time(patience, conn.query_drop(unlock)).await.map_err(failed)
 }
 

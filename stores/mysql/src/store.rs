@@ -381,8 +381,11 @@ async fn read_checkpoints(line: &mut impl Queryable, found: impl Iterator<Item =
 const KEPT_LEN: &str =
     "SELECT LENGTH(name) + LENGTH(value) FROM tracer_checkpoints WHERE id = ? AND name = ? FOR UPDATE";
 
+// Where a query locks, it says which index it goes by: MySQL prefers to look at all rows of a small table, and sorts them; then
+// it would lock all that are due, of which it gives a few.
+
 const SWEEP: &str = "
-    SELECT id, body, NULL, result, NULL, kept_len FROM tracer_executions
+    SELECT id, body, NULL, result, NULL, kept_len FROM tracer_executions FORCE INDEX (tracer_executions_sweep)
     WHERE sweep_at <= ? ORDER BY sweep_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 
 const NEXT_SWEEP: &str = "SELECT sweep_at FROM tracer_executions WHERE sweep_at IS NOT NULL ORDER BY sweep_at LIMIT 1";
@@ -390,7 +393,8 @@ const NEXT_SWEEP: &str = "SELECT sweep_at FROM tracer_executions WHERE sweep_at 
 /// The first that are due of one type and one priority, locked: a part of the index that has nothing else, so that whatever
 /// waits longer is never looked at, however much it is.
 const DUE: &str = "
-    SELECT id, body, payload, result, NULL, kept_len, due_at, created_at FROM tracer_executions
+    SELECT id, body, payload, result, NULL, kept_len, due_at, created_at
+    FROM tracer_executions FORCE INDEX (tracer_executions_due)
     WHERE due_type = ? AND urgency = ? AND due_at <= ?
     ORDER BY due_at, created_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
 

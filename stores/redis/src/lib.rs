@@ -24,6 +24,10 @@
 //! An execution is one text. What of it is longer than 4 KiB has a key of its own. Its checkpoints are the fields of a hash, so
 //! that one more costs the same however many there are.
 //!
+//! A worker that waits hears of what becomes due by a message (`PUBLISH`), which a process sends every 50 ms at most, and each
+//! has a connection for that. It is a hint: workers ask by and by, too, and do nothing else where a user may not use the
+//! channel `tracer:{namespace}:due`.
+//!
 //! A namespace of version 2 becomes one of version 3 when it is opened. Programs that still use it as the former fail from
 //! then on, before they write anything. Older ones are refused.
 //!
@@ -42,6 +46,7 @@
 //! A server that throws keys away when memory is short (`maxmemory-policy allkeys-…`) is refused, if it tells.
 
 mod claimed;
+mod hint;
 mod line;
 mod record;
 mod row;

@@ -15,6 +15,7 @@ use tracer::execution::{
 };
 
 use crate::claimed::Claimed;
+use crate::hint::{self, Listener, Said};
 use crate::line::{PATIENCE, Reconnecting};
 use crate::record::{Depth, Read, Was, hex};
 use crate::row::{self, Element, value, values};
@@ -50,6 +51,9 @@ pub struct RedisStore<C = Reconnecting> {
     claimed: Arc<Claimed>,
     clock: Option<Arc<dyn Clock>>,
     survives: Survives,
+    said: Arc<Said>,
+    /// Only for a connection of its own making: another's may be to anything.
+    listener: Option<Arc<Listener>>,
 }
 
 impl RedisStore {
@@ -59,7 +63,9 @@ impl RedisStore {
     ///
     /// `STORE` if the server cannot be reached or refuses, `SCHEMA` if a newer version has been here.
     pub async fn connect(client: Client, namespace: &str) -> Result<Self, StoreError> {
-        Self::with_connection(Reconnecting::new(client, PATIENCE), namespace).await
+        let mut store = Self::with_connection(Reconnecting::new(client.clone(), PATIENCE), namespace).await?;
+        store.listener = Some(Arc::new(Listener::new(client, hint::channel(&store.prefix))));
+        Ok(store)
     }
 }
 
@@ -76,14 +82,16 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
     }
 
     /// Uses a connection that is there already: to a cluster, or with other settings. It has to time out, and to go to those
-    /// that can be written to.
+    /// that can be written to. Workers ask for work by and by; nothing wakes them.
     ///
     /// # Errors
     ///
     /// As [`connect`](Self::connect).
     pub async fn with_connection(connection: C, namespace: &str) -> Result<Self, StoreError> {
         let prefix = prefix(namespace)?.into();
-        let mut store = Self { connection, prefix, claimed: Arc::default(), clock: None, survives: Survives::Kill };
+        let (claimed, said) = Default::default();
+        let mut store =
+            Self { connection, prefix, claimed, clock: None, survives: Survives::Kill, said, listener: None };
         store.look_at_settings().await?;
         let failed = |problem: Problem| problem.into_store("open the namespace", Written::Nothing);
         let answer = store.call(&script::OPEN, [VERSION]).await.map_err(Problem::Write).map_err(failed)?;
@@ -140,6 +148,18 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         invocation.invoke_async(&mut self.connection.clone()).await
     }
 
+    /// Says that something is due, unless that was said just now.
+    async fn say_due(&self) {
+        if self.said.is_time() {
+            let mut publish = redis::cmd("PUBLISH");
+            publish.arg(hint::channel(&self.prefix)).arg("");
+            // What was to be written is written: that nobody hears of it is no error.
+            if publish.exec_async(&mut self.connection.clone()).await.is_err() {
+                self.said.nothing();
+            }
+        }
+    }
+
     /// The time for a script; nothing, so that it asks the server, unless a test says it.
     fn now(&self) -> String {
         self.clock.as_ref().map(|clock| row::ms(Timestamp::now(&**clock))).unwrap_or_default()
@@ -189,7 +209,11 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             // One that somebody has deleted meanwhile is to be created.
             left = self.read_existing(unread, &mut created).await?;
         }
-        Ok(created.into_iter().flatten().collect())
+        let created: Vec<Created> = created.into_iter().flatten().collect();
+        if created.iter().any(|created| matches!(created, Created::New(execution) if hint::is_worth(execution))) {
+            self.say_due().await;
+        }
+        Ok(created)
     }
 
     /// Reads what was there before and did not fit into an answer. Gives the places of those that are gone.
@@ -301,10 +325,15 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
                 executions.push((applied, execution));
             }
             self.set_aside(aside).await?;
+            let mut is_due = false;
             for ((applied, execution), saved) in executions.iter().zip(self.save(changes, written).await?) {
                 if saved && *applied == Applied::Changed {
                     swept.count(execution);
+                    is_due |= hint::is_worth(execution);
                 }
+            }
+            if is_due {
+                self.say_due().await;
             }
         }
     }
@@ -506,5 +535,19 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
         let mut written = Written::Nothing;
         let swept = self.sweep_some(limit, &mut written).await;
         swept.map_err(|problem| problem.into_store("look for lost leases", written))
+    }
+
+    fn wake(&self) -> impl Future<Output = ()> + Send {
+        let listening = self.listener.as_ref().map(|listener| (listener, listener.subscribe()));
+        async move {
+            match listening {
+                Some((listener, mut heard)) => {
+                    listener.start();
+                    // The other end is the listener's.
+                    drop(heard.changed().await);
+                }
+                None => std::future::pending().await,
+            }
+        }
     }
 }

@@ -216,7 +216,7 @@ fn end_again(hot: &Hot, open: &Open) {
 impl Open {
     #[inline(never)]
     fn end(&self, outcome: Outcome) {
-        match (*self, outcome.value().as_bytes()) {
+        match (self, outcome.value().as_bytes()) {
             (Self::Off, _) => {}
             (Self::Common { entered, .. }, Some(bytes))
                 if !outcome.is_failure() && hot::with(|hot| hot.end_with(entered, bytes)) => {}

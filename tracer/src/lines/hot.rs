@@ -9,6 +9,7 @@
 //! it works with first.
 
 use std::cell::Cell;
+use std::num::NonZeroU64;
 
 use super::cell::Cell as LineCell;
 use super::key;
@@ -133,6 +134,14 @@ pub(super) struct Counted {
     pub(super) occurrence: u32,
 }
 
+/// What is new in a call that was [counted](Counted). Also as an `Option` no more than comes back in two registers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Number {
+    key: u64,
+    /// The occurrence, from 1.
+    nth: NonZeroU64,
+}
+
 /// A call that was entered: its frame, and where it was called.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entered {
@@ -203,12 +212,18 @@ impl Hot {
     /// the same node last, for later likewise.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is most of the function that calls it")]
-    pub(super) fn count<const USUAL: bool>(&self, site: &'static Site) -> Option<Counted> {
-        let Caller { block, frame, id, site: SiteId { node, .. }, .. } = self.caller(site)?;
+    pub(super) fn count<const USUAL: bool>(&self, site: &'static Site) -> Option<Number> {
+        let Caller { block, frame, site: SiteId { node, .. }, .. } = self.caller(site)?;
         let (key, occurrence) = if USUAL { frame.await_again(node)? } else { frame.await_any(node)? };
         block.set(block::PINS, block.get(block::PINS) + 1);
-        let key = key::call(key, site.hash, occurrence);
-        Some(Counted { cell: self.cell.get(), caller: id, key, occurrence })
+        Some(Number { key: key::call(key, site.hash, occurrence), nth: NonZeroU64::new(u64::from(occurrence) + 1)? })
+    }
+
+    /// The call that was just counted.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "it was made of 32 bits")]
+    pub(super) fn counted(&self, Number { key, nth }: Number) -> Counted {
+        Counted { cell: self.cell.get(), caller: self.frame.get(), key, occurrence: (nth.get() - 1) as u32 }
     }
 
     /// Enters `site`, whose call was [counted](Self::count), where it was called; unpins the line. Gives the frame.
@@ -371,8 +386,8 @@ impl Hot {
     }
 
     /// [`end`](Self::end) with values: the bytes of a detail.
-    pub(super) fn end_with(&self, entered: Entered, values: Padded<'_>) -> bool {
-        let Entered { cell, frame, caller } = entered;
+    pub(super) fn end_with(&self, entered: &Entered, values: Padded<'_>) -> bool {
+        let Entered { cell, frame, caller } = *entered;
         self.end_as::<false>(cell, frame, caller, Some(values))
     }
 

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::cell::Cell;
 use super::frame::common;
-use super::hot::{self, Counted, Hot};
+use super::hot::{self, Counted, Hot, Number};
 use super::line::{Call, End};
 use super::scope::{self, Position};
 use super::within::{Home, Stay, Within};
@@ -144,9 +144,8 @@ impl State {
         }
         let values = values.rested();
         if context.is_none() {
-            let mut counted = Counted::default();
-            hot::with(|hot| count(hot, site, &mut counted));
-            if counted.cell.is_some() {
+            let counted = hot::with(|hot| count(hot, site).map(|number| hot.counted(number)));
+            if let Some(counted) = counted {
                 return Self::of(Stage::called(values), counted, site);
             }
         }
@@ -205,19 +204,14 @@ impl State {
 
 /// The usual call: calls nothing.
 #[inline(never)]
-fn count(hot: &Hot, site: &'static Site, counted: &mut Counted) {
-    match hot.count::<true>(site) {
-        Some(call) => *counted = call,
-        None => count_again(hot, site, counted),
-    }
+fn count(hot: &Hot, site: &'static Site) -> Option<Number> {
+    hot.count::<true>(site).or_else(|| count_again(hot, site))
 }
 
 /// Less usual calls.
 #[inline(never)]
-fn count_again(hot: &Hot, site: &'static Site, counted: &mut Counted) {
-    if let Some(call) = hot.count::<false>(site) {
-        *counted = call;
-    }
+fn count_again(hot: &Hot, site: &'static Site) -> Option<Number> {
+    hot.count::<false>(site)
 }
 
 #[cold]
@@ -303,31 +297,32 @@ impl<F: Future, J: Fn(&F::Output) -> Outcome> Future for Traced<F, J> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let future = this.future.as_pin_mut().expect("it is dropped with this future only");
-        if this.state.is_off() {
-            return future.poll(cx);
+        if self.state.is_off() {
+            return there(self.project().future).poll(cx);
         }
-        // One look at the thread-local a poll.
-        hot::with(|hot| poll_recorded(hot, future, this.judge, this.state, cx))
+        poll_recorded(self, cx)
     }
+}
+
+#[inline]
+fn there<F>(future: Pin<&mut Option<F>>) -> Pin<&mut F> {
+    future.as_pin_mut().expect("it is dropped with the call only")
 }
 
 #[inline(never)]
 fn poll_recorded<F: Future, J: Fn(&F::Output) -> Outcome>(
-    hot: &Hot,
-    future: Pin<&mut F>,
-    judge: &J,
-    state: &mut State,
+    traced: Pin<&mut Traced<F, J>>,
     cx: &mut task::Context<'_>,
 ) -> Poll<F::Output> {
+    let traced = traced.project();
     let mut away = Away(None);
-    enter(hot, state, &mut away);
-    let poll = Polled { hot, state, away: &away };
-    let polled = future.poll(cx);
+    // Looks at the thread-local that are in one function become one.
+    hot::with(|hot| enter(hot, traced.state, &mut away));
+    let poll = Polled { state: traced.state, away: &away };
+    let polled = there(traced.future).poll(cx);
     match &polled {
-        Poll::Ready(output) if !poll.state.is_off() => end(hot, poll.state, &away, judge(output)),
-        _ => leave(hot, poll.state, &away),
+        Poll::Ready(output) if !poll.state.is_off() => end(poll.state, &away, (traced.judge)(output)),
+        _ => hot::with(|hot| leave(hot, poll.state, &away)),
     }
     std::mem::forget(poll);
     polled
@@ -338,7 +333,6 @@ struct Away(Option<Stay>);
 
 /// One poll: whatever unwinds out of it ends the frame as a panic.
 struct Polled<'a> {
-    hot: &'a Hot,
     state: &'a mut State,
     away: &'a Away,
 }
@@ -347,7 +341,7 @@ impl Drop for Polled<'_> {
     // In line, so that what it looks at needs no place in memory.
     #[inline]
     fn drop(&mut self) {
-        unwind(self.hot, self.state, self.away);
+        hot::with(|hot| unwind(hot, self.state, self.away));
     }
 }
 
@@ -436,14 +430,19 @@ fn leave_otherwise(state: &State, away: &Away) {
 
 /// Ends the frame, and goes back.
 #[inline]
-fn end(hot: &Hot, state: &mut State, away: &Away, outcome: Outcome) {
+fn end(state: &mut State, away: &Away, outcome: Outcome) {
     if outcome.is_plain() {
         // Nothing is in it to be dropped.
         std::mem::forget(outcome);
-        end_well(hot, state, away);
+        hot::with(|hot| end_well(hot, state, away));
     } else {
-        finish(hot, state, away, End::of(outcome));
+        end_with(state, away, outcome);
     }
+}
+
+#[inline(never)]
+fn end_with(state: &mut State, away: &Away, outcome: Outcome) {
+    hot::with(|hot| finish(hot, state, away, End::of(outcome)));
 }
 
 #[inline(never)]

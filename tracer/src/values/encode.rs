@@ -80,7 +80,7 @@ impl Fields {
 
     /// Completes the bytes.
     pub(super) fn end(&mut self) {
-        self.writer.set_length(self.open, !self.lacks_some);
+        self.writer.set_length(&self.open, !self.lacks_some);
         let out = &mut self.writer.out;
         self.len = out.len();
         let head = values_head(self.len - VALUES_HEAD_LEN, self.writer.truncated);
@@ -155,7 +155,7 @@ impl Open {
     }
 
     /// Where its first element, or key, begins.
-    fn first_at(self) -> usize {
+    fn first_at(&self) -> usize {
         usize::try_from(self.length_at).map_or(usize::MAX, |at| at.saturating_add(4))
     }
 }
@@ -394,7 +394,7 @@ impl Writer {
 
     /// Writes how many elements there are. Of a secret the end is taken instead.
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
-    fn set_length(&mut self, open: Open, is_whole: bool) {
+    fn set_length(&mut self, open: &Open, is_whole: bool) {
         if self.secret.is_none() {
             if open.in_doubt_at != 0 {
                 self.decide(open, is_whole);
@@ -418,7 +418,7 @@ impl Writer {
     /// `{name: "authorization", value: …}`.
     fn begin_entry(&mut self, map: &mut Open, name: Name<'_>, path: Option<Path>) -> Option<Path> {
         let in_doubt = path.is_some() && self.secret.is_none() && depends_on_pair(name.text);
-        let is_secret = in_doubt && (map.in_doubt_at != 0 || self.names_secret(*map));
+        let is_secret = in_doubt && (map.in_doubt_at != 0 || self.names_secret(map));
         let path = path.filter(|_| !is_secret);
         map.count += 1;
         self.name(name);
@@ -429,7 +429,7 @@ impl Writer {
     }
 
     /// Whether one of the entries of a map says that a value beside it is a secret.
-    fn names_secret(&self, map: Open) -> bool {
+    fn names_secret(&self, map: &Open) -> bool {
         let mut at = Some(map.first_at());
         let entries = std::iter::from_fn(|| {
             let name_at = at?;
@@ -446,7 +446,7 @@ impl Writer {
     /// Takes back what was in doubt, now that its map says that it is a secret, or is cut, so that it may have said so. Its
     /// hash cannot be made any more.
     #[cold]
-    fn decide(&mut self, map: Open, is_whole: bool) {
+    fn decide(&mut self, map: &Open, is_whole: bool) {
         let from = usize::try_from(map.in_doubt_at).unwrap_or(0);
         if from >= self.out.len() {
             return;

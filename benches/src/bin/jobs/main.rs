@@ -14,6 +14,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use deadpool_postgres::{Manager as PoolManager, Pool};
 use tracer::execution::{DynStore, ExecutionManager, MemoryStore};
@@ -21,7 +22,7 @@ use tracer_benches::measure::median;
 use tracer_benches::table::{Column, Row, Table};
 use tracer_dynamodb::DynamoStore;
 use tracer_postgres::PostgresStore;
-use tracer_redis::RedisStore;
+use tracer_redis::{Reconnecting, RedisStore};
 use tracer_sqlite::SqliteStore;
 
 use drain::{BATCH, By, Case, Manager};
@@ -278,15 +279,21 @@ async fn latencies(options: &Options, files: &Path) -> Result<Table, String> {
     let samples = options.length.samples;
     for group in [MEMORY, SQLITE, REDIS].into_iter().filter(|group| options.has_store(group)) {
         let (manager, _server) = open(group, &files.join("latency.db")).await?;
-        let name = if group == REDIS { "asks" } else { "with a hint" };
-        latency::measure(group, name, &manager, manager.clone(), samples, &mut rows).await?;
+        latency::measure(group, "with a hint", &manager, manager.clone(), samples, &mut rows).await?;
+    }
+    // Nothing wakes a worker whose connections are somebody's own.
+    if options.has_store(REDIS) {
+        let server = Server::redis().await?;
+        let connection = Reconnecting::new(server.client()?, Duration::from_secs(10));
+        let deaf = DynStore::new(RedisStore::with_connection(connection, "bench").await.map_err(text)?);
+        let creates = redis(&server).await?;
+        latency::measure(REDIS, "asks", &creates, ExecutionManager::new(deaf), samples, &mut rows).await?;
     }
     if options.has_store(POSTGRES) {
         let server = Server::postgres().await;
         let creates = postgres(&server).await?;
         let works = postgres(&server).await?;
         latency::measure(POSTGRES, "with a hint", &creates, works, samples, &mut rows).await?;
-        // Nothing wakes a worker whose pool is somebody's own.
         let pool = Pool::builder(PoolManager::new(server.config(), tokio_postgres::NoTls)).build().map_err(text)?;
         let deaf = DynStore::new(PostgresStore::with_pool(pool).await.map_err(text)?);
         latency::measure(POSTGRES, "asks", &creates, ExecutionManager::new(deaf), samples, &mut rows).await?;

@@ -7,6 +7,7 @@ use redis::aio::ConnectionLike;
 use tracer::execution::{Applied, Execution, ExecutionId, Parts, StoreError, Timestamp, Written};
 
 use super::{CALL_LEN_MAX, Done, RedisStore, VALUE_LEN_BYTES_MAX, chunks};
+use crate::hint;
 use crate::record::{Depth, Was, hex};
 use crate::row::{self, Element, value, values};
 use crate::script;
@@ -142,18 +143,23 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
                         left.push(id);
                     } else if let Some(execution) = execution.filter(|_| is_any) {
                         changes.push(Element::change(&execution, was, kept)?);
-                        changed.push((id, some));
+                        changed.push((id, some, hint::is_worth(&execution)));
                     } else {
                         places.get_mut(&id).map(|places| places.drain(..some));
                         left.extend(Some(id).filter(|id| !places[id].is_empty()));
                     }
                 }
                 let saved = self.save(changes, &mut written).await?;
-                for ((id, some), saved) in changed.into_iter().zip(saved) {
+                let mut is_any_due = false;
+                for ((id, some, is_due), saved) in changed.into_iter().zip(saved) {
+                    is_any_due |= saved && is_due;
                     if let Some(places) = places.get_mut(&id) {
                         places.drain(..if saved { some } else { 0 });
                         left.extend(Some(id).filter(|_| !places.is_empty()));
                     }
+                }
+                if is_any_due {
+                    self.say_due().await;
                 }
                 Ok(())
             };

@@ -1,6 +1,7 @@
 //! What is particular to Redis: its clock, its keys, its settings, connections that fail, a server that dies.
 
 mod checkpoints;
+mod hint;
 #[path = "../server/mod.rs"]
 mod server;
 

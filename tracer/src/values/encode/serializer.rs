@@ -218,7 +218,7 @@ impl Compound<'_> {
 
     #[inline(never)]
     fn set_length(&mut self, is_whole: bool) {
-        if let OpenAs::Array(open) | OpenAs::Pair(open) | OpenAs::Map(open) | OpenAs::Plain(open) = self.open {
+        if let OpenAs::Array(open) | OpenAs::Pair(open) | OpenAs::Map(open) | OpenAs::Plain(open) = &self.open {
             self.writer.set_length(open, is_whole);
         }
     }
