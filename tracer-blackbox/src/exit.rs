@@ -53,7 +53,8 @@ fn end(status: Option<u32>) {
         match status {
             // A main that panics returns 101; that is no end in order.
             Some(PANICKED) if panics::in_main() => shared.end_by_panic(),
-            None if panics::in_main() => {}
+            // Where nobody says what it returns.
+            None if panics::was_just_in_main(shared.unix_ns()) => shared.end_by_panic(),
             status => shared.end(status),
         }
     }

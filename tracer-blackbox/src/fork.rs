@@ -31,6 +31,8 @@ const FOREIGN: usize = 15;
 /// What is kept while the process is forked: every lock, so that none is held by a thread that the child does not have;
 /// and the blocks, which the parent goes on writing to.
 struct Kept {
+    /// The parent, which may be gone when the child asks.
+    pid: u32,
     boxes: Vec<KeptBox>,
     _list: MutexGuard<'static, Vec<&'static Shared>>,
     _panics: MutexGuard<'static, u64>,
@@ -83,7 +85,14 @@ extern "C" fn prepare() {
         let blocks = state.blocks.used().map(|(block, taker)| (block, taker, read_block(shared.map, block))).collect();
         KeptBox { shared, state, _dictionary: dictionary, blocks }
     });
-    let kept = Kept { boxes: boxes.collect(), _list: list, _panics: panics, _locks: locks, _aside: aside };
+    let kept = Kept {
+        pid: std::process::id(),
+        boxes: boxes.collect(),
+        _list: list,
+        _panics: panics,
+        _locks: locks,
+        _aside: aside,
+    };
     // A thread that is being torn down has no place to keep it; then the locks are free again, at the usual risk.
     let _kept = KEPT.try_with(|place| place.replace(Some(kept)));
 }
@@ -99,19 +108,20 @@ extern "C" fn parent() {
 extern "C" fn child() {
     reseed_ids([machine::random(), machine::random()]);
     let Some(mut kept) = take() else { return };
+    let pid = kept.pid;
     for one in &mut kept.boxes {
-        one.become_child();
+        one.become_child(pid);
     }
 }
 
 impl KeptBox {
-    fn become_child(&mut self) {
+    fn become_child(&mut self, parent_pid: u32) {
         let Self { shared, state, blocks, .. } = self;
         let parent_salt = shared.salt();
         let parent = match state.backing {
             // Where the parent had no file, neither will the child.
             Backing::Nothing(ref why) => Backing::Nothing(why.clone()),
-            Backing::File(_) => Backing::Forked { parent_pid: parent_pid(), parent_salt },
+            Backing::File(_) => Backing::Forked { parent_pid, parent_salt },
             ref forked @ Backing::Forked { .. } => forked.clone(),
         };
         if shared.map.replace_by_zeroes().is_err() {
@@ -134,12 +144,6 @@ impl KeptBox {
             shared.map.pages()[page].close();
         }
     }
-}
-
-fn parent_pid() -> u32 {
-    // SAFETY: takes nothing, and cannot fail.
-    let pid = unsafe { libc::getppid() };
-    u32::try_from(pid).unwrap_or(0)
 }
 
 fn block_words(map: Map, block: usize) -> &'static [std::sync::atomic::AtomicU64] {

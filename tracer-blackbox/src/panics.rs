@@ -1,7 +1,7 @@
 //! What the last panic said, in the file: it may be why the process ends.
 
 use std::panic::{self, PanicHookInfo};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use tracer::recorder::panic_text;
@@ -13,7 +13,11 @@ use crate::status::Panic;
 
 /// Panics so far; one is written at a time.
 static COUNT: Mutex<u64> = Mutex::new(0);
-static IN_MAIN: AtomicBool = AtomicBool::new(false);
+/// When the main thread has panicked last, in Unix nanoseconds; 0: never.
+static IN_MAIN: AtomicU64 = AtomicU64::new(0);
+
+/// Unwinding takes no longer.
+const UNWINDING_MAX_NS: u64 = 1_000_000_000;
 
 /// Puts a hook in front of the one there is, once. It prints nothing and calls the other.
 pub(crate) fn watch() {
@@ -33,7 +37,12 @@ pub(crate) fn watch() {
 
 /// Whether the main thread has panicked.
 pub(crate) fn in_main() -> bool {
-    IN_MAIN.load(Ordering::Relaxed)
+    IN_MAIN.load(Ordering::Relaxed) != 0
+}
+
+/// Whether it did so as short a time ago as it takes to end for that.
+pub(crate) fn was_just_in_main(now_unix_ns: u64) -> bool {
+    in_main() && now_unix_ns.saturating_sub(IN_MAIN.load(Ordering::Relaxed)) < UNWINDING_MAX_NS
 }
 
 /// While a process is forked, no panic is being written.
@@ -44,12 +53,13 @@ pub(crate) fn hold() -> MutexGuard<'static, u64> {
 fn note(info: &PanicHookInfo<'_>) {
     let thread = machine::thread();
     let in_main = thread == u64::from(std::process::id());
-    if in_main {
-        IN_MAIN.store(true, Ordering::Relaxed);
-    }
     let place = info.location().map(|place| format!("{}:{}: ", place.file(), place.line())).unwrap_or_default();
     let text = place + panic_text(info.payload()).unwrap_or("(no text)");
     let boxes = fork::boxes_soon();
+    if in_main {
+        let now = boxes.first().map_or(1, |shared| shared.unix_ns());
+        IN_MAIN.store(now.max(1), Ordering::Relaxed);
+    }
     // Whoever forks has it for long, and may be waiting for what this thread has.
     let Some(mut count) = soon(&COUNT) else { return };
     *count += 1;

@@ -96,9 +96,6 @@ fn main() {
             install(options(), directory);
             let caught = std::panic::catch_unwind(|| work::outer(17, &|| panic!("no such luck")));
             assert!(caught.is_err());
-            std::thread::sleep(Duration::from_millis(1200));
-            // A page of entries, for a sign of life.
-            work::items_until(300);
             wait();
         }
         "panic-in-drop" => {
@@ -376,6 +373,12 @@ fn main() {
         "fork-and-die" => {
             install(options(), directory);
             work::fork_and_die(&wait);
+        }
+        "daemon" => {
+            install(options(), directory);
+            work::item(0, 1);
+            os::fork(|| drop(work::item(0, 2)));
+            os::exit_at_once();
         }
         "forked-and-executed" => {
             install(options(), directory);

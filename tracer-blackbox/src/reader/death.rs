@@ -175,12 +175,9 @@ pub(super) fn classify(scan: &Scan<'_>, observed: &Observed, last_ns: u64) -> De
     }
     let is_gone = lock == Lock::Free as u64;
     let panic = Panic::read(scan.bytes, superblock.salt);
-    // It said so when it ended; else the panic is why if nothing much came after it.
+    // It said so when it ended, or no panic of it can be survived.
     let says_so = status.get(Word::Exit) == u64::from(PANICKED) + 1;
-    let ends_by_panic = panic.filter(|panic| {
-        (says_so || last_ns <= panic.unix_ns.saturating_add(UNWINDING_MAX_NS))
-            && (panic.in_main || superblock.flags & PANIC_ABORTS != 0)
-    });
+    let ends_by_panic = panic.filter(|_| says_so || superblock.flags & PANIC_ABORTS != 0);
     let death = status::DeathNote::read(scan.bytes, superblock.salt);
     let number = death.map_or(0, |death| i32::try_from(death.signal).unwrap_or(0));
     match (death, ends_by_panic, Panic::read(scan.bytes, superblock.salt)) {

@@ -96,6 +96,20 @@ fn a_child_can_do_whatever_was_done_beside_the_fork() {
 }
 
 /// Who forks often goes away at once: what the child records only then is no less its own.
+/// The parent ends at once, so that it may be gone before its child has asked for anything.
+#[test]
+fn a_child_knows_its_parent_though_that_is_gone() {
+    for _ in 0..10 {
+        let directory = Directory::new();
+        start("daemon", directory.path(), &[]).end();
+        let files = directory.files();
+        let mut both: Vec<_> = files.iter().map(|path| recover_when_gone(path).process).collect();
+        both.sort_by_key(|process| process.parent_segment.is_some());
+        let [parent, child] = &both[..] else { panic!("{files:?}") };
+        assert_eq!((child.parent_segment, child.parent_pid), (Some(parent.segment), Some(parent.pid)));
+    }
+}
+
 #[test]
 fn a_child_goes_on_when_its_parent_was_killed() {
     let directory = Directory::new();
