@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::mem;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -59,7 +60,7 @@ impl Format for BlackBoxes {
         let observed = OBSERVED.get_or_init(|| observed(copied));
         let bytes = bytes(path, &file, seen)?;
         let len = bytes.len() as u64;
-        let read = recover_watched(bytes, observed, seen).map_err(|error| refused(path, error))?;
+        let read = recover_watched(bytes, observed, seen).map_err(|error| refused(path, &file, error))?;
         Ok(source(self.name(), path, len, read))
     }
 
@@ -85,8 +86,11 @@ fn no_black_box(path: &Path, found: String) -> ReadError {
     ReadError::NoRecords { path: path.to_owned(), expected: "a black box", found }
 }
 
-fn refused(path: &Path, error: RecoverError) -> ReadError {
+fn refused(path: &Path, file: &File, error: RecoverError) -> ReadError {
     let found = match error {
+        RecoverError::NotABlackBox | RecoverError::Empty if has_nothing(file) => {
+            return ReadError::NotBegun { path: path.to_owned() };
+        }
         RecoverError::Version { .. } => return ReadError::Version { path: path.to_owned(), source: error },
         RecoverError::Empty => "nothing: the file is empty".to_owned(),
         RecoverError::NotABlackBox => "neither the beginning of one nor the copy of it".to_owned(),
@@ -95,6 +99,19 @@ fn refused(path: &Path, error: RecoverError) -> ReadError {
         other => other.to_string(),
     };
     no_black_box(path, found)
+}
+
+/// Whether nothing was ever written to it.
+fn has_nothing(file: &File) -> bool {
+    let mut part = [0; 1 << 16];
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut part, at) {
+            Ok(0) => return true,
+            Ok(len) if at < LEN_MAX && part[..len].iter().all(|byte| *byte == 0) => at += len as u64,
+            _ => return false,
+        }
+    }
 }
 
 fn source(format: &'static str, path: &Path, size_bytes: u64, read: Recovered<'static>) -> Source {
@@ -305,8 +322,9 @@ impl Follow for Following {
         }
         // As in `read`: what is read after the process was seen dead is the last of it.
         let observed = observed(self.copied);
-        let bytes = bytes(&self.path, &open(&self.path)?, &|_| {})?;
-        let read = recover_with(bytes, &observed).map_err(|error| refused(&self.path, error))?;
+        let file = open(&self.path)?;
+        let bytes = bytes(&self.path, &file, &|_| {})?;
+        let read = recover_with(bytes, &observed).map_err(|error| refused(&self.path, &file, error))?;
         self.is_over = read.death != Death::StillRunning;
         if self.read_to == 0 && read.process.parent_pid.is_some() {
             // A process that was forked goes on with the numbers of the other.

@@ -26,6 +26,9 @@ pub(crate) enum ReadError {
     /// It has the name of a format, and is not of it.
     #[error("expected {expected} in `{path}`, found {found}", path = path.display())]
     NoRecords { path: PathBuf, expected: &'static str, found: String },
+    /// It is as its process has made it.
+    #[error("expected records in `{path}`, found that nothing was written to it yet", path = path.display())]
+    NotBegun { path: PathBuf },
     /// All of it is from a later release.
     #[error("expected records of schema {SCHEMA} or less in `{path}`, found {found}", path = path.display())]
     Newer { path: PathBuf, found: String },
@@ -49,6 +52,11 @@ impl ReadError {
         Self::Foreign { path: path.to_owned(), expected: formats() }
     }
 
+    /// Whether it is no trouble in a directory, where files come and go: one that is gone since it was listed, or new.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Missing { .. } | Self::NotBegun { .. })
+    }
+
     /// What to do about it.
     pub(crate) fn help(&self) -> &'static str {
         match self {
@@ -60,6 +68,9 @@ impl ReadError {
             Self::Foreign { .. } => "give a file of records, or the directory that they are in",
             Self::NoRecords { .. } => {
                 "it is no file of records, or was overwritten; remove it from the directory, or give another file"
+            }
+            Self::NotBegun { .. } => {
+                "its process is about to write to it; if it has died before, the next one that starts removes the file"
             }
             #[cfg(all(target_os = "linux", target_endian = "little"))]
             Self::Version { .. } => {

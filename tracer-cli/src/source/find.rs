@@ -44,7 +44,7 @@ pub(crate) fn entries(place: &Path) -> Vec<Entry> {
         Ok(metadata) if metadata.is_file() => {
             let kind = match format_of(place) {
                 Ok(Some(format)) => {
-                    EntryKind::Records(Found { path: path.clone(), format, size_bytes: metadata.len() })
+                    EntryKind::Records(Found { path: path.clone(), format, size_bytes: metadata.len(), is_place: true })
                 }
                 Ok(None) => EntryKind::Unreadable(ReadError::foreign(place)),
                 Err(error) => EntryKind::Unreadable(error),
@@ -97,7 +97,7 @@ fn walk(directory: &Path, depth: usize, found: &mut Vec<Entry>) {
         } else if !metadata.is_file() {
             EntryKind::Special(kind_name(metadata.file_type()))
         } else if let Some(format) = format_named(&path) {
-            EntryKind::Records(Found { path: path.clone(), format, size_bytes: metadata.len() })
+            EntryKind::Records(Found { path: path.clone(), format, size_bytes: metadata.len(), is_place: false })
         } else {
             EntryKind::Foreign
         };

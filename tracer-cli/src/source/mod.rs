@@ -249,6 +249,8 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
     pub(crate) format: &'static dyn Format,
     pub(crate) size_bytes: u64,
+    /// It is a place itself, not one of the files in a directory.
+    pub(crate) is_place: bool,
 }
 
 impl Found {
@@ -289,6 +291,7 @@ pub(crate) fn read_all<S: Fn(u64) + Sync>(places: &[PathBuf], copied: bool, begi
     for file in files {
         match file.read(copied, &seen) {
             Ok(source) => reading.sources.push(source),
+            Err(error) if !file.is_place && error.is_passing() => {}
             Err(error) => reading.troubles.push(error),
         }
     }

@@ -101,6 +101,7 @@ fn look_at(entry: &Entry, is_place: bool, copied: bool) -> Vec<Finding> {
             }
             match found.read(copied, &|_| {}) {
                 Ok(source) => readable(&mut about, &source),
+                Err(error) if error.is_passing() => about.note(error.to_string(), error.help()),
                 Err(error) => unreadable(&mut about, &error),
             }
         }

@@ -71,6 +71,7 @@ impl Followed {
             match follow.poll(&mut |record| newest.push(record)) {
                 Ok(Missed { pages: 0, .. }) => {}
                 Ok(of) => missed.push(MissedIn { path: path.clone(), missed: of }),
+                Err(error) if error.is_passing() => {}
                 Err(error) => troubles.push(error),
             }
         }

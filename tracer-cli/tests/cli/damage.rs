@@ -45,13 +45,33 @@ fn damage_is_said_and_the_rest_is_shown() {
         --- 3
     "#]]
     .assert_eq(&text(&neither.run("ls")));
-    expect![[r#"
-        --- messages
-        error: expected a black box in `.tracer/orders/(name).tbx`, found nothing: the file is empty
-          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
-        --- 3
-    "#]]
-    .assert_eq(&text(&changed(Vec::clear).run("ls")));
+}
+
+/// Its process is about to write to it, or has died before it did.
+#[test]
+fn a_file_that_nothing_was_written_to_is_no_trouble_but_for_who_asks_for_it() {
+    for len in [0, 300_000] {
+        let world = killed("open");
+        let before = VERBS.map(|verb| text(&world.run(verb)));
+        world.write(".tracer/orders/new.tbx", vec![0; len]);
+        world.restrict(".tracer/orders/new.tbx", 0o600);
+        for (verb, before) in VERBS.iter().zip(before) {
+            let now = world.run(verb);
+            assert_eq!(now.code, 0, "{verb}");
+            if *verb != "doctor" {
+                assert_eq!(text(&now), before, "{verb}");
+            }
+        }
+        let doctor = world.run("doctor").out;
+        assert!(doctor.contains("found that nothing was written to it yet"), "{doctor}");
+        expect![[r#"
+            --- messages
+            error: expected records in `.tracer/orders/(name).tbx`, found that nothing was written to it yet
+              help: its process is about to write to it; if it has died before, the next one that starts removes the file
+            --- 3
+        "#]]
+        .assert_eq(&text(&world.run("--dir .tracer/orders/new.tbx ls")));
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use expect_test::expect;
 use proptest::prelude::*;
@@ -85,6 +87,32 @@ fn a_file_is_named_by_its_path_whatever_its_extension() {
 }
 
 #[cfg(unix)]
+/// As those do that make room for others.
+#[test]
+fn files_that_go_while_they_are_read_are_no_trouble() {
+    let world = World::new();
+    world.write_records(".tracer/stays.jsonl", &handled("1", BEGIN_NS));
+    let goes = lines(&declined("2", BEGIN_NS)).repeat(100);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                for number in 0..100 {
+                    world.write(&format!(".tracer/goes{number}.jsonl"), &goes);
+                }
+                for number in 0..100 {
+                    std::fs::remove_file(world.path(&format!(".tracer/goes{number}.jsonl"))).unwrap();
+                }
+            }
+        });
+        let ran: Vec<_> = (0..20).map(|_| world.run("ls")).collect();
+        is_over.store(true, Ordering::Relaxed);
+        for ran in ran {
+            assert_eq!(ran.code, 0, "{}", ran.text());
+        }
+    });
+}
+
 #[test]
 fn what_is_no_file_is_not_waited_for() {
     let world = World::new();
