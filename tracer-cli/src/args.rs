@@ -123,7 +123,8 @@ JSON, one object:
   violations  edges that a declared flow does not have: {kind, flow, from, to}
   open        {trace_id, node, since_ns, arguments, truncated}
   beside      likewise, of other traces of its processes
-  files       {file, format, process, death, alive, last_sign_ns, confidence, gaps}")]
+  files       {file, format, process, app, pid, death, ended, alive, last_sign_ns, confidence,
+              gaps}; ended: as in `recover`")]
     Show(Show),
 
     /// Prints the newest records, one a line
@@ -146,6 +147,10 @@ JSON: the records as they are stored; with `-f` also
 JSON, one object a file:
   file, format, size_bytes  the file
   process, death, alive     who wrote it, how that ended, whether it is known to be running
+  app, pid, ended           likewise, for programs; ended: {kind} with {status} of clean, {text}
+                            of panic, {signal, address} of signal, {deadline_ms} of deadline,
+                            {used_bytes, limit_bytes} of memory; other kinds: killed, running,
+                            host_lost, other_namespace, unknown
   records, traces, dropped  there; and counted by the process as not kept
   gaps, confidence          where records are missing; how much could be read
   skipped                   lines that became no record: {torn, unknown, newer, unreadable, too_long}

@@ -130,7 +130,10 @@ fn source(format: &'static str, path: &Path, size_bytes: u64, read: Recovered<'s
         active,
         cut_off,
         open: read.open.iter().map(open_node).collect(),
+        app: Some(read.process.app.clone()),
+        pid: Some(read.process.pid),
         death: Some(death_text(&read.death)),
+        ended: Some(ended(&read.death)),
         is_alive: read.death == Death::StillRunning,
         last_sign_ns: Some(read.process.last_sign_unix_ns).filter(|ns| *ns > 0),
         confidence: read.confidence.to_string(),
@@ -231,6 +234,21 @@ fn death_text(death: &Death) -> String {
         Death::Killed => format!("{death} (SIGKILL, or a signal that leaves no note)"),
         Death::HostLost => format!("{death} (or this is another machine: then add `--copied`)"),
         _ => death.to_string(),
+    }
+}
+
+fn ended(death: &Death) -> Value {
+    match death {
+        Death::Clean { status } => json!({ "kind": "clean", "status": status }),
+        Death::Panic { text } => json!({ "kind": "panic", "text": text }),
+        Death::Signal { number, address } => json!({ "kind": "signal", "signal": number, "address": address }),
+        Death::DeadlineExceeded { deadline_ms } => json!({ "kind": "deadline", "deadline_ms": deadline_ms }),
+        Death::Memory { used, limit } => json!({ "kind": "memory", "used_bytes": used, "limit_bytes": limit }),
+        Death::Killed => json!({ "kind": "killed" }),
+        Death::StillRunning => json!({ "kind": "running" }),
+        Death::HostLost => json!({ "kind": "host_lost" }),
+        Death::OtherNamespace => json!({ "kind": "other_namespace" }),
+        _ => json!({ "kind": "unknown" }),
     }
 }
 

@@ -176,8 +176,12 @@ pub(crate) struct Source {
     pub(crate) cut_off: Vec<TraceId>,
     /// Nodes that the file says are open. Those that only follow from the records are not among them.
     pub(crate) open: Vec<OpenNode>,
-    /// How its process ended, where the file says so.
+    /// Its name and number, likewise.
+    pub(crate) app: Option<String>,
+    pub(crate) pid: Option<u32>,
+    /// How its process ended, where the file says so; and that for programs.
     pub(crate) death: Option<String>,
+    pub(crate) ended: Option<Value>,
     /// Its process is known to be running.
     pub(crate) is_alive: bool,
     /// Unix time in nanoseconds at which its process last gave a sign of life, where the file says so.

@@ -3,6 +3,7 @@
 use std::io;
 
 use serde::Serialize;
+use serde_json::Value;
 use tracer::tree::Escaped;
 
 use super::{OpenJson, open_line};
@@ -87,7 +88,10 @@ struct FileJson<'a> {
     format: &'static str,
     size_bytes: u64,
     process: Option<&'a str>,
+    app: Option<&'a str>,
+    pid: Option<u32>,
     death: Option<&'a str>,
+    ended: Option<&'a Value>,
     alive: bool,
     records: u64,
     traces: usize,
@@ -106,7 +110,10 @@ impl<'a> FileJson<'a> {
             format: source.format,
             size_bytes: source.size_bytes,
             process: source.process.as_deref(),
+            app: source.app.as_deref(),
+            pid: source.pid,
             death: source.death.as_deref(),
+            ended: source.ended.as_ref(),
             alive: source.is_alive,
             records,
             traces,

@@ -567,6 +567,8 @@ fn a_panic_is_told_with_its_text() {
         --- 0
     "#]]
     .assert_eq(&text(&world.run("show last-failed")));
+    let ended = &world.run("show last-failed --json").json()[0]["files"][0]["ended"];
+    assert_eq!((ended["kind"].as_str(), ended["text"].as_str().is_some()), (Some("panic"), true), "{ended}");
 }
 
 #[test]
@@ -575,13 +577,15 @@ fn two_processes_in_one_directory_are_told_apart() {
     let living = start(&world, "open").ready();
     start(&world, "open").ready().kill();
     start(&world, "return").end();
-    let mut deaths: Vec<_> = world.run("recover --json").json().iter().map(|file| file["death"].to_string()).collect();
+    let files = world.run("recover --json").json();
+    let mut deaths: Vec<_> = files.iter().map(|file| format!("{} {}", file["death"], file["ended"])).collect();
     deaths.sort_unstable();
     expect![[r#"
-        "ended in order, exit status 0"
-        "killed (SIGKILL, or a signal that leaves no note)"
-        "still running""#]]
+        "ended in order, exit status 0" {"kind":"clean","status":0}
+        "killed (SIGKILL, or a signal that leaves no note)" {"kind":"killed"}
+        "still running" {"kind":"running"}"#]]
     .assert_eq(&deaths.join("\n"));
+    assert!(files.iter().all(|file| file["app"] == "orders" && file["pid"].as_u64().is_some_and(|pid| pid > 1)));
     let states: Vec<_> =
         world.run("ls --source POST --json").json().iter().map(|trace| trace["state"].clone()).collect();
     assert_eq!(states, ["ok", "lost", "running"]);

@@ -91,7 +91,7 @@ fn json_is_one_object_a_file() {
     let world = World::new();
     world.write(".tracer/a.jsonl", lines(&handled("1", BEGIN_NS)) + "{\"torn");
     expect![[r#"
-        {"file":".tracer/a.jsonl","format":"JSON lines","size_bytes":662,"process":null,"death":null,"alive":false,"records":3,"traces":1,"dropped":0,"gaps":[],"confidence":"3 records; one line is torn","skipped":{"torn":1,"unknown":0,"newer":0,"unreadable":0,"too_long":0},"open":[]}
+        {"file":".tracer/a.jsonl","format":"JSON lines","size_bytes":662,"process":null,"app":null,"pid":null,"death":null,"ended":null,"alive":false,"records":3,"traces":1,"dropped":0,"gaps":[],"confidence":"3 records; one line is torn","skipped":{"torn":1,"unknown":0,"newer":0,"unreadable":0,"too_long":0},"open":[]}
         --- 0
     "#]].assert_eq(&world.run("recover --json").text());
 }
