@@ -331,7 +331,7 @@ impl ExecutionStore for MemoryStore {
         let now = self.now();
         let due = executions.due(claim, now);
         let mut claimed = Vec::with_capacity(due.len());
-        let mut start = Command::Start { holder: Some((claim.worker.clone(), claim.lease)) };
+        let mut start = Command::Start { holder: Some((claim.worker.as_str().into(), claim.lease)) };
         for id in due {
             let write = Write::new(id, start);
             if let Some((Ok(Applied::Changed), execution)) = executions.change(&id, |found| write.apply(found, now)) {
