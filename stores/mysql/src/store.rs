@@ -556,6 +556,7 @@ impl ExecutionStore for MysqlStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         transact!(self, "claim executions", |line| self.claim_all(line, claim))
     }
 

@@ -365,6 +365,7 @@ impl ExecutionStore for SqliteStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let claim = Arc::new(claim.clone());
         let (claimed, wanted) = (self.shared.claimed.clone(), claim.clone());
         let nothing = move |connection: &Connection, clock: &dyn Clock| due::nothing_due(connection, &wanted, clock);

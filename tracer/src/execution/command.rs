@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::record::{CANCELLATION_REASON, Execution, Lease, LeaseTerms};
 use super::status::{Event, ExecutionStatus};
 use super::timestamp::Timestamp;
-use super::worker::WorkerName;
+use super::worker::{WorkerName, check_worker};
 use crate::id::ExecutionId;
 
 /// A change to one execution, and what must hold for it.
@@ -155,6 +155,7 @@ impl Command {
                 check_checkpoint_key(key)?;
                 check_depth(CHECKPOINT, value)
             }
+            Self::Start { holder: Some((worker, _)) } => check_worker(worker),
             _ => Ok(()),
         }
     }

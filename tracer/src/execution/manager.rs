@@ -11,11 +11,11 @@ use super::command::{Beat, Command, Expected, Write};
 use super::error::{ExecutionError, InvalidInput, Refusal};
 use super::failure::Failure;
 use super::list::{ListOptions, Page};
-use super::new::{Create, NewExecution, check_name};
+use super::new::{Create, NewExecution};
 use super::progress::Progress;
 use super::record::{Execution, Lease};
 use super::store::{Claim, Created, ExecutionStore, Swept};
-use super::timestamp::{Timestamp, millis};
+use super::timestamp::Timestamp;
 use crate::clock::SystemClock;
 use crate::id::ExecutionId;
 use crate::random::{self, AnyRandom, Random};
@@ -256,7 +256,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     ///
     /// `INVALID_INPUT` if the worker has no name or the lease no length.
     pub async fn claim(&self, claim: Claim) -> Result<Vec<Execution>, ExecutionError> {
-        check_claim(&claim).map_err(|error| ExecutionError::invalid(claim.only, error))?;
+        claim.check().map_err(|error| ExecutionError::invalid(claim.only, error))?;
         self.store.claim(&claim).await.map_err(|error| ExecutionError::new(claim.only, error))
     }
 
@@ -470,9 +470,4 @@ fn answered(named: Option<&Create>, created: Created) -> Result<Execution, Execu
         Some(named) => named.check(created),
         None => Ok(created.into_execution()),
     }
-}
-
-fn check_claim(claim: &Claim) -> Result<(), InvalidInput> {
-    check_name("a worker's name", &claim.worker)?;
-    if millis(claim.lease) == 0 { Err(InvalidInput::NoTime) } else { Ok(()) }
 }

@@ -327,6 +327,7 @@ impl ExecutionStore for MemoryStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let mut executions = self.lock();
         let now = self.now();
         let due = executions.due(claim, now);

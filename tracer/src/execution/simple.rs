@@ -244,6 +244,7 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let now = self.now();
         let mut due = Vec::new();
         let take = |execution: Execution| {

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::error::InvalidInput;
+use super::new::check_name;
+
 /// The name that a worker gave. Each attempt carries several copies of it: a copy allocates nothing.
 #[derive(Clone)]
 pub struct WorkerName(Name);
@@ -18,6 +21,11 @@ const SHORT_LEN_MAX: usize = 22;
 enum Name {
     Short { len: u8, bytes: [u8; SHORT_LEN_MAX] },
     Long(Arc<str>),
+}
+
+/// Whether a worker may be called so.
+pub(super) fn check_worker(name: &str) -> Result<(), InvalidInput> {
+    check_name("a worker's name", name)
 }
 
 impl WorkerName {
