@@ -199,8 +199,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionStore::create`]; roll the transaction back. What was there under an idempotency key may be other work:
-    /// [`Create::check`] says so.
+    /// As [`ExecutionStore::create`]. None was created then, and the transaction is as it was before. What was there under an
+    /// idempotency key may be other work: [`Create::check`] says so.
     pub fn create_in(
         &self,
         transaction: &Transaction<'_>,
