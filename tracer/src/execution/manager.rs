@@ -309,6 +309,33 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     /// # assert!(matches!(example.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(()))));
     /// ```
     ///
+    /// # Nodes that were interrupted
+    ///
+    /// A node that is to run at most once, and that nobody has seen end, keeps `{"started": …}` under `NODE@KEY`, and all
+    /// attempts from then on end with `AT_MOST_ONCE`. Who has found out what has become of it says so under that key, in an
+    /// attempt: `{"value": …}` if it has happened, with what it has returned as JSON, or `null` if it has not and is to run
+    /// again.
+    ///
+    /// ```
+    /// # use std::{future::Future, time::Duration};
+    /// # use tracer::execution::{ExecutionError, ExecutionId, ExecutionManager, ExecutionStore};
+    /// async fn has_happened<S: ExecutionStore>(
+    ///     manager: &ExecutionManager<S>,
+    ///     id: &ExecutionId,
+    ///     key: &str,
+    ///     returned: serde_json::Value,
+    /// ) -> Result<(), ExecutionError> {
+    ///     manager.redrive(id).await?;
+    ///     // A worker may be faster; then it fails as before.
+    ///     if let Some(attempt) = manager.claim_by_id(id, "operator", Duration::from_secs(30)).await? {
+    ///         let held = manager.under(&attempt.token());
+    ///         held.checkpoint(id, key, serde_json::json!({ "value": returned })).await?;
+    ///         held.release(id, Duration::ZERO).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// `AT_MOST_ONCE` if a node that is to run at most once was begun before and has no result; `NOT_TRACED` if
