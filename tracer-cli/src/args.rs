@@ -231,6 +231,11 @@ pub(crate) enum ExecVerb {
     /// Gives dead letters another series of attempts: those that failed or timed out
     Redrive(ExecRedrive),
 
+    /// Deletes one execution that does not run, with all that is known of it; its idempotency key is free again
+    ///
+    /// With `--json`: `{"deleted": 1}`.
+    Delete(ExecChange),
+
     /// Deletes what ended long ago: completed and cancelled executions, with all that is known of them
     ///
     /// With `--json`: `{"deleted": 12, "unreadable": 0}`. What cannot be read is counted, and left alone.

@@ -120,6 +120,11 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// ```
     ///
     /// A handler is not to block its thread: see [work that blocks](crate#work-that-blocks).
+    ///
+    /// # Panics
+    ///
+    /// If no execution can be of this type ([`check_name`]): it is empty, or longer than 255 bytes.
+    #[track_caller]
     pub fn handler<P, R, E, F>(
         mut self,
         type_: impl Into<String>,
@@ -131,7 +136,11 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         E: Into<Failure> + 'static,
         F: Future<Output = Result<R, E>> + Send + 'static,
     {
-        self.handlers.insert(type_.into(), Handled { handler: handler(handle), limit: None, keyed: None });
+        let type_ = type_.into();
+        if let Err(error) = check_name("a type", &type_) {
+            panic!("{error}");
+        }
+        self.handlers.insert(type_, Handled { handler: handler(handle), limit: None, keyed: None });
         self
     }
 

@@ -133,6 +133,7 @@ cases! { ($)
         only_what_is_wanted_is_claimed
         what_is_delayed_waits
         what_ended_is_not_claimed
+        who_has_no_name_begins_nothing
     }
     list {
         filters_are_obeyed

@@ -135,7 +135,7 @@ impl Model {
         let mut due: Vec<_> = self.executions.values().filter(is_wanted).cloned().collect();
         due.sort_by_key(|execution| (Reverse(execution.priority), execution.run_at, Cursor::of(execution)));
         due.truncate(claim.limit as usize);
-        let holder = Some((claim.worker.clone(), claim.lease));
+        let holder = Some((claim.worker.as_str().into(), claim.lease));
         let start = |id| Write::new(id, Command::Start { holder: holder.clone() });
         due.iter().map(|due| self.write(&start(due.id), now).expect("it waits")).collect()
     }

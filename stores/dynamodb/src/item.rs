@@ -278,7 +278,7 @@ mod tests {
         }
 
         fn start(&mut self) {
-            let holder = Some(("w".repeat(255), Duration::from_secs(1)));
+            let holder = Some(("w".repeat(255).into(), Duration::from_secs(1)));
             self.write(Command::Start { holder }).unwrap();
         }
 

@@ -515,6 +515,7 @@ impl ExecutionStore for DynamoStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let mut claimed = Vec::new();
         match self.claim_all(claim, &mut claimed).await {
             // What was claimed before is not to wait for the end of its lease.

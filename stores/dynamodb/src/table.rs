@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::AsyncSleep;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
@@ -13,6 +12,7 @@ use aws_sdk_dynamodb::types::{
     ScalarAttributeType, TableStatus,
 };
 
+use crate::again::sleep;
 use crate::checkpoints::Checkpoints;
 use crate::item::{n, number, s};
 use crate::trouble::{Problem, reading, writing};
@@ -82,9 +82,7 @@ async fn is_there(client: &Client, table: &str, create: CreateTableFluentBuilder
             other => return Err(Problem::refused(format!("expected `{table}` to be active, found it {other}"))),
         }
         // Nothing tells when it is there.
-        if let Some(sleep) = client.config().sleep_impl() {
-            sleep.sleep(APART).await;
-        }
+        sleep(client, APART).await;
     }
     Err(Problem::busy(format!("expected `{table}` to be active within two minutes, found it {last}")))
 }

@@ -2,7 +2,7 @@
 
 use mysql_async::Transaction;
 use mysql_async::prelude::Queryable;
-use tracer::execution::{Create, Created, Execution, ExecutionError, Refusal, StoreError, Write};
+use tracer::execution::{Create, Created, ExecutionError, StoreError, Write};
 
 use crate::store::{Done, MysqlStore};
 
@@ -12,14 +12,16 @@ impl MysqlStore {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionStore::create`](tracer::execution::ExecutionStore::create); roll the transaction back. What was there under an idempotency key may be other work:
-    /// [`Create::check`] says so.
+    /// As [`ExecutionStore::create`](tracer::execution::ExecutionStore::create). None was created then, and the transaction is as
+    /// it was before; after a deadlock the server has rolled all of it back. What was there under an idempotency key may be
+    /// other work: [`Create::check`] says so.
     pub async fn create_in(
         &self,
         transaction: &mut Transaction<'_>,
         new: &[Create],
     ) -> Result<Vec<Created>, StoreError> {
-        self.create_all(transaction, new).await.map_err(|problem| problem.into_store("create executions"))
+        let created = whole(transaction, async |transaction| self.create_all(transaction, new).await).await;
+        created.map_err(|problem| problem.into_store("create executions"))
     }
 
     /// Changes an execution inside a transaction of one's own, under a lease: its checkpoint is kept, or its attempt ended,
@@ -37,25 +39,24 @@ impl MysqlStore {
     /// what says so. After a deadlock the server has rolled all of it back.
     pub async fn settle_in(&self, transaction: &mut Transaction<'_>, write: Write) -> Result<(), ExecutionError> {
         let id = write.id;
-        let outcomes = self.write_whole(transaction, &[write]).await;
+        let outcomes = whole(transaction, async |line| self.write_all(line, false, &[write]).await).await;
         let outcomes = outcomes.map_err(|problem| problem.into_store("update an execution"))?;
         outcomes
             .into_iter()
             .try_for_each(|outcome| outcome.map(drop).map_err(|refusal| ExecutionError::refused(id, refusal)))
     }
+}
 
-    /// Writes all or, with an error, nothing: whoever commits all the same is not to commit a half.
-    async fn write_whole(
-        &self,
-        transaction: &mut Transaction<'_>,
-        writes: &[Write],
-    ) -> Done<Vec<Result<Execution, Refusal>>> {
-        transaction.query_drop("SAVEPOINT tracer_settle").await?;
-        let written = self.write_all(transaction, false, writes).await;
-        let end = if written.is_ok() { "RELEASE SAVEPOINT" } else { "ROLLBACK TO SAVEPOINT" };
-        let ended = transaction.query_drop(format!("{end} tracer_settle")).await;
-        let written = written?;
-        ended?;
-        Ok(written)
-    }
+/// All of this work or, with an error, none of it: whoever commits all the same is not to commit a half.
+async fn whole<T>(
+    transaction: &mut Transaction<'_>,
+    work: impl AsyncFnOnce(&mut Transaction<'_>) -> Done<T>,
+) -> Done<T> {
+    transaction.query_drop("SAVEPOINT tracer_own").await?;
+    let done = work(transaction).await;
+    let end = if done.is_ok() { "RELEASE SAVEPOINT" } else { "ROLLBACK TO SAVEPOINT" };
+    let ended = transaction.query_drop(format!("{end} tracer_own")).await;
+    let done = done?;
+    ended?;
+    Ok(done)
 }

@@ -235,7 +235,7 @@ impl MysqlStore {
             }
             None => due(line, claim, now).await?,
         };
-        let holder = Some((claim.worker.clone(), claim.lease));
+        let holder = Some((claim.worker.as_str().into(), claim.lease));
         let mut claimed = Vec::with_capacity(rows.len());
         for mut found in readable(line, rows).await? {
             let execution = &mut found.execution;
@@ -560,6 +560,7 @@ impl ExecutionStore for MysqlStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         transact!(self, "claim executions", |line| self.claim_all(line, claim))
     }
 

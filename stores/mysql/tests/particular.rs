@@ -301,6 +301,27 @@ fn what_an_attempt_cannot_write_in_a_transaction_of_ones_own_leaves_no_half() {
     });
 }
 
+/// The last of three is refused when another has been created, and the transaction is committed all the same.
+#[test]
+fn what_cannot_be_created_in_a_transaction_of_ones_own_leaves_no_half() {
+    run(async {
+        let opts = server::opts("half_created").await;
+        let manager = manager(&opts).await;
+        let mut other = Conn::new(opts).await.unwrap();
+        let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON tracer_executions FOR EACH ROW
+            IF NEW.type = 'bad' THEN SIGNAL SQLSTATE '45000'; END IF";
+        other.query_drop(refuse).await.unwrap();
+        let new = |type_: &str, key| NewExecution::new(type_).idempotency_key(key);
+        let there = manager.create(new("good", "1")).await.unwrap();
+        let new = [new("good", "1"), new("good", "2"), new("bad", "3")];
+        let create = new.map(|new| manager.prepare(new).unwrap());
+        let mut transaction = other.start_transaction(TxOpts::default()).await.unwrap();
+        assert_eq!(manager.store().create_in(&mut transaction, &create).await.unwrap_err().code(), "STORE");
+        transaction.commit().await.unwrap();
+        assert_eq!(manager.list(ListOptions::new()).await.unwrap().executions, [there]);
+    });
+}
+
 /// Whatever order a claim, a sweep or a list takes, it comes from an index: the cost of the first two does not grow with what
 /// has ended. What is looked at is what the store has asked.
 #[test]

@@ -1,7 +1,7 @@
 //! What is done inside transactions that are somebody else's.
 
 use tokio_postgres::{Error, Statement, Transaction};
-use tracer::execution::{Create, Created, Execution, ExecutionError, Refusal, StoreError, Write};
+use tracer::execution::{Create, Created, ExecutionError, StoreError, Write};
 
 use crate::row::TO_CHANGE;
 use crate::store::PostgresStore;
@@ -51,14 +51,15 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionStore::create`](tracer::execution::ExecutionStore::create); roll the transaction back. What was there under an idempotency key may be other work:
-    /// [`Create::check`] says so.
+    /// As [`ExecutionStore::create`](tracer::execution::ExecutionStore::create). None was created then, and the transaction is as
+    /// it was before. What was there under an idempotency key may be other work: [`Create::check`] says so.
     pub async fn create_in(
         &self,
         transaction: &impl InTransaction,
         new: &[Create],
     ) -> Result<Vec<Created>, StoreError> {
-        self.create_all(transaction, new).await.map_err(|problem| problem.into_store("create executions"))
+        let created = whole(transaction, self.create_all(transaction, new)).await;
+        created.map_err(|problem| problem.into_store("create executions"))
     }
 
     /// Changes an execution inside a transaction of one's own, under a lease: its checkpoint is kept, or its attempt ended,
@@ -93,22 +94,23 @@ impl PostgresStore {
     /// what says so.
     pub async fn settle_in(&self, transaction: &impl InTransaction, write: Write) -> Result<(), ExecutionError> {
         let id = write.id;
-        let outcomes = self.write_whole(transaction, &[write]).await;
+        let writes = [write];
+        let outcomes = whole(transaction, self.write_all(transaction, TO_CHANGE, &writes)).await;
         let outcomes = outcomes.map_err(|problem| problem.into_store("update an execution"))?;
         outcomes
             .into_iter()
             .try_for_each(|outcome| outcome.map(drop).map_err(|refusal| ExecutionError::refused(id, refusal)))
     }
+}
 
-    /// Writes all or, with an error, nothing: whoever commits all the same is not to commit a half.
-    async fn write_whole(&self, own: &impl InTransaction, writes: &[Write]) -> Done<Vec<Result<Execution, Refusal>>> {
-        let transaction = own.transaction();
-        transaction.batch_execute("SAVEPOINT tracer_settle").await?;
-        let written = self.write_all(own, TO_CHANGE, writes).await;
-        let end = if written.is_ok() { "RELEASE tracer_settle" } else { "ROLLBACK TO tracer_settle" };
-        let ended = transaction.batch_execute(end).await;
-        let written = written?;
-        ended?;
-        Ok(written)
-    }
+/// All of this work or, with an error, none of it: whoever commits all the same is not to commit a half.
+async fn whole<T>(own: &impl InTransaction, work: impl Future<Output = Done<T>>) -> Done<T> {
+    let transaction = own.transaction();
+    transaction.batch_execute("SAVEPOINT tracer_own").await?;
+    let done = work.await;
+    let end = if done.is_ok() { "RELEASE tracer_own" } else { "ROLLBACK TO tracer_own" };
+    let ended = transaction.batch_execute(end).await;
+    let done = done?;
+    ended?;
+    Ok(done)
 }

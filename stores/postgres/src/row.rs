@@ -66,7 +66,7 @@ pub(crate) fn read(row: &Row) -> Result<Execution, Problem> {
     let mut execution = parts.join(named).map_err(|error| corrupt(error.into()))?;
     let (claimed, until): (Option<i64>, Option<i64>) = (row.try_get(6)?, row.try_get(7)?);
     if let (Some(at), Some(until)) = (claimed, until) {
-        let holder = LeaseTerms { worker: row.try_get(8)?, until: timestamp(until) };
+        let holder = LeaseTerms { worker: row.try_get::<_, String>(8)?.into(), until: timestamp(until) };
         claim(&mut execution, holder, timestamp(at)).map_err(|refusal| corrupt(refusal.into()))?;
     }
     if let (Some(until), Some(lease)) = (until, &mut execution.lease) {

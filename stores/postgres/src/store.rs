@@ -531,6 +531,7 @@ impl ExecutionStore for PostgresStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         directly!(self, "claim executions", |client| self.claim_all(client, claim))
     }
 

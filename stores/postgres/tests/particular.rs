@@ -277,6 +277,28 @@ fn what_an_attempt_cannot_write_in_a_transaction_of_ones_own_leaves_no_half() {
     });
 }
 
+/// The transaction goes on as if nothing had been asked.
+#[test]
+fn what_cannot_be_created_in_a_transaction_of_ones_own_leaves_it_as_it_was() {
+    run(async {
+        let config = server::config("half_created").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap());
+        let mut client = client(&config).await;
+        let refuse = "CREATE TABLE orders (number INT);
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON tracer_queue FOR EACH ROW EXECUTE FUNCTION refuse()";
+        client.batch_execute(refuse).await.unwrap();
+        let transaction = client.transaction().await.unwrap();
+        transaction.execute("INSERT INTO orders VALUES (1)", &[]).await.unwrap();
+        let create = [manager.prepare(NewExecution::new("invoice")).unwrap()];
+        assert_eq!(manager.store().create_in(&transaction, &create).await.unwrap_err().code(), "STORE");
+        transaction.execute("INSERT INTO orders VALUES (2)", &[]).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(client.query("SELECT * FROM orders", &[]).await.unwrap().len(), 2);
+        assert!(client.query("SELECT * FROM tracer_executions", &[]).await.unwrap().is_empty());
+    });
+}
+
 /// Workers on connections that are cut all the time: nothing is lost, nothing is done twice in the store, all ends.
 #[test]
 fn what_was_acknowledged_survives_connections_that_are_cut() {

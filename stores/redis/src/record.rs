@@ -115,7 +115,7 @@ fn begin(execution: &mut Execution, start: &[u8]) -> Option<()> {
     let mut words = std::str::from_utf8(start).ok()?.splitn(4, ':').skip(1);
     let now = Timestamp::from_unix_ms(words.next()?.parse().ok()?);
     let lease = Duration::from_millis(words.next()?.parse().ok()?);
-    let holder = Some((words.next()?.to_owned(), lease));
+    let holder = Some((words.next()?.into(), lease));
     let start = Write::new(execution.id, Command::Start { holder });
     let now = now.max(execution.updated_at);
     (start.apply(execution, now) == Ok(Applied::Changed)).then_some(())

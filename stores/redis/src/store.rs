@@ -514,6 +514,7 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let (mut written, mut claimed) = (Written::Nothing, Vec::new());
         match self.claim_all(claim, &mut written, &mut claimed).await {
             // What was claimed before is not to wait for the end of its lease.

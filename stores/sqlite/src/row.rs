@@ -358,7 +358,7 @@ pub(crate) fn claim(
     for seq in seqs {
         let Some(mut found) = readable(connection, &mut by_seq, seq)? else { continue };
         let is_wanted = found.execution.is_due(now) && claim.wants(&found.execution.type_) && claim.limit > 0;
-        let holder = Some((claim.worker.clone(), claim.lease));
+        let holder = Some((claim.worker.as_str().into(), claim.lease));
         let start = Write::new(found.execution.id, Command::Start { holder });
         if is_wanted && start.apply(&mut found.execution, now) == Ok(Applied::Changed) {
             let body = save.write(&found)?;

@@ -199,8 +199,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// As [`ExecutionStore::create`]; roll the transaction back. What was there under an idempotency key may be other work:
-    /// [`Create::check`] says so.
+    /// As [`ExecutionStore::create`]. None was created then, and the transaction is as it was before. What was there under an
+    /// idempotency key may be other work: [`Create::check`] says so.
     pub fn create_in(
         &self,
         transaction: &Transaction<'_>,
@@ -365,6 +365,7 @@ impl ExecutionStore for SqliteStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let claim = Arc::new(claim.clone());
         let (claimed, wanted) = (self.shared.claimed.clone(), claim.clone());
         let nothing = move |connection: &Connection, clock: &dyn Clock| due::nothing_due(connection, &wanted, clock);

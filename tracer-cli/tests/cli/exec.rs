@@ -137,7 +137,7 @@ fn what_changes_anything_is_asked_for_first() {
     let file = File::new();
     let (dead, waiting) = (file.dead(), file.create(NewExecution::new("other")));
     let before = file.get(&dead);
-    for verb in ["redrive last-failed", "retry last-failed", "redrive --all", "cancel last"] {
+    for verb in ["redrive last-failed", "retry last-failed", "redrive --all", "cancel last", "delete last-failed"] {
         let ran = file.world.run(&format!("exec {verb}"));
         assert_eq!((ran.code, &*ran.out), (2, ""), "{verb}");
         assert!(ran.err.contains("--yes"), "{verb}: {}", ran.err);
@@ -179,6 +179,24 @@ fn redriving_all_goes_on_past_those_that_cannot_be() {
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines, [0, 3].map(|number: usize| format!("{}  charge  retrying", dead[number])));
     assert!(ran.err.contains("NOT_FOUND") && ran.err.contains("2 dead letters of 4"), "{}", ran.err);
+}
+
+#[test]
+fn one_that_does_not_run_is_deleted() {
+    let file = File::new();
+    let (dead, held) = (file.dead(), file.create(NewExecution::new("other").idempotency_key("once")));
+    file.claim(&held);
+    let refused = file.world.run("exec delete last --yes");
+    assert_eq!((refused.code, &*refused.out), (1, ""));
+    assert!(refused.err.contains("INVALID_STATE_TRANSITION"), "{}", refused.err);
+    let deleted = file.world.run("exec delete last-failed --yes");
+    assert_eq!((deleted.code, &*deleted.out), (0, &*format!("deleted {dead} (charge, failed)\n")));
+    let is_left = |id: &ExecutionId| wait(file.manager.store().find_by_id(id)).unwrap().is_some();
+    assert!(!is_left(&dead) && is_left(&held));
+    assert_eq!(file.world.run(&format!("exec delete {dead} --yes")).code, 1, "it is gone");
+    let waiting = file.create(NewExecution::new("other"));
+    assert_eq!(file.world.run(&format!("exec delete {waiting} --yes --json")).out, "{\"deleted\":1}\n");
+    assert!(!is_left(&waiting));
 }
 
 #[test]

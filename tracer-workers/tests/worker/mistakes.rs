@@ -41,6 +41,13 @@ fn a_name_that_no_store_takes_is_a_mistake() {
 }
 
 #[test]
+#[should_panic(expected = "expected a type of 1 to 255 bytes, found 0")]
+fn no_type_is_a_mistake() {
+    let handler = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+    run(async { drop(Worker::new(manager()).handler("", handler)) });
+}
+
+#[test]
 fn the_longest_times_are_none() {
     run(async {
         let manager = manager();

@@ -16,6 +16,7 @@ use super::record::{Execution, Lease, LeaseTerms};
 use super::retry::RetryPolicy;
 use super::status::ExecutionStatus;
 use super::timestamp::{Timestamp, ms};
+use super::worker::WorkerName;
 use crate::id::{EnvId, ExecutionId, TraceId};
 
 /// Room for one that has ended at the first attempt, so that most texts are allocated once.
@@ -107,7 +108,7 @@ struct Attempt {
     attempt: u32,
     epoch: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    worker: Option<String>,
+    worker: Option<WorkerName>,
     #[serde(rename = "from", with = "unix_ms")]
     started_at: Timestamp,
     #[serde(rename = "to", default, with = "unix_ms::option", skip_serializing_if = "Option::is_none")]
@@ -125,7 +126,7 @@ struct Attempt {
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "LeaseTerms")]
 struct Terms {
-    worker: String,
+    worker: WorkerName,
     #[serde(with = "unix_ms")]
     until: Timestamp,
 }
@@ -248,7 +249,7 @@ mod tests {
             AttemptRecord {
                 attempt: 2,
                 epoch,
-                worker: Some("w".to_owned()),
+                worker: Some("w".into()),
                 started_at: at(3),
                 ended_at: end,
                 end: end.map(|_| AttemptEnd::Failed),
@@ -283,7 +284,7 @@ mod tests {
             cancel_requested: true,
             version: u64::MAX,
             epoch: 8,
-            lease: Some(LeaseTerms { worker: "w".to_owned(), until: at(6) }),
+            lease: Some(LeaseTerms { worker: "w".into(), until: at(6) }),
             redrives: 2,
             history: vec![attempt(7, Some(at(4))), attempt(8, None)],
         }

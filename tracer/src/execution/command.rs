@@ -16,6 +16,7 @@ use super::progress::Progress;
 use super::record::{CANCELLATION_REASON, Execution, Lease, LeaseTerms};
 use super::status::{Event, ExecutionStatus};
 use super::timestamp::Timestamp;
+use super::worker::{WorkerName, check_worker};
 use crate::id::ExecutionId;
 
 /// A change to one execution, and what must hold for it.
@@ -51,7 +52,7 @@ pub enum Command {
     /// Begins an attempt, whether it is due or not; under a lease, if a worker is named.
     Start {
         /// Who, and for how long.
-        holder: Option<(String, Duration)>,
+        holder: Option<(WorkerName, Duration)>,
     },
     /// Ends the attempt with a result.
     Complete {
@@ -154,6 +155,7 @@ impl Command {
                 check_checkpoint_key(key)?;
                 check_depth(CHECKPOINT, value)
             }
+            Self::Start { holder: Some((worker, _)) } => check_worker(worker),
             _ => Ok(()),
         }
     }
@@ -420,7 +422,7 @@ impl Execution {
         Err(Refusal::MaxRetriesExceeded { attempts: self.attempts, max_attempts: self.max_attempts })
     }
 
-    fn begin(&mut self, status: ExecutionStatus, holder: Option<&(String, Duration)>, now: Timestamp) {
+    fn begin(&mut self, status: ExecutionStatus, holder: Option<&(WorkerName, Duration)>, now: Timestamp) {
         self.status = status;
         self.attempts += 1;
         self.epoch += 1;

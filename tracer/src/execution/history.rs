@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::failure::Failure;
 use super::record::Execution;
 use super::timestamp::Timestamp;
+use super::worker::WorkerName;
 use crate::id::{EnvId, TraceId};
 
 /// How many attempts an execution remembers: the latest.
@@ -24,7 +25,7 @@ pub struct AttemptRecord {
     pub epoch: u64,
     /// The worker that claimed it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<String>,
+    pub worker: Option<WorkerName>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended, if it has.
@@ -74,7 +75,7 @@ impl AttemptEnd {
 
 impl Execution {
     /// The attempt has just been counted.
-    pub(super) fn remember_begin(&mut self, worker: Option<String>, now: Timestamp) {
+    pub(super) fn remember_begin(&mut self, worker: Option<WorkerName>, now: Timestamp) {
         // Of several that were given back in a row, the last is enough.
         if let [.., one, other] = &self.history[..] {
             let released = Some(AttemptEnd::Released);

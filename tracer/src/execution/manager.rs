@@ -11,11 +11,11 @@ use super::command::{Beat, Command, Expected, Write};
 use super::error::{ExecutionError, InvalidInput, Refusal};
 use super::failure::Failure;
 use super::list::{ListOptions, Page};
-use super::new::{Create, NewExecution, check_name};
+use super::new::{Create, NewExecution};
 use super::progress::Progress;
 use super::record::{Execution, Lease};
 use super::store::{Claim, Created, ExecutionStore, Swept};
-use super::timestamp::{Timestamp, millis};
+use super::timestamp::Timestamp;
 use crate::clock::SystemClock;
 use crate::id::ExecutionId;
 use crate::random::{self, AnyRandom, Random};
@@ -256,7 +256,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     ///
     /// `INVALID_INPUT` if the worker has no name or the lease no length.
     pub async fn claim(&self, claim: Claim) -> Result<Vec<Execution>, ExecutionError> {
-        check_claim(&claim).map_err(|error| ExecutionError::invalid(claim.only, error))?;
+        claim.check().map_err(|error| ExecutionError::invalid(claim.only, error))?;
         self.store.claim(&claim).await.map_err(|error| ExecutionError::new(claim.only, error))
     }
 
@@ -307,6 +307,33 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     /// # let mut example = Box::pin(example());
     /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     /// # assert!(matches!(example.as_mut().poll(&mut context), std::task::Poll::Ready(Ok(()))));
+    /// ```
+    ///
+    /// # Nodes that were interrupted
+    ///
+    /// A node that is to run at most once, and that nobody has seen end, keeps `{"started": …}` under `NODE@KEY`, and all
+    /// attempts from then on end with `AT_MOST_ONCE`. Who has found out what has become of it says so under that key, in an
+    /// attempt: `{"value": …}` if it has happened, with what it has returned as JSON, or `null` if it has not and is to run
+    /// again.
+    ///
+    /// ```
+    /// # use std::{future::Future, time::Duration};
+    /// # use tracer::execution::{ExecutionError, ExecutionId, ExecutionManager, ExecutionStore};
+    /// async fn has_happened<S: ExecutionStore>(
+    ///     manager: &ExecutionManager<S>,
+    ///     id: &ExecutionId,
+    ///     key: &str,
+    ///     returned: serde_json::Value,
+    /// ) -> Result<(), ExecutionError> {
+    ///     manager.redrive(id).await?;
+    ///     // A worker may be faster; then it fails as before.
+    ///     if let Some(attempt) = manager.claim_by_id(id, "operator", Duration::from_secs(30)).await? {
+    ///         let held = manager.under(&attempt.token());
+    ///         held.checkpoint(id, key, serde_json::json!({ "value": returned })).await?;
+    ///         held.release(id, Duration::ZERO).await?;
+    ///     }
+    ///     Ok(())
+    /// }
     /// ```
     ///
     /// # Errors
@@ -470,9 +497,4 @@ fn answered(named: Option<&Create>, created: Created) -> Result<Execution, Execu
         Some(named) => named.check(created),
         None => Ok(created.into_execution()),
     }
-}
-
-fn check_claim(claim: &Claim) -> Result<(), InvalidInput> {
-    check_name("a worker's name", &claim.worker)?;
-    if millis(claim.lease) == 0 { Err(InvalidInput::NoTime) } else { Ok(()) }
 }

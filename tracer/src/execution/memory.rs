@@ -327,11 +327,12 @@ impl ExecutionStore for MemoryStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let mut executions = self.lock();
         let now = self.now();
         let due = executions.due(claim, now);
         let mut claimed = Vec::with_capacity(due.len());
-        let mut start = Command::Start { holder: Some((claim.worker.clone(), claim.lease)) };
+        let mut start = Command::Start { holder: Some((claim.worker.as_str().into(), claim.lease)) };
         for id in due {
             let write = Write::new(id, start);
             if let Some((Ok(Applied::Changed), execution)) = executions.change(&id, |found| write.apply(found, now)) {

@@ -40,6 +40,7 @@ mod status;
 mod store;
 mod timestamp;
 mod wait;
+mod worker;
 
 pub use command::{Applied, Beat, Command, Expected, Write};
 pub use dynamic::DynStore;
@@ -61,5 +62,6 @@ pub use simple::{Simple, SimpleStore};
 pub use status::{Event, ExecutionStatus, ParseStatusError};
 pub use store::{Capabilities, Claim, Created, ExecutionStore, Survives, Swept};
 pub use timestamp::{ParseTimestampError, Timestamp};
+pub use worker::WorkerName;
 
 pub use crate::id::ExecutionId;

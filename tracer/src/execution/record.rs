@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::retry::RetryPolicy;
 use super::status::ExecutionStatus;
 use super::timestamp::{Timestamp, ms};
+use super::worker::WorkerName;
 use crate::id::{EnvId, ExecutionId, TraceId};
 use crate::record::EnvRecord;
 
@@ -107,7 +108,7 @@ pub struct Execution {
 #[serde(rename_all = "camelCase")]
 pub struct LeaseTerms {
     /// The name that the worker gave.
-    pub worker: String,
+    pub worker: WorkerName,
     /// From then on anybody may take the execution over. Extended by heartbeats.
     pub until: Timestamp,
 }

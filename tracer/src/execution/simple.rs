@@ -244,6 +244,7 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
         let now = self.now();
         let mut due = Vec::new();
         let take = |execution: Execution| {
@@ -262,7 +263,7 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
                 break;
             }
             let version = execution.version;
-            let holder = Some((claim.worker.clone(), claim.lease));
+            let holder = Some((claim.worker.as_str().into(), claim.lease));
             let start = Write::new(execution.id, Command::Start { holder });
             // Who was faster has it; there is no second try.
             if start.apply(&mut execution, self.now()).is_ok() && self.put(&execution, version).await? {

@@ -4,11 +4,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::command::{Beat, Write};
-use super::error::{Refusal, StoreError};
+use super::error::{InvalidInput, Refusal, StoreError, Trouble, Written};
 use super::list::{Cursor, ListOptions, Page};
 use super::new::Create;
 use super::record::{Execution, Lease};
 use super::retention::{Deleted, Retention};
+use super::timestamp::millis;
+use super::worker::check_worker;
 use crate::id::ExecutionId;
 
 /// Keeps executions. This is the contract; the crate `tracer-store-conformance` tests all of it.
@@ -120,7 +122,8 @@ pub trait ExecutionStore: Send + Sync {
     ) -> impl Future<Output = Result<Deleted, StoreError>> + Send;
 
     /// Starts up to `limit` executions that are due, each under a lease, in order. Fewer than there are may be found
-    /// while others claim; none is found only if none is due or all that are due are being claimed by others.
+    /// while others claim; none is found only if none is due or all that are due are being claimed by others. What
+    /// [`Claim::check_for`] refuses begins nothing.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send;
 
     /// Extends leases until `extend` from now. A store that has no other condition for a write than the version may count
@@ -247,6 +250,27 @@ impl Claim {
     /// Whether executions of this type are wanted.
     pub fn wants(&self, type_: &str) -> bool {
         self.types.is_empty() || self.types.iter().any(|wanted| wanted == type_)
+    }
+
+    pub(super) fn check(&self) -> Result<(), InvalidInput> {
+        check_worker(&self.worker)?;
+        if millis(self.lease) == 0 { Err(InvalidInput::NoTime) } else { Ok(()) }
+    }
+
+    /// For stores, before they claim: whether the worker has a name and the lease a length, which all that is claimed would
+    /// have to be read with.
+    ///
+    /// # Errors
+    ///
+    /// One of this store, which refuses it.
+    pub fn check_for(&self, store: &impl ExecutionStore) -> Result<(), StoreError> {
+        self.check().map_err(|error| StoreError {
+            store: store.capabilities().name,
+            operation: "claim executions",
+            trouble: Trouble::Refused,
+            written: Written::Nothing,
+            source: error.into(),
+        })
     }
 }
 

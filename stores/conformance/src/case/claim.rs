@@ -1,6 +1,8 @@
 //! Which executions are claimed, and in which order.
 
-use tracer::execution::{Claim, Execution, ExecutionStore, Failure, NewExecution};
+use tracer::execution::{
+    Claim, Command, Execution, ExecutionStore, Failure, NAME_LEN_BYTES_MAX, NewExecution, Trouble, Write, Written,
+};
 
 use crate::bed::{Bed, LEASE, SECOND, claim_of};
 
@@ -81,4 +83,24 @@ pub(crate) async fn what_ended_is_not_claimed<S: ExecutionStore + 'static>(bed: 
     assert!(bed.claim(10).await.is_empty());
     manager.retry(&given_up).await.unwrap();
     assert_eq!(bed.claim(10).await.iter().map(|execution| execution.id).collect::<Vec<_>>(), [given_up]);
+}
+
+/// By hand: nothing but the store has seen it.
+pub(crate) async fn who_has_no_name_begins_nothing<S: ExecutionStore + 'static>(bed: Bed<S>) {
+    let before = bed.create().await;
+    let claim = |worker: &str| Claim { worker: worker.to_owned(), ..claim_of(&[], 1) };
+    let start = |worker: &str| vec![Write::new(before.id, Command::Start { holder: Some((worker.into(), LEASE)) })];
+    let longest = "n".repeat(NAME_LEN_BYTES_MAX);
+    for nobody in ["", &*format!("{longest}n"), "two\nlines"] {
+        let refused = bed.store().claim(&claim(nobody)).await.unwrap_err();
+        assert_eq!((refused.trouble, refused.written), (Trouble::Refused, Written::Nothing));
+        assert_eq!(bed.store().update(start(nobody)).await.unwrap().remove(0).unwrap_err().code(), "INVALID_INPUT");
+        assert_eq!(bed.store().settle(start(nobody)).await.unwrap().remove(0).unwrap_err().code(), "INVALID_INPUT");
+        assert_eq!(bed.get(&before.id).await, before);
+    }
+    let no_time = Claim { lease: std::time::Duration::ZERO, ..claim("worker") };
+    assert_eq!(bed.store().claim(&no_time).await.unwrap_err().trouble, Trouble::Refused);
+    let claimed = bed.store().claim(&claim(&longest)).await.unwrap().remove(0);
+    assert_eq!(bed.get(&before.id).await, claimed);
+    assert_eq!(claimed.lease.expect("it is held").worker, *longest);
 }

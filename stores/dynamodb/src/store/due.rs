@@ -74,7 +74,7 @@ impl DynamoStore {
     ) -> Done<()> {
         let limit = claim.limit as usize;
         let mut reads = self.read(ids, Depth::Whole).await?;
-        let holder = Some((claim.worker.clone(), claim.lease));
+        let holder = Some((claim.worker.as_str().into(), claim.lease));
         let mut ids = ids.iter();
         loop {
             let mut started = Vec::new();

@@ -1,6 +1,8 @@
 //! Tables that are not there, and do not come.
 
-use aws_sdk_dynamodb::config::interceptors::FinalizerInterceptorContextMut;
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextMut,
+};
 use aws_sdk_dynamodb::config::{AsyncSleep, Sleep};
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
 
@@ -26,6 +28,25 @@ impl Intercept for Stays {
         if let Some(table) = described.and_then(|described| described.table.as_mut()) {
             table.table_status = Some(self.0.into());
         }
+        Ok(())
+    }
+}
+
+/// How often anything was asked.
+#[derive(Debug, Clone, Default)]
+struct Looks(Arc<AtomicU32>);
+
+impl Intercept for Looks {
+    fn name(&self) -> &'static str {
+        "looks"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -69,5 +90,19 @@ fn a_table_that_does_not_come_is_not_waited_for_for_ever() {
             assert_eq!(why, format!("expected `stays` to be active within two minutes, found it {status}"));
         }
         assert_eq!(waits.0.load(Ordering::Relaxed), 1200);
+    });
+}
+
+/// As most clients are configured: the client waits with the runtime all the same.
+#[test]
+fn a_client_that_names_nothing_to_wait_with_waits() {
+    run(async {
+        let port = server::port().await;
+        DynamoStore::open(server::client(port), "unhurried").await.unwrap();
+        let looks = Looks::default();
+        let config = server::config(port).interceptor(Stays("CREATING")).interceptor(looks.clone());
+        let opening = DynamoStore::open(Client::from_conf(config.build()), "unhurried");
+        tokio::time::timeout(Duration::from_secs(1), opening).await.unwrap_err();
+        assert!((1..=5).contains(&looks.0.load(Ordering::Relaxed)), "{looks:?}");
     });
 }

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tracer::execution::{AttemptOf, Execution, ExecutionError, ExecutionManager, Failure, MemoryStore, NewExecution};
 use tracer::{Tracer, branch, traced_node};
 
@@ -184,6 +185,27 @@ fn what_was_begun_and_is_to_run_at_most_once_is_not_repeated() {
         .unwrap_err();
     assert_eq!(error.code(), "AT_MOST_ONCE");
     assert_eq!(runs(), "send 99×1");
+}
+
+/// As the documentation of `run_attempt` says.
+#[test]
+fn whoever_knows_says_what_has_become_of_a_node_that_was_interrupted() {
+    for (said, returned, ran) in [(json!({ "value": 100 }), 100, "send 7×1"), (Value::Null, 8, "send 7×2")] {
+        RUNS.take();
+        let mut attempts = Attempts::new();
+        attempts.killed(1, || send(7));
+        assert_eq!(attempts.next(|| send(7)).unwrap_err().code(), "AT_MOST_ONCE");
+        let (id, key) = (attempts.execution.id, attempts.execution.checkpoints.keys().next().unwrap().clone());
+        assert!(key.starts_with("send@"), "{key}");
+        run(attempts.manager.fail(&run(attempts.manager.start(&id)).unwrap().id, Failure::new("given up"))).unwrap();
+        run(attempts.manager.redrive(&id)).unwrap();
+        let attempt = run(attempts.manager.claim_by_id(&id, "operator", Duration::from_secs(30))).unwrap().unwrap();
+        let held = attempts.manager.under(&attempt.token());
+        run(held.checkpoint(&id, &key, said)).unwrap();
+        run(held.release(&id, Duration::ZERO)).unwrap();
+        assert_eq!(attempts.next(|| send(7)).unwrap(), returned);
+        assert_eq!(runs(), ran);
+    }
 }
 
 #[test]

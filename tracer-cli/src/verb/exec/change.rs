@@ -1,4 +1,4 @@
-//! `tracer exec cancel`, `retry`, `redrive`, `prune`: what changes executions, after it was asked for.
+//! `tracer exec cancel`, `retry`, `redrive`, `delete`, `prune`: what changes executions, after it was asked for.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -56,6 +56,18 @@ fn redrive_all(args: &ExecRedrive, manager: &Manager, session: &mut Session<'_>)
         session.messages.warning(error, &format!("{refused} of {} could not be driven anew, for this", dead.len()));
     }
     Ok(if refused.is_empty() { Exit::Done } else { Exit::Nothing })
+}
+
+pub(super) fn delete(args: &ExecChange, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
+    let execution = select::select(manager, &args.wanted)?;
+    confirm(args.yes, &format!("delete {}", named(&execution)))?;
+    wait(manager.delete(&execution.id)).map_err(ExecError::from)?;
+    if session.json {
+        session.json_line(&json!({ "deleted": 1 }))?;
+    } else {
+        writeln!(session.out, "deleted {}", named(&execution))?;
+    }
+    Ok(Exit::Done)
 }
 
 pub(super) fn prune(args: &ExecPrune, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {

@@ -103,6 +103,7 @@ pub(crate) fn run(args: &Exec, session: &mut Session<'_>) -> Result<Exit, Failur
         ExecVerb::Cancel(args) => change::cancel(args, &manager, session),
         ExecVerb::Retry(args) => change::retry(args, &manager, session),
         ExecVerb::Redrive(args) => change::redrive(args, &manager, session),
+        ExecVerb::Delete(args) => change::delete(args, &manager, session),
         ExecVerb::Prune(args) => change::prune(args, &manager, session),
     }
 }
