@@ -10,7 +10,7 @@ use croner::Cron;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp as Instant, Zoned};
 use tracer::execution::{
-    ExecutionManager, ExecutionStore, InvalidInput, NewExecution, Retention, Timestamp, check_name,
+    ExecutionManager, ExecutionStore, InvalidInput, NewExecution, Retention, StoreError, Timestamp, check_name,
 };
 use tracer::{Clock, SystemClock};
 
@@ -27,7 +27,7 @@ const MISSED_MAX: usize = 1000;
 /// What is created, and when: a cron expression of five fields, or of six with seconds first, in UTC unless said.
 ///
 /// Any number of workers may have the same schedule: the execution of each time has the idempotency key
-/// `schedule/name/time`, so there is one. Workers tell the time by their own clocks; only that is theirs.
+/// `schedule/name/time`, so there is one. The time is the store's; that of the worker where a store tells none.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -49,7 +49,8 @@ pub struct Schedule {
     make: Arc<dyn Fn(Timestamp) -> NewExecution + Send + Sync>,
     within: Duration,
     latest_only: bool,
-    clock: Arc<dyn Clock>,
+    /// Instead of the store's.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 /// A cron expression, a time zone or a name that is none.
@@ -101,7 +102,7 @@ impl Schedule {
             make: Arc::new(make),
             within: Duration::from_secs(60),
             latest_only: false,
-            clock: Arc::new(SystemClock),
+            clock: None,
         })
     }
 
@@ -119,8 +120,8 @@ impl Schedule {
     /// Makes up for every time that was missed within so long, because no worker ran: up to 1000 of them, the latest.
     ///
     /// What was not missed is told by its idempotency key, which goes with the execution when that is deleted. So what has
-    /// ended has to be kept for as long, and for as much longer as the worker's clock and the store's may differ: a worker with
-    /// a shorter [`retain`](crate::Worker::retain) does not start, and whoever prunes otherwise has to see to it.
+    /// ended has to be kept for as long: a worker with a shorter [`retain`](crate::Worker::retain) does not start, and whoever
+    /// prunes otherwise has to see to it. Times before the first worker had the schedule were missed, too.
     #[must_use]
     pub fn catch_up(mut self, within: Duration) -> Self {
         (self.within, self.latest_only) = (within, false);
@@ -134,10 +135,10 @@ impl Schedule {
         self
     }
 
-    /// Tells the time by `clock`, not by the machine's.
+    /// Tells the time by `clock`, not by the store's.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
     }
 
@@ -195,37 +196,57 @@ impl Schedule {
         Ok(made.idempotency_key(key(&self.name, time)))
     }
 
+    /// The time by which it goes.
+    async fn now<S: ExecutionStore>(&self, store: &S) -> Result<Timestamp, StoreError> {
+        match &self.clock {
+            Some(clock) => Ok(Timestamp::now(&**clock)),
+            None => Ok(store.time().await?.unwrap_or_else(|| Timestamp::now(&SystemClock))),
+        }
+    }
+
     /// Creates what is due, for as long as it is polled.
     pub(crate) async fn run<S: ExecutionStore>(self, manager: ExecutionManager<S>, on_error: OnError) {
-        let back = |now: Timestamp| {
-            let within = u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX);
-            Timestamp::from_unix_ms(now.unix_ms().saturating_sub(within))
-        };
-        let mut since = back(Timestamp::now(&*self.clock));
+        let mut since = Timestamp::default();
         loop {
-            let now = Timestamp::now(&*self.clock);
-            // What was missed long ago is not made up for, whatever kept the worker.
-            since = since.max(back(now));
-            let mut wait = self.next(now).map_or(SLEEP_MAX, |next| next.since(now)).min(SLEEP_MAX);
-            for time in self.due(since, now) {
-                let created = match self.make(time) {
-                    Ok(new) => manager.create(new).await,
-                    Err(panicked) => Err(panicked.into()),
-                };
-                match created {
-                    Err(error) if error.is_retryable() => {
-                        on_error(&error);
-                        wait = RETRY_AFTER;
-                        break;
-                    }
-                    // Another version of the program has made it otherwise, or this one cannot make it at all.
-                    Err(error) => on_error(&error),
-                    Ok(_) => {}
+            let wait = match self.now(manager.store()).await {
+                Ok(now) => self.create_due(&manager, &on_error, &mut since, now).await,
+                Err(error) => {
+                    on_error(&error.into());
+                    RETRY_AFTER
                 }
-                since = time;
-            }
+            };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Creates what is due after `since`, which then is the last that was created. Gives how long to wait.
+    async fn create_due<S: ExecutionStore>(
+        &self,
+        manager: &ExecutionManager<S>,
+        on_error: &OnError,
+        since: &mut Timestamp,
+        now: Timestamp,
+    ) -> Duration {
+        let within = u64::try_from(self.within.as_millis()).unwrap_or(u64::MAX);
+        // What was missed long ago is not made up for, whatever kept the worker.
+        *since = (*since).max(Timestamp::from_unix_ms(now.unix_ms().saturating_sub(within)));
+        for time in self.due(*since, now) {
+            let created = match self.make(time) {
+                Ok(new) => manager.create(new).await,
+                Err(panicked) => Err(panicked.into()),
+            };
+            match created {
+                Err(error) if error.is_retryable() => {
+                    on_error(&error);
+                    return RETRY_AFTER;
+                }
+                // Another version of the program has made it otherwise, or this one cannot make it at all.
+                Err(error) => on_error(&error),
+                Ok(_) => {}
+            }
+            *since = time;
+        }
+        self.next(now).map_or(SLEEP_MAX, |next| next.since(now)).min(SLEEP_MAX)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracer::execution::{
     Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Lease,
-    ListOptions, Page, Refusal, Retention, StoreError, Swept, Trouble, Write, Written,
+    ListOptions, Page, Refusal, Retention, StoreError, Swept, Timestamp, Trouble, Write, Written,
 };
 
 use crate::wrap::{Call, wrapped};

@@ -105,6 +105,7 @@ cases! { ($)
         retry_after_is_obeyed
         progress_makes_sense_and_never_falls
         a_reason_for_cancelling_is_kept
+        the_time_that_is_told_is_the_stores
         versions_rise_by_one
         a_version_can_be_expected
         unknown_executions_are_not_found

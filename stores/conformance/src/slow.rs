@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracer::execution::{
     Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStore, Lease,
-    ListOptions, Page, Refusal, Retention, StoreError, Swept, Write,
+    ListOptions, Page, Refusal, Retention, StoreError, Swept, Timestamp, Write,
 };
 
 use crate::wrap::{Call, wrapped};

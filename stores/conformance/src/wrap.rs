@@ -57,6 +57,10 @@ macro_rules! wrapped {
             async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
                 self.around(Call::Once, || self.inner().sweep(limit)).await
             }
+
+            async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+                self.around(Call::Repeatable, || self.inner().time()).await
+            }
         }
     };
 }

@@ -533,6 +533,10 @@ impl ExecutionStore for DynamoStore {
         self.change("extend leases", leases, |lease| lease.id, Depth::ToChange, renew).await
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(Some(self.now()))
+    }
+
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
         let mut written = Written::Nothing;
         let swept = self.sweep_some(limit, &mut written).await;

@@ -571,6 +571,16 @@ impl ExecutionStore for MysqlStore {
         transact!(self, "extend leases", |line| self.beat_all(line, leases, extend))
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        let read = async {
+            let mut line = self.lines.get("DO 1", self.patience).await?;
+            let now = timeout(self.patience, self.now(&mut *line)).await.unwrap_or(Err(Problem::Slow))?;
+            line.free();
+            Ok(now)
+        };
+        read.await.map(Some).map_err(|problem: Problem| problem.into_store("read the time"))
+    }
+
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
         transact!(self, "look for lost leases", |line| self.sweep_some(line, limit))
     }

@@ -546,6 +546,10 @@ impl ExecutionStore for PostgresStore {
         transact!(self, "look for lost leases", |transaction| self.sweep_some(transaction, limit))
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        directly!(self, "read the time", |client| async { self.now(client).await.map(Some) })
+    }
+
     fn wake(&self) -> impl Future<Output = ()> + Send {
         let listening = self.listener.as_ref().map(|listener| (listener, listener.subscribe()));
         async move {

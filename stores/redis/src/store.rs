@@ -538,6 +538,11 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
         swept.map_err(|problem| problem.into_store("look for lost leases", written))
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        let read = self.read(&[], Depth::Whole).await;
+        read.map(|(now, _)| Some(now)).map_err(|problem| problem.into_store("read the time", Written::Nothing))
+    }
+
     fn wake(&self) -> impl Future<Output = ()> + Send {
         let listening = self.listener.as_ref().map(|listener| (listener, listener.subscribe()));
         async move {

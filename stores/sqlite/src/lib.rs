@@ -29,7 +29,9 @@
 //!
 //! Time is the machine's, which is one for all who share the file, and never falls: the file remembers the latest instant
 //! at which something was written. If somebody sets the machine's clock ahead, leases are over that much earlier; if back,
-//! the time of the file stands still until the clock has caught up, and nothing that waits for a time begins meanwhile.
+//! the time of the file stands still until the clock has caught up, and nothing that waits for a time begins meanwhile. After a
+//! write under a clock that was far ahead, that may be long: with nobody at the file, `UPDATE clock SET latest_ms = 0` has it
+//! go by the machine again.
 
 mod due;
 mod lane;

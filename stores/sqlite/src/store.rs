@@ -396,6 +396,11 @@ impl ExecutionStore for SqliteStore {
         Ok(swept)
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        let clock = self.shared.clock.clone();
+        self.shared.reader.call("read the time", move |connection| row::now(connection, &*clock).map(Some)).await
+    }
+
     fn wake(&self) -> impl Future<Output = ()> + Send {
         self.shared.arrived.notified()
     }

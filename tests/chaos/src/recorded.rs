@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::RwLock;
 use tracer::execution::{
     Beat, Capabilities, Claim, Command, Create, Created, Cursor, Deleted, DynStore, Execution, ExecutionId,
-    ExecutionStore, Expected, Lease, ListOptions, Page, Refusal, Retention, StoreError, Swept, Write,
+    ExecutionStore, Expected, Lease, ListOptions, Page, Refusal, Retention, StoreError, Swept, Timestamp, Write,
 };
 
 use crate::history::{Fact, Log, now};
@@ -151,6 +151,10 @@ impl ExecutionStore for Recorded {
 
     fn create(&self, new: Vec<Create>) -> impl Future<Output = Result<Vec<Created>, StoreError>> + Send {
         self.inner.create(new)
+    }
+
+    fn time(&self) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send {
+        self.inner.time()
     }
 
     fn find_by_id(&self, id: &ExecutionId) -> impl Future<Output = Result<Option<Execution>, StoreError>> + Send {

@@ -13,6 +13,7 @@ use super::new::Create;
 use super::record::{Execution, Lease};
 use super::retention::{Deleted, Retention};
 use super::store::{Capabilities, Claim, Created, ExecutionStore, Swept};
+use super::timestamp::Timestamp;
 use crate::id::ExecutionId;
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -62,6 +63,7 @@ trait AnyStore: Send + Sync {
     fn claim<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Execution>>;
     fn heartbeat<'a>(&'a self, leases: &'a [Lease], extend: Duration) -> Answer<'a, Vec<Beat>>;
     fn sweep(&self, limit: u32) -> Answer<'_, Swept>;
+    fn time(&self) -> Answer<'_, Option<Timestamp>>;
     fn wake(&self) -> Boxed<'_, ()>;
 }
 
@@ -112,6 +114,10 @@ impl<S: ExecutionStore> AnyStore for S {
 
     fn sweep(&self, limit: u32) -> Answer<'_, Swept> {
         Box::pin(ExecutionStore::sweep(self, limit))
+    }
+
+    fn time(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(ExecutionStore::time(self))
     }
 
     fn wake(&self) -> Boxed<'_, ()> {
@@ -174,6 +180,10 @@ impl ExecutionStore for DynStore {
 
     fn sweep(&self, limit: u32) -> impl Future<Output = Result<Swept, StoreError>> + Send {
         self.0.sweep(limit)
+    }
+
+    fn time(&self) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send {
+        self.0.time()
     }
 
     fn wake(&self) -> impl Future<Output = ()> + Send {

@@ -359,6 +359,10 @@ impl ExecutionStore for MemoryStore {
         Ok(executions.sweep(limit, now))
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(Some(self.now()))
+    }
+
     fn wake(&self) -> impl Future<Output = ()> + Send {
         let seen = self.lock().due.arrivals;
         poll_fn(move |cx| {

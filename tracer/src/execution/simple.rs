@@ -290,6 +290,10 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
         Ok(beats)
     }
 
+    async fn time(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(Some(self.now()))
+    }
+
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
         let now = self.now();
         let mut running = Vec::new();

@@ -9,7 +9,7 @@ use super::list::{Cursor, ListOptions, Page};
 use super::new::Create;
 use super::record::{Execution, Lease};
 use super::retention::{Deleted, Retention};
-use super::timestamp::millis;
+use super::timestamp::{Timestamp, millis};
 use super::worker::check_worker;
 use crate::id::ExecutionId;
 
@@ -50,8 +50,10 @@ use crate::id::ExecutionId;
 ///
 /// # Time
 ///
-/// All instants are those of one clock, the store's; it never falls. Callers send durations. Nothing depends on the
-/// clocks of workers, unless the store has none of its own and says so, as `tracer-dynamodb` does.
+/// All instants are those of one clock, the store's ([`time`](Self::time)), and of one execution they never fall: where the
+/// clock does, as a server's may whose time is set or whose place another takes, its latest change is the time. Leases and
+/// waits then last that much longer. Callers send durations. Nothing depends on the clocks of workers, unless the store has
+/// none of its own and says so, as `tracer-dynamodb` does.
 ///
 /// # Reading
 ///
@@ -138,6 +140,12 @@ pub trait ExecutionStore: Send + Sync {
     /// Anybody may call it, at any time; two that do so at once do nothing twice.
     fn sweep(&self, limit: u32) -> impl Future<Output = Result<Swept, StoreError>> + Send;
 
+    /// The time by which leases, delays and time allowed are counted; `None` if the store does not tell: then it is that of
+    /// whoever asks.
+    fn time(&self) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Ready once something may have become due since it was called, of any type: so that a worker need not ask again and
     /// again. A hint: it may come for nothing, or never, as it does unless a store has something better. What becomes due by
     /// the passing of time is not announced.
@@ -206,6 +214,10 @@ impl<S: ExecutionStore> ExecutionStore for std::sync::Arc<S> {
 
     fn sweep(&self, limit: u32) -> impl Future<Output = Result<Swept, StoreError>> + Send {
         (**self).sweep(limit)
+    }
+
+    fn time(&self) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send {
+        (**self).time()
     }
 
     fn wake(&self) -> impl Future<Output = ()> + Send {

@@ -311,6 +311,15 @@ pub(crate) async fn a_reason_for_cancelling_is_kept<T: ExecutionStore + 'static>
     assert!(bed.manager.cancel(&other, None).await.unwrap().metadata.is_empty());
 }
 
+/// Who does not tell the time leaves that to others.
+pub(crate) async fn the_time_that_is_told_is_the_stores<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    for _ in 0..3 {
+        let created = bed.create_with(|new| new).await.created_at;
+        assert_eq!(bed.store().time().await.unwrap().unwrap_or(created), created);
+        bed.clock.advance(DAY);
+    }
+}
+
 pub(crate) async fn versions_rise_by_one<T: ExecutionStore + 'static>(bed: Bed<T>) {
     let id = bed.create_with(|new| new.max_attempts(2)).await.id;
     let mut versions = vec![bed.get(&id).await.version];
