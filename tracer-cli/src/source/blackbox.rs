@@ -103,7 +103,7 @@ fn refused(path: &Path, file: &File, error: RecoverError) -> ReadError {
 
 /// Whether nothing was ever written to it.
 fn has_nothing(file: &File) -> bool {
-    let mut part = [0; 1 << 16];
+    let mut part = [0; 8192];
     let mut at = 0;
     loop {
         match file.read_at(&mut part, at) {
