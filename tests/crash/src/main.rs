@@ -377,7 +377,7 @@ fn main() {
         "daemon" => {
             install(options(), directory);
             work::item(0, 1);
-            os::fork(|| drop(work::item(0, 2)));
+            os::fork(|| _ = work::item(0, 2));
             os::exit_at_once();
         }
         "forked-and-executed" => {
