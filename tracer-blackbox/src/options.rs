@@ -93,7 +93,8 @@ impl Options {
     /// Off unless given; [`init`](crate::init()) does it.
     ///
     /// `SIGTERM`, `SIGINT`, `SIGHUP` and `SIGQUIT`, too, where the program has left them to the system: they end it as they
-    /// would. Who ignores one, or handles it, before or later, has it as if nothing were noted.
+    /// would. Who ignores one, or handles it, before or later, has it as if nothing were noted; but who asks first whether
+    /// one has a handler (`ctrlc::try_set_handler`) finds one, and is to ask before the box is opened.
     ///
     /// It is also what keeps the program alive when something truncates the file while it is written: what was mapped
     /// is then memory of this process alone, and [`BlackBox::degraded`] says so. Without it, that is a `SIGBUS`.
