@@ -159,8 +159,13 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// How many of this type may run here at once with one key: what `key` gives, of the payload for instance; those that
-    /// it gives none for are not counted. One that is too many is given back for half a second, and does not count as an
-    /// attempt. Workers do not know of each other: the limit is of each.
+    /// it gives none for are not counted. Workers do not know of each other: the limit is of each.
+    ///
+    /// The store does not know keys. So one that is too many is claimed, and given back for half a second: that does not
+    /// count as an attempt, unless the worker is killed in the moment between, when it counts as any attempt that was lost
+    /// though it did not begin. Give such types more than one
+    /// [attempt](tracer::execution::NewExecution::max_attempts). Those of one key begin in no order, and behind many that
+    /// wait for theirs a worker claims and gives back as fast as the store answers.
     ///
     /// # Panics
     ///
