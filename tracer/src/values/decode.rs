@@ -65,11 +65,7 @@ impl<'a> Reader<'a> {
         }
         Some(match self.number(1)? as u8 {
             tag @ 0x00..=0x7f => tag.into(),
-            tag @ 0x80..=0x8f => match (tag & 0x0f, self.map(usize::from(tag & 0x0f), depth)) {
-                // What it stands for, as for a redacted value, is missing: it is not nothing.
-                (1, Value::Object(entries)) if entries.is_empty() => return None,
-                (_, map) => map,
-            },
+            tag @ 0x80..=0x8f => self.map(usize::from(tag & 0x0f), depth),
             tag @ 0x90..=0x9f => self.array(usize::from(tag & 0x0f), depth),
             tag @ 0xa0..=0xbf => self.text(usize::from(tag & 0x1f))?,
             0xc2 => false.into(),
