@@ -16,7 +16,7 @@ static INNER: Site = Site::new("inner", "bytes", file!(), line!());
 const BOUND: usize = 2 << 20;
 
 fn call(site: &'static Site, recorded: Recorded, body: impl FnOnce()) {
-    let frame = enter(site, None, recorded);
+    let mut frame = enter(site, None, recorded);
     body();
     frame.end(Outcome::ok());
 }

@@ -12,7 +12,7 @@ static B: Site = Site::new("b", "switch", file!(), line!());
 static C: Site = Site::new("c", "switch", file!(), line!());
 
 fn call<T>(site: &'static Site, body: impl FnOnce() -> T) -> T {
-    let frame = enter(site, None, Recorded::none());
+    let mut frame = enter(site, None, Recorded::none());
     let output = body();
     frame.end(Outcome::ok());
     output

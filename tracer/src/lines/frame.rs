@@ -1,7 +1,5 @@
 //! Traced functions that run on one thread from beginning to end.
 
-use std::mem::ManuallyDrop;
-
 use super::hot::{self, Entered, Hot};
 use super::line::End;
 use super::scope::{self, Opening, Position, Scope};
@@ -162,16 +160,16 @@ impl OpenFrame {
         }
     }
 
-    /// Ends the call.
+    /// Ends the call, so that nothing is left to do when it is dropped.
+    // Where it lies: moving it would cost more than looking at it.
     #[inline]
-    pub fn end(self, outcome: Outcome) {
-        // Ended where it lies: moving it would cost more than looking at it.
-        let frame = ManuallyDrop::new(self);
-        match frame.0 {
+    pub fn end(&mut self, outcome: Outcome) {
+        match self.0 {
             Open::Off => {}
-            _ if outcome.is_plain() => end_well(&frame.0),
-            _ => frame.0.end(outcome),
+            _ if outcome.is_plain() => end_well(&self.0),
+            _ => self.0.end(outcome),
         }
+        self.0 = Open::Off;
     }
 }
 

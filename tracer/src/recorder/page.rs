@@ -165,7 +165,7 @@ impl Page {
     /// and nothing was done.
     pub fn put(&self, words: [u64; SLOT_WORDS]) -> bool {
         let at = self.next_slot();
-        let is_put = self.fill(at, words);
+        let is_put = self.fill(at, |nth| words[nth]);
         if is_put {
             self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
         }
@@ -173,13 +173,14 @@ impl Page {
     }
 
     /// Writes the words of the slot at a place, the first of them last. `false`: there is no such slot.
+    // Each is made when it is written: all at once are more than there are registers for.
     #[inline]
-    fn fill(&self, at: usize, words: [u64; SLOT_WORDS]) -> bool {
+    fn fill(&self, at: usize, word: impl Fn(usize) -> u64) -> bool {
         let Some([first, others @ ..]) = self.data.get(at..at + SLOT_WORDS) else { return false };
-        for (word, value) in others.iter().zip(&words[1..]) {
-            word.store(*value, Ordering::Relaxed);
+        for (nth, other) in (1..).zip(others) {
+            other.store(word(nth), Ordering::Relaxed);
         }
-        first.store(words[0], Ordering::Release);
+        first.store(word(0), Ordering::Release);
         true
     }
 
@@ -204,7 +205,7 @@ impl Page {
         for bytes in bytes.chunks(PART_BYTES) {
             let mut part = [0; PART_BYTES];
             part[..bytes.len()].copy_from_slice(bytes);
-            self.fill(at, part_words(&part, bytes.len()));
+            self.fill(at, part_word(&part, bytes.len()));
             at += SLOT_WORDS;
         }
         at
@@ -215,7 +216,7 @@ impl Page {
     pub fn put_with(&self, words: [u64; SLOT_WORDS], detail: &[u8]) -> bool {
         self.has_room_for(detail) && {
             let at = self.fill_parts(detail);
-            self.fill(at, words);
+            self.fill(at, |nth| words[nth]);
             self.head[0].store((at + SLOT_WORDS) as u64, Ordering::Release);
             true
         }
@@ -236,10 +237,10 @@ impl Page {
         let (mut from, mut left) = (0, detail.len());
         while left > TAIL_BYTES {
             let len = left.min(PART_BYTES);
-            self.fill(at, part_words(detail.from(from), len));
+            self.fill(at, part_word(detail.from(from), len));
             (at, from, left) = (at + SLOT_WORDS, from + PART_BYTES, left - len);
         }
-        self.fill(at, tail_words(detail.from(from), left, step, event));
+        self.fill(at, tail_word(detail.from(from), left, step, event));
         let end = (at + SLOT_WORDS) as u64;
         self.head[0].store(end, Ordering::Release);
         end
@@ -295,25 +296,29 @@ fn group_checks(slots: &[AtomicU64], seeds: [u64; GROUP]) -> [u32; GROUP] {
     sums.map(check_of)
 }
 
-/// The slot of the first `len` bytes; the others are zero.
+/// The words of the slot of the first `len` bytes; the others are zero.
 #[inline]
-fn part_words(bytes: &[u8; PART_BYTES], len: usize) -> [u64; SLOT_WORDS] {
-    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
-    std::array::from_fn(|nth| match nth {
-        0 => (word(0) << 16) | ((len as u64) << 8) | KIND_PART,
-        _ => word(nth * 8 - 2),
-    })
+fn part_word(bytes: &[u8; PART_BYTES], len: usize) -> impl Fn(usize) -> u64 + '_ {
+    move |nth| match nth {
+        0 => (word_at(bytes, 0) << 16) | ((len as u64) << 8) | KIND_PART,
+        _ => word_at(bytes, nth * 8 - 2),
+    }
 }
 
 /// Likewise, of an event.
 #[inline]
-fn tail_words(bytes: &[u8; PART_BYTES], len: usize, step: u64, event: u64) -> [u64; SLOT_WORDS] {
-    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| bytes[at + byte]));
-    std::array::from_fn(|nth| match nth {
-        0 => (word(0) << 32) | ((step & STEP_MASK) << 16) | ((len as u64) << 8) | KIND_DETAILED,
+fn tail_word(bytes: &[u8; PART_BYTES], len: usize, step: u64, event: u64) -> impl Fn(usize) -> u64 + '_ {
+    move |nth| match nth {
+        0 => (word_at(bytes, 0) << 32) | ((step & STEP_MASK) << 16) | ((len as u64) << 8) | KIND_DETAILED,
         7 => event,
-        _ => word(nth * 8 - 4),
-    })
+        _ => word_at(bytes, nth * 8 - 4),
+    }
+}
+
+/// The eight bytes that begin at a place.
+#[inline]
+fn word_at(bytes: &[u8; PART_BYTES], at: usize) -> u64 {
+    bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 /// The bits of a step's number that stand beside an event with a detail: what follows from the events before it has to

@@ -42,16 +42,22 @@ pub(super) struct Fields {
     len: usize,
 }
 
-/// The head of the detail, which comes last, and the beginning of the map.
-const BEGIN: [u8; VALUES_HEAD_LEN + 5] = {
-    let mut begin = [0; VALUES_HEAD_LEN + 5];
-    begin[VALUES_HEAD_LEN] = MAP;
-    begin
-};
+/// What an array or a map begins with: what it is, and its length.
+const OPEN_LEN: usize = 5;
 
-/// Where the length of the map stands.
-#[expect(clippy::cast_possible_truncation, reason = "a few bytes")]
-const LENGTH_AT: u32 = VALUES_HEAD_LEN as u32 + 1;
+/// The head of a detail of `len` bytes, and the beginning of its map.
+#[inline]
+#[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
+fn head_of(len: usize, truncated: bool, count: u32) -> [u8; FIELDS_AT] {
+    let mut head = [MAP; FIELDS_AT];
+    head[..VALUES_HEAD_LEN].copy_from_slice(&values_head(len - VALUES_HEAD_LEN, truncated));
+    head[LENGTH_AT..].copy_from_slice(&count.to_be_bytes());
+    head
+}
+
+/// Where the length of the map stands, and the first name behind it.
+const LENGTH_AT: usize = VALUES_HEAD_LEN + 1;
+const FIELDS_AT: usize = VALUES_HEAD_LEN + OPEN_LEN;
 
 impl Fields {
     /// To [begin](Self::begin) with.
@@ -62,11 +68,13 @@ impl Fields {
     }
 
     /// Begins anew.
+    #[inline]
     pub(super) fn begin(&mut self, redacted: Paths) {
         let writer = &mut self.writer;
+        debug_assert!(!writer.owes_value && writer.secret.is_none(), "a value was left unfinished");
         writer.out.clear();
-        writer.out.extend_from_slice(&BEGIN);
-        (writer.owes_value, writer.truncated, writer.secret, writer.cut_at) = (false, false, None, 0);
+        writer.out.extend_from_slice(&[0; FIELDS_AT]);
+        (writer.truncated, writer.cut_at) = (false, 0);
         writer.redacted = redacted;
         writer.names.get_or_insert_with(Names::take);
         (self.open, self.lacks_some) = (Open::at(LENGTH_AT), false);
@@ -80,12 +88,15 @@ impl Fields {
 
     /// Completes the bytes.
     pub(super) fn end(&mut self) {
-        self.writer.set_length(&self.open, !self.lacks_some);
-        let out = &mut self.writer.out;
-        self.len = out.len();
-        let head = values_head(self.len - VALUES_HEAD_LEN, self.writer.truncated);
-        out[..VALUES_HEAD_LEN].copy_from_slice(&head);
-        out.extend_from_slice(&[0; Padded::ZEROES]);
+        let writer = &mut self.writer;
+        if self.open.in_doubt_at != 0 {
+            writer.decide(&self.open, !self.lacks_some);
+        }
+        self.len = writer.out.len();
+        if let Some(head) = writer.out.first_chunk_mut() {
+            *head = head_of(self.len, writer.truncated, self.open.count);
+        }
+        writer.out.extend_from_slice(&[0; Padded::ZEROES]);
     }
 
     /// The bytes, once they are [complete](Self::end).
@@ -150,14 +161,24 @@ struct Open {
 }
 
 impl Open {
-    const fn at(length_at: u32) -> Self {
-        Self { length_at, count: 0, in_doubt_at: 0 }
+    #[inline]
+    fn at(length_at: usize) -> Self {
+        Self { length_at: u32::try_from(length_at).unwrap_or(u32::MAX), count: 0, in_doubt_at: 0 }
     }
 
     /// Where its first element, or key, begins.
     fn first_at(&self) -> usize {
         usize::try_from(self.length_at).map_or(usize::MAX, |at| at.saturating_add(4))
     }
+}
+
+/// What becomes of a value of a step, now that its name is written.
+enum Field {
+    /// It is written, from this path on.
+    At(Path),
+    Redacted,
+    /// Not even the name was.
+    NoRoom,
 }
 
 /// Why serialising stopped.
@@ -221,44 +242,62 @@ impl Writer {
     }
 
     /// Writes one value whatever it does: cut if it is too large, its error if it fails.
+    #[inline]
     pub(super) fn value<T: Serialize + ?Sized>(&mut self, path: Path, value: &T) {
         let start = self.out.len();
         let serialised = catch_unwind(AssertUnwindSafe(|| value.serialize(Serializer::new(self, At::new(path, 0)))));
-        let failed = match serialised {
-            Ok(Ok(())) => return,
-            Ok(Err(Stop::Full)) => {
-                self.truncated = true;
-                if std::mem::take(&mut self.owes_value) || self.out.len() == start {
-                    self.out.push(NIL);
-                }
-                return;
+        match serialised {
+            Ok(Ok(())) => {}
+            Ok(Err(stop)) => self.stopped(start, stop),
+            Err(_) => self.stopped(start, Stop::because("its Serialize panicked")),
+        }
+    }
+
+    /// Says of the value that begins at `start` that it is not whole, and why.
+    #[cold]
+    #[inline(never)]
+    fn stopped(&mut self, start: usize, stop: Stop) {
+        let Stop::Failed(why) = stop else {
+            self.truncated = true;
+            if std::mem::take(&mut self.owes_value) || self.out.len() == start {
+                self.out.push(NIL);
             }
-            Ok(Err(Stop::Failed(why))) => *why,
-            Err(_) => "its Serialize panicked".to_owned(),
+            return;
         };
         self.out.truncate(start);
         (self.owes_value, self.secret) = (false, None);
-        self.marker("$error", |writer| writer.text(&failed));
+        self.marker("$error", |writer| writer.text(&why));
     }
 
     /// `false`: there is no room for it.
     fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, name: &'static str, value: &T) -> bool {
-        if self.redacted.is_empty() && self.plain(name) {
-            fields.count += 1;
-            self.value(Path::root(), value);
-        } else if self.is_full() {
-            self.truncated = true;
-            return false;
-        } else {
-            let name = self.name_of(name);
-            let path = Path::root().into_field(self.redacted, name);
-            let path = self.begin_entry(fields, name, path);
-            match path {
-                Some(path) => self.value(path, value),
-                None => self.redact(0, value),
-            }
+        match self.field_name(fields, name) {
+            Field::At(path) => self.value(path, value),
+            Field::Redacted => self.redact(0, value),
+            Field::NoRoom => return false,
         }
         true
+    }
+
+    /// The name of a value of a step.
+    #[inline(never)]
+    fn field_name(&mut self, fields: &mut Open, name: &'static str) -> Field {
+        if self.redacted.is_empty() && self.plain(name) {
+            fields.count += 1;
+            return Field::At(Path::root());
+        }
+        self.unusual_field_name(fields, name)
+    }
+
+    #[inline(never)]
+    fn unusual_field_name(&mut self, fields: &mut Open, name: &'static str) -> Field {
+        if self.is_full() {
+            self.truncated = true;
+            return Field::NoRoom;
+        }
+        let name = self.name_of(name);
+        let path = Path::root().into_field(self.redacted, name);
+        self.begin_entry(fields, name, path).map_or(Field::Redacted, Field::At)
     }
 
     /// One value inside another; `None`: it is to be redacted.
@@ -276,6 +315,7 @@ impl Writer {
     }
 
     /// Writes what stands for a redacted value. Whatever the value does, it harms no other, and nothing of it is kept.
+    #[inline(never)]
     fn redact<T: Serialize + ?Sized>(&mut self, depth: u8, value: &T) {
         self.begin_secret();
         self.take_secret(depth, value);
@@ -371,6 +411,19 @@ impl Writer {
         if self.is_full() { Err(Stop::Full) } else { Ok(()) }
     }
 
+    /// Whether nothing is redacted of which the name does not say so.
+    fn is_plain(&self) -> bool {
+        self.secret.is_none() && self.redacted.is_empty()
+    }
+
+    /// Opens a map if it [is plain](Self::is_plain) and needs no more memory.
+    // Calls nothing, so that whoever calls it has nothing to save.
+    #[inline]
+    fn open_plain_map(&mut self) -> Option<Open> {
+        let has_room = self.out.capacity() - self.out.len() >= OPEN_LEN;
+        (has_room && self.is_plain()).then(|| self.open_as(MAP))
+    }
+
     fn open_array(&mut self) -> Open {
         self.open_as(0xdd)
     }
@@ -383,13 +436,16 @@ impl Writer {
         open
     }
 
+    #[inline]
     fn open_as(&mut self, tag: u8) -> Open {
         if self.secret.is_none() {
-            self.out.extend_from_slice(&[tag, 0, 0, 0, 0]);
+            let mut head = [0; OPEN_LEN];
+            head[0] = tag;
+            self.out.extend_from_slice(&head);
         } else {
             self.push(tag);
         }
-        Open::at(u32::try_from(self.out.len()).map_or(u32::MAX, |len| len.saturating_sub(4)))
+        Open::at(self.out.len().saturating_sub(4))
     }
 
     /// Writes how many elements there are. Of a secret the end is taken instead.
@@ -493,6 +549,18 @@ impl Writer {
 
     /// Writes a text, cut to what still fits.
     fn text(&mut self, text: &str) {
+        let end = self.out.len() + 1 + text.len();
+        let has_room = end <= self.limits.bytes && end <= self.out.capacity();
+        if text.len() < 32 && has_room && self.secret.is_none() {
+            self.out.push(0xa0 | byte(text.len()));
+            self.out.extend_from_slice(text.as_bytes());
+        } else {
+            self.any_text(text);
+        }
+    }
+
+    #[inline(never)]
+    fn any_text(&mut self, text: &str) {
         let room = self.room(text.len()).max(32);
         let cut = if text.len() > room {
             (self.truncated, self.cut_at) = (true, self.out.len());

@@ -88,7 +88,7 @@ fn call(node: usize, end: End, inner: &[Op]) {
         End::Values(len) => values(site, |values| values.field("text", &"x".repeat(len))),
         End::Plain | End::Error => Recorded::none(),
     };
-    let frame = enter(site, None, taken());
+    let mut frame = enter(site, None, taken());
     run(inner);
     frame.end(match end {
         End::Plain => Outcome::ok(),

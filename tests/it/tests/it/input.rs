@@ -433,7 +433,7 @@ fn contexts_of_another_tracer_stay_with_it() {
     let seen = record_with(mine.clone(), || {
         call(&SITES[0], || {
             // A line of calls of the other tracer, in the midst of one of ours.
-            let frame = enter(&SITES[1], Some(&foreign), Recorded::none());
+            let mut frame = enter(&SITES[1], Some(&foreign), Recorded::none());
             touch(2);
             frame.end(Outcome::ok());
             touch(3);

@@ -30,7 +30,7 @@ pub fn judge(result: &Result<(), Failed>) -> Outcome {
 
 /// A synchronous function as the expansion has it.
 pub fn call(site: &'static Site, body: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
-    let frame = enter(site, None, Recorded::none());
+    let mut frame = enter(site, None, Recorded::none());
     let result = body();
     frame.end(judge(&result));
     result

@@ -78,18 +78,38 @@ enum OpenAs {
     Secret,
 }
 
+/// What has become of the name of an entry.
+enum Named {
+    /// Written, and the value is, too, whatever it is.
+    Plain,
+    /// The value decides for itself.
+    Otherwise,
+    NoRoom,
+}
+
 impl<'a> Serializer<'a> {
     #[inline]
     pub(super) fn new(writer: &'a mut Writer, at: At) -> Self {
         Self { writer, at }
     }
 
+    #[inline(never)]
     fn compound(self, map: bool) -> Compound<'a> {
         let at = At::new(self.at.path(), self.at.depth() + 1);
+        if map && at.depth() <= self.writer.limits.depth {
+            if let Some(open) = self.writer.open_plain_map() {
+                return Compound { writer: self.writer, at, open: OpenAs::Plain(open), next: None };
+            }
+        }
+        self.unusual_compound(map, at)
+    }
+
+    #[inline(never)]
+    fn unusual_compound(self, map: bool, at: At) -> Compound<'a> {
         let open = if at.depth() > self.writer.limits.depth {
             self.writer.too_deep();
             OpenAs::Nothing
-        } else if map && self.writer.secret.is_none() && self.writer.redacted.is_empty() {
+        } else if map && self.writer.is_plain() {
             OpenAs::Plain(self.writer.open_as(MAP))
         } else if map {
             OpenAs::Map(self.writer.open_map())
@@ -159,27 +179,34 @@ impl Compound<'_> {
 
     #[inline]
     fn entry<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Written {
-        let written = if self.plain_key(name) {
-            value.serialize(Serializer::new(self.writer, self.at))
-        } else {
-            self.unusual_key(name).and_then(|()| self.value(value))
+        let written = match self.named(name) {
+            Named::Plain => value.serialize(Serializer::new(self.writer, self.at)),
+            Named::Otherwise => self.value(value),
+            Named::NoRoom => Err(Stop::Full),
         };
         self.unless_stopped(written)
     }
 
-    /// The name of an entry whose value is written whatever it is called, if that is so.
+    /// The name of an entry.
+    // One answer for all cases, so that whoever calls it need not keep the name.
     #[inline(never)]
-    fn plain_key(&mut self, name: &'static str) -> bool {
-        let OpenAs::Plain(open) = &mut self.open else { return false };
-        let is_written = self.writer.plain(name);
-        open.count += u32::from(is_written);
-        is_written
+    fn named(&mut self, name: &'static str) -> Named {
+        match &mut self.open {
+            OpenAs::Plain(open) if self.writer.plain(name) => {
+                open.count += 1;
+                Named::Plain
+            }
+            _ => self.unusual_key(name),
+        }
     }
 
     #[inline(never)]
-    fn unusual_key(&mut self, name: &'static str) -> Written {
+    fn unusual_key(&mut self, name: &'static str) -> Named {
         let name = self.writer.name_of(name);
-        self.key(name, self.at.path().into_field(self.writer.redacted, name))
+        match self.key(name, self.at.path().into_field(self.writer.redacted, name)) {
+            Ok(()) => Named::Otherwise,
+            Err(_) => Named::NoRoom,
+        }
     }
 
     /// The name of an entry whose value goes on at `path`, or is redacted.
@@ -191,6 +218,7 @@ impl Compound<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
         match self.open {
             OpenAs::Map(_) | OpenAs::Plain(_) => {
@@ -210,10 +238,14 @@ impl Compound<'_> {
     /// What was written last; if nothing comes after it, how much there is.
     #[inline]
     fn unless_stopped(&mut self, written: Written) -> Written {
-        if written.is_err() {
-            self.set_length(false);
-        }
-        written
+        written.map_err(|stop| self.stopped(stop))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn stopped(&mut self, stop: Stop) -> Stop {
+        self.set_length(false);
+        stop
     }
 
     #[inline(never)]
