@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 use serde::ser;
 
+mod fields;
 mod serializer;
 
 use super::Captured;
@@ -18,7 +19,7 @@ use super::decode::end_of;
 use super::digest::Digest;
 use super::name::{Name, Names};
 use super::redact::{Path, Paths, depends_on_pair, is_secret, names_pair};
-use crate::recorder::{Padded, VALUES_HEAD_LEN, values_head};
+pub(super) use fields::Fields;
 use serializer::{At, Serializer};
 
 pub(super) const NIL: u8 = 0xc0;
@@ -31,94 +32,8 @@ const PAIR_ENTRIES_MAX: usize = 64;
 /// Room for the arguments of most functions at once.
 const LEN_USUAL: usize = 256;
 
-/// A writer of named values, used again and again: the bytes of a detail that is nothing but values.
-#[derive(Debug)]
-pub(super) struct Fields {
-    writer: Writer,
-    open: Open,
-    /// Whether there was no room for one.
-    lacks_some: bool,
-    /// How many bytes there are before the zeroes, once they are complete.
-    len: usize,
-}
-
 /// What an array or a map begins with: what it is, and its length.
 const OPEN_LEN: usize = 5;
-
-/// The head of a detail of `len` bytes, and the beginning of its map.
-#[inline]
-#[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
-fn head_of(len: usize, truncated: bool, count: u32) -> [u8; FIELDS_AT] {
-    let mut head = [MAP; FIELDS_AT];
-    head[..VALUES_HEAD_LEN].copy_from_slice(&values_head(len - VALUES_HEAD_LEN, truncated));
-    head[LENGTH_AT..].copy_from_slice(&count.to_be_bytes());
-    head
-}
-
-/// Where the length of the map stands, and the first name behind it.
-const LENGTH_AT: usize = VALUES_HEAD_LEN + 1;
-const FIELDS_AT: usize = VALUES_HEAD_LEN + OPEN_LEN;
-
-impl Fields {
-    /// To [begin](Self::begin) with.
-    pub(super) fn new() -> Self {
-        let limits = Limits::default();
-        let writer = Writer::new(Limits { bytes: VALUES_HEAD_LEN + limits.bytes, ..limits });
-        Self { writer, open: Open::at(0), lacks_some: false, len: 0 }
-    }
-
-    /// Begins anew.
-    #[inline]
-    pub(super) fn begin(&mut self, redacted: Paths) {
-        let writer = &mut self.writer;
-        debug_assert!(!writer.owes_value && writer.secret.is_none(), "a value was left unfinished");
-        writer.out.clear();
-        writer.out.extend_from_slice(&[0; FIELDS_AT]);
-        (writer.truncated, writer.cut_at) = (false, 0);
-        writer.redacted = redacted;
-        writer.names.get_or_insert_with(Names::take);
-        (self.open, self.lacks_some) = (Open::at(LENGTH_AT), false);
-    }
-
-    /// Writes one named value.
-    #[inline]
-    pub(super) fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) {
-        self.lacks_some |= !self.writer.field(&mut self.open, name, value);
-    }
-
-    /// Completes the bytes.
-    pub(super) fn end(&mut self) {
-        let writer = &mut self.writer;
-        if self.open.in_doubt_at != 0 {
-            writer.decide(&self.open, !self.lacks_some);
-        }
-        self.len = writer.out.len();
-        if let Some(head) = writer.out.first_chunk_mut() {
-            *head = head_of(self.len, writer.truncated, self.open.count);
-        }
-        writer.out.extend_from_slice(&[0; Padded::ZEROES]);
-    }
-
-    /// The bytes, once they are [complete](Self::end).
-    #[inline]
-    pub(super) fn as_bytes(&self) -> Padded<'_> {
-        Padded::new(&self.writer.out, self.len)
-    }
-
-    /// Gives back what only writing takes.
-    pub(super) fn rest(&mut self) {
-        if let Some(names) = self.writer.names.take() {
-            names.keep();
-        }
-    }
-
-    /// Gives memory back if it takes more than so many bytes; what it holds then goes with it.
-    pub(super) fn shrink(&mut self, capacity_max: usize) {
-        if self.writer.out.capacity() > capacity_max {
-            self.writer.out = Vec::new();
-        }
-    }
-}
 
 /// How much of a value is kept.
 #[derive(Debug, Clone, Copy)]
@@ -170,15 +85,6 @@ impl Open {
     fn first_at(&self) -> usize {
         usize::try_from(self.length_at).map_or(usize::MAX, |at| at.saturating_add(4))
     }
-}
-
-/// What becomes of a value of a step, now that its name is written.
-enum Field {
-    /// It is written, from this path on.
-    At(Path),
-    Redacted,
-    /// Not even the name was.
-    NoRoom,
 }
 
 /// Why serialising stopped.
@@ -267,37 +173,6 @@ impl Writer {
         self.out.truncate(start);
         (self.owes_value, self.secret) = (false, None);
         self.marker("$error", |writer| writer.text(&why));
-    }
-
-    /// `false`: there is no room for it.
-    fn field<T: Serialize + ?Sized>(&mut self, fields: &mut Open, name: &'static str, value: &T) -> bool {
-        match self.field_name(fields, name) {
-            Field::At(path) => self.value(path, value),
-            Field::Redacted => self.redact(0, value),
-            Field::NoRoom => return false,
-        }
-        true
-    }
-
-    /// The name of a value of a step.
-    #[inline(never)]
-    fn field_name(&mut self, fields: &mut Open, name: &'static str) -> Field {
-        if self.redacted.is_empty() && self.plain(name) {
-            fields.count += 1;
-            return Field::At(Path::root());
-        }
-        self.unusual_field_name(fields, name)
-    }
-
-    #[inline(never)]
-    fn unusual_field_name(&mut self, fields: &mut Open, name: &'static str) -> Field {
-        if self.is_full() {
-            self.truncated = true;
-            return Field::NoRoom;
-        }
-        let name = self.name_of(name);
-        let path = Path::root().into_field(self.redacted, name);
-        self.begin_entry(fields, name, path).map_or(Field::Redacted, Field::At)
     }
 
     /// One value inside another; `None`: it is to be redacted.
