@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::{Config, NoTls};
 use tracer::execution::{ExecutionManager, Failure, NewExecution, RetryPolicy};
 use tracer_postgres::PostgresStore;
-use tracer_store_conformance::server::{self, Server};
+use tracer_store_conformance::server::{self, Place, Server};
 use tracer_workers::{Attempt, Running, Worker};
 
 #[derive(Serialize, Deserialize)]
@@ -83,7 +83,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// A PostgreSQL as the tests have it: on a socket in a directory, until this program ends.
 async fn own_server() -> (Config, Server) {
-    let server = server::postgres(&[]);
+    let server = server::postgres(Place::new(), &[]);
     let mut config = Config::new();
     config.host_path(server.path()).user("postgres").dbname("postgres");
     while config.connect(NoTls).await.is_err() {

@@ -170,22 +170,24 @@ impl Drop for Server {
     }
 }
 
-/// An empty PostgreSQL on a socket among its files, with `-c name=value` and the like as settings; its superuser and
-/// database are `postgres`. It takes a moment before it answers.
+/// A PostgreSQL on the socket `.s.PGSQL.5432` among its files, with `-c name=value` and the like as settings; its superuser
+/// and database are `postgres`. Its files are made if the place has none. It takes a moment before it answers.
 ///
 /// # Panics
 ///
 /// If there is none, in the path or where Debian puts it, or it cannot be prepared.
-pub fn postgres(settings: &[&str]) -> Server {
+pub fn postgres(place: Place, settings: &[&str]) -> Server {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut places: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     places.sort();
     places.reverse();
     let found = |name| program(&[name], &places).expect("there is a PostgreSQL: `cargo xtask test` installs one");
-    let place = Place::new().not_as_root().ended_by("INT");
-    let mut initdb = place.command(found("initdb"));
-    initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D", "data"]);
-    place.prepare(&mut initdb);
+    let place = place.not_as_root().ended_by("INT");
+    if !place.path().join("data").exists() {
+        let mut initdb = place.command(found("initdb"));
+        initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D", "data"]);
+        place.prepare(&mut initdb);
+    }
     let path = place.path().display().to_string();
     place.serve(found("postgres"), ["-D", "data", "-k", &path, "-h", ""].iter().chain(settings).copied())
 }

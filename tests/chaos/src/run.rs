@@ -161,13 +161,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Opens the store for this process, however long that takes.
-    async fn open(&self) -> ExecutionManager<DynStore> {
+    /// Opens the store for this process, however long that takes, as long as there is a server.
+    async fn open(&self, world: &World) -> ExecutionManager<DynStore> {
         loop {
             match self.target.open().await {
                 Ok(store) => return ExecutionManager::new(store),
-                Err(_) => sleep_ms(100).await,
+                Err(_) => world.must_run(),
             }
+            sleep_ms(100).await;
         }
     }
 }
@@ -210,7 +211,7 @@ pub async fn run(plan: Plan) -> Report {
     let log = Log::new(&directory, "driver").expect("it can be written");
     let skew = plan.kind.has_clock().then(skew);
     let stage = Stage { plan, target: world.target().clone(), directory, log, skew };
-    let manager = stage.open().await;
+    let manager = stage.open(&world).await;
     let created = RefCell::default();
     let work = async {
         let (slots, ()) = tokio::join!(trouble(&stage, &mut world), enqueue(&stage, &manager, &created));
@@ -304,6 +305,7 @@ async fn trouble(stage: &Stage, world: &mut World) -> Vec<Slot> {
             next_of_server = now() + nanos(every.mul_f64(0.5 + rng.f64()));
         }
         sleep_ms(rng.u64(50..250)).await;
+        world.must_run();
         let slot = &mut slots[rng.usize(..WORKERS)];
         if slot.child.is_none() || slot.stopped_until.is_some() {
             continue;

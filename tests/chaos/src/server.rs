@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
 use rustix::process::{Pid, Signal, kill_process};
-use tracer_store_conformance::server::{Place, Server, built, program};
+use tracer_store_conformance::server::{self, Place, Server, built};
 use tracer_store_conformance::{Proxy, Target as Behind, Weather};
 
-use crate::target::{Kind, Target};
+use crate::target::{DATABASE, Kind, Target};
 
 /// A store whose server can die, and whose connections can be cut.
 #[derive(Debug)]
@@ -31,9 +33,11 @@ impl World {
             let place = directory.join("executions.db").display().to_string();
             return Self { kind, server: None, proxy: None, target: Target { kind, place } };
         }
-        let place = prepared(kind);
-        let behind = behind(kind, place.path());
-        let server = serve(kind, place);
+        let server = serve(kind, Place::new());
+        if kind == Kind::Mysql {
+            create_database(&server).await;
+        }
+        let behind = behind(kind, server.path());
         let proxy = Proxy::to(behind).await.expect("there is a port");
         let target = Target { kind, place: proxy.port().to_string() };
         Self { kind, server: Some(server), proxy: Some(proxy), target }
@@ -47,6 +51,17 @@ impl World {
     /// Whether there is a server.
     pub fn has_server(&self) -> bool {
         self.server.is_some()
+    }
+
+    /// Looks whether the server still runs, if there is one, while one waits for its answer.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended by itself; with what it said.
+    pub fn must_run(&self) {
+        if let Some(server) = &self.server {
+            server.must_run();
+        }
     }
 
     /// The server dies, and is started again on what it has left.
@@ -90,6 +105,20 @@ fn behind(kind: Kind, place: &Path) -> Behind {
     }
 }
 
+/// The database that workers use; the others have one of their own accord.
+async fn create_database(server: &Server) {
+    let opts =
+        OptsBuilder::default().user(Some("root")).socket(Some(server.path().join("mysql.sock").display().to_string()));
+    let mut connection = loop {
+        match Conn::new(opts.clone()).await {
+            Ok(connection) => break connection,
+            Err(_) => server.must_run(),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    connection.query_drop(format!("CREATE DATABASE {DATABASE}")).await.expect("it is new");
+}
+
 /// A place for what is built by the way, in the directory to which Cargo has built this program.
 fn kept(name: &str) -> PathBuf {
     let program = std::env::current_exe().expect("this program is a file");
@@ -107,41 +136,6 @@ pub fn skew() -> PathBuf {
     built(&package, &kept("chaos-skew"), "libtracer_chaos_skew.so")
 }
 
-fn debian() -> Vec<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut places: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
-    places.sort();
-    places.reverse();
-    places.push("/usr/sbin".into());
-    places
-}
-
-fn found(names: &[&str]) -> PathBuf {
-    program(names, &debian()).unwrap_or_else(|| panic!("there is no {}: `cargo xtask test` installs one", names[0]))
-}
-
-fn prepared(kind: Kind) -> Place {
-    match kind {
-        Kind::Postgres => {
-            let place = Place::new().not_as_root();
-            let mut initdb = place.command(found(&["initdb"]));
-            initdb.args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "-D", "data"]);
-            place.prepare(&mut initdb);
-            place
-        }
-        Kind::Mysql => {
-            let place = Place::new();
-            let mut install = place.command(found(&["mariadb-install-db", "mysql_install_db"]));
-            install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
-            let data = format!("--datadir={}", place.path().join("data").display());
-            place.prepare(install.arg("--user=root").arg(data));
-            std::fs::create_dir(place.path().join("data").join("chaos")).expect("a directory is a database");
-            place
-        }
-        Kind::Sqlite | Kind::Redis | Kind::Dynamodb => Place::new(),
-    }
-}
-
 static DYNAMODB: OnceLock<PathBuf> = OnceLock::new();
 
 fn dynamodb() -> PathBuf {
@@ -149,24 +143,13 @@ fn dynamodb() -> PathBuf {
     built(&package, &kept("dynamodb-server"), "tracer-dynamodb-server")
 }
 
+/// Starts the server on its files, which are made if there are none.
 fn serve(kind: Kind, place: Place) -> Server {
-    let path = place.path().display().to_string();
     match kind {
-        Kind::Postgres => {
-            // What a server that died has left would keep the next one from its socket.
-            let place = place.ended_by("INT");
-            place.serve(found(&["postgres"]), ["-D", "data", "-k", &path, "-h", "", "-c", "max_connections=200"])
-        }
-        Kind::Mysql => {
-            let here = [("--datadir", "data"), ("--socket", "mysql.sock"), ("--pid-file", "pid")];
-            let here = here.map(|(option, file)| format!("{option}={path}/{file}"));
-            let fixed = ["--no-defaults", "--user=root", "--skip-networking", "--skip-log-bin"];
-            place.serve(found(&["mariadbd", "mysqld"]), fixed.into_iter().chain(here.iter().map(String::as_str)))
-        }
+        Kind::Postgres => server::postgres(place, &["-c", "max_connections=200"]),
+        Kind::Mysql => server::mariadb(place, &[]),
         Kind::Sqlite | Kind::Redis => {
-            let settings = ["--port", "0", "--unixsocket", "redis.sock", "--save", ""];
-            let kept = ["--appendonly", "yes", "--appendfsync", "always"];
-            place.serve(found(&["redis-server", "valkey-server"]), settings.into_iter().chain(kept))
+            server::redis(place, &["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
         }
         Kind::Dynamodb => {
             // Where the one listened that was here before.

@@ -21,13 +21,16 @@ pub enum Kind {
     Sqlite,
     /// A PostgreSQL.
     Postgres,
-    /// A MariaDB.
+    /// A MariaDB, or MySQL.
     Mysql,
     /// A Redis.
     Redis,
     /// A DynamoDB, as much as there is one without Amazon.
     Dynamodb,
 }
+
+/// What the database, the keys or the table is called.
+pub(crate) const DATABASE: &str = "chaos";
 
 impl Kind {
     /// All of them.
@@ -107,12 +110,12 @@ impl Target {
             }
             Kind::Mysql => {
                 let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(self.port()).user(Some("root"));
-                let opts = opts.prefer_socket(false).db_name(Some("chaos"));
+                let opts = opts.prefer_socket(false).db_name(Some(DATABASE));
                 DynStore::new(MysqlStore::connect(opts).await?)
             }
             Kind::Redis => {
                 let client = redis::Client::open(("127.0.0.1", self.port())).expect("it is an address");
-                DynStore::new(RedisStore::connect(client, "chaos").await?)
+                DynStore::new(RedisStore::connect(client, DATABASE).await?)
             }
             Kind::Dynamodb => {
                 let config = aws_sdk_dynamodb::Config::builder()
@@ -121,7 +124,7 @@ impl Target {
                     .credentials_provider(Credentials::new("test", "test", None, None, "test"))
                     .endpoint_url(format!("http://127.0.0.1:{}", self.port()))
                     .http_client(aws_smithy_http_client::Builder::new().build_http());
-                DynStore::new(DynamoStore::open(Client::from_conf(config.build()), "chaos").await?)
+                DynStore::new(DynamoStore::open(Client::from_conf(config.build()), DATABASE).await?)
             }
         })
     }

@@ -343,7 +343,7 @@ async fn is_looked_after<S: ExecutionStore>(url: &str, nobody: &str, store: impl
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn executions_in_postgresql_are_looked_after_too() {
-    let server = server::postgres(&["-c", "fsync=off"]);
+    let server = server::postgres(Place::new(), &["-c", "fsync=off"]);
     let url = format!("postgresql://postgres@localhost/postgres?host={}", server.path().display());
     let config: tokio_postgres::Config = url.parse().unwrap();
     drop(ready(&server, || config.connect(NoTls)).await);

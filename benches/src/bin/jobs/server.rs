@@ -15,7 +15,7 @@ pub(crate) struct Server(server::Server);
 impl Server {
     /// An empty PostgreSQL that waits for the disk, with its settings as they come.
     pub(crate) async fn postgres() -> Self {
-        let started = Self(server::postgres(&[]));
+        let started = Self(server::postgres(Place::new(), &[]));
         while started.config().connect(NoTls).await.is_err() {
             started.is_starting().await;
         }
