@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracer::execution::Claim;
 
 /// How many executions one call takes at most.
-const BATCH_MAX: usize = 100;
+const BATCH_MAX: usize = 250;
 
 /// One type that is handled: how many of it may run at once, and how many do.
 pub(crate) struct OfType<'a> {
@@ -51,13 +51,13 @@ mod tests {
 
     #[test]
     fn types_without_a_limit_share_one_claim() {
-        assert_eq!(limits(&[("a", None, 3), ("b", None, 0)]), [(vec!["a".to_owned(), "b".to_owned()], 100)]);
+        assert_eq!(limits(&[("a", None, 3), ("b", None, 0)]), [(vec!["a".to_owned(), "b".to_owned()], 250)]);
     }
 
     #[test]
     fn types_with_a_limit_get_no_more_than_is_left_of_it() {
         let types = [("a", Some(4), 3), ("b", None, 0), ("c", Some(2), 2), ("d", Some(0), 0), ("e", Some(1000), 0)];
-        let expected = [("a", 1), ("e", 100), ("b", 100)].map(|(type_, limit)| (vec![type_.to_owned()], limit));
+        let expected = [("a", 1), ("e", 250), ("b", 250)].map(|(type_, limit)| (vec![type_.to_owned()], limit));
         assert_eq!(limits(&types), expected);
     }
 }

@@ -17,7 +17,7 @@ use crate::run::fail;
 use crate::worker::OnError;
 
 /// How many ends one call takes. While it is under way, the next ones gather.
-const BATCH_MAX: usize = 100;
+const BATCH_MAX: usize = 250;
 /// For how long they do.
 const GATHER_MAX: Duration = Duration::from_secs(1);
 /// How many calls at once try what comes for the first time, and how many try again what was not taken: a store in trouble,
