@@ -46,6 +46,18 @@ pub use kept::Kept;
 pub use proxy::{Proxy, Target, Weather};
 pub use slow::Slow;
 
+/// Makes a test of whether the store reserves at all. Otherwise it may
+/// [claim instead](tracer::execution::ExecutionStore::reserve), and the cases about reservations are skipped.
+#[macro_export]
+macro_rules! store_reserves {
+    ($setup:expr) => {
+        #[test]
+        fn it_reserves() {
+            $crate::__run::it_reserves($setup);
+        }
+    };
+}
+
 /// Names every case once: here it becomes a function, and in the store's crate a test. One that is forgotten here is
 /// never used, which the compiler says.
 macro_rules! cases {
@@ -60,6 +72,7 @@ macro_rules! cases {
                 }
             )*)*
 
+            pub use crate::case::reserve::it_reserves;
             pub use crate::model::any_operations_are_those_of_a_map;
         }
 
@@ -135,6 +148,15 @@ cases! { ($)
         what_is_delayed_waits
         what_ended_is_not_claimed
         who_has_no_name_begins_nothing
+    }
+    reserve {
+        what_is_reserved_is_no_attempt_until_it_begins
+        a_lost_reservation_is_as_if_it_had_not_been
+        a_reservation_can_be_given_back
+        a_reservation_can_be_called_off
+        whoever_ends_a_reservation_has_begun_it
+        one_alone_can_be_reserved
+        a_reservation_is_of_one
     }
     list {
         filters_are_obeyed

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tracer::ManualClock;
 use tracer::execution::{
-    Applied, Beat, Command, Cursor, Execution, ExecutionId, ExecutionStore, Expected, Failure, Lease, ListOptions,
-    NewExecution, Progress, Refusal, Retention, RetryPolicy, Swept, Timestamp, Write,
+    Applied, Beat, Claim, Command, Cursor, Execution, ExecutionId, ExecutionStore, Expected, Failure, Lease,
+    ListOptions, NewExecution, Progress, Refusal, Retention, RetryPolicy, Swept, Timestamp, Write,
 };
 
 use crate::bed::{Bed, claim_of, runtime};
@@ -25,6 +25,7 @@ enum Operation {
     Create { type_: usize, key: Option<u8>, priority: i16, delay: u64, attempts: u32, timeout: Option<u64> },
     Write { which: usize, expected: Expects, command: Command, settle: bool },
     Claim { types: Vec<usize>, limit: u32 },
+    Reserve { types: Vec<usize>, limit: u32 },
     ClaimThis { which: usize },
     Heartbeat { which: Vec<usize> },
     Sweep { limit: u32 },
@@ -54,6 +55,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             Command::Fail { failure, random }
         }),
         2 => proptest::option::of("[a-c]").prop_map(|reason| Command::Cancel { reason }),
+        2 => Just(Command::Begin),
         1 => Just(Command::Retry),
         1 => (0..5_u64, 0..4_u64).prop_map(|(current, total)| Command::Progress(Progress::new(current, total))),
         1 => ("[a-c]", 0..9_u32).prop_map(|(key, value)| Command::Checkpoint { key, value: value.into() }),
@@ -84,6 +86,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         }),
         4 => (proptest::collection::vec(0..3_usize, 0..3), 0..4_u32)
             .prop_map(|(types, limit)| Operation::Claim { types, limit }),
+        3 => (proptest::collection::vec(0..3_usize, 0..3), 0..4_u32)
+            .prop_map(|(types, limit)| Operation::Reserve { types, limit }),
         1 => which.clone().prop_map(|which| Operation::ClaimThis { which }),
         2 => proptest::collection::vec(which.clone(), 0..4).prop_map(|which| Operation::Heartbeat { which }),
         2 => (0..4_u32).prop_map(|limit| Operation::Sweep { limit }),
@@ -128,16 +132,16 @@ impl Model {
         applied.map(|_| execution.clone())
     }
 
-    fn claim(&mut self, claim: &tracer::execution::Claim, now: Timestamp) -> Vec<Execution> {
+    /// Does this to each that is due.
+    fn take(&mut self, claim: &Claim, command: &Command, now: Timestamp) -> Vec<Execution> {
         let is_wanted = |execution: &&Execution| {
             execution.is_due(now) && claim.wants(&execution.type_) && claim.only.is_none_or(|only| only == execution.id)
         };
         let mut due: Vec<_> = self.executions.values().filter(is_wanted).cloned().collect();
         due.sort_by_key(|execution| (Reverse(execution.priority), execution.run_at, Cursor::of(execution)));
         due.truncate(claim.limit as usize);
-        let holder = Some((claim.worker.as_str().into(), claim.lease));
-        let start = |id| Write::new(id, Command::Start { holder: holder.clone() });
-        due.iter().map(|due| self.write(&start(due.id), now).expect("it waits")).collect()
+        let write = |id| Write::new(id, command.clone());
+        due.iter().map(|due| self.write(&write(due.id), now).expect("it waits")).collect()
     }
 
     fn heartbeat(&mut self, lease: &Lease, now: Timestamp) -> Beat {
@@ -248,11 +252,20 @@ async fn step<S: ExecutionStore + 'static>(
         Operation::Claim { types, limit } => {
             let types: Vec<&str> = types.iter().map(|&type_| TYPES[type_]).collect();
             let claim = claim_of(&types, *limit);
-            prop_assert_eq!(store.claim(&claim).await.expect(answers), model.claim(&claim, now));
+            prop_assert_eq!(store.claim(&claim).await.expect(answers), model.take(&claim, &claim.start(), now));
+        }
+        Operation::Reserve { types, limit } => {
+            let types: Vec<&str> = types.iter().map(|&type_| TYPES[type_]).collect();
+            let claim = claim_of(&types, *limit);
+            let reserved = store.reserve(&claim).await.expect(answers);
+            // A store may claim instead.
+            let is_claim = reserved.iter().any(|execution| !execution.reserved);
+            let command = if is_claim { claim.start() } else { claim.reservation() };
+            prop_assert_eq!(reserved, model.take(&claim, &command, now));
         }
         Operation::ClaimThis { which } => {
-            let claim = tracer::execution::Claim { only: Some(model.id(*which)), ..claim_of(&[], 1) };
-            prop_assert_eq!(store.claim(&claim).await.expect(answers), model.claim(&claim, now));
+            let claim = Claim { only: Some(model.id(*which)), ..claim_of(&[], 1) };
+            prop_assert_eq!(store.claim(&claim).await.expect(answers), model.take(&claim, &claim.start(), now));
         }
         Operation::Heartbeat { which } => {
             let leases: Vec<Lease> = which.iter().map(|which| model.lease(*which)).collect();

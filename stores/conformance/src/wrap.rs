@@ -50,6 +50,10 @@ macro_rules! wrapped {
                 self.around(Call::Once, || self.inner().claim(claim)).await
             }
 
+            async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+                self.around(Call::Once, || self.inner().reserve(claim)).await
+            }
+
             async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
                 self.around(Call::Repeatable, || self.inner().heartbeat(leases, extend)).await
             }
@@ -78,12 +82,13 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// The ends of attempts under their leases are repeatable, and what sets a value.
+    /// The beginnings and ends of attempts under their leases are repeatable, and what sets a value.
     pub(crate) fn of(writes: &[Write]) -> Self {
         let ends = |command: &Command| {
             matches!(
                 command,
-                Command::Complete { .. }
+                Command::Begin
+                    | Command::Complete { .. }
                     | Command::Fail { .. }
                     | Command::Cancel { .. }
                     | Command::Overtime { .. }

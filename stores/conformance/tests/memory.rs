@@ -4,6 +4,7 @@
 mod memory {
     use tracer::execution::MemoryStore;
     tracer_store_conformance::store_conformance!(|clock| async move { MemoryStore::with_clock(clock) });
+    tracer_store_conformance::store_reserves!(|clock| async move { MemoryStore::with_clock(clock) });
 }
 
 /// Slowly.
@@ -11,6 +12,7 @@ mod slow {
     use tracer::execution::MemoryStore;
     use tracer_store_conformance::Slow;
     tracer_store_conformance::store_conformance!(|clock| async move { Slow::new(MemoryStore::with_clock(clock)) });
+    tracer_store_conformance::store_reserves!(|clock| async move { Slow::new(MemoryStore::with_clock(clock)) });
 }
 
 /// Failing, and tried again as the contract allows.
@@ -20,12 +22,16 @@ mod faulty {
     tracer_store_conformance::store_conformance!(|clock| async move {
         Repeating(Faulty::new(MemoryStore::with_clock(clock)))
     });
+    tracer_store_conformance::store_reserves!(
+        |clock| async move { Repeating(Faulty::new(MemoryStore::with_clock(clock))) }
+    );
 }
 
 /// Of a type that is chosen when the program runs.
 mod dynamic {
     use tracer::execution::{DynStore, MemoryStore};
     tracer_store_conformance::store_conformance!(|clock| async move { DynStore::new(MemoryStore::with_clock(clock)) });
+    tracer_store_conformance::store_reserves!(|clock| async move { DynStore::new(MemoryStore::with_clock(clock)) });
 }
 
 /// A store that has no more than six methods.
@@ -86,6 +92,7 @@ mod simple {
     }
 
     tracer_store_conformance::store_conformance!(|clock| async move { Simple::with_clock(Map::default(), clock) });
+    tracer_store_conformance::store_reserves!(|clock| async move { Simple::with_clock(Map::default(), clock) });
 }
 
 /// Such a store, slowly.
@@ -97,6 +104,9 @@ mod simple_slow {
     tracer_store_conformance::store_conformance!(|clock| async move {
         Slow::new(Simple::with_clock(Map::default(), clock))
     });
+    tracer_store_conformance::store_reserves!(
+        |clock| async move { Slow::new(Simple::with_clock(Map::default(), clock)) }
+    );
 }
 
 /// Such a store, failing, and tried again as the contract allows.
@@ -106,6 +116,9 @@ mod simple_faulty {
 
     use super::simple::Map;
     tracer_store_conformance::store_conformance!(|clock| async move {
+        Repeating(Faulty::new(Simple::with_clock(Map::default(), clock)))
+    });
+    tracer_store_conformance::store_reserves!(|clock| async move {
         Repeating(Faulty::new(Simple::with_clock(Map::default(), clock)))
     });
 }

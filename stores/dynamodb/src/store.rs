@@ -515,13 +515,11 @@ impl ExecutionStore for DynamoStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        claim.check_for(self)?;
-        let mut claimed = Vec::new();
-        match self.claim_all(claim, &mut claimed).await {
-            // What was claimed before is not to wait for the end of its lease.
-            Err(problem) if claimed.is_empty() => Err(problem.into_store("claim executions", Written::Nothing)),
-            _ => Ok(claimed),
-        }
+        self.take(claim, &claim.start()).await
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.take(claim, &claim.reservation()).await
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

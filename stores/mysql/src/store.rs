@@ -226,7 +226,8 @@ impl MysqlStore {
         Ok(beats)
     }
 
-    async fn claim_all(&self, line: &mut Conn, claim: &Claim) -> Done<Vec<Execution>> {
+    /// Does this to each that is due.
+    async fn claim_all(&self, line: &mut Conn, claim: &Claim, command: &Command) -> Done<Vec<Execution>> {
         let now = self.now(line).await?;
         let rows = match claim.only {
             Some(id) => {
@@ -235,12 +236,11 @@ impl MysqlStore {
             }
             None => due(line, claim, now).await?,
         };
-        let holder = Some((claim.worker.as_str().into(), claim.lease));
         let mut claimed = Vec::with_capacity(rows.len());
         for mut found in readable(line, rows).await? {
             let execution = &mut found.execution;
             let is_wanted = execution.is_due(now) && claim.wants(&execution.type_) && claim.limit > 0;
-            let start = Write::new(execution.id, Command::Start { holder: holder.clone() });
+            let start = Write::new(execution.id, command.clone());
             let now = now.max(execution.updated_at);
             if is_wanted && start.apply(execution, now) == Ok(Applied::Changed) {
                 claimed.push(found);
@@ -561,7 +561,12 @@ impl ExecutionStore for MysqlStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         claim.check_for(self)?;
-        transact!(self, "claim executions", |line| self.claim_all(line, claim))
+        transact!(self, "claim executions", |line| self.claim_all(line, claim, &claim.start()))
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
+        transact!(self, "reserve executions", |line| self.claim_all(line, claim, &claim.reservation()))
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

@@ -23,7 +23,7 @@ use tracer::execution::{
 use crate::claimed::{Claimed, Kept};
 use crate::hint::{Listener, NOTIFY, Said};
 use crate::own::InTransaction;
-use crate::queue::{BEAT, CLAIM, CLAIM_ONE, NOW, TYPES, UNCLAIM};
+use crate::queue::{BEAT, CLAIM, CLAIM_ONE, DUE, NOW, TYPES, UNCLAIM, WAITS};
 use crate::row::{
     COLUMNS, END, Ends, INSERT, INSERT_NEW, Inserts, TABLES, TO_CHANGE, bytes, duration_ms, id, list, ms, read,
     timestamp,
@@ -280,16 +280,15 @@ impl PostgresStore {
         let (lease, limit, now) = (duration_ms(claim.lease), i64::from(claim.limit), self.own_now().map(ms));
         let mut types = claim.types.clone();
         let rows = if let Some(id) = claim.only {
-            let values: [&(dyn ToSql + Sync); 6] = [&now, &claim.worker, &lease, &limit, &types, &bytes(id)];
+            let values: [&(dyn ToSql + Sync); 6] = [&now, &limit, &types, &claim.worker, &lease, &bytes(id)];
             self.write(client, CLAIM_ONE, &values).await?
         } else {
             if types.is_empty() {
-                let rows = self.write(client, TYPES, &[]).await?;
-                types = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+                types = column(&self.write(client, TYPES, &[]).await?)?;
             }
             types.sort_unstable();
             types.dedup();
-            self.write(client, CLAIM, &[&now, &claim.worker, &lease, &limit, &types]).await?
+            self.write(client, CLAIM, &[&now, &limit, &types, &claim.worker, &lease]).await?
         };
         let Some(at) = rows.first().map(|row| row.try_get(6)).transpose()? else { return Ok(Vec::new()) };
         let mut claimed = Vec::with_capacity(rows.len());
@@ -306,11 +305,35 @@ impl PostgresStore {
         if !aside.is_empty() {
             drop(self.write(client, UNCLAIM, &[&aside, &claim.worker, &at]).await);
         }
-        claimed.sort_by_key(|execution| {
-            (std::cmp::Reverse(execution.priority), execution.run_at, execution.created_at, execution.id)
-        });
+        sort(&mut claimed);
         self.claimed.keep(&mut claimed, timestamp(at));
         Ok(claimed)
+    }
+
+    /// Reserves what is due. It is the bodies that say so: a row of the queue tells of claims alone.
+    async fn reserve_some(&self, transaction: &Transaction<'_>, claim: &Claim) -> Done<Vec<Execution>> {
+        let locked = if let Some(id) = claim.only {
+            transaction.query(&transaction.prepare_cached(WAITS).await?, &[&bytes(id)]).await?
+        } else {
+            let mut types = claim.types.clone();
+            if types.is_empty() {
+                types = column(&transaction.query(&transaction.prepare_cached(TYPES).await?, &[]).await?)?;
+            }
+            types.sort_unstable();
+            types.dedup();
+            let values: [&(dyn ToSql + Sync); 3] = [&self.own_now().map(ms), &i64::from(claim.limit), &types];
+            transaction.query(&transaction.prepare_cached(DUE).await?, &values).await?
+        };
+        let now = self.now_in(transaction).await?;
+        let mut reserved = readable(transaction, COLUMNS, &locked).await?;
+        reserved.retain_mut(|execution| {
+            let is_wanted = execution.is_due(now) && claim.wants(&execution.type_) && claim.limit > 0;
+            let reserve = Write::new(execution.id, claim.reservation());
+            is_wanted && reserve.apply(execution, now.max(execution.updated_at)) == Ok(Applied::Changed)
+        });
+        save(transaction, reserved.iter().map(|execution| (execution, 0))).await?;
+        sort(&mut reserved);
+        Ok(reserved)
     }
 
     async fn sweep_some(&self, transaction: &Transaction<'_>, limit: u32) -> Done<Swept> {
@@ -320,7 +343,7 @@ impl PostgresStore {
         let statement = transaction.prepare_cached(query).await?;
         let locked = transaction.query(&statement, &[&ms(now), &i64::from(limit)]).await?;
         let mut swept = Swept::default();
-        let mut executions = readable(transaction, &locked).await?;
+        let mut executions = readable(transaction, TO_CHANGE, &locked).await?;
         executions.retain_mut(|execution| {
             let is_changed = execution.sweep(now.max(execution.updated_at)) == Applied::Changed;
             if is_changed {
@@ -369,6 +392,18 @@ impl PostgresStore {
         };
         read_all.await.map_err(|problem| problem.into_store(operation))
     }
+}
+
+/// In the order in which they are claimed.
+fn sort(executions: &mut [Execution]) {
+    executions.sort_by_key(|execution| {
+        (std::cmp::Reverse(execution.priority), execution.run_at, execution.created_at, execution.id)
+    });
+}
+
+/// The first column of these rows.
+fn column(rows: &[Row]) -> Done<Vec<String>> {
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 /// Gives up after a while.
@@ -533,6 +568,11 @@ impl ExecutionStore for PostgresStore {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         claim.check_for(self)?;
         directly!(self, "claim executions", |client| self.claim_all(client, claim))
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
+        transact!(self, "reserve executions", |transaction| self.reserve_some(transaction, claim))
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

@@ -8,7 +8,7 @@ use tracer::execution::{Create, Execution, ExecutionId, ExecutionStatus, Refusal
 
 use crate::own::InTransaction;
 use crate::queue::ASIDE;
-use crate::row::{COLUMNS, Checkpoints, ENQUEUE, KEEP, Queue, TABLES, TO_CHANGE, UPDATE, Updates, bytes, id, read};
+use crate::row::{COLUMNS, Checkpoints, ENQUEUE, KEEP, Queue, TABLES, UPDATE, Updates, bytes, id, read};
 use crate::trouble::{Done, Problem};
 
 /// PostgreSQL's own limit for a value.
@@ -104,10 +104,10 @@ pub(crate) async fn save<'a>(
 
 /// The executions whose rows in the queue are locked. Those that cannot be read are set aside, so that they keep nobody from
 /// the others; they are still found, and said to be corrupt, by their ids.
-pub(crate) async fn readable(transaction: &Transaction<'_>, locked: &[Row]) -> Done<Vec<Execution>> {
+pub(crate) async fn readable(transaction: &Transaction<'_>, columns: &str, locked: &[Row]) -> Done<Vec<Execution>> {
     let mut unread: HashSet<&[u8]> = locked.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
     let ids: Vec<&[u8]> = unread.iter().copied().collect();
-    let query = format!("SELECT {TO_CHANGE} FROM {TABLES} WHERE e.id = ANY($1)");
+    let query = format!("SELECT {columns} FROM {TABLES} WHERE e.id = ANY($1)");
     let statement = transaction.prepare_cached(&query).await?;
     let mut executions = Vec::with_capacity(ids.len());
     for row in transaction.query(&statement, &[&ids]).await? {

@@ -110,16 +110,26 @@ impl Read {
     }
 }
 
-/// A claim keeps the revision, when it was, for how long and for whom. What that makes of the execution is the rules' business.
+/// A claim keeps the revision, when it was, for how long, with [`RESERVED`] before it if it was a reservation, and for whom.
+/// What that makes of the execution is the rules' business.
 fn begin(execution: &mut Execution, start: &[u8]) -> Option<()> {
     let mut words = std::str::from_utf8(start).ok()?.splitn(4, ':').skip(1);
     let now = Timestamp::from_unix_ms(words.next()?.parse().ok()?);
-    let lease = Duration::from_millis(words.next()?.parse().ok()?);
-    let holder = Some((words.next()?.into(), lease));
-    let start = Write::new(execution.id, Command::Start { holder });
+    let lease = words.next()?;
+    let is_reserved = lease.starts_with(RESERVED);
+    let (lease, worker) = (Duration::from_millis(lease.parse().ok()?), words.next()?.into());
+    let command = match is_reserved {
+        true => Command::Reserve { worker, lease },
+        false => Command::Start { holder: Some((worker, lease)) },
+    };
+    let start = Write::new(execution.id, command);
     let now = now.max(execution.updated_at);
     (start.apply(execution, now) == Ok(Applied::Changed)).then_some(())
 }
+
+/// What stands before the length of the lease where an execution is only reserved. For versions that do not know of that,
+/// it is the same number.
+pub(crate) const RESERVED: char = '0';
 
 /// What the line says to programs.
 struct Head<'t> {

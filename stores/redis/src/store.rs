@@ -17,7 +17,7 @@ use tracer::execution::{
 use crate::claimed::Claimed;
 use crate::hint::{self, Listener, Said};
 use crate::line::{PATIENCE, Reconnecting};
-use crate::record::{Depth, Read, Was, hex};
+use crate::record::{Depth, RESERVED, Read, Was, hex};
 use crate::row::{self, Element, value, values};
 use crate::script;
 use crate::trouble::{NAME, Problem, foreign};
@@ -35,6 +35,10 @@ const CALL_LEN_BYTES_MAX: usize = 8 << 20;
 const LOOKS_MAX: usize = 2000;
 /// The end of the year 9999, in milliseconds: no lease is longer.
 const LEASE_MS_MAX: u128 = 253_402_300_799_999;
+
+fn lease_ms(claim: &Claim) -> u128 {
+    claim.lease.as_millis().min(LEASE_MS_MAX)
+}
 
 mod change;
 mod old;
@@ -237,17 +241,33 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         Ok(gone)
     }
 
-    async fn claim_all(&self, claim: &Claim, written: &mut Written, claimed: &mut Vec<Execution>) -> Done<()> {
+    /// Claims what is due, with a lease that is written so.
+    async fn take(&self, claim: &Claim, lease: String) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
+        let (mut written, mut claimed) = (Written::Nothing, Vec::new());
+        match self.claim_all(claim, &lease, &mut written, &mut claimed).await {
+            // What was claimed before is not to wait for the end of its lease.
+            Err(problem) if claimed.is_empty() => Err(problem.into_store("claim executions", written)),
+            _ => Ok(claimed),
+        }
+    }
+
+    async fn claim_all(
+        &self,
+        claim: &Claim,
+        lease: &str,
+        written: &mut Written,
+        claimed: &mut Vec<Execution>,
+    ) -> Done<()> {
         let mut types = claim.types.clone();
         types.sort_unstable();
         types.dedup();
-        let lease = claim.lease.as_millis().min(LEASE_MS_MAX).to_string();
         let only = claim.only.map(hex).unwrap_or_default();
         let mut left = claim.limit as usize;
         while left > 0 {
             let limit = left.min(CALL_LEN_MAX).to_string();
             let bytes = CALL_LEN_BYTES_MAX.to_string();
-            let head = [self.now(), bytes, limit, lease.clone(), claim.worker.clone(), only.clone()];
+            let head = [self.now(), bytes, limit, lease.to_owned(), claim.worker.clone(), only.clone()];
             let arguments = head.into_iter().chain(types.iter().cloned());
             let answer = self.call(&script::CLAIM, arguments).await.map_err(Problem::Write)?;
             *written = Written::Unknown;
@@ -514,13 +534,11 @@ impl<C: ConnectionLike + Clone + Send + Sync> ExecutionStore for RedisStore<C> {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        claim.check_for(self)?;
-        let (mut written, mut claimed) = (Written::Nothing, Vec::new());
-        match self.claim_all(claim, &mut written, &mut claimed).await {
-            // What was claimed before is not to wait for the end of its lease.
-            Err(problem) if claimed.is_empty() => Err(problem.into_store("claim executions", written)),
-            _ => Ok(claimed),
-        }
+        self.take(claim, lease_ms(claim).to_string()).await
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.take(claim, format!("{RESERVED}{}", lease_ms(claim))).await
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

@@ -18,16 +18,19 @@ async fn new(clock: ManualClock) -> RedisStore {
 
 mod redis {
     tracer_store_conformance::store_conformance!(super::new);
+    tracer_store_conformance::store_reserves!(super::new);
 }
 
 /// Failing, and tried again as the contract allows.
 mod faulty {
     use super::{Faulty, Repeating};
     tracer_store_conformance::store_conformance!(|clock| async { Repeating(Faulty::new(super::new(clock).await)) });
+    tracer_store_conformance::store_reserves!(|clock| async { Repeating(Faulty::new(super::new(clock).await)) });
 }
 
 /// Slowly.
 mod slow {
     use super::Slow;
     tracer_store_conformance::store_conformance!(|clock| async { Slow::new(super::new(clock).await) });
+    tracer_store_conformance::store_reserves!(|clock| async { Slow::new(super::new(clock).await) });
 }

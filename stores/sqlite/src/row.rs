@@ -350,6 +350,7 @@ pub(crate) fn claim(
     connection: &Connection,
     remembered: &mut Claimed,
     claim: &Claim,
+    command: &Command,
     now: Timestamp,
 ) -> Result<Vec<Execution>> {
     let seqs = due(connection, claim, claim.limit, now)?;
@@ -358,8 +359,7 @@ pub(crate) fn claim(
     for seq in seqs {
         let Some(mut found) = readable(connection, &mut by_seq, seq)? else { continue };
         let is_wanted = found.execution.is_due(now) && claim.wants(&found.execution.type_) && claim.limit > 0;
-        let holder = Some((claim.worker.as_str().into(), claim.lease));
-        let start = Write::new(found.execution.id, Command::Start { holder });
+        let start = Write::new(found.execution.id, command.clone());
         if is_wanted && start.apply(&mut found.execution, now) == Ok(Applied::Changed) {
             let body = save.write(&found)?;
             remembered.remember(body, &found);

@@ -303,6 +303,21 @@ impl fmt::Debug for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Does this to each that is due.
+    async fn take(&self, claim: &Claim, command: Command) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
+        let claim = Arc::new(claim.clone());
+        let (claimed, wanted) = (self.shared.claimed.clone(), claim.clone());
+        let nothing = move |connection: &Connection, clock: &dyn Clock| due::nothing_due(connection, &wanted, clock);
+        let work = move |connection: &Connection, now| {
+            let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
+            row::claim(connection, claimed, &claim, &command, now)
+        };
+        self.write_unless("claim executions", nothing, work).await
+    }
+}
+
 impl ExecutionStore for SqliteStore {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -365,15 +380,11 @@ impl ExecutionStore for SqliteStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        claim.check_for(self)?;
-        let claim = Arc::new(claim.clone());
-        let (claimed, wanted) = (self.shared.claimed.clone(), claim.clone());
-        let nothing = move |connection: &Connection, clock: &dyn Clock| due::nothing_due(connection, &wanted, clock);
-        let work = move |connection: &Connection, now| {
-            let claimed = &mut claimed.lock().unwrap_or_else(PoisonError::into_inner);
-            row::claim(connection, claimed, &claim, now)
-        };
-        self.write_unless("claim executions", nothing, work).await
+        self.take(claim, claim.start()).await
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.take(claim, claim.reservation()).await
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

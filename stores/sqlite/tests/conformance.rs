@@ -13,16 +13,19 @@ fn new(clock: ManualClock) -> Kept<SqliteStore, TempDir> {
 
 mod sqlite {
     tracer_store_conformance::store_conformance!(|clock| async { super::new(clock) });
+    tracer_store_conformance::store_reserves!(|clock| async { super::new(clock) });
 }
 
 /// Failing, and tried again as the contract allows.
 mod faulty {
     use tracer_store_conformance::{Faulty, Repeating};
     tracer_store_conformance::store_conformance!(|clock| async { Repeating(Faulty::new(super::new(clock))) });
+    tracer_store_conformance::store_reserves!(|clock| async { Repeating(Faulty::new(super::new(clock))) });
 }
 
 /// Slowly.
 mod slow {
     use tracer_store_conformance::Slow;
     tracer_store_conformance::store_conformance!(|clock| async { Slow::new(super::new(clock)) });
+    tracer_store_conformance::store_reserves!(|clock| async { Slow::new(super::new(clock)) });
 }

@@ -93,6 +93,8 @@ struct Body {
     cancel_requested: bool,
     version: u64,
     epoch: u64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    reserved: bool,
     #[serde(default, with = "lease", skip_serializing_if = "Option::is_none")]
     lease: Option<LeaseTerms>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -284,6 +286,7 @@ mod tests {
             cancel_requested: true,
             version: u64::MAX,
             epoch: 8,
+            reserved: true,
             lease: Some(LeaseTerms { worker: "w".into(), until: at(6) }),
             redrives: 2,
             history: vec![attempt(7, Some(at(4))), attempt(8, None)],

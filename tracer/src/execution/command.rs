@@ -54,6 +54,17 @@ pub enum Command {
         /// Who, and for how long.
         holder: Option<(WorkerName, Duration)>,
     },
+    /// Keeps it for a worker that may begin an attempt soon: under a lease, and it is running for everybody else. That is no
+    /// attempt: none is counted, none is remembered, no time allowed runs. It is one from [`Begin`](Self::Begin) on, or from
+    /// whatever else its holder says of it; if it is given back before, or the lease ends, it waits as if nothing had been.
+    Reserve {
+        /// Who.
+        worker: WorkerName,
+        /// For how long.
+        lease: Duration,
+    },
+    /// Begins the attempt for which it was reserved.
+    Begin,
     /// Ends the attempt with a result.
     Complete {
         /// What came out.
@@ -155,7 +166,7 @@ impl Command {
                 check_checkpoint_key(key)?;
                 check_depth(CHECKPOINT, value)
             }
-            Self::Start { holder: Some((worker, _)) } => check_worker(worker),
+            Self::Start { holder: Some((worker, _)) } | Self::Reserve { worker, .. } => check_worker(worker),
             _ => Ok(()),
         }
     }
@@ -164,6 +175,8 @@ impl Command {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Start { .. } => "start",
+            Self::Reserve { .. } => "reserve",
+            Self::Begin => "begin",
             Self::Complete { .. } => "complete",
             Self::Fail { .. } => "fail",
             Self::Cancel { .. } => "cancel",
@@ -180,12 +193,26 @@ impl Command {
     const fn is_for_holder(&self) -> bool {
         matches!(
             self,
-            Self::Complete { .. }
+            Self::Begin
+                | Self::Complete { .. }
                 | Self::Fail { .. }
                 | Self::Progress(_)
                 | Self::Checkpoint { .. }
                 | Self::Overtime { .. }
                 | Self::Release { .. }
+        )
+    }
+
+    /// Whether there has to be an attempt for it: whoever says that of what he has only reserved has begun one.
+    const fn is_of_an_attempt(&self) -> bool {
+        matches!(
+            self,
+            Self::Complete { .. }
+                | Self::Fail { .. }
+                | Self::Progress(_)
+                | Self::Checkpoint { .. }
+                | Self::TimeOut
+                | Self::Overtime { .. }
         )
     }
 
@@ -201,8 +228,12 @@ impl Command {
                     && execution.error.as_ref() == Some(failure)
             }
             Self::Cancel { .. } => execution.status == S::Cancelled,
-            // A sweep may have been first, and have counted the attempt: it leaves the same status.
-            Self::Release { .. } => execution.has_ended_by(AttemptEnd::Released),
+            // A sweep may have been first, and have counted the attempt: it leaves the same status. Of what was only reserved
+            // nothing is remembered, whoever gave it back.
+            Self::Release { .. } => {
+                execution.has_ended_by(AttemptEnd::Released)
+                    || (execution.status == S::Retrying && !execution.remembers_attempt())
+            }
             Self::Overtime { .. } => execution.status == S::Cancelled || execution.has_ended_by(AttemptEnd::TimedOut),
             _ => false,
         }
@@ -258,7 +289,15 @@ impl Write {
                 return Err(Refusal::VersionConflict { expected, found: execution.version });
             }
         }
-        let applied = self.change(execution, now)?;
+        let applied = if execution.reserved && self.command.is_of_an_attempt() {
+            let mut begun = execution.clone();
+            begun.begin_reserved(now);
+            let applied = self.change(&mut begun, now)?;
+            *execution = begun;
+            applied
+        } else {
+            self.change(execution, now)?
+        };
         if applied == Applied::Changed {
             execution.changed(now);
         }
@@ -275,6 +314,18 @@ impl Write {
                 let status = next(Event::Start)?;
                 execution.check_attempts()?;
                 execution.begin(status, holder.as_ref(), now);
+            }
+            Command::Reserve { worker, lease } => {
+                let status = next(Event::Start)?;
+                execution.check_attempts()?;
+                execution.reserve(status, worker, *lease, now);
+            }
+            Command::Begin => {
+                self.must_run(execution)?;
+                if !execution.reserved {
+                    return Ok(Applied::Unchanged);
+                }
+                execution.begin_reserved(now);
             }
             Command::Complete { result } => {
                 execution.end(next(Event::Complete)?, AttemptEnd::Completed, now);
@@ -339,9 +390,14 @@ impl Write {
             Command::Overtime { random } => execution.end_overtime(next(execution.overtime())?, *random, now),
             Command::Release { delay } => {
                 let event = if execution.cancel_requested { Event::Cancel } else { Event::Release };
-                execution.end(next(event)?, AttemptEnd::Released, now);
-                execution.attempts = execution.attempts.saturating_sub(1);
-                execution.run_at = now.after(*delay);
+                let (status, was_reserved) = (next(event)?, execution.reserved);
+                execution.end(status, AttemptEnd::Released, now);
+                if !was_reserved {
+                    execution.attempts = execution.attempts.saturating_sub(1);
+                }
+                if !was_reserved || !delay.is_zero() {
+                    execution.run_at = now.after(*delay);
+                }
             }
         }
         Ok(Applied::Changed)
@@ -360,13 +416,15 @@ impl Execution {
     ///
     /// An attempt that takes too long is timed out, and followed by another after the wait that its policy says, if any is
     /// left. One whose lease is over has failed, counts as an attempt, and is
-    /// followed by another at once, if any is left; [`Failure::LEASE_LOST`] says so. What was to be cancelled is.
+    /// followed by another at once, if any is left; [`Failure::LEASE_LOST`] says so. One that was only reserved waits again,
+    /// as if nothing had been. What was to be cancelled is.
     pub fn sweep(&mut self, now: Timestamp) -> Applied {
         let deadline = self.deadline().is_some_and(|deadline| deadline <= now);
         let lost = self.lease.as_ref().filter(|lease| lease.until <= now).cloned();
         let event = match &lost {
             None if !deadline => return Applied::Unchanged,
             _ if self.cancel_requested => Event::Cancel,
+            _ if self.reserved => Event::Release,
             _ if deadline => self.overtime(),
             _ => Event::Fail { again: self.check_attempts().is_ok() },
         };
@@ -379,6 +437,7 @@ impl Execution {
                 self.end(status, AttemptEnd::Failed, now);
             }
             (Event::Cancel, _) => self.end(status, AttemptEnd::Cancelled, now),
+            (Event::Release, _) => self.end(status, AttemptEnd::Released, now),
             // Whoever sweeps comes to the same wait.
             _ => self.end_overtime(status, self.token().random(), now),
         }
@@ -424,12 +483,28 @@ impl Execution {
 
     fn begin(&mut self, status: ExecutionStatus, holder: Option<&(WorkerName, Duration)>, now: Timestamp) {
         self.status = status;
-        self.attempts += 1;
         self.epoch += 1;
+        self.lease = holder.map(|(worker, lease)| LeaseTerms { worker: worker.clone(), until: now.after(*lease) });
+        self.count_attempt(now);
+    }
+
+    fn reserve(&mut self, status: ExecutionStatus, worker: &WorkerName, lease: Duration, now: Timestamp) {
+        self.status = status;
+        self.epoch += 1;
+        self.lease = Some(LeaseTerms { worker: worker.clone(), until: now.after(lease) });
+        self.reserved = true;
+    }
+
+    fn begin_reserved(&mut self, now: Timestamp) {
+        self.reserved = false;
+        self.count_attempt(now);
+    }
+
+    fn count_attempt(&mut self, now: Timestamp) {
+        self.attempts += 1;
         self.started_at = Some(now);
         self.progress = None;
-        self.remember_begin(holder.map(|(worker, _)| worker.clone()), now);
-        self.lease = holder.map(|(worker, lease)| LeaseTerms { worker: worker.clone(), until: now.after(*lease) });
+        self.remember_begin(self.lease.as_ref().map(|lease| lease.worker.clone()), now);
     }
 
     /// What it means that the time of the attempt is over.
@@ -462,12 +537,12 @@ impl Execution {
 
     /// The end of an attempt, or of waiting for one.
     fn end(&mut self, status: ExecutionStatus, how: AttemptEnd, now: Timestamp) {
-        if self.status == ExecutionStatus::Running {
+        if self.status == ExecutionStatus::Running && !self.reserved {
             let is_cancelled = status == ExecutionStatus::Cancelled;
             self.remember_end(if is_cancelled { AttemptEnd::Cancelled } else { how }, now);
         }
         self.status = status;
-        self.lease = None;
+        (self.lease, self.reserved) = (None, false);
         self.cancel_requested = false;
         self.completed_at = status.is_terminal().then_some(now);
     }

@@ -61,6 +61,7 @@ trait AnyStore: Send + Sync {
     fn delete<'a>(&'a self, id: &'a ExecutionId) -> Answer<'a, Result<(), Refusal>>;
     fn delete_ended<'a>(&'a self, retention: &'a Retention, after: Option<Cursor>, limit: u32) -> Answer<'a, Deleted>;
     fn claim<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Execution>>;
+    fn reserve<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Execution>>;
     fn heartbeat<'a>(&'a self, leases: &'a [Lease], extend: Duration) -> Answer<'a, Vec<Beat>>;
     fn sweep(&self, limit: u32) -> Answer<'_, Swept>;
     fn time(&self) -> Answer<'_, Option<Timestamp>>;
@@ -106,6 +107,10 @@ impl<S: ExecutionStore> AnyStore for S {
 
     fn claim<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Execution>> {
         Box::pin(ExecutionStore::claim(self, claim))
+    }
+
+    fn reserve<'a>(&'a self, claim: &'a Claim) -> Answer<'a, Vec<Execution>> {
+        Box::pin(ExecutionStore::reserve(self, claim))
     }
 
     fn heartbeat<'a>(&'a self, leases: &'a [Lease], extend: Duration) -> Answer<'a, Vec<Beat>> {
@@ -172,6 +177,10 @@ impl ExecutionStore for DynStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         self.0.claim(claim).await
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.0.reserve(claim).await
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

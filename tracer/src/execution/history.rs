@@ -112,6 +112,11 @@ impl Execution {
         }
     }
 
+    /// Whether it remembers the attempt of its epoch: not if that was reserved, and never began.
+    pub(super) fn remembers_attempt(&self) -> bool {
+        self.history.last().is_some_and(|attempt| attempt.epoch == self.epoch)
+    }
+
     /// Whether the latest attempt is over, and has ended so.
     pub(super) fn has_ended_by(&self, how: AttemptEnd) -> bool {
         self.history.last().is_some_and(|attempt| attempt.epoch == self.epoch && attempt.end == Some(how))

@@ -260,6 +260,18 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.store.claim(&claim).await.map_err(|error| ExecutionError::new(claim.only, error))
     }
 
+    /// Reserves executions that are due, likewise: no attempt has begun before [`begin`](Expecting::begin). For who has to look
+    /// at an execution before it can say whether it may run now. What is given back, or lost, before it began was no attempt.
+    /// With a store of others that cannot reserve, attempts begin here ([`ExecutionStore::reserve`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    pub async fn reserve(&self, claim: Claim) -> Result<Vec<Execution>, ExecutionError> {
+        claim.check().map_err(|error| ExecutionError::invalid(claim.only, error))?;
+        self.store.reserve(&claim).await.map_err(|error| ExecutionError::new(claim.only, error))
+    }
+
     /// Starts this one under a lease, if it is due: for who was handed an id, by a queue for instance. `None` if it is
     /// not, because another has it, or it has ended, or must wait.
     pub async fn claim_by_id(
@@ -411,6 +423,11 @@ impl<S: ExecutionStore> Expecting<'_, S> {
     /// Begins an attempt without a lease.
     pub async fn start(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
         self.write(*id, Ok(Command::Start { holder: None })).await
+    }
+
+    /// Begins the attempt for which it was [reserved](ExecutionManager::reserve). Once more, it changes nothing.
+    pub async fn begin(self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
+        self.write(*id, Ok(Command::Begin)).await
     }
 
     /// Ends the attempt with a result.

@@ -51,6 +51,23 @@ impl MemoryStore {
         Locked(Some(self.executions.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Does this to each that is due.
+    fn take(&self, claim: &Claim, mut command: Command) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
+        let mut executions = self.lock();
+        let now = self.now();
+        let due = executions.due(claim, now);
+        let mut taken = Vec::with_capacity(due.len());
+        for id in due {
+            let write = Write::new(id, command);
+            if let Some((Ok(Applied::Changed), execution)) = executions.change(&id, |found| write.apply(found, now)) {
+                taken.push(execution.clone());
+            }
+            command = write.command;
+        }
+        Ok(taken)
+    }
+
     fn write(&self, writes: &[Write], mut answer: impl FnMut(Result<&Execution, Refusal>)) {
         let mut executions = self.lock();
         let now = self.now();
@@ -327,20 +344,11 @@ impl ExecutionStore for MemoryStore {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        claim.check_for(self)?;
-        let mut executions = self.lock();
-        let now = self.now();
-        let due = executions.due(claim, now);
-        let mut claimed = Vec::with_capacity(due.len());
-        let mut start = Command::Start { holder: Some((claim.worker.as_str().into(), claim.lease)) };
-        for id in due {
-            let write = Write::new(id, start);
-            if let Some((Ok(Applied::Changed), execution)) = executions.change(&id, |found| write.apply(found, now)) {
-                claimed.push(execution.clone());
-            }
-            start = write.command;
-        }
-        Ok(claimed)
+        self.take(claim, claim.start())
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.take(claim, claim.reservation())
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

@@ -179,6 +179,7 @@ impl NewExecution {
             version: 1,
             epoch: 0,
             lease: None,
+            reserved: false,
             redrives: 0,
             history: Vec::new(),
         });

@@ -91,6 +91,9 @@ pub struct Execution {
     pub version: u64,
     /// 0 when created, and one more with each attempt that begins: the fencing token.
     pub epoch: u64,
+    /// Whether whoever holds the lease has only [reserved](super::Command::Reserve) it: no attempt has begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reserved: bool,
     /// Who runs it, and until when, if it was claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseTerms>,
@@ -233,7 +236,7 @@ impl Execution {
     /// When the attempt under way has taken longer than it may.
     pub fn deadline(&self) -> Option<Timestamp> {
         match (self.status, self.started_at, self.timeout) {
-            (ExecutionStatus::Running, Some(started), Some(timeout)) => Some(started.after(timeout)),
+            (ExecutionStatus::Running, Some(started), Some(timeout)) if !self.reserved => Some(started.after(timeout)),
             _ => None,
         }
     }

@@ -161,6 +161,35 @@ impl<S: SimpleStore> Simple<S> {
             }
         }
     }
+
+    /// Does this to each that is due. Who was faster has it; there is no second try.
+    async fn take(&self, claim: &Claim, command: &Command) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
+        let now = self.now();
+        let mut due = Vec::new();
+        let take = |execution: Execution| {
+            if execution.is_due(now) && claim.wants(&execution.type_) {
+                due.push(execution);
+            }
+        };
+        match claim.only {
+            Some(id) => self.find(&id).await?.into_iter().for_each(take),
+            None => self.each(&[ExecutionStatus::Pending, ExecutionStatus::Retrying], take).await?,
+        }
+        due.sort_by_key(|due| (std::cmp::Reverse(due.priority), due.run_at, due.created_at, due.id));
+        let mut claimed = Vec::new();
+        for mut execution in due {
+            if claimed.len() >= claim.limit as usize {
+                break;
+            }
+            let version = execution.version;
+            let start = Write::new(execution.id, command.clone());
+            if start.apply(&mut execution, self.now()).is_ok() && self.put(&execution, version).await? {
+                claimed.push(execution);
+            }
+        }
+        Ok(claimed)
+    }
 }
 
 impl<S: fmt::Debug> fmt::Debug for Simple<S> {
@@ -244,33 +273,11 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
-        claim.check_for(self)?;
-        let now = self.now();
-        let mut due = Vec::new();
-        let take = |execution: Execution| {
-            if execution.is_due(now) && claim.wants(&execution.type_) {
-                due.push(execution);
-            }
-        };
-        match claim.only {
-            Some(id) => self.find(&id).await?.into_iter().for_each(take),
-            None => self.each(&[ExecutionStatus::Pending, ExecutionStatus::Retrying], take).await?,
-        }
-        due.sort_by_key(|due| (std::cmp::Reverse(due.priority), due.run_at, due.created_at, due.id));
-        let mut claimed = Vec::new();
-        for mut execution in due {
-            if claimed.len() >= claim.limit as usize {
-                break;
-            }
-            let version = execution.version;
-            let holder = Some((claim.worker.as_str().into(), claim.lease));
-            let start = Write::new(execution.id, Command::Start { holder });
-            // Who was faster has it; there is no second try.
-            if start.apply(&mut execution, self.now()).is_ok() && self.put(&execution, version).await? {
-                claimed.push(execution);
-            }
-        }
-        Ok(claimed)
+        self.take(claim, &claim.start()).await
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.take(claim, &claim.reservation()).await
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use super::command::{Beat, Write};
+use super::command::{Beat, Command, Write};
 use super::error::{InvalidInput, Refusal, StoreError, Trouble, Written};
 use super::list::{Cursor, ListOptions, Page};
 use super::new::Create;
@@ -128,6 +128,12 @@ pub trait ExecutionStore: Send + Sync {
     /// [`Claim::check_for`] refuses begins nothing.
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send;
 
+    /// Likewise, but only [reserves](super::Command::Reserve) them: an attempt begins with [`Begin`](super::Command::Begin). A
+    /// store that cannot do that claims them instead, which is how it is provided: then an attempt counts from here on.
+    fn reserve(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send {
+        self.claim(claim)
+    }
+
     /// Extends leases until `extend` from now. A store that has no other condition for a write than the version may count
     /// that as a change of it.
     fn heartbeat(
@@ -204,6 +210,10 @@ impl<S: ExecutionStore> ExecutionStore for std::sync::Arc<S> {
         (**self).claim(claim)
     }
 
+    fn reserve(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send {
+        (**self).reserve(claim)
+    }
+
     fn heartbeat(
         &self,
         leases: &[Lease],
@@ -262,6 +272,16 @@ impl Claim {
     /// Whether executions of this type are wanted.
     pub fn wants(&self, type_: &str) -> bool {
         self.types.is_empty() || self.types.iter().any(|wanted| wanted == type_)
+    }
+
+    /// What a claim does to each.
+    pub fn start(&self) -> Command {
+        Command::Start { holder: Some((self.worker.as_str().into(), self.lease)) }
+    }
+
+    /// What a reservation does to each.
+    pub fn reservation(&self) -> Command {
+        Command::Reserve { worker: self.worker.as_str().into(), lease: self.lease }
     }
 
     pub(super) fn check(&self) -> Result<(), InvalidInput> {

@@ -6,6 +6,7 @@ pub(crate) mod lease;
 pub(crate) mod life;
 pub(crate) mod list;
 pub(crate) mod race;
+pub(crate) mod reserve;
 pub(crate) mod retain;
 
 use tracer::execution::ExecutionError;

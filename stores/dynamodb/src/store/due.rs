@@ -2,7 +2,9 @@
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use futures_util::future::join_all;
-use tracer::execution::{Applied, Claim, Command, Execution, ExecutionId, Swept, Timestamp, Write, Written};
+use tracer::execution::{
+    Applied, Claim, Command, Execution, ExecutionId, StoreError, Swept, Timestamp, Write, Written,
+};
 
 use super::{Depth, Done, DynamoStore, END, ITEMS_MAX, Query, REQUESTS};
 use crate::item::{GONE, Read, URGENCY_LEN, instant, pk, text};
@@ -10,12 +12,23 @@ use crate::table::{DUE, SWEEP};
 use crate::trouble::{Failed, writing};
 
 impl DynamoStore {
-    pub(super) async fn claim_all(&self, claim: &Claim, claimed: &mut Vec<Execution>) -> Done<()> {
+    /// Does this to each that is due.
+    pub(super) async fn take(&self, claim: &Claim, command: &Command) -> Result<Vec<Execution>, StoreError> {
+        claim.check_for(self)?;
+        let mut claimed = Vec::new();
+        match self.claim_all(claim, command, &mut claimed).await {
+            // What was claimed before is not to wait for the end of its lease.
+            Err(problem) if claimed.is_empty() => Err(problem.into_store("claim executions", Written::Nothing)),
+            _ => Ok(claimed),
+        }
+    }
+
+    async fn claim_all(&self, claim: &Claim, command: &Command, claimed: &mut Vec<Execution>) -> Done<()> {
         let limit = claim.limit as usize;
         let mut failed = Failed::default();
         if let Some(id) = claim.only {
             if limit > 0 {
-                self.claim_these(claim, &[id], claimed, &mut failed).await?;
+                self.claim_these(claim, command, &[id], claimed, &mut failed).await?;
             }
             return failed.unless(!claimed.is_empty());
         }
@@ -26,7 +39,7 @@ impl DynamoStore {
         let mut left: Vec<(String, String)> = types.into_iter().map(|type_| (type_, "0".to_owned())).collect();
         while claimed.len() < limit && !left.is_empty() {
             let due = self.next_due(&mut left, limit - claimed.len()).await?;
-            self.claim_these(claim, &due, claimed, &mut failed).await?;
+            self.claim_these(claim, command, &due, claimed, &mut failed).await?;
         }
         failed.unless(!claimed.is_empty())
     }
@@ -68,13 +81,13 @@ impl DynamoStore {
     async fn claim_these(
         &self,
         claim: &Claim,
+        command: &Command,
         ids: &[ExecutionId],
         claimed: &mut Vec<Execution>,
         failed: &mut Failed,
     ) -> Done<()> {
         let limit = claim.limit as usize;
         let mut reads = self.read(ids, Depth::Whole).await?;
-        let holder = Some((claim.worker.as_str().into(), claim.lease));
         let mut ids = ids.iter();
         loop {
             let mut started = Vec::new();
@@ -82,7 +95,7 @@ impl DynamoStore {
                 let now = self.now();
                 let Some(read) = reads.remove(id) else { continue };
                 let Some(mut execution) = self.readable(&read).await? else { continue };
-                let start = Write::new(execution.id, Command::Start { holder: holder.clone() });
+                let start = Write::new(execution.id, command.clone());
                 // When it was written has passed, whatever the time is taken for here.
                 let now = now.max(execution.updated_at);
                 let is_wanted = execution.is_due(now) && claim.wants(&execution.type_);

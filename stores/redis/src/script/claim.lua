@@ -1,11 +1,12 @@
 -- Begins attempts, as many as fit into one answer. ARGV: the time, how many bytes are enough, how many at most, the length
--- of the lease, the worker, an id or nothing, then types; none are all. Answers 1 if there may be more, then ids and
+-- of the lease (with a zero before it, they are only reserved, and no time allowed runs), the worker, an id or nothing, then types; none are all. Answers 1 if there may be more, then ids and
 -- executions; those without are gone.
 --
 -- What an attempt changes is the business of the program, not of this script: it keeps that, when and for whom the attempt
 -- began, and whoever reads the execution applies it.
 local now, bytes, limit, lease = time(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local worker, only = ARGV[5], ARGV[6]
+local is_reserved = string.sub(ARGV[4], 1, 1) == '0'
 local types = {}
 for at = 7, #ARGV do types[at - 6] = ARGV[at] end
 
@@ -48,7 +49,7 @@ end
 
 local ids = {}
 for number = 1, math.min(limit, #due) do ids[number] = string.sub(due[number][1], 17) end
-local from, until_ = ':' .. whole(now) .. ':' .. whole(lease) .. ':' .. worker, whole(now + lease)
+local from, until_ = ':' .. whole(now) .. ':' .. ARGV[4] .. ':' .. worker, whole(now + lease)
 local answers, starts, to_sweep, len = { #due >= limit and only == '' and 1 or 0 }, {}, {}, 0
 read(ids, bytes, function(number, text, answer)
   local id = ids[number]
@@ -56,7 +57,7 @@ read(ids, bytes, function(number, text, answer)
   if text then
     local revision, timeout = string.match(text, '^(%d*) ?%S* ?(%d*)')
     local ends = until_
-    if timeout ~= '' and tonumber(timeout) < lease then ends = whole(now + tonumber(timeout)) end
+    if timeout ~= '' and not is_reserved and tonumber(timeout) < lease then ends = whole(now + tonumber(timeout)) end
     answer[1] = revision .. from
     starts[len + 1], starts[len + 2] = id, answer[1]
     to_sweep[len + 1], to_sweep[len + 2] = ends, id
