@@ -10,27 +10,41 @@ const BATCH_MAX: usize = 250;
 /// One type that is handled: how many of it may run at once, and how many do.
 pub(crate) struct OfType<'a> {
     pub(crate) type_: &'a str,
+    /// Whether each has to be looked at before it is known if it may run.
+    pub(crate) is_keyed: bool,
     pub(crate) limit: Option<usize>,
     pub(crate) running: usize,
 }
 
-/// The claims that bring as much as these types may run: one for all without a limit of their own, and one for each with
-/// one that is not reached. How much is free is seen when each is made: what one does not bring is left to the others.
-pub(crate) fn next(worker: &str, lease: Duration, types: &[OfType<'_>]) -> Vec<Claim> {
-    let claim = |types: Vec<String>, limit: usize| {
+/// What the store is asked for.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) claim: Claim,
+    /// It is only to reserve that.
+    pub(crate) reserves: bool,
+}
+
+/// What brings as much as these types may run: one claim for all without a limit of their own, and one for each with one
+/// that is not reached; what is keyed is reserved. How much is free is seen when each is made: what one does not bring is
+/// left to the others.
+pub(crate) fn next(worker: &str, lease: Duration, types: &[OfType<'_>]) -> Vec<Ask> {
+    let ask = |types: Vec<String>, limit: usize, reserves: bool| {
         let limit = u32::try_from(limit.min(BATCH_MAX)).unwrap_or(u32::MAX);
-        Claim { types, only: None, limit, worker: worker.to_owned(), lease }
+        Ask { claim: Claim { types, only: None, limit, worker: worker.to_owned(), lease }, reserves }
     };
     let of_one = |of: &OfType<'_>| {
         let left = of.limit?.checked_sub(of.running).filter(|left| *left > 0)?;
-        Some(claim(vec![of.type_.to_owned()], left))
+        Some(ask(vec![of.type_.to_owned()], left, of.is_keyed))
     };
-    let mut claims: Vec<Claim> = types.iter().filter_map(of_one).collect();
-    let rest: Vec<String> = types.iter().filter(|of| of.limit.is_none()).map(|of| of.type_.to_owned()).collect();
-    if !rest.is_empty() {
-        claims.push(claim(rest, BATCH_MAX));
+    let mut asks: Vec<Ask> = types.iter().filter_map(of_one).collect();
+    for is_keyed in [true, false] {
+        let rest = types.iter().filter(|of| of.limit.is_none() && of.is_keyed == is_keyed);
+        let rest: Vec<String> = rest.map(|of| of.type_.to_owned()).collect();
+        if !rest.is_empty() {
+            asks.push(ask(rest, BATCH_MAX, is_keyed));
+        }
     }
-    claims
+    asks
 }
 
 /// Whether one of these types has as many running as may be.
@@ -43,10 +57,22 @@ mod tests {
     use super::*;
 
     fn limits(types: &[(&'static str, Option<usize>, usize)]) -> Vec<(Vec<String>, u32)> {
-        let types: Vec<OfType<'_>> =
-            types.iter().map(|&(type_, limit, running)| OfType { type_, limit, running }).collect();
-        let claims = next("worker", Duration::from_secs(1), &types);
-        claims.into_iter().map(|claim| (claim.types, claim.limit)).collect()
+        let of = |&(type_, limit, running): &(&'static str, Option<usize>, usize)| {
+            // As they are called.
+            OfType { type_, is_keyed: type_.starts_with("keyed"), limit, running }
+        };
+        let asks = next("worker", Duration::from_secs(1), &types.iter().map(of).collect::<Vec<_>>());
+        let is_as_asked = |ask: &Ask| ask.claim.types.iter().all(|type_| type_.starts_with("keyed") == ask.reserves);
+        assert!(asks.iter().all(is_as_asked));
+        asks.into_iter().map(|ask| (ask.claim.types, ask.claim.limit)).collect()
+    }
+
+    #[test]
+    fn what_is_keyed_is_asked_for_by_itself() {
+        let types = [("keyed 1", None, 3), ("a", None, 0), ("keyed 2", Some(2), 1), ("keyed 3", None, 0)];
+        let expected = [(vec!["keyed 2"], 1), (vec!["keyed 1", "keyed 3"], 250), (vec!["a"], 250)];
+        let expected = expected.map(|(types, limit)| (types.into_iter().map(str::to_owned).collect(), limit));
+        assert_eq!(limits(&types), expected);
     }
 
     #[test]

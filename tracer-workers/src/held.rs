@@ -1,21 +1,26 @@
 //! The attempts that a worker has: their leases, and what they are told.
 
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tracer::execution::{Beat, ExecutionId, Lease};
 use tracer::recorder::IdMap;
 
 use crate::attempt::Teller;
 use crate::signal::Signal;
+use crate::turns::Turns;
 
 struct Attempt {
     teller: Teller,
     /// What it counts under, if that is limited.
-    key: Option<String>,
+    key: Option<Key>,
+    /// Who waits for its turn: it was only reserved, and takes no place.
+    turn: Option<oneshot::Sender<()>>,
+    /// Since when it has its place.
+    since: Instant,
     /// Until when the lease can be trusted: its length after the moment before it was asked for.
     until: Instant,
     /// The store has said that it is another's.
@@ -27,16 +32,63 @@ struct Attempt {
 pub(crate) struct Held {
     attempts: Mutex<Attempts>,
     changed: Notify,
+    /// A key has a place, and those that it could be for were given back.
+    wanting: Notify,
 }
 
 #[derive(Default)]
 struct Attempts {
     by_id: IdMap<ExecutionId, Attempt>,
+    /// How many of these wait for their turn.
+    waiting: usize,
+    keys: HashMap<Key, OfKey>,
+    is_wanting: bool,
     /// What all are told, and those that come from now on.
     told: Signal,
     /// How many were given back, or were to be.
     given_back: usize,
 }
+
+/// A type, and what it is limited by.
+type Key = (String, String);
+
+/// Those with one key.
+struct OfKey {
+    running: usize,
+    /// Those that wait for a place, in order; some may be gone by now.
+    waiting: VecDeque<ExecutionId>,
+    turns: Turns,
+}
+
+impl OfKey {
+    fn is_idle(&self, now: Instant) -> bool {
+        self.running == 0 && self.waiting.is_empty() && self.turns.are_over(now)
+    }
+}
+
+/// How much a worker has room for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// How many with one key may run at once.
+    pub(crate) of_key: usize,
+    /// How many may wait for their turn, with all keys together.
+    pub(crate) waiting: usize,
+    /// No more of one key are to wait than have their turn in that time, besides as many as may run.
+    pub(crate) within: Duration,
+}
+
+/// When an attempt may begin whose key is limited.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    Now,
+    /// Once it is told.
+    Later(oneshot::Receiver<()>),
+    /// There are too many that wait: it is to be given back for so long.
+    Back(Duration),
+}
+
+/// So many keys are remembered though nothing of them is here.
+const IDLE_MAX: usize = 1000;
 
 impl Held {
     fn lock(&self) -> MutexGuard<'_, Attempts> {
@@ -45,14 +97,54 @@ impl Held {
 
     /// Takes a new attempt in. One before it at the same execution that is here still has been lost, which nobody else would
     /// tell it.
-    pub(crate) fn add(&self, teller: Teller, key: Option<String>, until: Instant) {
+    pub(crate) fn add(&self, teller: Teller, until: Instant) {
         let mut attempts = self.lock();
-        teller.tell(attempts.told);
-        attempts.given_back += usize::from(attempts.told == Signal::GiveBack);
-        let id = teller.attempt().execution().id;
-        let before = attempts.by_id.insert(id, Attempt { teller, key, until, is_gone: false });
+        let before = attempts.add(Attempt { teller, key: None, turn: None, since: until, until, is_gone: false });
         drop(attempts);
         drop(before);
+    }
+
+    /// Likewise, of a key.
+    pub(crate) fn add_with_key(&self, teller: Teller, key: String, limits: Limits, until: Instant) -> Turn {
+        let now = Instant::now();
+        let execution = teller.attempt().execution();
+        let (id, key) = (execution.id, (execution.type_.clone(), key));
+        let mut attempts = self.lock();
+        // One before it at the same execution has no place any more.
+        let before = attempts.take(id);
+        let Attempts { by_id, waiting, keys, .. } = &mut *attempts;
+        if keys.len() > by_id.len() + IDLE_MAX {
+            keys.retain(|_, of| !of.is_idle(now));
+        }
+        let new = || OfKey { running: 0, waiting: VecDeque::new(), turns: Turns::new(limits.of_key) };
+        let of = keys.entry(key.clone()).or_insert_with(new);
+        let may_wait = limits.of_key.saturating_add(of.turns.within(limits.within));
+        let (key, turn, answer) = if of.running < limits.of_key {
+            of.running += 1;
+            (Some(key), None, Turn::Now)
+        } else if of.waiting.len() < may_wait && *waiting < limits.waiting {
+            let (sender, receiver) = oneshot::channel();
+            of.waiting.push_back(id);
+            (Some(key), Some(sender), Turn::Later(receiver))
+        } else {
+            (None, None, Turn::Back(of.turns.give_back(now)))
+        };
+        attempts.add(Attempt { teller, key, turn, since: now, until, is_gone: false });
+        drop(attempts);
+        drop(before);
+        answer
+    }
+
+    /// What was reserved has begun: from now on it is told what the attempt is.
+    pub(crate) fn begin(&self, teller: Teller) {
+        let mut attempts = self.lock();
+        let Some(attempt) = attempts.by_id.get_mut(&teller.attempt().execution().id) else { return };
+        if attempt.lease() == teller.attempt().lease() {
+            teller.tell(attempt.teller.attempt().told().last());
+            let before = std::mem::replace(&mut attempt.teller, teller);
+            drop(attempts);
+            drop(before);
+        }
     }
 
     /// Their outcomes are known.
@@ -61,28 +153,37 @@ impl Held {
         let mut removed = Vec::with_capacity(leases.len());
         let mut attempts = self.lock();
         for lease in leases {
-            if let Entry::Occupied(attempt) = attempts.by_id.entry(lease.id) {
-                // A later attempt at the same execution may be here by now.
-                if attempt.get().lease() == lease {
-                    removed.push(attempt.remove());
-                }
+            // A later attempt at the same execution may be here by now.
+            if attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease() == lease) {
+                removed.extend(attempts.take(lease.id));
             }
         }
+        let is_wanting = std::mem::take(&mut attempts.is_wanting);
         drop(attempts);
         self.changed.notify_one();
+        if is_wanting {
+            self.wanting.notify_one();
+        }
+    }
+
+    /// Waits until a key has a place that those could have that were given back.
+    pub(crate) async fn wanting(&self) {
+        self.wanting.notified().await;
     }
 
     pub(crate) fn len(&self) -> usize {
         self.lock().by_id.len()
     }
 
-    pub(crate) fn len_of(&self, type_: &str) -> usize {
-        self.lock().by_id.values().filter(|attempt| attempt.type_() == type_).count()
+    /// Those that take a place.
+    pub(crate) fn running(&self) -> usize {
+        let attempts = self.lock();
+        attempts.by_id.len() - attempts.waiting
     }
 
-    pub(crate) fn len_of_key(&self, type_: &str, key: &str) -> usize {
-        let has_key = |attempt: &&Attempt| attempt.type_() == type_ && attempt.key.as_deref() == Some(key);
-        self.lock().by_id.values().filter(has_key).count()
+    /// Likewise, of a type.
+    pub(crate) fn running_of(&self, type_: &str) -> usize {
+        self.lock().by_id.values().filter(|attempt| attempt.turn.is_none() && attempt.type_() == type_).count()
     }
 
     /// Whether this is the attempt that is here, as far as the store has said: its lease may be over.
@@ -161,6 +262,44 @@ impl Held {
     }
 }
 
+impl Attempts {
+    fn add(&mut self, attempt: Attempt) -> Option<Attempt> {
+        attempt.teller.tell(self.told);
+        self.given_back += usize::from(self.told == Signal::GiveBack);
+        self.waiting += usize::from(attempt.turn.is_some());
+        let id = attempt.teller.attempt().execution().id;
+        let before = self.take(id);
+        self.by_id.insert(id, attempt);
+        before
+    }
+
+    /// Takes one out; whoever is next takes its place.
+    fn take(&mut self, id: ExecutionId) -> Option<Attempt> {
+        let attempt = self.by_id.remove(&id)?;
+        self.waiting -= usize::from(attempt.turn.is_some());
+        let Some(of) = attempt.key.as_ref().and_then(|key| self.keys.get_mut(key)) else { return Some(attempt) };
+        if attempt.turn.is_some() {
+            of.waiting.retain(|waiting| *waiting != id);
+            return Some(attempt);
+        }
+        of.running -= 1;
+        let now = Instant::now();
+        of.turns.took(now.saturating_duration_since(attempt.since));
+        while let Some(next) = of.waiting.pop_front() {
+            let Some(next) = self.by_id.get_mut(&next) else { continue };
+            let Some(turn) = next.turn.take() else { continue };
+            next.since = now;
+            self.waiting -= 1;
+            of.running += 1;
+            // Who does not hear of it any more is about to be removed.
+            let _ = turn.send(());
+            return Some(attempt);
+        }
+        self.is_wanting |= !of.turns.are_over(now);
+        Some(attempt)
+    }
+}
+
 impl Attempt {
     fn lease(&self) -> Lease {
         self.teller.attempt().lease()
@@ -198,7 +337,7 @@ mod tests {
         let leases = attempts.clone().map(|execution| execution.token());
         for execution in attempts {
             let (_, teller) = attempt::Attempt::new(execution, Arc::new(manager.clone()));
-            held.add(teller, None, Instant::now());
+            held.add(teller, Instant::now());
         }
         held.remove([leases[0]]);
         assert_eq!(held.leases(), [leases[1]]);

@@ -89,6 +89,8 @@ mod running;
 mod schedule;
 mod settle;
 mod signal;
+mod take;
+mod turns;
 mod worker;
 
 pub use attempt::Attempt;

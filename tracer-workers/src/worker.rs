@@ -18,16 +18,15 @@ use tracer::execution::{
 };
 
 use crate::attempt::Attempt;
-use crate::batch;
-use crate::claims::{self, OfType};
+use crate::claims::{self, Ask, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::Held;
 use crate::patient::Patient;
-use crate::run::{GIVE_BACK, Panic, panicked, run};
+use crate::run::run;
 use crate::running::Running;
 use crate::schedule::Schedule;
 use crate::settle::{self, Ended, Settler};
-use crate::signal::Signal;
+use crate::take;
 
 pub(crate) type OnError = Arc<dyn Fn(&ExecutionError) + Send + Sync>;
 
@@ -46,38 +45,35 @@ const LEASE_MAX: Duration = Duration::from_secs(365 * 86_400);
 const POLL_MAX: Duration = Duration::from_secs(u64::MAX / 2);
 
 /// A type that is handled.
-struct Handled {
-    handler: Handler,
+pub(crate) struct Handled {
+    pub(crate) handler: Handler,
     /// How many may run here at once.
     limit: Option<usize>,
-    keyed: Option<Keyed>,
+    pub(crate) keyed: Option<Keyed>,
 }
 
 /// Says what an execution counts under.
-type Key = Arc<dyn Fn(&Execution) -> Option<String> + Send + Sync>;
+pub(crate) type Key = Arc<dyn Fn(&Execution) -> Option<String> + Send + Sync>;
 
 /// How many with one key may run here at once.
-struct Keyed {
-    limit: usize,
-    key: Key,
+pub(crate) struct Keyed {
+    pub(crate) limit: usize,
+    pub(crate) key: Key,
 }
-
-/// How long an execution is left alone whose key has as many here as it may.
-const KEY_DELAY: Duration = Duration::from_millis(500);
 
 /// A worker that is not running yet.
 #[must_use = "it does nothing before `start`"]
 pub struct Worker<S> {
-    manager: ExecutionManager<S>,
-    handlers: BTreeMap<String, Handled>,
+    pub(crate) manager: ExecutionManager<S>,
+    pub(crate) handlers: BTreeMap<String, Handled>,
     schedules: Vec<Schedule>,
     name: String,
-    concurrency: usize,
-    lease: Duration,
-    poll: Duration,
-    grace: Duration,
+    pub(crate) concurrency: usize,
+    pub(crate) lease: Duration,
+    pub(crate) poll: Duration,
+    pub(crate) grace: Duration,
     retention: Option<Retention>,
-    on_error: OnError,
+    pub(crate) on_error: OnError,
 }
 
 impl<S: ExecutionStore + Clone + 'static> Worker<S> {
@@ -161,11 +157,11 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// How many of this type may run here at once with one key: what `key` gives, of the payload for instance; those that
     /// it gives none for are not counted. Workers do not know of each other: the limit is of each.
     ///
-    /// The store does not know keys. So one that is too many is claimed, and given back for half a second: that does not
-    /// count as an attempt, unless the worker is killed in the moment between, when it counts as any attempt that was lost
-    /// though it did not begin. Give such types more than one
-    /// [attempt](tracer::execution::NewExecution::max_attempts). Those of one key begin in no order, and behind many that
-    /// wait for theirs a worker claims and gives back as fast as the store answers.
+    /// The store does not know keys. So executions of such a type are [reserved](ExecutionStore::reserve) first, and begin
+    /// with a write of their own. The worker keeps some that have to wait, as many as may run at once at most, in order; what
+    /// comes behind them goes back to the store until about its turn, at most for half a minute, so that beyond those that are
+    /// kept the order is not strict. None of that counts as an attempt, whatever becomes of the worker. While they wait, they
+    /// are `running` for others to see, and [`reserved`](Execution::reserved).
     ///
     /// # Panics
     ///
@@ -302,7 +298,7 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
         }
         let held = Held::default();
         let (attempt, teller) = Attempt::new(execution, self.writes(lease));
-        held.add(teller, None, asked + lease);
+        held.add(teller, asked + lease);
         tokio::select! {
             biased;
             ended = self.end(&attempt, handler) => match ended {
@@ -390,10 +386,10 @@ impl<S> fmt::Debug for Worker<S> {
     }
 }
 
-struct Shared<S> {
-    worker: Worker<S>,
-    writes: Arc<dyn Keep>,
-    held: Arc<Held>,
+pub(crate) struct Shared<S> {
+    pub(crate) worker: Worker<S>,
+    pub(crate) writes: Arc<dyn Keep>,
+    pub(crate) held: Arc<Held>,
     /// To the settler.
     ended: mpsc::UnboundedSender<Ended>,
     stop: watch::Receiver<bool>,
@@ -403,7 +399,7 @@ struct Shared<S> {
 
 impl<S> Shared<S> {
     /// Hands it over to the settler, which is gone if the worker was dropped: the lease will end.
-    fn ends(&self, attempt: &Attempt, command: Option<Command>) {
+    pub(crate) fn ends(&self, attempt: &Attempt, command: Option<Command>) {
         drop(self.ended.send(Ended { lease: attempt.lease(), command }));
     }
 }
@@ -419,35 +415,29 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>) 
         let woken = worker.manager.store().wake();
         let types = types(worker, held);
         let is_any_full = claims::is_any_full(&types);
-        let mut claims = claims::next(&worker.name, worker.lease, &types);
+        let mut asks = claims::next(&worker.name, worker.lease, &types);
         // Each is the first in its turn, so that none takes all places again and again.
-        turn = (turn + 1) % claims.len().max(1);
-        claims.rotate_left(turn);
-        for claim in claims {
-            let free = worker.concurrency.saturating_sub(held.len());
+        turn = (turn + 1) % asks.len().max(1);
+        asks.rotate_left(turn);
+        for Ask { claim, reserves } in asks {
+            let free = worker.concurrency.saturating_sub(held.running());
             let limit = free.min(claim.limit as usize);
             if limit == 0 || *stop.borrow() {
                 break;
             }
             let claim = Claim { limit: u32::try_from(limit).unwrap_or(u32::MAX), ..claim };
             let asked = Instant::now();
-            match worker.manager.claim(claim).await {
+            let manager = &worker.manager;
+            let answer = if reserves { manager.reserve(claim).await } else { manager.claim(claim).await };
+            match answer {
                 Ok(claimed) => {
                     there_is_more |= claimed.len() == limit;
-                    let until = asked + worker.lease;
-                    let taken: Vec<_> = claimed.into_iter().filter_map(|one| take(&shared, one, until)).collect();
-                    let now = Instant::now();
-                    if until <= now {
-                        // The answer took longer than the leases in it last.
-                        held.drop_untrusted(now);
-                    }
-                    let shared = shared.clone();
-                    batch::begin(taken, move |attempt| attend(shared.clone(), attempt));
+                    take::all(&shared, claimed, asked + worker.lease);
                 }
                 Err(error) => (worker.on_error)(&error),
             }
         }
-        let has_room = held.len() < worker.concurrency;
+        let has_room = held.running() < worker.concurrency;
         if there_is_more && has_room {
             tokio::select! {
                 biased;
@@ -461,6 +451,7 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>) 
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
             () = held.changed(), if there_is_more || is_any_full || !has_room => {}
+            () = held.wanting(), if has_room => {}
             () = woken, if has_room => {}
             () = retried.notified(), if has_room => {}
             () = tokio::time::sleep(wait) => {}
@@ -470,50 +461,11 @@ async fn claim_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>) 
 
 /// What is handled, and how many of it run.
 fn types<'w, S>(worker: &'w Worker<S>, held: &Held) -> Vec<OfType<'w>> {
-    let of = |(type_, Handled { limit, .. }): (&'w String, &Handled)| {
-        let running = limit.map_or(0, |_| held.len_of(type_));
-        OfType { type_, limit: *limit, running }
+    let of = |(type_, Handled { limit, keyed, .. }): (&'w String, &Handled)| {
+        let running = limit.map_or(0, |_| held.running_of(type_));
+        OfType { type_, is_keyed: keyed.is_some(), limit: *limit, running }
     };
     worker.handlers.iter().map(of).collect()
-}
-
-/// What an execution counts under, and how many with that may run. The key is made by code of the user's.
-fn key_of<S>(worker: &Worker<S>, execution: &Execution) -> Result<Option<(String, usize)>, Panic> {
-    let keyed = worker.handlers.get(&execution.type_).and_then(|handled| handled.keyed.as_ref());
-    let Some(Keyed { limit, key }) = keyed else { return Ok(None) };
-    let key = catch_unwind(AssertUnwindSafe(|| key(execution)))?;
-    Ok(key.map(|key| (key, *limit)))
-}
-
-/// Takes it in hand; `None` if it is not to begin.
-fn take<S>(shared: &Shared<S>, execution: Execution, until: Instant) -> Option<Attempt> {
-    let (key, end) = match key_of(&shared.worker, &execution) {
-        Ok(Some((key, limit))) if shared.held.len_of_key(&execution.type_, &key) >= limit => {
-            let delay = KEY_DELAY.mul_f64(0.75 + fastrand::f64() / 2.0);
-            (None, Some(Command::Release { delay }))
-        }
-        Ok(key) => (key.map(|(key, _)| key), None),
-        Err(panic) => (None, Some(panicked("what gives its key", &panic))),
-    };
-    let (attempt, teller) = Attempt::new(execution, shared.writes.clone());
-    shared.held.add(teller, key, until);
-    if end.is_some() {
-        shared.ends(&attempt, end);
-        return None;
-    }
-    Some(attempt)
-}
-
-/// Runs it to its end, and hands it over to the settler.
-async fn attend<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, attempt: Attempt) {
-    let worker = &shared.worker;
-    let command = match (attempt.told().last(), worker.handlers.get(&attempt.execution().type_)) {
-        // Too late to begin it; and only types with handlers are claimed.
-        (Signal::Lost, _) | (_, None) => None,
-        (Signal::GiveBack, _) => Some(GIVE_BACK),
-        (_, Some(Handled { handler, .. })) => run(&attempt, handler, worker.grace, &worker.on_error).await,
-    };
-    shared.ends(&attempt, command);
 }
 
 /// Extends all leases, three times as often as they need it; the first of them was asked for at `began`.

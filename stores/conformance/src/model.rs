@@ -24,8 +24,7 @@ const LEASE: Duration = crate::bed::LEASE;
 enum Operation {
     Create { type_: usize, key: Option<u8>, priority: i16, delay: u64, attempts: u32, timeout: Option<u64> },
     Write { which: usize, expected: Expects, command: Command, settle: bool },
-    Claim { types: Vec<usize>, limit: u32 },
-    Reserve { types: Vec<usize>, limit: u32 },
+    Claim { types: Vec<usize>, limit: u32, reserve: bool },
     ClaimThis { which: usize },
     Heartbeat { which: Vec<usize> },
     Sweep { limit: u32 },
@@ -84,10 +83,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (which.clone(), expected, command, any::<bool>()).prop_map(|(which, expected, command, settle)| {
             Operation::Write { which, expected, command, settle }
         }),
-        4 => (proptest::collection::vec(0..3_usize, 0..3), 0..4_u32)
-            .prop_map(|(types, limit)| Operation::Claim { types, limit }),
-        3 => (proptest::collection::vec(0..3_usize, 0..3), 0..4_u32)
-            .prop_map(|(types, limit)| Operation::Reserve { types, limit }),
+        7 => (proptest::collection::vec(0..3_usize, 0..3), 0..4_u32, any::<bool>())
+            .prop_map(|(types, limit, reserve)| Operation::Claim { types, limit, reserve }),
         1 => which.clone().prop_map(|which| Operation::ClaimThis { which }),
         2 => proptest::collection::vec(which.clone(), 0..4).prop_map(|which| Operation::Heartbeat { which }),
         2 => (0..4_u32).prop_map(|limit| Operation::Sweep { limit }),
@@ -249,19 +246,14 @@ async fn step<S: ExecutionStore + 'static>(
                 prop_assert_eq!(store.update(vec![write]).await.expect(answers), [right]);
             }
         }
-        Operation::Claim { types, limit } => {
+        Operation::Claim { types, limit, reserve } => {
             let types: Vec<&str> = types.iter().map(|&type_| TYPES[type_]).collect();
             let claim = claim_of(&types, *limit);
-            prop_assert_eq!(store.claim(&claim).await.expect(answers), model.take(&claim, &claim.start(), now));
-        }
-        Operation::Reserve { types, limit } => {
-            let types: Vec<&str> = types.iter().map(|&type_| TYPES[type_]).collect();
-            let claim = claim_of(&types, *limit);
-            let reserved = store.reserve(&claim).await.expect(answers);
-            // A store may claim instead.
-            let is_claim = reserved.iter().any(|execution| !execution.reserved);
-            let command = if is_claim { claim.start() } else { claim.reservation() };
-            prop_assert_eq!(reserved, model.take(&claim, &command, now));
+            let taken = if *reserve { store.reserve(&claim).await } else { store.claim(&claim).await }.expect(answers);
+            // A store may claim what it is to reserve.
+            let reserves = *reserve && taken.iter().all(|execution| execution.reserved);
+            let command = if reserves { claim.reservation() } else { claim.start() };
+            prop_assert_eq!(taken, model.take(&claim, &command, now));
         }
         Operation::ClaimThis { which } => {
             let claim = Claim { only: Some(model.id(*which)), ..claim_of(&[], 1) };

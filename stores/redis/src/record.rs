@@ -118,10 +118,8 @@ fn begin(execution: &mut Execution, start: &[u8]) -> Option<()> {
     let lease = words.next()?;
     let is_reserved = lease.starts_with(RESERVED);
     let (lease, worker) = (Duration::from_millis(lease.parse().ok()?), words.next()?.into());
-    let command = match is_reserved {
-        true => Command::Reserve { worker, lease },
-        false => Command::Start { holder: Some((worker, lease)) },
-    };
+    let command =
+        if is_reserved { Command::Reserve { worker, lease } } else { Command::Start { holder: Some((worker, lease)) } };
     let start = Write::new(execution.id, command);
     let now = now.max(execution.updated_at);
     (start.apply(execution, now) == Ok(Applied::Changed)).then_some(())

@@ -1,7 +1,7 @@
-//! How many run at once, of all, of a type, of a key.
+//! How many run at once, of all, of a type.
 
 use tokio::time::{Instant, sleep};
-use tracer::execution::{Execution, ExecutionStatus as S, Failure, NewExecution};
+use tracer::execution::{ExecutionStatus as S, Failure, NewExecution};
 use tracer_workers::{Attempt, Worker};
 
 use crate::{Counted, Gauge, SECOND, ended, manager, new, run};
@@ -81,58 +81,6 @@ fn a_place_that_is_free_again_is_filled_at_once() {
             ended(&manager, &id.unwrap().id).await;
         }
         assert!(started.elapsed() <= SECOND, "{:?}", started.elapsed());
-        worker.shutdown(SECOND).await;
-    });
-}
-
-#[test]
-fn no_more_with_one_key_run_at_once_than_may() {
-    run(async {
-        let manager = manager();
-        let gauges: Vec<Gauge> = (0..4).map(|_| Gauge::default()).collect();
-        let handle = {
-            let gauges = gauges.clone();
-            move |_: Attempt, customer: usize| {
-                let counted = gauges[customer].enter();
-                async move {
-                    sleep(SECOND).await;
-                    drop(counted);
-                    Ok::<_, Failure>(())
-                }
-            }
-        };
-        // Customer 3 has no key.
-        let key = |execution: &Execution| Some(execution.payload.to_string()).filter(|key| key != "3");
-        let worker = Worker::new(manager.clone()).handler("work", handle).limit_per_key("work", 2, key).start();
-        let mut ids = Vec::new();
-        for number in 0..40 {
-            ids.push(manager.create(new(number % 4)).await.unwrap().id);
-        }
-        for id in ids {
-            let done = ended(&manager, &id).await;
-            assert_eq!((done.status, done.attempts), (S::Completed, 1));
-            assert!(done.history.len() <= 3, "{:?}", done.history);
-        }
-        assert_eq!(gauges[..3].iter().map(Gauge::most).collect::<Vec<_>>(), [2, 2, 2]);
-        assert!(gauges[3].most() > 2);
-        worker.shutdown(SECOND).await;
-    });
-}
-
-#[test]
-fn a_key_that_panics_ends_that_attempt_and_nothing_else() {
-    run(async {
-        let manager = manager();
-        let handle = |_: Attempt, _: serde_json::Value| async { Ok::<_, Failure>(()) };
-        let key = |execution: &Execution| Some(execution.payload.as_str().expect("a name").to_owned());
-        let worker = Worker::new(manager.clone()).handler("work", handle).limit_per_key("work", 2, key).start();
-        let nameless = manager.create(new(7)).await.unwrap().id;
-        let failed = ended(&manager, &nameless).await;
-        let error = failed.error.unwrap();
-        assert_eq!((failed.status, error.code.as_deref()), (S::Failed, Some(Failure::PANIC)));
-        assert!(error.message.contains("a name"), "{}", error.message);
-        let named = manager.create(new("Ada")).await.unwrap().id;
-        assert_eq!(ended(&manager, &named).await.status, S::Completed);
         worker.shutdown(SECOND).await;
     });
 }

@@ -54,6 +54,10 @@ impl Cut {
         *self.refused.lock().unwrap() = Some((id, command));
     }
 
+    pub(crate) fn allow(&self) {
+        *self.refused.lock().unwrap() = None;
+    }
+
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let cut = *self.what.lock().unwrap();
         if cut.is_some() {
@@ -130,6 +134,9 @@ impl ExecutionStore for Cut {
         let takes = *self.claim_takes.lock().unwrap();
         sleep(takes).await;
         claimed
+    }
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        self.call(self.store.reserve(claim)).await
     }
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
         let corrupt = *self.corrupt.lock().unwrap();

@@ -187,7 +187,7 @@ pub(crate) async fn a_reservation_is_of_one<T: ExecutionStore + 'static>(bed: Be
     let Some(_) = reserved(&bed, |new| new).await else { return };
     let mut created = Vec::new();
     for number in 0..COUNT {
-        created.push(bed.create_with(|new| new.priority((number / 12) as i16)).await.id);
+        created.push(bed.create_with(|new| new.priority(i16::from(number >= COUNT / 2))).await.id);
     }
     // In the order of claims.
     created.rotate_left(COUNT / 2);

@@ -1,0 +1,98 @@
+//! When executions have their turn whose key has as many running as it may. Pure: the time is an argument.
+//!
+//! A worker keeps some that wait. To the others it gives times at which they come back, one after the other, about twice as
+//! often as they can run here: so they come in order, hardly ever is a place free while there is one that could have it,
+//! other workers find some, too, and the store is not asked for the same ones all the time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long what is given back is left alone, at least and at most: there may be more of it than anybody has counted.
+const BACK_MIN: Duration = Duration::from_millis(250);
+const BACK_MAX: Duration = Duration::from_secs(30);
+/// As long as nothing is known: whatever waits is looked at once more when something is.
+const TAKES_FIRST: Duration = Duration::from_millis(1);
+/// So many times as often as they can run here do they come back.
+const HASTE: u32 = 2;
+
+/// The turns of one key.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    /// How many may run at once.
+    at_once: u32,
+    /// How long one takes, on average.
+    takes: Option<Duration>,
+    /// When the next that is given back is to come back.
+    next: Option<Instant>,
+}
+
+impl Turns {
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self { at_once: u32::try_from(at_once).unwrap_or(u32::MAX).max(1), takes: None, next: None }
+    }
+
+    /// One took so long.
+    pub(crate) fn took(&mut self, took: Duration) {
+        self.takes = Some(self.takes.map_or(took, |takes| (takes.saturating_mul(3).saturating_add(took)) / 4));
+    }
+
+    /// Between one and the next.
+    fn interval(&self) -> Duration {
+        (self.takes.unwrap_or(TAKES_FIRST) / self.at_once).max(Duration::from_micros(1))
+    }
+
+    /// How many have their turn within this time.
+    pub(crate) fn within(&self, time: Duration) -> usize {
+        usize::try_from(time.as_micros() / self.interval().as_micros()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether all that were given back are due.
+    pub(crate) fn are_over(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| next <= now)
+    }
+
+    /// For how long to give one back, behind those that were before.
+    pub(crate) fn give_back(&mut self, now: Instant) -> Duration {
+        let due = self.next.unwrap_or(now).clamp(now + BACK_MIN, now + BACK_MAX);
+        self.next = Some(due + self.interval() / HASTE);
+        due - now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_is_given_back_comes_in_order_and_twice_as_often_as_it_can_run() {
+        let now = Instant::now();
+        let mut turns = Turns::new(2);
+        assert!(turns.are_over(now));
+        turns.took(80 * MS);
+        assert_eq!(turns.within(250 * MS), 6);
+        let waits: Vec<Duration> = (0..4).map(|_| turns.give_back(now)).collect();
+        assert_eq!(waits, [250 * MS, 270 * MS, 290 * MS, 310 * MS]);
+        assert!(!turns.are_over(now + 310 * MS) && turns.are_over(now + 330 * MS));
+        let waits: Vec<Duration> = (0..10_000).map(|_| turns.give_back(now)).collect();
+        assert!(waits.is_sorted() && waits.ends_with(&[BACK_MAX; 2]), "never for long");
+        assert_eq!(turns.give_back(now + BACK_MAX + 20 * MS), BACK_MIN, "they are due by then");
+    }
+
+    #[test]
+    fn they_come_as_long_as_those_before_them_took() {
+        let mut turns = Turns::new(1);
+        assert_eq!(turns.interval(), TAKES_FIRST);
+        turns.took(100 * MS);
+        assert_eq!(turns.interval(), 100 * MS);
+        turns.took(20 * MS);
+        assert_eq!(turns.interval(), 80 * MS);
+        turns.took(Duration::MAX);
+        turns.took(Duration::MAX);
+        assert_eq!(turns.within(3600 * 1000 * MS), 0);
+        (0..1000).for_each(|_| turns.took(Duration::ZERO));
+        assert_eq!(turns.within(MS), 1000, "it is never nothing");
+    }
+}
