@@ -94,13 +94,9 @@ async fn await_turn<S: ExecutionStore + Clone + 'static>(
     }
 }
 
-/// What becomes of an attempt that is told this before it has begun.
+/// What becomes of an attempt that is told this before it has begun. Given back, what was to be cancelled is.
 fn not_begun(signal: Signal) -> Option<Command> {
-    match signal {
-        Signal::Go | Signal::ShutDown | Signal::GiveBack => Some(GIVE_BACK),
-        Signal::Stop => Some(Command::Cancel { reason: None }),
-        Signal::Lost => None,
-    }
+    (signal != Signal::Lost).then_some(GIVE_BACK)
 }
 
 /// Begins what was reserved, together, and runs it. What the store does not take is left to its lease: it is no attempt.

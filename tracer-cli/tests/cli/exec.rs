@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 use tracer::ManualClock;
 use tracer::execution::{
-    Execution, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, NewExecution, Progress,
+    Claim, Execution, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, NewExecution, Progress,
     RetryPolicy,
 };
 use tracer_mysql::MysqlStore;
@@ -113,6 +113,22 @@ fn what_there_is_is_listed_and_shown() {
     }
     let trace = file.get(&retrying).history[0].trace_id;
     assert!(shown.contains(&format!("      trace {trace}")), "{shown}");
+}
+
+#[test]
+fn what_is_reserved_waits_for_its_turn() {
+    let file = File::new();
+    let id = file.create(NewExecution::new("work"));
+    let (types, worker, lease) = (Vec::new(), "worker-1".to_owned(), Duration::from_secs(30));
+    wait(file.manager.reserve(Claim { types, only: Some(id), limit: 1, worker, lease })).unwrap();
+    let shown = file.world.run(&format!("exec show {id}")).out;
+    assert!(shown.contains("  attempts    0 of 1\n"), "{shown}");
+    assert!(
+        shown.contains("  held by     worker-1 until ") && shown.contains(", where it waits for its turn"),
+        "{shown}"
+    );
+    let listed = file.world.run("exec ls").out;
+    assert!(listed.contains("running    work    0/1  waits for its turn in a worker"), "{listed}");
 }
 
 #[test]

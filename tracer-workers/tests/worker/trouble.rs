@@ -23,6 +23,8 @@ pub(crate) struct Cut {
     corrupt: Arc<Mutex<Option<ExecutionId>>>,
     /// How long the answer to a claim takes.
     claim_takes: Arc<Mutex<Duration>>,
+    /// How long it takes to begin what was reserved.
+    pub(crate) beginning_takes: Arc<Mutex<Duration>>,
     /// What is never taken of an execution, for reasons that may go by as far as it says.
     refused: Arc<Mutex<Option<(ExecutionId, &'static str)>>>,
     /// How long it takes to say so.
@@ -109,6 +111,10 @@ impl ExecutionStore for Cut {
             let (source, trouble) = (format!("expected at most {max} bytes").into(), Trouble::TooLarge);
             return Err(StoreError { store: "cut", operation: "write", trouble, written: Written::Nothing, source });
         }
+        if writes.iter().any(|write| write.command == Command::Begin) {
+            let takes = *self.beginning_takes.lock().unwrap();
+            sleep(takes).await;
+        }
         self.call(self.store.update(writes)).await
     }
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
@@ -162,6 +168,7 @@ pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
         what: Arc::default(),
         corrupt: Arc::default(),
         claim_takes: Arc::default(),
+        beginning_takes: Arc::default(),
         refused: Arc::default(),
         refusal_takes: Arc::default(),
         message_len_max: Arc::new(AtomicUsize::new(usize::MAX)),

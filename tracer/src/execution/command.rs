@@ -537,7 +537,7 @@ impl Execution {
 
     /// The end of an attempt, or of waiting for one.
     fn end(&mut self, status: ExecutionStatus, how: AttemptEnd, now: Timestamp) {
-        if self.status == ExecutionStatus::Running && !self.reserved {
+        if self.status == ExecutionStatus::Running {
             let is_cancelled = status == ExecutionStatus::Cancelled;
             self.remember_end(if is_cancelled { AttemptEnd::Cancelled } else { how }, now);
         }

@@ -68,6 +68,22 @@ pub(crate) async fn what_is_reserved_is_no_attempt_until_it_begins<T: ExecutionS
     assert_eq!(bed.manager.tick().await.unwrap().timed_out, 1, "now its time runs");
     assert_eq!(code(bed.manager.under(&lease).begin(id).await), "LEASE_LOST");
 
+    // Nor does that of an attempt before it.
+    let id = &bed.create_with(|new| new.max_attempts(2).timeout(5 * SECOND)).await.id;
+    bed.manager.start(id).await.unwrap();
+    bed.clock.advance(SECOND);
+    bed.manager.fail(id, Failure::new("no").retryable(true).retry_after(SECOND)).await.unwrap();
+    bed.clock.advance(3600 * SECOND);
+    let held = bed.manager.reserve(Claim { only: Some(*id), ..claim_of(&[], 1) }).await.unwrap().remove(0);
+    bed.clock.advance(SECOND);
+    assert_eq!(bed.manager.tick().await.unwrap().total(), 0);
+    // It is its holder's to begin, and given back, it is as it was.
+    let begin = Write::new(held.id, Command::Begin);
+    assert_eq!(bed.store().update(vec![begin]).await.unwrap().remove(0).unwrap_err().code(), "LEASE_LOST");
+    let released = bed.manager.under(&held.token()).release(id, SECOND).await.unwrap();
+    assert_eq!((released.attempts, released.history.len()), (1, 1));
+    assert_eq!((released.history[0].end, released.history[0].epoch), (Some(AttemptEnd::Failed), 1));
+
     // What was claimed has begun.
     let claimed = bed.claimed_with(|new| new).await;
     assert_eq!(bed.manager.under(&claimed.token()).begin(&claimed.id).await.unwrap(), claimed);

@@ -82,6 +82,9 @@ fn write_line(
     if execution.status.is_waiting() && execution.run_at > now {
         rest.push(format!("next run in {}", duration(execution.run_at.since(now))));
     }
+    if execution.reserved {
+        rest.push("waits for its turn in a worker".to_owned());
+    }
     rest.extend(lease_over(execution, now));
     if execution.cancel_requested {
         rest.push("asked to stop".to_owned());

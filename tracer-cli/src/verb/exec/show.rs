@@ -59,7 +59,8 @@ fn write(session: &mut Session<'_>, execution: &Execution) -> io::Result<()> {
         let asked = if execution.cancel_requested { ", and was asked to stop" } else { "" };
         let over = lease_over(execution, now).map(|over| format!(", {over}: another worker may take it over"));
         let over = over.unwrap_or_default();
-        line("held by", format!("{} until {}{over}{asked}", lease.worker, time(lease.until)))?;
+        let how = if execution.reserved { ", where it waits for its turn" } else { "" };
+        line("held by", format!("{} until {}{how}{over}{asked}", lease.worker, time(lease.until)))?;
     }
     if let Some(completed) = execution.completed_at {
         line("ended", time(completed))?;
