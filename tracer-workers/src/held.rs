@@ -11,7 +11,7 @@ use tracer::recorder::IdMap;
 
 use crate::attempt::Teller;
 use crate::signal::Signal;
-use crate::turns::Turns;
+use crate::turns::{BACK_MAX, Turns};
 
 struct Attempt {
     teller: Teller,
@@ -118,10 +118,13 @@ impl Held {
         }
         let new = || OfKey { running: 0, waiting: VecDeque::new(), turns: Turns::new(limits.of_key) };
         let of = keys.entry(key.clone()).or_insert_with(new);
-        let may_wait = limits.of_key.saturating_add(of.turns.within(limits.within));
+        let may_wait = limits.of_key.saturating_add(of.turns.within(limits.within, now));
         let (key, turn, answer) = if of.running < limits.of_key {
             of.running += 1;
+            of.turns.begins(now);
             (Some(key), None, Turn::Now)
+        } else if limits.of_key == 0 {
+            (None, None, Turn::Back(BACK_MAX))
         } else if of.waiting.len() < may_wait && *waiting < limits.waiting {
             let (sender, receiver) = oneshot::channel();
             of.waiting.push_back(id);
@@ -284,7 +287,7 @@ impl Attempts {
         }
         of.running -= 1;
         let now = Instant::now();
-        of.turns.took(now.saturating_duration_since(attempt.since));
+        of.turns.ends(now.saturating_duration_since(attempt.since), now);
         while let Some(next) = of.waiting.pop_front() {
             let Some(next) = self.by_id.get_mut(&next) else { continue };
             let Some(turn) = next.turn.take() else { continue };

@@ -94,7 +94,7 @@ async fn await_turn<S: ExecutionStore + Clone + 'static>(
     }
 }
 
-/// What becomes of an attempt that is told this before it has begun. Given back, what was to be cancelled is.
+/// What becomes of an attempt that is told this before it has begun.
 fn not_begun(signal: Signal) -> Option<Command> {
     (signal != Signal::Lost).then_some(GIVE_BACK)
 }

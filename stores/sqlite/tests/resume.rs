@@ -1,4 +1,5 @@
-//! Workers that are killed in the midst of executions, and what the nodes with `checkpoint` in them have done in the end.
+//! Workers that are killed in the midst of executions, and what the nodes with `checkpoint` in them have done in the end; and
+//! what it costs those that wait for others with their key.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use tracer::execution::{Execution, ExecutionId, ExecutionManager, ExecutionStatus, Failure, NewExecution};
+use tracer::execution::{
+    Execution, ExecutionId, ExecutionManager, ExecutionStatus, Failure, ListOptions, NewExecution,
+};
 use tracer::traced_node;
 use tracer_sqlite::SqliteStore;
 use tracer_workers::{Attempt, Worker};
@@ -62,6 +65,12 @@ async fn payout(_: Attempt, (): ()) -> Result<u32, Failure> {
     Ok(sum)
 }
 
+async fn book(_: Attempt, number: u32) -> Result<u32, Failure> {
+    effect(&format!("book {number}"));
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    Ok(number)
+}
+
 /// Not a test: the process that is killed.
 #[test]
 fn worker_that_is_killed() {
@@ -69,7 +78,8 @@ fn worker_that_is_killed() {
     run(async {
         let manager = ExecutionManager::new(SqliteStore::open(path).unwrap());
         let worker = Worker::new(manager).lease(LEASE).poll(Duration::from_millis(5));
-        let _worker = worker.handler("import", import).handler("payout", payout).start();
+        let worker = worker.handler("import", import).handler("payout", payout).handler("book", book);
+        let _worker = worker.limit_per_key("book", 1, |_| Some("account".to_owned())).start();
         std::future::pending::<()>().await;
     });
 }
@@ -201,4 +211,42 @@ fn what_is_to_run_at_most_once_never_runs_twice_whenever_it_is_killed() {
     }
     println!("{completed} completed, {refused} were killed between beginning and result");
     assert!(refused > 0, "no kill has hit what it is about");
+}
+
+#[test]
+fn a_kill_costs_no_attempt_of_those_that_wait_for_their_key() {
+    const BOOKINGS: u32 = 300;
+    const KILLS: usize = 10;
+    let bed = Bed::new("nobody's");
+    // One attempt each: whatever it is lost by is for good.
+    let new = (0..BOOKINGS).map(|number| NewExecution::new("book").payload(number));
+    run(bed.manager.create_all(new.collect::<Vec<_>>())).unwrap();
+    let of = |statuses: &[ExecutionStatus]| {
+        let mut options = ListOptions::new().type_("book").limit(1000);
+        options.statuses = statuses.to_vec();
+        run(bed.manager.list(options)).unwrap()
+    };
+    let look = |is_reached: &dyn Fn() -> bool| {
+        let mut looks = 0;
+        while !is_reached() {
+            assert!(looks < LOOKS_MAX, "nothing happens");
+            looks += 1;
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    };
+    let mut so_much = numbers();
+    for _ in 0..KILLS {
+        let (worker, goal) = (bed.worker(), bed.done() + so_much());
+        look(&|| bed.done() >= goal);
+        drop(worker);
+    }
+    let _last = bed.worker();
+    let waits = [ExecutionStatus::Pending, ExecutionStatus::Running, ExecutionStatus::Retrying];
+    look(&|| of(&waits).is_empty());
+    let (failed, completed) = (of(&[ExecutionStatus::Failed]).len(), of(&[ExecutionStatus::Completed]).len());
+    assert_eq!(failed + completed, BOOKINGS as usize);
+    // One may have run, or have been about to, when its worker was killed.
+    assert!(failed <= KILLS, "{failed} have lost their attempt by {KILLS} kills");
+    let done = lines(&bed.effects);
+    assert!(done.len() <= BOOKINGS as usize && done.len() >= completed, "{} of {BOOKINGS}", done.len());
 }

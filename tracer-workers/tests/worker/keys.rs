@@ -6,12 +6,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tracer::execution::{
     Execution, ExecutionId, ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, MemoryStore, NewExecution,
-    Written,
 };
-use tracer_workers::{Attempt, Running, Worker};
+use tracer_workers::{Attempt, Worker};
 
 use crate::trouble::cut_off;
-use crate::{Counted, Gauge, LEASE, SECOND, ended, forever, manager, new, run};
+use crate::{Counted, Gauge, SECOND, ended, forever, manager, new, run};
 
 /// The key is the payload.
 #[expect(clippy::unnecessary_wraps, reason = "it is as a key has to be")]
@@ -30,11 +29,6 @@ async fn create<S: ExecutionStore>(
 ) -> Vec<ExecutionId> {
     let created = manager.create_all(new.into_iter().collect::<Vec<_>>()).await.unwrap();
     created.into_iter().map(|created| created.unwrap().id).collect()
-}
-
-/// As if no attempt had been.
-fn is_untouched(execution: &Execution) -> bool {
-    (execution.attempts, execution.started_at, execution.history.len()) == (0, None, 0)
 }
 
 /// Works one after the other off, each of which takes so long.
@@ -138,98 +132,6 @@ fn those_of_one_key_begin_about_in_order() {
 }
 
 #[test]
-fn who_is_alone_with_a_key_does_not_wait_behind_those_of_another() {
-    run(async {
-        let (manager, began) = (manager(), Arc::new(Mutex::new(None)));
-        let handle = {
-            let began = began.clone();
-            move |_: Attempt, customer: usize| {
-                if customer == 1 {
-                    *began.lock().unwrap() = Some(Instant::now());
-                }
-                async {
-                    sleep(SECOND / 10).await;
-                    Ok::<_, Failure>(())
-                }
-            }
-        };
-        create(&manager, (0..5000).map(|_| new(0)).chain([new(1)])).await;
-        let worker = Worker::new(manager.clone()).handler("work", handle).limit_per_key("work", 1, by_payload);
-        let (worker, started) = (worker.start(), Instant::now());
-        while began.lock().unwrap().is_none() {
-            assert!(started.elapsed() < 3 * SECOND, "it waits");
-            sleep(SECOND / 100).await;
-        }
-        drop(worker);
-    });
-}
-
-#[test]
-fn what_waited_for_its_turn_in_a_worker_that_died_was_no_attempt() {
-    for after_ms in [1, 35, 600, 2000] {
-        run(async {
-            let (manager, begun) = (manager(), Arc::default());
-            // 1 unless given: the last is lost.
-            let ids = create(&manager, (0..100).map(new)).await;
-            let takes = Duration::from_millis(30);
-            let dead = worker_of_one_key(&manager, takes, &begun).start();
-            sleep(Duration::from_millis(after_ms)).await;
-            drop(dead);
-            let worker = worker_of_one_key(&manager, takes, &begun).start();
-            let mut lost = 0;
-            for (number, id) in ids.iter().enumerate() {
-                let done = ended(&manager, id).await;
-                assert_eq!((done.attempts, done.history.len()), (1, 1));
-                if done.status != S::Completed {
-                    assert_eq!(done.error.unwrap().code.as_deref(), Some(Failure::LEASE_LOST));
-                    assert!(begun.lock().unwrap().contains(&number), "{number} has not begun");
-                    lost += 1;
-                }
-            }
-            assert!(lost <= 1, "{lost}, of which one at a time can have begun");
-            worker.shutdown(SECOND).await;
-        });
-    }
-}
-
-/// A worker with one that runs for ever and one that waits for it.
-async fn with_one_that_waits<S: ExecutionStore + Clone + 'static>(
-    manager: &ExecutionManager<S>,
-) -> (Running, [ExecutionId; 2]) {
-    let gauge = Gauge::default();
-    let handle = move |_: Attempt, (): ()| forever(gauge.enter());
-    let worker = Worker::new(manager.clone()).lease(LEASE).handler("work", handle).limit_per_key("work", 1, one_key);
-    let ids = create(manager, [new(()), new(())]).await;
-    let worker = worker.start();
-    sleep(SECOND / 10).await;
-    let [runs, waits] = [manager.get(&ids[0]).await.unwrap(), manager.get(&ids[1]).await.unwrap()];
-    assert!(!runs.reserved && waits.reserved && is_untouched(&waits));
-    (worker, [runs.id, waits.id])
-}
-
-#[test]
-fn who_waits_is_kept_and_hears_of_a_cancellation() {
-    run(async {
-        let manager = manager();
-        let (worker, [_, waits]) = with_one_that_waits(&manager).await;
-        sleep(LEASE * 3).await;
-        let waiting = manager.get(&waits).await.unwrap();
-        assert!(waiting.reserved && waiting.epoch == 1, "its lease is extended: {waiting:?}");
-        manager.cancel(&waits, None).await.unwrap();
-        let asked = Instant::now();
-        let cancelled = ended(&manager, &waits).await;
-        assert_eq!(cancelled.status, S::Cancelled);
-        assert!(is_untouched(&cancelled));
-        assert!(asked.elapsed() <= LEASE / 3 + SECOND, "at the next heartbeat");
-        // Nothing is left of it that the next one would wait for.
-        let next = manager.create(new(())).await.unwrap().id;
-        sleep(SECOND).await;
-        assert!(manager.get(&next).await.unwrap().reserved);
-        drop(worker);
-    });
-}
-
-#[test]
 fn no_more_wait_than_may_run() {
     run(async {
         let (manager, gauge) = (manager(), Gauge::default());
@@ -272,21 +174,6 @@ fn who_begins_hears_that_the_worker_stops() {
 }
 
 #[test]
-fn who_waits_is_given_back_at_once_when_the_worker_stops() {
-    run(async {
-        let manager = manager();
-        let (worker, [runs, waits]) = with_one_that_waits(&manager).await;
-        let stopping = tokio::spawn(worker.shutdown(100 * SECOND));
-        sleep(SECOND).await;
-        let waiting = manager.get(&waits).await.unwrap();
-        assert_eq!(waiting.status, S::Retrying);
-        assert!(is_untouched(&waiting));
-        assert_eq!(manager.get(&runs).await.unwrap().status, S::Running);
-        assert_eq!(stopping.await.unwrap().given_back, 1, "the one that ran");
-    });
-}
-
-#[test]
 fn who_waits_takes_no_place_and_begins_in_none_that_is_taken() {
     run(async {
         let (manager, gauge) = (manager(), Gauge::default());
@@ -312,44 +199,6 @@ fn who_waits_takes_no_place_and_begins_in_none_that_is_taken() {
         assert_eq!(gauge.most(), 4);
         // 60 of a second each, four at a time.
         assert!(started.elapsed() <= 16 * SECOND, "{:?}", started.elapsed());
-        worker.shutdown(SECOND).await;
-    });
-}
-
-/// Whether its store is away when it is to begin, or does not take that.
-#[test]
-fn what_cannot_be_begun_is_no_attempt() {
-    run(async {
-        let (manager, cut) = cut_off();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
-        let worker = Worker::new(manager.clone()).lease(LEASE).handler("work", handle);
-        let worker = worker.limit_per_key("work", 1, one_key).on_error({
-            let told = told.clone();
-            move |error| told.lock().unwrap().push(error.to_string())
-        });
-        let id = manager.create(new(())).await.unwrap().id;
-        cut.refuse(id, "begin");
-        let worker = worker.start();
-        sleep(LEASE / 2).await;
-        let refused = manager.get(&id).await.unwrap();
-        assert!(refused.reserved && is_untouched(&refused), "it is tried: {refused:?}");
-        assert!(told.lock().unwrap().len() > 3);
-        sleep(LEASE * 2).await;
-        let refused = manager.get(&id).await.unwrap();
-        assert!(is_untouched(&refused) && refused.epoch > 1, "not for ever: {refused:?}");
-        cut.allow();
-        assert_eq!(ended(&manager, &id).await.attempts, 1, "another lease, and the first attempt");
-
-        for written in [Written::Nothing, Written::Unknown] {
-            let id = manager.create(new(()).delay(SECOND)).await.unwrap().id;
-            sleep(SECOND / 2).await;
-            cut.set(Some(written));
-            sleep(SECOND * 3).await;
-            cut.set(None);
-            let done = ended(&manager, &id).await;
-            assert_eq!((done.status, done.attempts), (S::Completed, 1), "{written:?}");
-        }
         worker.shutdown(SECOND).await;
     });
 }

@@ -1,5 +1,6 @@
 //! What a worker promises, on a clock that only runs when there is nothing else to do: no test waits.
 
+mod keyed;
 mod keys;
 mod limits;
 mod mistakes;

@@ -344,7 +344,9 @@ impl Write {
             }
             Command::Cancel { reason } => {
                 let status = next(Event::Cancel)?;
-                let is_request = execution.lease.is_some() && self.expected.epoch.is_none();
+                // With what is only reserved, nobody has to stop.
+                let is_held = execution.lease.is_some() && !execution.reserved;
+                let is_request = is_held && self.expected.epoch.is_none();
                 if is_request && execution.cancel_requested {
                     return Ok(Applied::Unchanged);
                 }

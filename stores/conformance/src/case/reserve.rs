@@ -135,27 +135,23 @@ pub(crate) async fn a_reservation_can_be_given_back<T: ExecutionStore + 'static>
 }
 
 pub(crate) async fn a_reservation_can_be_called_off<T: ExecutionStore + 'static>(bed: Bed<T>) {
-    let Some(held) = reserved(&bed, |new| new).await else { return };
-    let (id, lease) = (&held.id, held.token());
-    let asked = bed.manager.cancel(id, None).await.unwrap();
-    assert_eq!((asked.status, asked.cancel_requested, asked.reserved), (S::Running, true, true));
-    assert_eq!(bed.manager.heartbeat(&[lease], LEASE).await.unwrap(), [Beat::CancelRequested]);
-    let cancelled = bed.manager.under(&lease).cancel(id, None).await.unwrap();
-    assert_eq!((cancelled.status, cancelled.cancel_requested, cancelled.reserved), (S::Cancelled, false, false));
-    assert!(is_untouched(&cancelled));
-
-    for is_lost in [true, false] {
+    for by_holder in [false, true] {
         let Some(held) = reserved(&bed, |new| new).await else { return };
-        bed.manager.cancel(&held.id, None).await.unwrap();
-        if is_lost {
-            bed.clock.advance(LEASE);
-            assert_eq!(bed.manager.tick().await.unwrap().cancelled, 1);
+        let (id, lease) = (&held.id, held.token());
+        let cancelled = if by_holder {
+            bed.manager.under(&lease).cancel(id, Some("too late")).await.unwrap()
         } else {
-            bed.manager.under(&held.token()).release(&held.id, SECOND).await.unwrap();
-        }
-        let cancelled = bed.get(&held.id).await;
-        assert_eq!(cancelled.status, S::Cancelled);
+            bed.manager.cancel(id, Some("too late")).await.unwrap()
+        };
+        // At once: nobody has to stop.
+        assert_eq!((cancelled.status, cancelled.cancel_requested, cancelled.reserved), (S::Cancelled, false, false));
+        assert_eq!(cancelled.metadata["cancellationReason"], "too late");
         assert!(is_untouched(&cancelled));
+        assert_eq!(bed.get(id).await, cancelled);
+        assert_eq!(bed.manager.heartbeat(&[lease], LEASE).await.unwrap(), [Beat::Lost]);
+        assert_eq!(code(bed.manager.under(&lease).begin(id).await), "LEASE_LOST");
+        bed.clock.advance(LEASE);
+        assert_eq!(bed.manager.tick().await.unwrap().total(), 0);
     }
 }
 
