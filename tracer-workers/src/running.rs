@@ -52,6 +52,9 @@ impl Running {
     /// That goes for a handler inside of a node that is to run at most once, too, and nobody can know what that has done: the next
     /// attempt fails for good, with `AT_MOST_ONCE`. So let `within` be longer than such a node takes.
     ///
+    /// What waits for a place of its key ([`limit_per_key`](crate::Worker::limit_per_key)) is given back at once, and was no
+    /// attempt.
+    ///
     /// What a claim brings that was under way is begun, or given back if it comes in that last quarter. What was not given
     /// back in time, because the store does not answer or a handler does not even stop when it is dropped, is left to its
     /// lease, as is what a claim takes that is still under way in the end: that is not counted.
