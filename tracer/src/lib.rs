@@ -230,9 +230,13 @@ pub use tracer_macros::flow;
 /// [`branch`] and [`carry`], and neither a task that was spawned without them nor a node that is `root`.
 ///
 /// What is kept lies under the node's name and its structural key: which call it is of its caller, and so on up to the
-/// beginning of the attempt. So calls may be made in loops and side by side, but the way to them has to be the same in
-/// every attempt: what decides it should be a checkpoint, too. A value of another type, from another version of the program,
-/// is as good as none.
+/// beginning of the attempt. So calls may be made in loops, but the way to them has to be the same in every attempt: what
+/// decides it should be a checkpoint, too. A value of another type, from another version of the program, is as good as none.
+///
+/// Side by side, they have to be made in lines of their own: by [`join!`], by [`branch`], or in a traced function around each
+/// that is called in the same order each time. Futures in `tokio::join!`, `select!`, `FuturesUnordered` and the like that are
+/// none of that call in whatever order they are ready, and nobody can tell: in a later attempt one call may get what another
+/// has kept, so that what is to be done once for each is done twice for one and never for the other.
 ///
 /// | | the process dies in the midst of it, or the attempt is given back or dropped | after it, before the result was kept |
 /// |---|---|---|
