@@ -125,41 +125,34 @@ pub(crate) struct Inserts {
     len: Len,
 }
 
-/// A statement that inserts new executions, with the parameters of [`Inserts::values`]: what is behind the insertion of the
-/// records, and which of them go into the queue.
-macro_rules! insert {
-    ($behind:literal, $queued:literal) => {
-        concat!(
-            "WITH n AS MATERIALIZED (
-                SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[],
-                                     $7::text[], $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])
-                    AS n (id, type, status, created_at, idempotency_key, parent_id, body, payload, priority, due_at,
-                          timeout_ms)
-            ), created AS (
-                INSERT INTO tracer_executions
-                    (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
-                SELECT id, type, status, created_at, idempotency_key, parent_id, body, payload FROM n ",
-            $behind,
-            ")
-            INSERT INTO tracer_queue (id, type, priority, created_at, due_at, timeout_ms, version, epoch)
-            SELECT id, type, priority, created_at, due_at, timeout_ms, 1, 0 FROM n ",
-            $queued
-        )
-    };
-}
+/// Inserts the records of new executions and what of them goes into the queue, with the parameters of [`Inserts::values`].
+/// Fails if one is there already.
+pub(crate) const INSERT: &str = "
+    WITH n AS MATERIALIZED (
+        SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::text[],
+                             $8::text[], $9::smallint[], $10::bigint[], $11::bigint[])
+            AS n (id, type, status, created_at, idempotency_key, parent_id, body, payload, priority, due_at, timeout_ms)
+    ), created AS (
+        INSERT INTO tracer_executions (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
+        SELECT id, type, status, created_at, idempotency_key, parent_id, body, payload FROM n
+    )
+    INSERT INTO tracer_queue (id, type, priority, created_at, due_at, timeout_ms, version, epoch)
+    SELECT id, type, priority, created_at, due_at, timeout_ms, 1, 0 FROM n";
 
-/// Those that are there already are left alone, and not among the ids that come back.
-pub(crate) const INSERT_NEW: &str =
-    insert!("ON CONFLICT DO NOTHING RETURNING id", "WHERE id IN (SELECT id FROM created) RETURNING id");
-
-/// Fails if one is there already; cheaper.
-pub(crate) const INSERT: &str = insert!("", "");
+/// Inserts the records alone, with those of [`Inserts::records`]. Those that are there already are left alone, and not among
+/// the ids that come back.
+pub(crate) const INSERT_NEW: &str = "
+    INSERT INTO tracer_executions (id, type, body_status, created_at, idempotency_key, parent_id, body, payload)
+    SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bytea[], $7::text[],
+                         $8::text[])
+    ON CONFLICT DO NOTHING RETURNING id";
 
 impl Inserts {
     /// In the order of keys, then ids: two batches with the same keys wait for each other in one direction only.
     pub(crate) fn new(new: &[Create], now: Timestamp) -> Result<(Self, HashMap<ExecutionId, Execution>), Problem> {
         let mut executions: Vec<Execution> = new.iter().map(|new| new.clone().at(now)).collect();
         executions.sort_by(|a, b| (&a.idempotency_key, a.id).cmp(&(&b.idempotency_key, b.id)));
+        executions.dedup_by_key(|execution| execution.id);
         let mut inserts = Self::default();
         for execution in &executions {
             let Parts { body, payload, .. } = Parts::of(execution);
@@ -181,19 +174,14 @@ impl Inserts {
     }
 
     pub(crate) fn values(&self) -> [&(dyn ToSql + Sync); 11] {
-        [
-            &self.ids,
-            &self.types,
-            &self.statuses,
-            &self.created,
-            &self.keys,
-            &self.parents,
-            &self.bodies,
-            &self.payloads,
-            &self.priorities,
-            &self.due,
-            &self.timeouts,
-        ]
+        let [ids, types, statuses, created, keys, parents, bodies, payloads] = self.records();
+        let queue: [&(dyn ToSql + Sync); 3] = [&self.priorities, &self.due, &self.timeouts];
+        let [priorities, due, timeouts] = queue;
+        [ids, types, statuses, created, keys, parents, bodies, payloads, priorities, due, timeouts]
+    }
+
+    pub(crate) fn records(&self) -> [&(dyn ToSql + Sync); 8] {
+        [&self.ids, &self.types, &self.statuses, &self.created, &self.keys, &self.parents, &self.bodies, &self.payloads]
     }
 }
 

@@ -25,8 +25,8 @@ use crate::hint::{Listener, NOTIFY, Said};
 use crate::own::InTransaction;
 use crate::queue::{BEAT, CLAIM, CLAIM_ONE, DUE, NOW, TYPES, UNCLAIM, WAITS};
 use crate::row::{
-    COLUMNS, END, Ends, INSERT, INSERT_NEW, Inserts, TABLES, TO_CHANGE, bytes, duration_ms, id, list, ms, read,
-    timestamp,
+    COLUMNS, END, ENQUEUE, Ends, INSERT, INSERT_NEW, Inserts, Queue, TABLES, TO_CHANGE, bytes, duration_ms, id, list,
+    ms, read, timestamp,
 };
 use crate::transaction::{TEXT_LEN_BYTES_MAX, delete, existing, keep, lock, readable, save};
 use crate::trouble::{Done, NAME, Problem};
@@ -163,9 +163,14 @@ impl PostgresStore {
     pub(crate) async fn create_all(&self, own: &impl InTransaction, new: &[Create]) -> Done<Vec<Created>> {
         let now = self.now_in(own).await?;
         let (inserts, mut executions) = Inserts::new(new, now)?;
-        let inserted = own.transaction().query(&own.statement(INSERT_NEW).await?, &inserts.values()).await?;
+        let inserted = own.transaction().query(&own.statement(INSERT_NEW).await?, &inserts.records()).await?;
         let mut inserted: HashMap<ExecutionId, Execution> =
             inserted.iter().filter_map(id).filter_map(|id| Some((id, executions.remove(&id)?))).collect();
+        let mut queue = Queue::default();
+        inserted.values().for_each(|execution| queue.push(execution));
+        if !queue.is_empty() {
+            own.transaction().execute(&own.statement(ENQUEUE).await?, &queue.values()).await?;
+        }
         let mut created = Vec::with_capacity(new.len());
         for new in new {
             created.push(match inserted.remove(&new.id()) {
@@ -184,6 +189,10 @@ impl PostgresStore {
     async fn create_new(&self, client: &Object, new: &[Create]) -> Done<Option<Vec<Created>>> {
         let now = in_time(self.patience, self.now(client)).await?;
         let (inserts, mut executions) = Inserts::new(new, now)?;
+        if executions.len() < new.len() {
+            // One is there already, as it were: it is in the batch twice.
+            return Ok(None);
+        }
         match self.write(client, INSERT, &inserts.values()).await {
             Err(Problem::Postgres(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Ok(None),
             done => done?,

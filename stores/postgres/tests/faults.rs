@@ -10,7 +10,8 @@ use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 use tracer::SystemClock;
 use tracer::execution::{
-    Command, ExecutionManager, ExecutionStatus, ExecutionStore, NewExecution, Progress, StoreError, Write, Written,
+    Claim, Command, ExecutionManager, ExecutionStatus, ExecutionStore, NewExecution, Progress, StoreError, Write,
+    Written,
 };
 use tracer_postgres::PostgresStore;
 use tracer_store_conformance::{Proxy, Target, Weather};
@@ -191,5 +192,42 @@ fn batches_of_more_than_a_gigabyte_are_refused_and_the_limit_is_named() {
         assert!(why.starts_with("expected at most 1050000000 bytes (1 GB) in one call, found 105000"), "{why}");
         let count = "SELECT (SELECT count(*) FROM tracer_executions) + (SELECT count(*) FROM tracer_queue)";
         assert_eq!(client(&config).await.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 0);
+    });
+}
+
+/// As servers are for a while when another one takes their place.
+#[test]
+fn a_server_that_may_only_be_read_is_tried_again() {
+    run(async {
+        let config = server::config("read_only").await;
+        let pool = Pool::builder(Manager::new(config, NoTls)).max_size(1).build().unwrap();
+        let manager = ExecutionManager::new(PostgresStore::with_pool(pool.clone()).await.unwrap());
+        let set = async |is_on: bool| {
+            let set = format!("SET default_transaction_read_only = {is_on}");
+            pool.get().await.unwrap().batch_execute(&set).await.unwrap();
+        };
+        let id = manager.create(NewExecution::new("work")).await.unwrap().id;
+        set(true).await;
+        let error = manager.start(&id).await.unwrap_err();
+        assert_eq!((error.code(), error.is_retryable(), error.written()), ("STORE", true, Written::Nothing));
+        set(false).await;
+        assert_eq!(manager.start(&id).await.unwrap().status, ExecutionStatus::Running);
+    });
+}
+
+/// What a batch with keys costs grows with it, and no more.
+#[test]
+fn many_with_keys_are_created_at_once() {
+    run(async {
+        let config = server::config("many_keys").await;
+        let manager = ExecutionManager::new(PostgresStore::connect(config, NoTls).await.unwrap());
+        let new = |number: u32| NewExecution::new("work").idempotency_key(number.to_string());
+        // Those that are there already go another way, and are in between.
+        manager.create_all((0..10).map(|number| new(number * 1000))).await.unwrap();
+        let created = manager.create_all((0..30_000).map(new)).await.unwrap();
+        let created: Vec<_> = created.into_iter().map(Result::unwrap).collect();
+        assert!((0..30_000).all(|number| created[number].idempotency_key == Some(number.to_string())));
+        let due = Claim { types: vec![], only: None, limit: 30_000, worker: "w".to_owned(), lease: SHORT };
+        assert_eq!(manager.claim(due).await.unwrap().len(), 30_000);
     });
 }

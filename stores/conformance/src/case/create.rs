@@ -122,6 +122,18 @@ pub(crate) async fn the_same_id_is_the_same_creation<S: ExecutionStore + 'static
     let [Created::New(first)] = &first[..] else { panic!("{first:?}") };
     let [Created::Existing(again)] = &again[..] else { panic!("{again:?}") };
     assert_eq!(again, first);
+    // In one batch, beside others: as if one after the other.
+    for key in [None, Some("a key")] {
+        let new = |number: u32| {
+            let new = NewExecution::new("work").payload(number);
+            bed.manager.prepare(if let Some(key) = key { new.idempotency_key(format!("{key} {number}")) } else { new })
+        };
+        let (one, other) = (new(1).unwrap(), new(2).unwrap());
+        let created = bed.store().create(vec![one.clone(), other, one]).await.unwrap();
+        let [first, _, Created::Existing(again)] = &created[..] else { panic!("{created:?}") };
+        assert_eq!(again, &first.clone().into_execution());
+        assert_eq!(bed.get(&again.id).await, *again);
+    }
 }
 
 pub(crate) async fn a_batch_is_created_in_order<S: ExecutionStore + 'static>(bed: Bed<S>) {
