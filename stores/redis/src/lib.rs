@@ -43,7 +43,9 @@
 //! execution may be as it was before, be claimed again under an epoch that was given already, and run twice. Use
 //! another store where that must not be.
 //!
-//! A server that throws keys away when memory is short (`maxmemory-policy allkeys-…`) is refused, if it tells.
+//! A server that throws keys away when memory is short (`maxmemory-policy allkeys-…`) is refused, if it tells. One whose
+//! memory is full takes nothing new in; what it has is read, worked off and deleted all the same, for which it takes a
+//! little more than `maxmemory`.
 
 mod claimed;
 mod hint;

@@ -5,23 +5,26 @@ use std::sync::LazyLock;
 use redis::Script;
 
 macro_rules! scripts {
-    ($($name:ident $file:literal)*) => {
+    ($($name:ident $file:literal $flags:literal)*) => {
         $(pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(include_str!("script/shared.lua"), "\n", include_str!(concat!("script/", $file))))
+            let (head, shared) = (concat!("#!lua flags=", $flags, "\n"), include_str!("script/shared.lua"));
+            Script::new(&[head, shared, "\n", include_str!(concat!("script/", $file))].concat())
         });)*
     };
 }
 
+// Without a flag, a server whose memory is full refuses a script whatever it does: then nothing could be worked off, and
+// nothing deleted. What takes more in is refused.
 scripts! {
-    ASIDE "aside.lua"
-    CLAIM "claim.lua"
-    CREATE "create.lua"
-    DELETE "delete.lua"
-    FIND "find.lua"
-    LIST "list.lua"
-    MOVE "move.lua"
-    OPEN "open.lua"
-    READ "read.lua"
-    SAVE "save.lua"
-    SWEEP "sweep.lua"
+    ASIDE "aside.lua" "allow-oom"
+    CLAIM "claim.lua" "allow-oom"
+    CREATE "create.lua" ""
+    DELETE "delete.lua" "allow-oom"
+    FIND "find.lua" "no-writes"
+    LIST "list.lua" "no-writes"
+    MOVE "move.lua" "allow-oom"
+    OPEN "open.lua" ""
+    READ "read.lua" "no-writes"
+    SAVE "save.lua" "allow-oom"
+    SWEEP "sweep.lua" "no-writes"
 }

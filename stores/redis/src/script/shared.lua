@@ -1,4 +1,3 @@
-#!lua
 -- What all scripts share. KEYS[1] is the prefix of all keys, with the hash tag that keeps them on one node of a cluster.
 -- Every script looks before it writes: a key of another kind is an error before anything has changed, since what a script
 -- has written stays when it fails.

@@ -12,8 +12,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 use tracer::ManualClock;
 use tracer::execution::{
-    Claim, Command, Created, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Expected,
-    Failure, Lease, ListOptions, NewExecution, Progress, Refusal, Survives, Timestamp, Write, Written,
+    Beat, Claim, Command, Created, ExecutionError, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore,
+    Expected, Failure, Lease, ListOptions, NewExecution, Progress, Refusal, Survives, Timestamp, Write, Written,
 };
 use tracer_redis::{Reconnecting, RedisStore, VALUE_LEN_BYTES_MAX};
 use tracer_store_conformance::server::{self as servers, Place, free_port};
@@ -675,6 +675,38 @@ fn what_was_acknowledged_survives_the_servers_death_if_it_says_so() {
                 assert!(manager.get(id).await.unwrap().version >= *version);
             }
         }
+    });
+}
+
+#[test]
+fn a_server_whose_memory_is_full_can_be_worked_off_and_emptied() {
+    run(async {
+        let server = servers::redis(Place::new(), &["--save", ""]);
+        let client = server::ready(&server).await;
+        let mut other = connection(&client).await;
+        let manager = manager(&client, "full").await;
+        for _ in 0..4 {
+            manager.create(NewExecution::new("work").max_attempts(2)).await.unwrap();
+        }
+        let held = manager.claim(claim(2)).await.unwrap();
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1mb").exec_async(&mut other).await.unwrap();
+        assert!(manager.create(NewExecution::new("work")).await.is_err(), "nothing is taken in");
+        let all = manager.list(ListOptions::new()).await.unwrap();
+        assert_eq!(all.len(), 4);
+        let lease = held[0].token();
+        assert_eq!(manager.heartbeat(&[lease], Duration::from_secs(30)).await.unwrap(), [Beat::Held]);
+        manager.under(&lease).checkpoint(&lease.id, "key", 1).await.unwrap();
+        manager.under(&lease).complete(&lease.id, "done").await.unwrap();
+        let retried = Failure::new("no").retryable(true);
+        manager.under(&held[1].token()).fail(&held[1].id, retried).await.unwrap();
+        assert_eq!(manager.tick().await.unwrap().total(), 0);
+        let more = manager.claim(claim(1)).await.unwrap().remove(0);
+        manager.cancel(&more.id, None).await.unwrap();
+        manager.under(&more.token()).release(&more.id, Duration::ZERO).await.unwrap();
+        for execution in all.iter() {
+            manager.delete(&execution.id).await.unwrap();
+        }
+        assert!(manager.list(ListOptions::new()).await.unwrap().is_empty());
     });
 }
 
