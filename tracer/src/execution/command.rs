@@ -225,7 +225,7 @@ impl Command {
             }
             Self::Fail { failure, .. } => {
                 matches!(execution.status, S::Failed | S::Retrying | S::Cancelled)
-                    && execution.error.as_ref() == Some(failure)
+                    && execution.error.as_ref() == Some(&failure.kept())
             }
             Self::Cancel { .. } => execution.status == S::Cancelled,
             // A sweep may have been first, and have counted the attempt: it leaves the same status. Of what was only reserved
@@ -336,7 +336,7 @@ impl Write {
                 let again = failure.retryable && execution.check_attempts().is_ok();
                 let event = if execution.cancel_requested { Event::Cancel } else { Event::Fail { again } };
                 let status = next(event)?;
-                execution.error = Some(failure.clone());
+                execution.error = Some(failure.kept());
                 execution.end(status, AttemptEnd::Failed, now);
                 if execution.status == ExecutionStatus::Retrying {
                     execution.wait_for_retry(failure.retry_after, *random, now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ExecutionError;
-use super::timestamp::ms;
+use super::timestamp::{ms, whole_millis};
 
 /// Why an attempt failed, and whether another may do better.
 ///
@@ -62,6 +62,11 @@ impl Failure {
     /// A failure that is not retried, without a code.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: None, retryable: false, retry_after: None }
+    }
+
+    /// As it is kept: of waits, whole milliseconds.
+    pub(super) fn kept(&self) -> Self {
+        Self { retry_after: self.retry_after.map(whole_millis), ..self.clone() }
     }
 
     /// Sets the code.

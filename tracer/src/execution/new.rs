@@ -11,7 +11,7 @@ use super::record::Execution;
 use super::retry::RetryPolicy;
 use super::status::ExecutionStatus;
 use super::store::Created;
-use super::timestamp::{Timestamp, millis};
+use super::timestamp::{Timestamp, millis, whole_millis};
 use crate::id::ExecutionId;
 
 /// The longest type, idempotency key, checkpoint key and worker's name, in bytes of UTF-8. Every store can index that.
@@ -288,9 +288,4 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), InvalidInput> {
         Some(at) => Err(InvalidInput::NameCharacter { what, at }),
         None => Ok(()),
     }
-}
-
-/// What is left when it was stored.
-fn whole_millis(duration: Duration) -> Duration {
-    Duration::from_millis(millis(duration))
 }

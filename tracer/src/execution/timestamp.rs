@@ -52,6 +52,11 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// What is left of a duration when it was stored.
+pub(crate) fn whole_millis(duration: Duration) -> Duration {
+    Duration::from_millis(millis(duration))
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(ascii(&self.digits()))

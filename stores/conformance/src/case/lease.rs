@@ -130,6 +130,10 @@ pub(crate) async fn the_end_of_an_attempt_can_be_repeated<T: ExecutionStore + 's
         Command::Complete { result: "done".into() },
         Command::Fail { failure: Failure::new("no"), random: 1 },
         Command::Fail { failure: Failure::new("no").retryable(true), random: 1 },
+        Command::Fail {
+            failure: Failure::new("no").retryable(true).retry_after(Duration::from_micros(1_234_567)),
+            random: 1,
+        },
         Command::Cancel { reason: None },
         Command::Release { delay: SECOND },
         Command::Overtime { random: 1 },
