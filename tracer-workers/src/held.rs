@@ -1,7 +1,8 @@
 //! The attempts that a worker has: their leases, and what they are told.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -34,6 +35,24 @@ pub(crate) struct Held {
     changed: Notify,
     /// A key has a place, and those that it could be for were given back.
     wanting: Notify,
+    /// How many writes of ends that the store has not taken are to be tried again.
+    again: AtomicUsize,
+}
+
+/// An end that is tried again, for as long as this lives.
+pub(crate) struct Again(Arc<Held>);
+
+impl Again {
+    pub(crate) fn new(held: &Arc<Held>) -> Self {
+        held.again.fetch_add(1, Ordering::Relaxed);
+        Self(held.clone())
+    }
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        self.0.again.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -201,6 +220,12 @@ impl Held {
         attempts.by_id.get(&lease.id).is_some_and(|attempt| attempt.lease() == lease && attempt.until > now)
     }
 
+    /// Whether the leases are over of some whose ends are still to be written: who sweeps now takes them for lost.
+    pub(crate) fn would_lose_ends(&self, now: Instant) -> bool {
+        let is_over = |attempt: &Attempt| attempt.until <= now && !attempt.is_gone;
+        self.again.load(Ordering::Relaxed) > 0 && self.lock().by_id.values().any(is_over)
+    }
+
     pub(crate) fn leases(&self) -> Vec<Lease> {
         self.lock().by_id.values().map(Attempt::lease).collect()
     }
@@ -315,8 +340,6 @@ impl Attempt {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tracer::execution::{Claim, Execution, ExecutionManager, MemoryStore, NewExecution};
 
     use super::*;

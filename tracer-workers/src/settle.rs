@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracer::execution::{Command, ExecutionError, ExecutionManager, ExecutionStore, Lease, Write};
 
-use crate::held::Held;
+use crate::held::{Again, Held};
 use crate::patient::back_off;
 use crate::run::fail;
 use crate::worker::OnError;
@@ -61,8 +61,9 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
         let (first, turns) = (Arc::new(Semaphore::new(FIRST_MAX)), Arc::new(Semaphore::new(AGAIN_MAX)));
         let again = |tries: &mut JoinSet<Vec<Part>>, left: Vec<Part>| {
             for part in left {
-                let (settler, turns) = (settler.clone(), turns.clone());
+                let (settler, turns, again) = (settler.clone(), turns.clone(), Again::new(&settler.held));
                 tries.spawn(async move {
+                    let _again = again;
                     tokio::time::sleep(back_off(part.failed)).await;
                     let _turn = turns.acquire().await;
                     settler.settle_held(part).await

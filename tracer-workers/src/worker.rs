@@ -35,6 +35,10 @@ const SWEEP_EVERY: Duration = Duration::from_millis(900);
 /// How far apart workers sweep that know of the same lease, and how often one does at most.
 const SWEEP_APART: Duration = Duration::from_millis(100);
 
+/// For how long a sweep waits for ends that are tried again, at most: an outage may be long, and one of them may never be
+/// taken.
+const SWEEP_AFTER: Duration = Duration::from_secs(300);
+
 /// How often what ended long ago is deleted, at most, and within which time first.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const PRUNE_FIRST: Duration = Duration::from_secs(60);
@@ -517,12 +521,17 @@ async fn extend<S: ExecutionStore>(
 
 /// Sweeps as soon as a lease that it knows of is over, and at intervals for those that it does not.
 async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
-    let Shared { worker, retried, .. } = &*shared;
+    let Shared { worker, held, retried, .. } = &*shared;
     let mut next_due = None;
     loop {
         // Workers that began together are not to sweep together.
         let due = next_due.map_or(SWEEP_EVERY, |due| due + SWEEP_APART.mul_f64(0.5 + fastrand::f64() / 2.0));
         tokio::time::sleep(due.min(SWEEP_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0))).await;
+        // After an outage, what has ended here comes first.
+        let tried = Instant::now() + SWEEP_AFTER;
+        while held.would_lose_ends(Instant::now()) && Instant::now() < tried {
+            tokio::time::sleep(SWEEP_APART).await;
+        }
         next_due = match worker.manager.tick().await {
             Ok(swept) => {
                 if swept.retried > 0 {

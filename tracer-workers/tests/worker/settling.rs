@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use tracer::execution::{AttemptEnd, Command, ExecutionStatus as S, Failure, VALUE_DEPTH_MAX, Write, Written};
+use tracer::execution::{AttemptEnd, Claim, Command, ExecutionStatus as S, Failure, VALUE_DEPTH_MAX, Write, Written};
 use tracer_workers::{Attempt, Left, Worker};
 
 use crate::trouble::cut_off;
@@ -186,20 +186,44 @@ fn a_result_of_an_attempt_that_is_lost_is_not_tried_again() {
     });
 }
 
-/// Nobody can have taken it over meanwhile: what was done is not lost.
+/// What was done is not lost, unless another worker is there that takes it over: the one that did it writes first.
 #[test]
 fn a_result_is_kept_after_an_outage_that_was_longer_than_its_lease() {
+    for offset in 0..20 {
+        run(async {
+            let (manager, cut) = cut_off();
+            let worker = Worker::new(manager.clone()).concurrency(300).handler("work", handle).start();
+            let ids = manager.create_all((0..300).map(|number| new(number).max_attempts(1))).await.unwrap();
+            sleep(SECOND / 2).await;
+            cut.set(Some(Written::Nothing));
+            sleep(LEASE * 3 + SECOND / 10 * offset).await;
+            cut.set(None);
+            for id in ids {
+                let done = ended(&manager, &id.unwrap().id).await;
+                assert_eq!((done.status, done.result), (S::Completed, Some(done.payload)));
+            }
+            worker.shutdown(SECOND).await;
+        });
+    }
+}
+
+/// Only leases that are over are waited for.
+#[test]
+fn what_others_have_lost_is_found_though_an_end_of_ones_own_is_never_taken() {
     run(async {
         let (manager, cut) = cut_off();
-        cut.is_never_swept.store(true, Ordering::Relaxed);
+        let other = manager.create(new(1).delay(LEASE / 2)).await.unwrap().id;
+        let bad = manager.create(new(0)).await.unwrap().id;
+        cut.refuse(bad, "complete");
         let worker = Worker::new(manager.clone()).handler("work", handle).start();
-        let id = manager.create(new(7).max_attempts(1)).await.unwrap().id;
-        sleep(SECOND / 2).await;
-        cut.set(Some(Written::Nothing));
-        sleep(LEASE * 3).await;
-        cut.set(None);
-        let done = ended(&manager, &id).await;
-        assert_eq!((done.status, done.result), (S::Completed, Some(7.into())));
+        sleep(LEASE / 2).await;
+        let lease = SECOND * 3;
+        let claim = Claim { types: vec![], only: Some(other), limit: 1, worker: "dead".to_owned(), lease };
+        assert_eq!(manager.claim(claim).await.unwrap().len(), 1);
+        sleep(lease + SECOND).await;
+        let lost = manager.get(&other).await.unwrap();
+        assert_eq!((lost.status, lost.attempts), (S::Failed, 1));
+        assert_eq!(manager.get(&bad).await.unwrap().status, S::Running);
         worker.shutdown(SECOND).await;
     });
 }
