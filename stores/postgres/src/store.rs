@@ -167,7 +167,9 @@ impl PostgresStore {
         let mut inserted: HashMap<ExecutionId, Execution> =
             inserted.iter().filter_map(id).filter_map(|id| Some((id, executions.remove(&id)?))).collect();
         let mut queue = Queue::default();
-        inserted.values().for_each(|execution| queue.push(execution));
+        for execution in inserted.values() {
+            queue.push(execution);
+        }
         if !queue.is_empty() {
             own.transaction().execute(&own.statement(ENQUEUE).await?, &queue.values()).await?;
         }

@@ -135,8 +135,12 @@ fn trouble(error: &tokio_postgres::Error) -> Trouble {
     match code.code().as_bytes() {
         // Connection, transaction rolled back, resources, object in use, operator intervention, system; and a transaction that
         // may only read, as on a server that has another above it, or took too long.
-        [b'0', b'8', ..] | [b'4', b'0', ..] | [b'5', b'3' | b'5' | b'7' | b'8', ..] => Trouble::Unavailable,
-        b"25006" | b"25P03" | b"25P04" => Trouble::Unavailable,
+        [b'0', b'8', ..]
+        | [b'4', b'0', ..]
+        | [b'5', b'3' | b'5' | b'7' | b'8', ..]
+        | b"25006"
+        | b"25P03"
+        | b"25P04" => Trouble::Unavailable,
         [b'5', b'4', ..] => Trouble::TooLarge,
         [b'X', b'X', b'0', b'0', _] => Trouble::Corrupt,
         _ => Trouble::Refused,
