@@ -338,7 +338,17 @@ pub(crate) fn make_room(files: &[ListedFile], bytes_max: u64) {
     let newest = dead.iter().rposition(|file| standing(&file.path) == Standing::Dead).map(|at| dead.remove(at));
     let left = |bytes: u64| bytes.saturating_sub(newest.map_or(0, |file| file.len));
     let dead = delete(dead, left(bytes_max), |file| file.is_marked);
-    delete(dead, left(bytes_max.max(BYTES_MAX).saturating_mul(UNREAD_TIMES)), |_| true);
+    delete(dead, left(unread_max(bytes_max)), |_| true);
+}
+
+/// How much files may take at which nobody has looked.
+fn unread_max(bytes_max: u64) -> u64 {
+    bytes_max.max(BYTES_MAX).saturating_mul(UNREAD_TIMES)
+}
+
+/// Whether files take so much that some have to go though nobody has looked at them.
+pub(crate) fn is_far_too_much(files: &[ListedFile], bytes_max: u64) -> bool {
+    files.iter().map(|file| file.len).sum::<u64>() > unread_max(bytes_max)
 }
 
 /// Deletes such files, the oldest of which is first, until all take no more than `bytes_max`; gives those that are left.

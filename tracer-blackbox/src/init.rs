@@ -1,5 +1,6 @@
 //! One line for applications: a black box where such things belong, and a look at what earlier processes left.
 
+use std::collections::HashMap;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,11 @@ use tracer::{TraceId, Tracer};
 
 use crate::aside;
 use crate::blackbox::BlackBox;
-use crate::directory::{BYTES_MAX, ListedFile, Standing, listed, make_room, mark, mark_ended, recover_file, standing};
+use crate::directory::{
+    BYTES_MAX, ListedFile, Standing, is_far_too_much, listed, make_room, mark, mark_ended, recover_file, standing,
+};
 use crate::options::Options;
-use crate::reader::{Death, Recovered};
+use crate::reader::{Death, OpenNode, Recovered};
 use crate::tell::tell;
 
 /// What [`init`] does, where something is to differ.
@@ -25,6 +28,9 @@ pub struct Init {
 
 /// Characters that are told of a node.
 const TOLD_CHARS_MAX: usize = 300;
+
+/// Processes that are told of, the last ones.
+const PROCESSES_TOLD: usize = 10;
 
 /// Open nodes that are told of a process.
 const NODES_TOLD: usize = 4;
@@ -44,7 +50,7 @@ impl Default for Init {
 /// The directory is `TRACER_DIR`; if that is not set, `/tmp/tracer` on AWS Lambda, and `.tracer` in the working directory
 /// elsewhere. `SIGSEGV` and the like are noted, then go to whoever handled them before; so is a `SIGTERM` that nobody handles.
 /// For each process that did not
-/// end in order and that nobody has been told of, a few lines on standard error say what it was doing, unless
+/// end in order and that nobody has been told of, of the last ten, a few lines on standard error say what it was doing, unless
 /// `TRACER_QUIET` is set: a thread reads what they left, so that the program need not wait. A program that ends in order
 /// before that is done waits for it then, two seconds at most. Files that were told of are deleted, oldest first, when all
 /// take more than 256 MiB; and others whose processes are gone, but the newest, when those take more than 1 GiB.
@@ -140,9 +146,11 @@ impl LookBack {
                 dead.push(place);
             }
         }
-        if dead.is_empty() {
+        // Whoever is started again and again, and dies at once, may not come to look at what others left.
+        if dead.is_empty() || is_far_too_much(&self.files, self.bytes_max) {
             make_room(&self.files, self.bytes_max);
-        } else {
+        }
+        if !dead.is_empty() {
             aside::run(move || {
                 self.tell(&dead);
                 make_room(&self.files, self.bytes_max);
@@ -153,6 +161,16 @@ impl LookBack {
     /// Tells of each once.
     fn tell(&mut self, dead: &[usize]) {
         let mut told_of = None;
+        let (before, dead) = dead.split_at(dead.len().saturating_sub(PROCESSES_TOLD));
+        let mut untold = 0;
+        for place in before {
+            let file = &mut self.files[*place];
+            file.is_marked = mark(&file.path);
+            untold += usize::from(file.is_marked);
+        }
+        if untold > 0 {
+            tell(format_args!("{untold} more processes have not ended in order before these:"));
+        }
         for place in dead {
             let file = &mut self.files[*place];
             let recovered = recover_file(&file.path).ok().filter(|recovered| is_to_be_told(&recovered.death));
@@ -197,7 +215,7 @@ fn is_to_be_told(death: &Death) -> bool {
 fn told(recovered: &Recovered<'_>) -> Vec<String> {
     let process = &recovered.process;
     let mut lines = vec![format!("{} (process {}) {}", process.app, process.pid, recovered.death)];
-    lines.extend(recovered.open.iter().take(NODES_TOLD).map(|node| {
+    lines.extend(most_telling(&recovered.open).into_iter().map(|node| {
         let cut = if node.truncated { " (cut)" } else { "" };
         let arguments = if node.arguments.is_null() { String::new() } else { format!(" with {}{cut}", node.arguments) };
         format!("  {} was running{arguments} in {}", node.node, node.trace_id)
@@ -210,9 +228,56 @@ fn told(recovered: &Recovered<'_>) -> Vec<String> {
     lines
 }
 
+/// Of nodes in the order in which they were entered, those that say most: of each trace the innermost, which is what it was
+/// at, the newest first, then what has called these. In their order.
+fn most_telling(open: &[OpenNode]) -> Vec<&OpenNode> {
+    let mut of_trace: HashMap<TraceId, usize> = HashMap::new();
+    let mut ranked: Vec<(usize, usize)> = Vec::with_capacity(open.len());
+    for (place, node) in open.iter().enumerate().rev() {
+        let inside = of_trace.entry(node.trace_id).or_default();
+        ranked.push((*inside, place));
+        *inside += 1;
+    }
+    ranked.sort_by_key(|(inside, _)| *inside);
+    ranked.truncate(NODES_TOLD);
+    ranked.sort_unstable_by_key(|(_, place)| *place);
+    ranked.into_iter().map(|(_, place)| &open[place]).collect()
+}
+
 /// Values come from anywhere: none may command a terminal.
 fn printable(text: &str) -> String {
     let mut chars = text.chars();
     let cut: String = chars.by_ref().take(TOLD_CHARS_MAX).collect();
     format!("{}{}", Escaped(&cut), if chars.next().is_some() { "…" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tracer::EnvId;
+
+    use super::*;
+
+    #[test]
+    fn of_each_trace_the_innermost_is_told_before_those_that_called_it() {
+        let node = |trace: u128, node: &str| OpenNode {
+            trace_id: TraceId::new(trace).unwrap(),
+            env_id: EnvId::new(1).unwrap(),
+            frame: None,
+            node: node.to_owned(),
+            since_unix_ns: 0,
+            arguments: Value::Null,
+            truncated: false,
+        };
+        let named = |open: &[OpenNode]| most_telling(open).iter().map(|node| node.node.clone()).collect::<Vec<_>>();
+        let deep: Vec<OpenNode> = (0..30).map(|depth| node(1, &format!("deep {depth}"))).collect();
+        assert_eq!(named(&deep), ["deep 26", "deep 27", "deep 28", "deep 29"]);
+        assert_eq!(named(&deep[..2]), ["deep 0", "deep 1"]);
+        let both: Vec<OpenNode> = (0..30).map(|number| node(1 + number % 2, &format!("{number}"))).collect();
+        assert_eq!(named(&both), ["26", "27", "28", "29"]);
+        let requests: Vec<OpenNode> = (0..30).map(|number| node(1 + number, &format!("{number}"))).collect();
+        assert_eq!(named(&requests), ["26", "27", "28", "29"]);
+        let other = [node(7, "outer"), node(7, "inner")].into_iter().chain(deep).collect::<Vec<_>>();
+        assert_eq!(named(&other), ["outer", "inner", "deep 28", "deep 29"]);
+    }
 }

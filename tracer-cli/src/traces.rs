@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem::{self, Discriminant};
 
 use tracer::tree::{Span, SpanOutcome, Tree};
-use tracer::{EnvId, Record, Times, TraceId, TraceState, TraceStats};
+use tracer::{EnvId, ErrorKind, Record, Times, TraceId, TraceState, TraceStats};
 
 use crate::source::{OpenNode, Outline, Outlines, Period, Source, Summary, Telling};
 
@@ -305,7 +305,8 @@ pub(crate) fn is_bad(state: TraceState) -> bool {
 
 /// The span that says most about how a trace ended.
 ///
-/// Of a failed trace, the one whose error ended it; of one with open nodes, the innermost that was entered last; of one
+/// Of a failed trace, the one whose error ended it, and of a panic that came out of another env, which has its text, the one
+/// there; of one with open nodes, the innermost that was entered last; of one
 /// that recovered, the first that failed.
 fn telling(tree: &Tree) -> Option<&Span> {
     let end = |span: &Span| span.start_ns.saturating_add(span.duration_ns.unwrap_or(0));
@@ -313,7 +314,11 @@ fn telling(tree: &Tree) -> Option<&Span> {
     let failed = |span: &&Span| matches!(span.outcome, SpanOutcome::Failed(_));
     match tree.state {
         TraceState::Failed => {
-            let mut found = None;
+            let is_panic = |span: &Span, has_text: bool| {
+                matches!(&span.outcome, SpanOutcome::Failed(error)
+                    if error.kind == ErrorKind::Panic && error.message.is_some() == has_text)
+            };
+            let mut found: Option<&Span> = None;
             let mut level: &[Span] = &tree.spans;
             // Down the way that the error came up.
             while let Some(span) = level
@@ -321,8 +326,10 @@ fn telling(tree: &Tree) -> Option<&Span> {
                 .filter(|span| matches!(span.outcome, SpanOutcome::Failed(_) | SpanOutcome::Unwound))
                 .max_by_key(|span| end(span))
             {
-                found = Some(span);
-                level = if failed(&span) { &[] } else { &span.children };
+                if !found.is_some_and(|found| failed(&found)) || is_panic(span, true) {
+                    found = Some(span);
+                }
+                level = if failed(&span) && !is_panic(span, false) { &[] } else { &span.children };
             }
             found.filter(failed).or_else(|| all().filter(failed).max_by_key(|span| end(span)))
         }

@@ -206,17 +206,20 @@ pub use tracer_macros::flow;
 /// Fields, variants, keys of maps and newtypes whose name says that they hold a secret, wherever they stand in a value; case
 /// does not matter, nor what separates words. Names are looked at up to their 256th byte.
 ///
-/// - anywhere in the name: `access_key`, `api_key`, `authorisation`, `authorization`, `bearer_value`, `card_number`,
-///   `connection_string`, `credential`, `credit_card`, `database_url`, `encryption_key`, `passcode`, `passkey`, `passphrase`,
-///   `passwd`, `password`, `phpsessid`, `private_key`, `secret`, `set_cookie`, `signing_key`, `ssh_key`, `token_value`
+/// - anywhere in the name: `access_key`, `account_key`, `api_key`, `authorisation`, `authorization`, `bearer_value`,
+///   `card_number`, `connection_string`, `credential`, `credit_card`, `database_url`, `encryption_key`, `master_key`,
+///   `passcode`, `passkey`, `passphrase`, `passwd`, `password`, `phpsessid`, `private_key`, `secret`, `set_cookie`,
+///   `shared_key`, `signing_key`, `ssh_key`, `subscription_key`, `token_value`
 /// - at its end, but for a number or version: `access_tokens`, `bearer`, `cookie`, `cookies`, `refresh_tokens`, `session`,
 ///   `session_id`, `session_key`, `token`
 /// - as one of its words: `auth`, `csrf`, `cvc`, `cvv`, `dsn`, `iban`, `jwt`, `mnemonic`, `otp`, `pass`, `pin`, `pw`, `pwd`,
 ///   `ssn`, `totp`, `xsrf`
 /// - alone: `tokens`
 ///
-/// So is the second of a pair whose first is such a name as a text, and `value` where a `name`, `key` or `header` beside it is
-/// one, in whatever order, among the first 64 fields; what comes before its name has no hash. Fields with the last name of a path of `redact` are, too, if 32 others of the node stand
+/// So is the second of a pair whose first is such a name as a text, and `value`, `content`, `data` or `c` where a `name`,
+/// `key`, `header`, `type`, `kind`, `tag` or `t` beside it is one, in whatever order, among the first 64 fields; what comes
+/// before its name has no hash. Of an enum whose tag is inside of its value (`#[serde(tag = "…")]`) or that has none, no other
+/// field is: `redact` it. Fields with the last name of a path of `redact` are, too, if 32 others of the node stand
 /// before it.
 ///
 /// What stands *inside* of a text is not looked at: the password in a URL, `--password=…` in an argument, JSON in a string.

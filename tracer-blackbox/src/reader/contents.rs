@@ -31,7 +31,7 @@ pub(super) const LACKS_PAYLOAD: u64 = 1 << 9;
 /// Likewise: it is the first of its trace, or goes on with that by recoveries alone.
 pub(super) const MAIN: u64 = 1 << 10;
 /// In that of a step: a detail belongs to it.
-const DETAILED: u64 = 1 << 11;
+pub(super) const DETAILED: u64 = 1 << 11;
 /// In a frame, the number of its env stands above the step that entered it.
 pub(super) const FRAME_SHIFT: u32 = 40;
 /// In the word of a step, its number stands above the function.

@@ -7,7 +7,7 @@ use tracer::recorder::Times;
 use tracer::{EnvId, TraceId, TraceState};
 
 use super::Death;
-use super::contents::{Contents, EnvSet, LACKS_PAYLOAD, Seen, Stretch, place_of};
+use super::contents::{Contents, DETAILED, EnvSet, LACKS_PAYLOAD, Seen, Stretch, place_of};
 use super::gaps::Gap;
 use super::open::{Env, Open, Running};
 use super::scan::{Scan, Slot};
@@ -96,6 +96,8 @@ struct Gathered {
     goes_on: Option<(u64, u32)>,
     /// The first error.
     failed: Option<Slot>,
+    /// The last of them that says why.
+    told: Option<Slot>,
 }
 
 impl Traces {
@@ -146,7 +148,7 @@ impl Traces {
             for trace in order {
                 let of = Gathered::new(trace, by_trace.of(trace), running, scan);
                 listed.all.push(of.summary(running, &self.open, times, death));
-                listed.tells.push(of.tells(running));
+                listed.tells.push(of.tells(running, scan));
             }
             listed
         })
@@ -217,6 +219,7 @@ impl Gathered {
             root: None,
             goes_on: None,
             failed: None,
+            told: None,
         };
         for place in envs {
             gathered.add(*place, &running.envs()[place_of(*place)], scan);
@@ -234,6 +237,8 @@ impl Gathered {
         }
         let failed = [env.failed, self.failed].into_iter().flatten();
         self.failed = failed.min_by_key(|slot| scan.words(*slot).map(|words| words[1]));
+        let told = env.failed.filter(|slot| scan.words(*slot).is_some_and(|words| words[0] & DETAILED != 0));
+        self.told = [told, self.told].into_iter().flatten().max_by_key(|slot| scan.words(*slot).map(|words| words[1]));
         self.lost_steps += env.seen.end.saturating_sub(1).saturating_sub(env.seen.steps.into());
         self.seen.add(&env.seen);
     }
@@ -269,9 +274,12 @@ impl Gathered {
     }
 
     /// Its own record, and the step that says most about how it failed: the one that ended it, or the first.
-    fn tells(&self, running: &Running) -> Tells {
+    fn tells(&self, running: &Running, scan: &Scan<'_>) -> Tells {
         let root = self.root.and_then(|root| running.envs()[place_of(root)].record);
-        let failed = self.last(running).0.and_then(|last| last.failed).or(self.failed);
+        let failed = self.last(running).0.and_then(|last| last.failed);
+        // A panic has its text in the env that it began in.
+        let has_text = |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & DETAILED != 0);
+        let failed = failed.filter(has_text).or(failed.and(self.told)).or(failed).or(self.failed);
         Tells { root, failed }
     }
 

@@ -175,13 +175,20 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
     if let (Some(sign), false) = (shown.sources.iter().filter_map(|source| source.last_sign_ns).max(), end.is_alive) {
         line(Ink::Faint, "alive", &format!("until {}, if not for longer", text::precise_time(sign)))?;
     }
-    for open in shown.open.iter().take(LISTED_MAX) {
+    // What it was at is at the end.
+    let between = shown.open.len().saturating_sub(LISTED_MAX);
+    for (nth, open) in shown.open.iter().enumerate() {
+        if between > 0 && nth == LISTED_MAX / 2 {
+            line(Ink::Plain, "", &format!("… and {between} between"))?;
+        }
+        if (LISTED_MAX / 2..LISTED_MAX / 2 + between).contains(&nth) {
+            continue;
+        }
         let call = open_call(open);
         let start_ns = shown.trace.start_ns().unwrap_or(open.since_ns);
         let entered = Nanoseconds(open.since_ns.saturating_sub(start_ns));
         line(Ink::Warn, "open", &format!("{call}, entered after {entered}, {}", end.after(open.since_ns)))?;
     }
-    more(&mut line, "open", shown.open.len())?;
     for beside in shown.beside.iter().take(LISTED_MAX) {
         let end = End { last_ns: beside.end_ns, ..end };
         let started = text::call(&beside.tree.source, &beside.tree.payload);

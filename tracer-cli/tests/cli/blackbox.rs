@@ -166,9 +166,31 @@ fn child() {
             }
             order(18, &wait);
         }),
+        "deep" => order(17, &|| deep(50)),
+        "branch" => {
+            let panicked = std::panic::catch_unwind(|| {
+                order(17, &|| {
+                    let mut branch = std::pin::pin!(tracer::branch(async { refuse(3) }));
+                    let waker = std::task::Waker::noop();
+                    let _never = branch.as_mut().poll(&mut std::task::Context::from_waker(waker));
+                })
+            });
+            assert!(panicked.is_err());
+            std::process::abort();
+        }
         "return" => order(17, &|| {}),
         other => panic!("no scenario {other}"),
     }
+}
+
+#[traced_node(record)]
+fn deep(left: u32) {
+    if left == 0 { wait() } else { deep(left - 1) }
+}
+
+#[traced_node(record)]
+fn refuse(id: u32) {
+    panic!("nobody takes {id}");
 }
 
 /// A process with a black box in the `.tracer` of a world.
@@ -569,6 +591,25 @@ fn a_panic_is_told_with_its_text() {
     .assert_eq(&text(&world.run("show last-failed")));
     let ended = &world.run("show last-failed --json").json()[0]["files"][0]["ended"];
     assert_eq!((ended["kind"].as_str(), ended["text"].as_str().is_some()), (Some("panic"), true), "{ended}");
+}
+
+/// The env that it came out of has no text of it.
+#[test]
+fn a_panic_that_came_out_of_a_branch_is_told_with_its_text() {
+    let world = World::new();
+    start(&world, "branch").end();
+    let listed = text(&world.run("ls"));
+    assert!(listed.contains("✗ refuse: panic: nobody takes 3"), "{listed}");
+}
+
+/// What it was at is at the bottom of the stack, however deep that is.
+#[test]
+fn of_many_open_nodes_the_outermost_and_the_innermost_are_listed() {
+    let shown = text(&killed("deep").run("show last"));
+    let open: Vec<&str> = shown.lines().skip_while(|line| !line.starts_with("open")).take(21).collect();
+    assert!(open[0].contains("handle") && open[9].contains("deep(left=44)"), "{shown}");
+    assert_eq!(open[10].trim(), "… and 34 between", "{shown}");
+    assert!(open[11].contains("deep(left=9)") && open[20].contains("deep(left=0)"), "{shown}");
 }
 
 #[test]

@@ -145,6 +145,45 @@ mod tests {
         assert_eq!(capture(&0.1_f32).to_json(), json!(0.1));
     }
 
+    /// What names it stands beside its content, or inside of it.
+    #[test]
+    fn secrets_of_tagged_enums_are_redacted() {
+        #[derive(Serialize)]
+        #[serde(tag = "type")]
+        enum Inside {
+            Password { value: &'static str },
+            Plain { value: &'static str },
+        }
+        #[derive(Serialize)]
+        #[serde(tag = "t", content = "c")]
+        enum Beside {
+            Password(&'static str),
+            Plain(&'static str),
+        }
+        #[derive(Serialize)]
+        #[serde(tag = "kind", content = "data")]
+        enum Kind {
+            Token { any: &'static str },
+        }
+        let secret = "hunter3";
+        for shown in [
+            capture(&Inside::Password { value: secret }).to_json(),
+            capture(&Beside::Password(secret)).to_json(),
+            capture(&Kind::Token { any: secret }).to_json(),
+            capture(&json!({ "kind": "password", "value": secret })).to_json(),
+            capture(&json!({ "value": secret, "tag": "api_key" })).to_json(),
+        ] {
+            let text = shown.to_string();
+            assert!(text.contains("$redacted") && !text.contains(secret), "{text}");
+        }
+        assert_eq!(capture(&Inside::Plain { value: "v" }).to_json(), json!({ "type": "Plain", "value": "v" }));
+        assert_eq!(capture(&Beside::Plain("v")).to_json(), json!({ "t": "Plain", "c": "v" }));
+        assert_eq!(
+            capture(&json!({ "data": 1, "content": 2, "c": 3 })).to_json(),
+            json!({ "data": 1, "content": 2, "c": 3 })
+        );
+    }
+
     #[test]
     fn large_values_are_cut_and_say_so() {
         let long = capture(&"é".repeat(100_000));

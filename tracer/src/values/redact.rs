@@ -6,8 +6,9 @@ use super::name::Name;
 
 /// What says in the name of a field that its value is a secret, in lower case and without what separates words; and where
 /// it has to stand. The public list is at `#[traced_node]`.
-const SECRETS: [(&[u8], Place); 49] = [
+const SECRETS: [(&[u8], Place); 53] = [
     (b"accesskey", Place::Anywhere),
+    (b"accountkey", Place::Anywhere),
     (b"apikey", Place::Anywhere),
     (b"authorization", Place::Anywhere),
     (b"authorisation", Place::Anywhere),
@@ -18,6 +19,7 @@ const SECRETS: [(&[u8], Place); 49] = [
     (b"creditcard", Place::Anywhere),
     (b"databaseurl", Place::Anywhere),
     (b"encryptionkey", Place::Anywhere),
+    (b"masterkey", Place::Anywhere),
     (b"passcode", Place::Anywhere),
     (b"passkey", Place::Anywhere),
     (b"passphrase", Place::Anywhere),
@@ -27,8 +29,10 @@ const SECRETS: [(&[u8], Place); 49] = [
     (b"privatekey", Place::Anywhere),
     (b"secret", Place::Anywhere),
     (b"setcookie", Place::Anywhere),
+    (b"sharedkey", Place::Anywhere),
     (b"signingkey", Place::Anywhere),
     (b"sshkey", Place::Anywhere),
+    (b"subscriptionkey", Place::Anywhere),
     (b"tokenvalue", Place::Anywhere),
     (b"accesstokens", Place::End),
     (b"bearer", Place::End),
@@ -100,14 +104,15 @@ pub(super) fn is_secret(name: &str) -> bool {
     suspects.into_iter().any(|((secret, place), _)| is_in(name, secret, *place))
 }
 
-/// Whether what stands under this name may be the value of what another field names: `{name: …, value: …}`.
+/// Whether what stands under this name may be the value of what another field names: `{name: …, value: …}`, and enums with
+/// their tag beside the content.
 pub(super) fn depends_on_pair(name: &str) -> bool {
-    name.eq_ignore_ascii_case("value")
+    ["value", "content", "data", "c"].iter().any(|of| name.eq_ignore_ascii_case(of))
 }
 
 /// Whether what stands under this name may name what another field holds.
 pub(super) fn names_pair(name: &str) -> bool {
-    ["name", "key", "header"].iter().any(|of| name.eq_ignore_ascii_case(of))
+    ["name", "key", "header", "type", "kind", "tag", "t"].iter().any(|of| name.eq_ignore_ascii_case(of))
 }
 
 #[inline(never)]

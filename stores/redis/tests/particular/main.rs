@@ -703,7 +703,7 @@ fn a_server_whose_memory_is_full_can_be_worked_off_and_emptied() {
         let more = manager.claim(claim(1)).await.unwrap().remove(0);
         manager.cancel(&more.id, None).await.unwrap();
         manager.under(&more.token()).release(&more.id, Duration::ZERO).await.unwrap();
-        for execution in all.iter() {
+        for execution in &all {
             manager.delete(&execution.id).await.unwrap();
         }
         assert!(manager.list(ListOptions::new()).await.unwrap().is_empty());

@@ -70,6 +70,32 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
     assert_eq!([&other, &its].map(|path| path.exists()), [false, true], "what was just told of is there to be shown");
 }
 
+/// A program that is started again and again, and dies at once, never comes to read what the others left.
+#[test]
+fn who_dies_at_once_makes_room_first() {
+    let directory = Directory::new();
+    let dead = [0, 1, 2].map(|_| killed(directory.path()));
+    // A hole takes no room, and long to read.
+    File::options().write(true).open(&dead[0]).unwrap().set_len(2 << 30).unwrap();
+    let mut command = command("init", directory.path(), &["0", "loud"]);
+    command.env_remove("TRACER_QUIET");
+    let mut running = start_command(command);
+    running.line();
+    running.kill();
+    assert_eq!(dead.each_ref().map(|path| path.exists()), [false, true, true], "as much as has to go");
+}
+
+/// Nor does its log.
+#[test]
+fn of_many_only_the_last_are_told() {
+    let directory = Directory::new();
+    (0..12).for_each(|_| drop(killed(directory.path())));
+    let text = told(directory.path(), NO_LIMIT, "loud");
+    assert!(text.contains("2 more processes have not ended in order before these:\n"), "{text}");
+    assert_eq!(text.matches(") killed\n").count(), 10, "{text}");
+    assert_eq!(told(directory.path(), NO_LIMIT, "loud"), "", "once");
+}
+
 /// Its log may be on the disk that is full; and who reads it may be gone.
 #[test]
 fn that_nothing_can_be_said_is_no_matter() {
