@@ -173,7 +173,7 @@ fn child() {
                     let mut branch = std::pin::pin!(tracer::branch(async { refuse(3) }));
                     let waker = std::task::Waker::noop();
                     let _never = branch.as_mut().poll(&mut std::task::Context::from_waker(waker));
-                })
+                });
             });
             assert!(panicked.is_err());
             std::process::abort();

@@ -18,7 +18,7 @@ use super::Captured;
 use super::decode::end_of;
 use super::digest::Digest;
 use super::name::{Name, Names};
-use super::redact::{Path, Paths, depends_on_pair, is_secret, names_pair};
+use super::redact::{Path, Paths, depends_on_pair, is_secret, may_come_first, names_pair};
 pub(super) use fields::Fields;
 use serializer::{At, Serializer};
 
@@ -348,8 +348,9 @@ impl Writer {
     /// Writes the name of an entry, and gives the path of its value, unless another entry says that this is a secret:
     /// `{name: "authorization", value: …}`.
     fn begin_entry(&mut self, map: &mut Open, name: Name<'_>, path: Option<Path>) -> Option<Path> {
-        let in_doubt = path.is_some() && self.secret.is_none() && depends_on_pair(name.text);
-        let is_secret = in_doubt && (map.in_doubt_at != 0 || self.names_secret(map));
+        let depends = path.is_some() && self.secret.is_none() && depends_on_pair(name.text);
+        let in_doubt = depends && may_come_first(name.text);
+        let is_secret = depends && ((in_doubt && map.in_doubt_at != 0) || self.names_secret(map));
         let path = path.filter(|_| !is_secret);
         map.count += 1;
         self.name(name);

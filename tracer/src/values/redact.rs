@@ -107,7 +107,12 @@ pub(super) fn is_secret(name: &str) -> bool {
 /// Whether what stands under this name may be the value of what another field names: `{name: …, value: …}`, and enums with
 /// their tag beside the content.
 pub(super) fn depends_on_pair(name: &str) -> bool {
-    ["value", "content", "data", "c"].iter().any(|of| name.eq_ignore_ascii_case(of))
+    may_come_first(name) || ["content", "data", "c"].iter().any(|of| name.eq_ignore_ascii_case(of))
+}
+
+/// Whether it may stand before what names it: those of enums never do.
+pub(super) fn may_come_first(name: &str) -> bool {
+    name.eq_ignore_ascii_case("value")
 }
 
 /// Whether what stands under this name may name what another field holds.
