@@ -64,7 +64,7 @@ pub struct EnvRecord {
 pub enum Cause {
     /// The first env of a trace.
     Root,
-    /// Asked for: `fork`, `branch`, `carry`.
+    /// Asked for: `fork`, `branch`, `carry`. Or the process was forked, and the env goes on in the child.
     Fork,
     /// The caller was not the innermost open frame of its env (`join!`, `select!`, …).
     Overlap,

@@ -39,11 +39,15 @@ struct Place {
 }
 
 /// A span and its rank among its siblings.
-type Child = ((u64, u64), Span);
+type Child = ((u64, u64, u64), Span);
 
-/// An env and its recoveries, by the number of the env.
+/// An env and its recoveries.
 #[derive(Clone, Copy, PartialEq)]
-struct CallLine(u64);
+struct CallLine {
+    env: EnvId,
+    /// The number of the env.
+    made: u64,
+}
 
 pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) -> Tree {
     let mut building = Building::default();
@@ -60,7 +64,9 @@ pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) ->
                 }
                 let innermost = env.parent_env.and_then(|parent| building.manual.get(&parent)?.last().copied());
                 let left = env.parent_env.filter(|_| env.cause == Cause::Recovery);
-                let line = left.and_then(|left| building.lines.get(&left).copied()).unwrap_or(CallLine(env.seq));
+                let line = left
+                    .and_then(|left| building.lines.get(&left).copied())
+                    .unwrap_or(CallLine { env: env.env_id, made: env.seq });
                 building.lines.insert(env.env_id, line);
                 if let Some(place) = innermost {
                     building.forked_in.insert(env.env_id, place);
@@ -69,8 +75,10 @@ pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) ->
             Record::Step(step) => building.step(step),
             Record::Note(note) => match &note.note {
                 Note::Unwound { frame, .. } => {
-                    if let Some(place) = building.frames.get(frame) {
-                        building.spans[*place].span.end(note.ts, SpanOutcome::Unwound);
+                    if let Some(place) = building.frames.get(frame).copied() {
+                        if building.may_end(place, note.env_id) {
+                            building.spans[place].span.end(note.ts, SpanOutcome::Unwound);
+                        }
                     }
                 }
                 violation => violations.push(violation.clone()),
@@ -101,7 +109,9 @@ impl Building {
                     None => self.push(step, Value::Null, None),
                 };
                 self.frames.insert(frame, place);
-                self.spans[place].span.end_with(step, step.values.get("ret").cloned().unwrap_or_default());
+                if self.may_end(place, step.env_id) {
+                    self.spans[place].span.end_with(step, step.values.get("ret").cloned().unwrap_or_default());
+                }
             }
             (None, Status::Enter) => {
                 let innermost = self.manual.get(&step.env_id).and_then(|entered| entered.last());
@@ -118,6 +128,12 @@ impl Building {
                 }
             }
         }
+    }
+
+    /// A process that was forked ends what was open then as its parent does, which may still be in it.
+    fn may_end(&self, place: usize, env: EnvId) -> bool {
+        let lines = self.spans[place].line.zip(self.lines.get(&env));
+        lines.is_none_or(|(entered, ends)| entered == *ends)
     }
 
     fn push(&mut self, step: &StepRecord, arguments: Value, parent: Option<usize>) -> usize {
@@ -146,7 +162,8 @@ impl Building {
             // What begins a line of calls stands where the line was made, not where it happened to run first: so the
             // tree does not depend on who is scheduled when.
             let left_at = line.filter(|_| parent.as_ref().is_none_or(|parent| parent.line != line));
-            let rank = (left_at.map_or(seq, |CallLine(made)| made), seq);
+            // Processes that were forked give the same numbers.
+            let rank = (left_at.map_or(seq, |line| line.made), seq, span.start_ns);
             parent.map_or(&mut roots, |parent| &mut parent.children).push((rank, span));
         }
         in_order(roots)
