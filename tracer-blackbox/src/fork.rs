@@ -130,6 +130,7 @@ impl KeptBox {
         }
         let salt = machine::random();
         shared.set_salt(salt);
+        shared.say_when_forked();
         let survivor = this_thread();
         for (block, taker, words) in blocks {
             // Frames of other threads stay as they are for the code that works on them, but readers do not show them:

@@ -146,6 +146,12 @@ impl Shared {
         self.salt.load(Ordering::Relaxed)
     }
 
+    /// In a forked child. A clock of somebody else's may wait for a thread that it does not have.
+    pub(crate) fn say_when_forked(&self) {
+        let times = self.times.get().filter(|times| times.is_counter());
+        self.status.set(Word::ForkedTicks, times.map_or(0, |times| times.now().0));
+    }
+
     pub(crate) fn set_salt(&self, salt: u64) {
         self.salt.store(salt, Ordering::Relaxed);
     }

@@ -41,6 +41,8 @@ pub(crate) enum Word {
     Lock = 23,
     /// 1 + the lines of calls that have no block now.
     LinesOutside = 24,
+    /// When the process was forked.
+    ForkedTicks = 25,
 }
 
 pub(crate) const RUNNING: u64 = 1;

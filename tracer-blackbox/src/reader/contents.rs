@@ -22,7 +22,7 @@ pub(super) const KIND_ENV: u64 = 2;
 pub(super) const KIND_NOTE: u64 = 3;
 pub(super) const CAUSE_RECOVERY: u64 = 4;
 /// In the tag of a step: what happened; 0 is an enter.
-const STATUS: u64 = 7 << 4;
+pub(super) const STATUS: u64 = 7 << 4;
 const EXITED: u64 = 1 << 4;
 /// Likewise: it goes on with a frame that is open.
 pub(super) const RESUMED: u64 = 1 << 9;

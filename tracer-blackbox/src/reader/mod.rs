@@ -7,6 +7,7 @@ mod contents;
 mod death;
 mod entered;
 mod gaps;
+mod inherited;
 mod merge;
 mod missed;
 mod open;
@@ -26,6 +27,7 @@ use tracer::{EnvId, EnvRecord, FrameId, Record, StepRecord, TraceId};
 use contents::{KIND_NOTE, KIND_STEP};
 pub use death::{Death, Observed};
 pub use gaps::{Confidence, Gap};
+use inherited::Inherited;
 use merge::Merged;
 pub use missed::PagesSeen;
 pub use open::OpenNode;
@@ -166,13 +168,14 @@ pub fn recover_watched<'a>(
     let last_sign = recorded.max(status.get(Word::AliveNs));
     let death = death::classify(&scan, observed, last_sign);
     let open = running.open();
+    let inherited = Inherited::of(&scan, &contents, &running, &times, gaps.is_empty());
     // What is in no block is known by its entries, if all are there.
     let lines = if gaps.is_empty() { 0 } else { status.get(Word::LinesOutside).saturating_sub(1) };
     let frames = running.frames_missing();
     if lines > 0 || frames > 0 {
         gaps.push(Gap::Open { lines, frames });
     }
-    let all = Traces::new(contents, running, &open);
+    let all = Traces::new(contents, running, inherited, &open);
     gaps.extend(all.gaps());
     let (records, orphans) = all.records();
     if orphans > 0 {
@@ -189,7 +192,7 @@ pub fn recover_watched<'a>(
     let dropped = status.get(Word::Dropped);
     Ok(Recovered {
         process: process(&valid, last_sign),
-        open: open.iter().map(|open| described(open, &scan, &times)).collect(),
+        open: open.iter().map(|open| described(open, &scan, &times, &all.inherited)).collect(),
         confidence: Confidence::new(records, &gaps, dropped),
         gaps,
         dropped,
@@ -324,7 +327,8 @@ impl Outlines<'_> {
         let found = self.scan.found(slot)?;
         let mut assembler = Assembler::new(Names(self.scan.dictionary.clone()));
         assembler.know(self.listed.all.get(place)?.trace_id, EnvId::new(found.words[2])?);
-        assembler.push(&found.entry(), self.scan.detail(&found).as_ref(), &self.read.times)
+        let record = assembler.push(&found.entry(), self.scan.detail(&found).as_ref(), &self.read.times)?;
+        Some(self.read.all.inherited.record(record))
     }
 }
 
@@ -355,6 +359,7 @@ pub struct Records<'a> {
     entries: Merged<'a>,
     assembler: Assembler<Names<'a>>,
     times: Times,
+    inherited: &'a Inherited,
     /// Of one trace, with its envs.
     of: Option<(TraceId, HashSet<u64>)>,
 }
@@ -381,7 +386,7 @@ impl<'a> Records<'a> {
             assembler.know(trace, env);
         }
         let of = trace.map(|trace| (trace, read.all.envs(trace).collect()));
-        Self { scan, entries, assembler, times, of }
+        Self { scan, entries, assembler, times, inherited: &read.all.inherited, of }
     }
 
     /// Whether an entry is of the trace that is wanted.
@@ -405,7 +410,7 @@ impl Iterator for Records<'_> {
             }
             let detail = self.scan.detail(&found);
             if let Some(record) = self.assembler.push(&found.entry(), detail.as_ref(), &self.times) {
-                return Some(record);
+                return Some(self.inherited.record(record));
             }
         }
     }
@@ -419,7 +424,9 @@ impl fmt::Debug for Records<'_> {
 
 /// The records alone, of a process that asks for its own; with its own clock.
 pub(crate) fn records(bytes: Vec<u8>, times: &Times, of: Option<TraceId>) -> Vec<Record> {
-    let Ok(read) = recover(bytes) else { return Vec::new() };
+    let Ok(mut read) = recover(bytes) else { return Vec::new() };
+    // By the ids that it knows.
+    read.all.inherited = Inherited::default();
     match of {
         Some(trace) => read.trace_by(trace, times.clone()).collect(),
         None => read.records_by(times.clone()).collect(),
@@ -436,7 +443,7 @@ fn pairs_of(bytes: &[u8]) -> &[u8] {
     &rest[..rest.len().min(PAIRS * PAIR_WORDS * 8)]
 }
 
-fn described(open: &Open, scan: &Scan<'_>, times: &Times) -> OpenNode {
+fn described(open: &Open, scan: &Scan<'_>, times: &Times, inherited: &Inherited) -> OpenNode {
     let detail = open.enter.and_then(|enter| scan.detail_at(enter));
     let by_site = || scan.dictionary.site(open.site).map(|site| site.node.to_owned());
     let by_hand = || open.name.map(NodeName::to_text);
@@ -447,8 +454,8 @@ fn described(open: &Open, scan: &Scan<'_>, times: &Times) -> OpenNode {
     let (arguments, truncated) = values.unwrap_or_default();
     OpenNode {
         trace_id: open.trace,
-        env_id: open.env,
-        frame: FrameId::from_number(open.frame),
+        env_id: inherited.env(open.env),
+        frame: FrameId::from_number(open.frame).map(|frame| inherited.frame(open.trace, frame)),
         node: node.or_else(by_hand).or_else(by_site).unwrap_or_else(|| "?".to_owned()),
         since_unix_ns: times.unix_ns(open.ticks),
         arguments,

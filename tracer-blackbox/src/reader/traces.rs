@@ -9,6 +9,7 @@ use tracer::{EnvId, TraceId, TraceState};
 use super::Death;
 use super::contents::{Contents, DETAILED, EnvSet, LACKS_PAYLOAD, Seen, Stretch, place_of};
 use super::gaps::Gap;
+use super::inherited::Inherited;
 use super::open::{Env, Open, Running};
 use super::scan::{Scan, Slot};
 
@@ -41,6 +42,7 @@ pub struct TraceSummary {
 /// Traces, and where the records of each are: put together when they are asked for.
 pub(super) struct Traces {
     running: Running,
+    pub(super) inherited: Inherited,
     /// By env.
     stretches: Vec<Stretch>,
     /// Envs whose own records are not there, and whose traces are known all the same.
@@ -101,11 +103,12 @@ struct Gathered {
 }
 
 impl Traces {
-    pub(super) fn new(contents: Contents, mut running: Running, open: &[Open]) -> Self {
+    pub(super) fn new(contents: Contents, mut running: Running, inherited: Inherited, open: &[Open]) -> Self {
         running.forget_ids();
         Self {
             known: running.known().collect(),
             running,
+            inherited,
             again: contents.again,
             stretches: contents.stretches,
             open: open.iter().map(|open| open.env.get()).collect(),
@@ -127,15 +130,18 @@ impl Traces {
     /// Envs whose payload is not there.
     pub(super) fn payloads_missing(&self, scan: &Scan<'_>) -> u64 {
         let words = self.again.iter().filter_map(|slot| scan.words(*slot));
-        words.filter(|words| words[0] & LACKS_PAYLOAD != 0).count() as u64
+        let is_own = |env: u64| !self.inherited.has(env);
+        words.filter(|words| words[0] & LACKS_PAYLOAD != 0 && is_own(words[2])).count() as u64
     }
 
     /// Steps that are missing.
     pub(super) fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
-        let missing = missing(&self.stretches).filter_map(|(place, from, to)| {
-            let env = &self.running.envs()[place_of(place)];
-            let trace_id = self.running.traces[place_of(env.trace?.get())];
-            Some(Gap::Steps { trace_id, env_id: EnvId::new(env.id)?, from, to })
+        let env = |place| &self.running.envs()[place_of(place)];
+        let before = move |place| self.inherited.steps_before(env(place).id);
+        let missing = missing(&self.stretches, before).filter_map(move |(place, from, to)| {
+            let (id, trace_id) = (EnvId::new(env(place).id)?, self.running.traces[place_of(env(place).trace?.get())]);
+            let [from, to] = [from, to].map(|step| self.inherited.step(id, step));
+            Some(Gap::Steps { trace_id, env_id: self.inherited.env(id), from, to })
         });
         missing.take(STEP_GAPS_MAX)
     }
@@ -146,7 +152,7 @@ impl Traces {
             let order = by_trace.in_order(running);
             let mut listed = Listed { all: Vec::with_capacity(order.len()), tells: Vec::with_capacity(order.len()) };
             for trace in order {
-                let of = Gathered::new(trace, by_trace.of(trace), running, scan);
+                let of = Gathered::new(trace, by_trace.of(trace), self, scan);
                 listed.all.push(of.summary(running, &self.open, times, death));
                 listed.tells.push(of.tells(running, scan));
             }
@@ -198,18 +204,22 @@ impl ByTrace {
 }
 
 /// Steps that are missing between others, or before the first: of each env, by its place, from the one to the other.
-fn missing(stretches: &[Stretch]) -> impl Iterator<Item = (u32, u64, u64)> + '_ {
+/// `steps_before`: those of an env that are in another file.
+fn missing<'a>(
+    stretches: &'a [Stretch],
+    steps_before: impl Fn(u32) -> u64 + 'a,
+) -> impl Iterator<Item = (u32, u64, u64)> + 'a {
     let mut before = (u32::MAX, 0);
     stretches.iter().filter_map(move |Stretch { env, from, to, .. }| {
         let (env_before, end) = before;
-        let end = if env_before == *env { end } else { 1 };
+        let end = if env_before == *env { end } else { steps_before(*env) + 1 };
         before = (*env, end.max(*to));
         (*from > end && to > from).then(|| (*env, end, from - 1))
     })
 }
 
 impl Gathered {
-    fn new(trace: u32, envs: &[u32], running: &Running, scan: &Scan<'_>) -> Self {
+    fn new(trace: u32, envs: &[u32], of: &Traces, scan: &Scan<'_>) -> Self {
         let mut gathered = Self {
             trace,
             seen: Seen::NOTHING,
@@ -222,13 +232,14 @@ impl Gathered {
             told: None,
         };
         for place in envs {
-            gathered.add(*place, &running.envs()[place_of(*place)], scan);
+            let env = &of.running.envs()[place_of(*place)];
+            gathered.add(*place, env, of.inherited.steps_before(env.id), scan);
         }
         gathered
     }
 
     /// Takes one of its envs.
-    fn add(&mut self, place: u32, env: &Env, scan: &Scan<'_>) {
+    fn add(&mut self, place: u32, env: &Env, steps_before: u64, scan: &Scan<'_>) {
         self.envs += 1;
         self.envs_recorded += u64::from(env.record.is_some());
         self.root = self.root.or(env.is_root.then_some(place));
@@ -239,7 +250,7 @@ impl Gathered {
         self.failed = failed.min_by_key(|slot| scan.words(*slot).map(|words| words[1]));
         let told = env.failed.filter(|slot| scan.words(*slot).is_some_and(|words| words[0] & DETAILED != 0));
         self.told = [told, self.told].into_iter().flatten().max_by_key(|slot| scan.words(*slot).map(|words| words[1]));
-        self.lost_steps += env.seen.end.saturating_sub(1).saturating_sub(env.seen.steps.into());
+        self.lost_steps += env.seen.end.saturating_sub(steps_before + 1).saturating_sub(env.seen.steps.into());
         self.seen.add(&env.seen);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tracer::StepRecord;
-use tracer_blackbox::{Death, Gap, read_file};
+use tracer_blackbox::{Death, read_file};
 
 use crate::child::{Directory, Recovered, recover_file, recover_when_gone, start};
 use crate::deaths::now;
@@ -41,7 +41,14 @@ fn a_fork_is_two_files_and_neither_has_anything_of_the_other() {
     assert_eq!(steps(&parent).filter(|step| step.node == "item").count(), 2000);
     assert_eq!(parent.gaps, []);
     // The beginning of what was open at the fork is in the parent's file; of its own the child lacks nothing.
-    assert!(child.gaps.iter().all(|gap| matches!(gap, Gap::Steps { .. })), "{:?}", child.gaps);
+    assert_eq!(child.gaps, []);
+    let envs = |of: &Recovered| of.records.iter().map(tracer::Record::env_id).collect::<HashSet<_>>();
+    assert!(envs(&parent).is_disjoint(&envs(&child)));
+    let frames = |of: &Recovered| {
+        let entered = steps(of).filter(|step| step.status == tracer::Status::Enter);
+        entered.map(|step| (step.trace_id, step.frame)).collect::<HashSet<_>>()
+    };
+    assert!(frames(&parent).is_disjoint(&frames(&child)));
     assert_eq!(parent.process.parent_segment, None);
     assert_eq!(parent.death, Death::Killed);
 
