@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem::{self, Discriminant};
 
 use tracer::tree::{Span, SpanOutcome, Tree};
-use tracer::{EnvId, ErrorKind, Record, Times, TraceId, TraceState, TraceStats};
+use tracer::{EnvId, ErrorKind, Record, Status, Times, TraceId, TraceState, TraceStats};
 
 use crate::source::{OpenNode, Outline, Outlines, Period, Source, Summary, Telling};
 
@@ -105,14 +105,29 @@ impl Trace {
         in_order(&mut records);
         if self.parts.len() > 1 {
             let mut seen = HashSet::new();
-            // What was inferred has no number.
-            records.retain(|record| record.seq() == 0 || seen.insert(RecordKey::of(record)));
+            let steps = records.iter().filter_map(Record::as_step);
+            let entered = steps.filter(|step| step.seq > 0 && step.status == Status::Enter);
+            let entered: HashSet<_> = entered.filter_map(|step| step.frame).collect();
+            records.retain(|record| match record.as_step().filter(|step| step.seq == 0) {
+                // What was inferred of one file has no number, and may be recorded in another.
+                Some(inferred) => inferred.frame.is_none_or(|frame| !entered.contains(&frame)),
+                None => record.seq() == 0 || seen.insert(RecordKey::of(record)),
+            });
         }
         records
     }
 
     pub(crate) fn tree(&self, sources: &[Source]) -> Tree {
-        let mut tree = Tree::of_trace(self.id, &self.records(sources), self.is_active);
+        self.told(Tree::of_trace(self.id, &self.records(sources), self.is_active), sources)
+    }
+
+    /// An index knows the source and the state though the records of its file have no root.
+    fn told(&self, mut tree: Tree, sources: &[Source]) -> Tree {
+        if let [(nth, summary)] = &self.parts[..]
+            && let Some(outline) = sources[*nth].contents.outlines()
+        {
+            (tree.source, tree.state) = (outline(summary).source, summary.state);
+        }
         tree.state = self.standing(tree.state);
         tree
     }
@@ -128,11 +143,7 @@ impl Trace {
         in_order(&mut records);
         // What was inferred has no number.
         let read = records.iter().filter(|record| record.seq() > 0).count() as u64;
-        let mut tree = Tree::of_trace(self.id, &records, self.is_active);
-        // These may have no root.
-        let outline = contents.outlines().map(|outline| outline(summary));
-        tree.source = outline.map_or(tree.source, |outline| outline.source);
-        tree.state = self.standing(summary.state);
+        let mut tree = self.told(Tree::of_trace(self.id, &records, self.is_active), sources);
         tree.duration_ns = self.duration_ns();
         (tree, summary.records.saturating_sub(read))
     }
@@ -270,11 +281,13 @@ fn with_known<'a>(mut open: Vec<OpenNode>, known: impl Iterator<Item = &'a OpenN
 
 /// Tells records apart, in whatever file they are.
 #[derive(PartialEq, Eq, Hash)]
-pub(crate) struct RecordKey(TraceId, EnvId, u64, Discriminant<Record>);
+pub(crate) struct RecordKey(TraceId, EnvId, Option<u64>, Discriminant<Record>);
 
 impl RecordKey {
     pub(crate) fn of(record: &Record) -> Self {
-        Self(record.trace_id(), record.env_id(), record.seq(), mem::discriminant(record))
+        // An env has one record of its own. In a forked process, the number of that goes by what is left of the others.
+        let seq = record.as_env().is_none().then(|| record.seq());
+        Self(record.trace_id(), record.env_id(), seq, mem::discriminant(record))
     }
 }
 

@@ -5,6 +5,7 @@ mod blackbox;
 mod damage;
 mod doctor;
 mod exec;
+mod forks;
 mod input;
 mod list;
 mod program;
