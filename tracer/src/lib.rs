@@ -216,9 +216,9 @@ pub use tracer_macros::flow;
 ///   `ssn`, `totp`, `xsrf`
 /// - alone: `tokens`
 ///
-/// So is the second of a pair whose first is such a name as a text, and `value` where a `name`, `key`, `header`, `type`, `kind`,
-/// `tag` or `t` beside it is one, in whatever order, among the first 64 fields; what comes before its name has no hash; likewise
-/// `content`, `data` and `c` behind one. Of an enum whose tag is inside of its value (`#[serde(tag = "…")]`) or that has none, no other
+/// So is the second of a pair whose first is such a name as a text, and `value`, `content`, `data` or `c` where a `name`, `key`,
+/// `header`, `type`, `kind`, `tag` or `t` beside it is one, in whatever order, among the first 64 fields; what comes before its
+/// name has no hash, and is only known to be one, but for `value`, if the name is not cut off. Of an enum whose tag is inside of its value (`#[serde(tag = "…")]`) or that has none, no other
 /// field is: `redact` it. Fields with the last name of a path of `redact` are, too, if 32 others of the node stand
 /// before it.
 ///

@@ -129,7 +129,8 @@ pub trait ExecutionStore: Send + Sync {
     fn claim(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send;
 
     /// Likewise, but only [reserves](super::Command::Reserve) them: an attempt begins with [`Begin`](super::Command::Begin). A
-    /// store that cannot do that claims them instead, which is how it is provided: then an attempt counts from here on.
+    /// store that cannot do that claims them instead, which is how it is provided: then an attempt counts from here on, and its
+    /// time allowed runs, though it may have to wait in a worker before it begins.
     fn reserve(&self, claim: &Claim) -> impl Future<Output = Result<Vec<Execution>, StoreError>> + Send {
         self.claim(claim)
     }

@@ -6,6 +6,7 @@
 //! What is redacted goes the same way into a hash instead of the bytes: a second serialiser would be compiled once more
 //! for every type that is recorded.
 
+use std::cmp::Reverse;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
@@ -18,13 +19,16 @@ use super::Captured;
 use super::decode::end_of;
 use super::digest::Digest;
 use super::name::{Name, Names};
-use super::redact::{Path, Paths, depends_on_pair, is_secret, may_come_first, names_pair};
+use super::redact::{Path, Paths, depends_on_pair, is_secret, is_strict, names_pair};
 pub(super) use fields::Fields;
 use serializer::{At, Serializer};
 
 pub(super) const NIL: u8 = 0xc0;
 const TRUE: u8 = 0xc3;
 const MAP: u8 = 0xdf;
+
+/// So many values of one map may be in doubt: one for each [name](depends_on_pair) of such. What are more are secrets.
+const IN_DOUBT: usize = 4;
 
 /// More entries than this are no name and its value.
 const PAIR_ENTRIES_MAX: usize = 64;
@@ -71,14 +75,20 @@ struct Open {
     /// Where its 32-bit length stands.
     length_at: u32,
     count: u32,
-    /// Where a value begins that what comes beside it may say to be a secret; 0: there is none.
-    in_doubt_at: u32,
+    /// Where values begin that what comes beside them may say to be secrets; 0: there is none. The first is one that is a
+    /// secret, too, if what comes beside it is not whole.
+    in_doubt_at: [u32; IN_DOUBT],
 }
 
 impl Open {
     #[inline]
     fn at(length_at: usize) -> Self {
-        Self { length_at: u32::try_from(length_at).unwrap_or(u32::MAX), count: 0, in_doubt_at: 0 }
+        Self { length_at: u32::try_from(length_at).unwrap_or(u32::MAX), count: 0, in_doubt_at: [0; IN_DOUBT] }
+    }
+
+    #[inline]
+    fn is_in_doubt(&self) -> bool {
+        self.in_doubt_at != [0; IN_DOUBT]
     }
 
     /// Where its first element, or key, begins.
@@ -327,7 +337,7 @@ impl Writer {
     #[expect(clippy::big_endian_bytes, reason = "MessagePack is big-endian")]
     fn set_length(&mut self, open: &Open, is_whole: bool) {
         if self.secret.is_none() {
-            if open.in_doubt_at != 0 {
+            if open.is_in_doubt() {
                 self.decide(open, is_whole);
             }
             let at = usize::try_from(open.length_at).unwrap_or(usize::MAX);
@@ -349,13 +359,14 @@ impl Writer {
     /// `{name: "authorization", value: …}`.
     fn begin_entry(&mut self, map: &mut Open, name: Name<'_>, path: Option<Path>) -> Option<Path> {
         let depends = path.is_some() && self.secret.is_none() && depends_on_pair(name.text);
-        let in_doubt = depends && may_come_first(name.text);
-        let is_secret = depends && ((in_doubt && map.in_doubt_at != 0) || self.names_secret(map));
+        let places = if is_strict(name.text) { 0..1 } else { 1..IN_DOUBT };
+        let place = places.into_iter().find(|place| depends && map.in_doubt_at[*place] == 0);
+        let is_secret = depends && (place.is_none() || self.names_secret(map));
         let path = path.filter(|_| !is_secret);
         map.count += 1;
         self.name(name);
-        if in_doubt && path.is_some() {
-            map.in_doubt_at = u32::try_from(self.out.len()).unwrap_or(0);
+        if let (Some(place), true) = (place, path.is_some()) {
+            map.in_doubt_at[place] = u32::try_from(self.out.len()).unwrap_or(0);
         }
         path
     }
@@ -379,16 +390,22 @@ impl Writer {
     /// hash cannot be made any more.
     #[cold]
     fn decide(&mut self, map: &Open, is_whole: bool) {
-        let from = usize::try_from(map.in_doubt_at).unwrap_or(0);
-        if from >= self.out.len() {
-            return;
-        }
-        let to = end_of(&self.out, from).unwrap_or(self.out.len());
-        if !is_whole || self.cut_at >= to || self.names_secret(map) {
-            let behind = self.out.split_off(to);
-            self.out.truncate(from);
-            self.marker("$redacted", |writer| writer.out.push(TRUE));
-            self.out.extend_from_slice(&behind);
+        let is_named = self.names_secret(map);
+        let mut all = map.in_doubt_at.map(|at| (at, at == map.in_doubt_at[0]));
+        // From the last to the first: what is taken back is of another length.
+        all.sort_unstable_by_key(|(at, _)| Reverse(*at));
+        for (from, is_strict) in all.into_iter().filter(|(at, _)| *at != 0) {
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            if from >= self.out.len() {
+                continue;
+            }
+            let to = end_of(&self.out, from).unwrap_or(self.out.len());
+            if is_named || (is_strict && (!is_whole || self.cut_at >= to)) {
+                let behind = self.out.split_off(to);
+                self.out.truncate(from);
+                self.marker("$redacted", |writer| writer.out.push(TRUE));
+                self.out.extend_from_slice(&behind);
+            }
         }
     }
 

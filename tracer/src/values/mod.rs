@@ -172,6 +172,9 @@ mod tests {
             capture(&Kind::Token { any: secret }).to_json(),
             capture(&json!({ "kind": "password", "value": secret })).to_json(),
             capture(&json!({ "value": secret, "tag": "api_key" })).to_json(),
+            // Sorted, what names it comes last.
+            capture(&json!({ "content": secret, "data": secret, "type": "password" })).to_json(),
+            capture(&json!({ "c": secret, "value": secret, "zz": 1, "type": "password" })).to_json(),
         ] {
             let text = shown.to_string();
             assert!(text.contains("$redacted") && !text.contains(secret), "{text}");

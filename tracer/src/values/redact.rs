@@ -107,11 +107,12 @@ pub(super) fn is_secret(name: &str) -> bool {
 /// Whether what stands under this name may be the value of what another field names: `{name: …, value: …}`, and enums with
 /// their tag beside the content.
 pub(super) fn depends_on_pair(name: &str) -> bool {
-    may_come_first(name) || ["content", "data", "c"].iter().any(|of| name.eq_ignore_ascii_case(of))
+    is_strict(name) || ["content", "data", "c"].iter().any(|of| name.eq_ignore_ascii_case(of))
 }
 
-/// Whether it may stand before what names it: those of enums never do.
-pub(super) fn may_come_first(name: &str) -> bool {
+/// Whether it is one that is a secret, too, if what comes behind it in its map is not there: those of enums come last, and
+/// others by their names are many.
+pub(super) fn is_strict(name: &str) -> bool {
     name.eq_ignore_ascii_case("value")
 }
 

@@ -95,7 +95,7 @@ impl Fields {
     /// Completes the bytes.
     pub(in crate::values) fn end(&mut self) {
         let writer = &mut self.writer;
-        if self.open.in_doubt_at != 0 {
+        if self.open.is_in_doubt() {
             writer.decide(&self.open, !self.lacks_some);
         }
         self.len = writer.out.len();
