@@ -44,8 +44,8 @@
 //! another store where that must not be.
 //!
 //! A server that throws keys away when memory is short (`maxmemory-policy allkeys-…`) is refused, if it tells. One whose
-//! memory is full takes nothing new in; what it has is read, worked off and deleted all the same, for which it takes a
-//! little more than `maxmemory`.
+//! memory is full takes nothing new in; what it has is read, worked off and deleted all the same, for which it takes
+//! more than `maxmemory`: as much as results and checkpoints are large.
 
 mod claimed;
 mod hint;

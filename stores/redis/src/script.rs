@@ -14,7 +14,7 @@ macro_rules! scripts {
 }
 
 // Without a flag, a server whose memory is full refuses a script whatever it does: then nothing could be worked off, and
-// nothing deleted. What takes more in is refused.
+// nothing deleted. What brings new executions is refused.
 scripts! {
     ASIDE "aside.lua" "allow-oom"
     CLAIM "claim.lua" "allow-oom"
@@ -23,7 +23,7 @@ scripts! {
     FIND "find.lua" "no-writes"
     LIST "list.lua" "no-writes"
     MOVE "move.lua" "allow-oom"
-    OPEN "open.lua" ""
+    OPEN "open.lua" "allow-oom"
     READ "read.lua" "no-writes"
     SAVE "save.lua" "allow-oom"
     SWEEP "sweep.lua" "no-writes"
