@@ -61,6 +61,8 @@ struct Attempts {
     /// How many of these wait for their turn.
     waiting: usize,
     keys: HashMap<Key, OfKey>,
+    /// With more of them they are looked through.
+    keys_max: usize,
     is_wanting: bool,
     /// What all are told, and those that come from now on.
     told: Signal,
@@ -131,9 +133,11 @@ impl Held {
         let mut attempts = self.lock();
         // One before it at the same execution has no place any more.
         let before = attempts.take(id);
-        let Attempts { by_id, waiting, keys, .. } = &mut *attempts;
-        if keys.len() > by_id.len() + IDLE_MAX {
+        let Attempts { waiting, keys, keys_max, .. } = &mut *attempts;
+        if keys.len() > *keys_max {
             keys.retain(|_, of| !of.is_idle(now));
+            // All of them are looked at as often as they have become twice as many.
+            *keys_max = IDLE_MAX.max(2 * keys.len());
         }
         let new = || OfKey { running: 0, waiting: VecDeque::new(), turns: Turns::new(limits.of_key) };
         let of = keys.entry(key.clone()).or_insert_with(new);
@@ -323,7 +327,7 @@ impl Attempts {
             let _ = turn.send(());
             return Some(attempt);
         }
-        self.is_wanting |= !of.turns.are_over(now);
+        self.is_wanting |= of.turns.may_come_back(now);
         Some(attempt)
     }
 }

@@ -25,7 +25,7 @@ const GATHER_MAX: Duration = Duration::from_secs(1);
 const FIRST_MAX: usize = 4;
 const AGAIN_MAX: usize = 4;
 /// So often a batch is tried whole, for trouble that goes by.
-const WHOLE_MAX: u32 = 3;
+pub(crate) const WHOLE_MAX: u32 = 3;
 /// How much is left of the message of a failure that the store does not take, in bytes.
 const MESSAGE_LEN_MAX: usize = 4096;
 
@@ -153,8 +153,8 @@ impl<S: ExecutionStore + Clone + 'static> Settler<S> {
         if !will_never_be {
             return vec![part];
         }
-        if part.is_last {
-            // Nothing helps: the lease will end.
+        if part.is_last || part.writes.iter().all(|write| matches!(write.command, Command::Release { .. })) {
+            // Nothing helps: the lease will end. What is given back may never have begun, and has not failed.
             self.forget(&part.writes);
             return Vec::new();
         }
@@ -202,10 +202,10 @@ fn cut(message: &mut String) {
     message.push_str(END);
 }
 
-/// Attempts whose ends are being written. A store that panics ends none: their leases end.
-struct Unwinding<'a> {
-    held: &'a Held,
-    leases: Vec<Lease>,
+/// Attempts whose beginnings or ends are being written. A store that panics writes none: their leases end.
+pub(crate) struct Unwinding<'a> {
+    pub(crate) held: &'a Held,
+    pub(crate) leases: Vec<Lease>,
 }
 
 impl Drop for Unwinding<'_> {

@@ -1,5 +1,6 @@
 //! What was claimed, taken in hand: it runs, or waits for its turn, or is given back.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::batch;
 use crate::held::{Limits, Turn};
 use crate::patient::back_off;
 use crate::run::{GIVE_BACK, Panic, panicked, run};
+use crate::settle::{Unwinding, WHOLE_MAX};
 use crate::signal::Signal;
 use crate::worker::{Handled, Keyed, Shared, Worker};
 
@@ -102,8 +104,8 @@ fn not_begun(signal: Signal) -> Option<Command> {
 /// Begins what was reserved, together, and runs it. What the store does not take is left to its lease: it is no attempt.
 async fn begin_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, attempts: Vec<Attempt>) {
     let Shared { worker, held, writes, .. } = &*shared;
-    let (mut batches, mut failed, began) = (vec![attempts], 0, Instant::now());
-    while let Some(mut batch) = batches.pop() {
+    let (mut batches, mut failed, began) = (VecDeque::from([attempts]), 0, Instant::now());
+    while let Some(mut batch) = batches.pop_front() {
         batch.retain(|attempt| {
             let signal = attempt.told().last();
             if signal != Signal::Go {
@@ -114,6 +116,7 @@ async fn begin_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
         if batch.is_empty() {
             continue;
         }
+        let _leases = Unwinding { held, leases: batch.iter().map(Attempt::lease).collect() };
         let begin = |attempt: &Attempt| Write::under(attempt.lease(), Command::Begin);
         let outcomes = worker.manager.store().update(batch.iter().map(begin).collect()).await;
         match outcomes.map_err(ExecutionError::from) {
@@ -131,10 +134,12 @@ async fn begin_all<S: ExecutionStore + Clone + 'static>(shared: Arc<Shared<S>>, 
             }
             Err(error) => {
                 (worker.on_error)(&error);
-                if error.is_retryable() && began.elapsed() < worker.lease {
+                let may_be_taken = error.is_retryable() && began.elapsed() < worker.lease;
+                if may_be_taken && (failed < WHOLE_MAX || batch.len() == 1) {
                     failed += 1;
                     tokio::time::sleep(back_off(failed)).await;
-                    batches.push(batch);
+                    // Behind those that may have nothing wrong.
+                    batches.push_back(batch);
                 } else if batch.len() > 1 {
                     batches.extend(batch.into_iter().map(|attempt| vec![attempt]));
                 } else {

@@ -61,6 +61,15 @@ impl Turns {
         self.next.is_none_or(|next| next <= now)
     }
 
+    /// Whether some of those that were given back may be in the store; once they are due, that is said once.
+    pub(crate) fn may_come_back(&mut self, now: Instant) -> bool {
+        let may = self.next.is_some();
+        if self.are_over(now) {
+            self.next = None;
+        }
+        may
+    }
+
     /// For how long to give one back, behind those that were before.
     pub(crate) fn give_back(&mut self, now: Instant) -> Duration {
         let due = self.next.unwrap_or(now).clamp(now + BACK_MIN, now + BACK_MAX);
@@ -88,6 +97,8 @@ mod tests {
         let waits: Vec<Duration> = (0..10_000).map(|_| turns.give_back(now)).collect();
         assert!(waits.is_sorted() && waits.ends_with(&[BACK_MAX; 2]), "never for long");
         assert_eq!(turns.give_back(now + BACK_MAX + 20 * MS), BACK_MIN, "they are due by then");
+        assert!(turns.may_come_back(now) && turns.may_come_back(now + 2 * BACK_MAX));
+        assert!(!turns.may_come_back(now + 2 * BACK_MAX), "said once");
     }
 
     #[test]

@@ -522,15 +522,18 @@ async fn extend<S: ExecutionStore>(
 /// Sweeps as soon as a lease that it knows of is over, and at intervals for those that it does not.
 async fn sweep_all<S: ExecutionStore + Clone>(shared: Arc<Shared<S>>) {
     let Shared { worker, held, retried, .. } = &*shared;
-    let mut next_due = None;
+    let (mut next_due, mut waits_until) = (None, None);
     loop {
         // Workers that began together are not to sweep together.
         let due = next_due.map_or(SWEEP_EVERY, |due| due + SWEEP_APART.mul_f64(0.5 + fastrand::f64() / 2.0));
         tokio::time::sleep(due.min(SWEEP_EVERY.mul_f64(0.5 + fastrand::f64() / 2.0))).await;
         // After an outage, what has ended here comes first.
-        let tried = Instant::now() + SWEEP_AFTER;
-        while held.would_lose_ends(Instant::now()) && Instant::now() < tried {
+        let until = *waits_until.get_or_insert_with(|| Instant::now() + SWEEP_AFTER);
+        while held.would_lose_ends(Instant::now()) && Instant::now() < until {
             tokio::time::sleep(SWEEP_APART).await;
+        }
+        if !held.would_lose_ends(Instant::now()) {
+            waits_until = None;
         }
         next_due = match worker.manager.tick().await {
             Ok(swept) => {
