@@ -165,11 +165,11 @@ impl LookBack {
         let mut untold = 0;
         for place in before {
             let file = &mut self.files[*place];
-            file.is_marked = mark(&file.path);
+            file.is_marked = file.path.exists() && mark(&file.path);
             untold += usize::from(file.is_marked);
         }
         if untold > 0 {
-            tell(format_args!("{untold} more processes have not ended in order before these:"));
+            tell(format_args!("{untold} more processes have not ended in order; `tracer ls` lists what they did"));
         }
         for place in dead {
             let file = &mut self.files[*place];
@@ -189,9 +189,9 @@ impl LookBack {
     }
 }
 
-/// What a process was at in the end: the trace of the first node that is told of, or its newest.
+/// What a process was at in the end: the trace of the last node that is told of, or its newest.
 fn telling_trace(recovered: &Recovered<'_>) -> Option<TraceId> {
-    let open = recovered.open.first().map(|open| open.trace_id);
+    let open = most_telling(&recovered.open).last().map(|open| open.trace_id);
     open.or_else(|| recovered.traces().last().map(|trace| trace.trace_id))
 }
 

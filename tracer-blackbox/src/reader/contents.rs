@@ -32,6 +32,9 @@ pub(super) const LACKS_PAYLOAD: u64 = 1 << 9;
 pub(super) const MAIN: u64 = 1 << 10;
 /// In that of a step: a detail belongs to it.
 pub(super) const DETAILED: u64 = 1 << 11;
+/// Likewise, of an end: what kind of error it is, and that it is a panic.
+pub(super) const PANIC_MASK: u64 = 3 << 7;
+pub(super) const PANIC: u64 = 2 << 7;
 /// In a frame, the number of its env stands above the step that entered it.
 pub(super) const FRAME_SHIFT: u32 = 40;
 /// In the word of a step, its number stands above the function.

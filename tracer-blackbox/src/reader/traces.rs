@@ -7,7 +7,7 @@ use tracer::recorder::Times;
 use tracer::{EnvId, TraceId, TraceState};
 
 use super::Death;
-use super::contents::{Contents, DETAILED, EnvSet, LACKS_PAYLOAD, Seen, Stretch, place_of};
+use super::contents::{Contents, DETAILED, EnvSet, LACKS_PAYLOAD, PANIC, PANIC_MASK, Seen, Stretch, place_of};
 use super::gaps::Gap;
 use super::inherited::Inherited;
 use super::open::{Env, Open, Running};
@@ -98,7 +98,7 @@ struct Gathered {
     goes_on: Option<(u64, u32)>,
     /// The first error.
     failed: Option<Slot>,
-    /// The last of them that says why.
+    /// The last panic with a text.
     told: Option<Slot>,
 }
 
@@ -248,7 +248,8 @@ impl Gathered {
         }
         let failed = [env.failed, self.failed].into_iter().flatten();
         self.failed = failed.min_by_key(|slot| scan.words(*slot).map(|words| words[1]));
-        let told = env.failed.filter(|slot| scan.words(*slot).is_some_and(|words| words[0] & DETAILED != 0));
+        let is_told = |words: [u64; 8]| words[0] & (PANIC_MASK | DETAILED) == PANIC | DETAILED;
+        let told = env.failed.filter(|slot| scan.words(*slot).is_some_and(is_told));
         self.told = [told, self.told].into_iter().flatten().max_by_key(|slot| scan.words(*slot).map(|words| words[1]));
         self.lost_steps += env.seen.end.saturating_sub(steps_before + 1).saturating_sub(env.seen.steps.into());
         self.seen.add(&env.seen);
@@ -289,8 +290,10 @@ impl Gathered {
         let root = self.root.and_then(|root| running.envs()[place_of(root)].record);
         let failed = self.last(running).0.and_then(|last| last.failed);
         // A panic has its text in the env that it began in.
-        let has_text = |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & DETAILED != 0);
-        let failed = failed.filter(has_text).or(failed.and(self.told)).or(failed).or(self.failed);
+        let lacks_text =
+            |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & (PANIC_MASK | DETAILED) == PANIC);
+        let panicked = failed.filter(lacks_text).and(self.told);
+        let failed = panicked.or(failed).or(self.failed);
         Tells { root, failed }
     }
 

@@ -91,7 +91,7 @@ fn of_many_only_the_last_are_told() {
     let directory = Directory::new();
     (0..12).for_each(|_| drop(killed(directory.path())));
     let text = told(directory.path(), NO_LIMIT, "loud");
-    assert!(text.contains("2 more processes have not ended in order before these:\n"), "{text}");
+    assert!(text.contains("2 more processes have not ended in order; `tracer ls` lists what they did\n"), "{text}");
     assert_eq!(text.matches(") killed\n").count(), 10, "{text}");
     assert_eq!(told(directory.path(), NO_LIMIT, "loud"), "", "once");
 }
