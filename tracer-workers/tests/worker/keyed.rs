@@ -337,3 +337,21 @@ fn a_key_that_may_never_run_holds_up_no_other() {
         drop(running);
     });
 }
+
+/// Nothing has failed, whatever the store says.
+#[test]
+fn what_cannot_be_given_back_is_left_to_its_lease() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let handle = |_: Attempt, (): ()| async { Ok::<_, Failure>(()) };
+        let worker = Worker::new(manager.clone()).lease(LEASE).handler("work", handle);
+        let id = manager.create(new(())).await.unwrap().id;
+        cut.refuse(id, "release");
+        let running = worker.limit_per_key("work", 0, |_| Some("none".to_owned())).start();
+        sleep(LEASE * 4).await;
+        let waits = manager.get(&id).await.unwrap();
+        assert_eq!((waits.attempts, waits.history.len()), (0, 0), "{waits:?}");
+        assert!(!waits.status.is_terminal() && waits.epoch > 1, "{waits:?}");
+        drop(running);
+    });
+}
