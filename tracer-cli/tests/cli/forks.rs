@@ -1,13 +1,13 @@
 //! Black boxes of processes that were forked in the midst of a call.
 #![cfg(all(target_os = "linux", target_endian = "little"))]
-#![expect(unsafe_code, reason = "forks")]
 
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{self, Command, Stdio};
-use std::ptr;
 
+use fork::{Fork, fork};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tracer::{Cause, Record, Status, Tracer, create_env, traced_node};
 use tracer_blackbox::{BlackBox, Gap, recover};
@@ -25,14 +25,13 @@ fn serve(site: &str, work: &dyn Fn(u32)) {
     take(u32::try_from(site.len()).unwrap());
     let mut workers = Vec::new();
     for worker in 1..=WORKERS {
-        match fork() {
-            0 => return work(worker),
-            pid => workers.push(pid),
+        match fork().unwrap() {
+            Fork::Child => return work(worker),
+            Fork::Parent(pid) => workers.push(pid),
         }
     }
     for worker in workers {
-        // SAFETY: it does not ask how that ended.
-        assert_eq!(unsafe { libc::waitpid(worker, ptr::null_mut(), 0) }, worker);
+        waitpid(Pid::from_raw(worker), WaitOptions::empty()).unwrap();
     }
     (1..=CALLS).for_each(|call| _ = take(call));
     again(true);
@@ -95,11 +94,6 @@ fn wait(said: u32) -> ! {
     }
 }
 
-fn fork() -> i32 {
-    // SAFETY: the child takes no lock that another thread may hold but the allocator's, which the system's fork looks after.
-    unsafe { libc::fork() }
-}
-
 /// Not a test: the process that the tests start.
 #[test]
 #[ignore = "it is run by the tests"]
@@ -129,8 +123,8 @@ fn killed(scenario: &str) -> World {
     let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut ready = || lines.find_map(|line| line.strip_prefix("ready ")?.parse::<i32>().ok()).unwrap();
     for _ in 0..WORKERS {
-        // SAFETY: its parent waits for it, so that no other process has its number.
-        assert_eq!(unsafe { libc::kill(ready(), libc::SIGKILL) }, 0);
+        // Its parent waits for it, so that no other process has its number.
+        kill_process(Pid::from_raw(ready()).unwrap(), Signal::KILL).unwrap();
     }
     assert_eq!(ready(), 0);
     parent.kill().unwrap();
