@@ -31,8 +31,6 @@ pub(crate) struct Cut {
     pub(crate) refusal_takes: Arc<Mutex<Duration>>,
     /// How long the message of a failure may be, in bytes.
     pub(crate) message_len_max: Arc<AtomicUsize>,
-    /// Sweeps find nothing.
-    pub(crate) is_never_swept: Arc<AtomicBool>,
     /// It is as it was before there were reservations.
     pub(crate) knows_no_reservations: Arc<AtomicBool>,
     /// How long it takes to say that it is cut off.
@@ -155,9 +153,6 @@ impl ExecutionStore for Cut {
     }
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {
         assert!(!self.sweep_panics.load(Ordering::Relaxed), "as it is to");
-        if self.is_never_swept.load(Ordering::Relaxed) {
-            return Ok(Swept::default());
-        }
         self.call(self.store.sweep(limit)).await
     }
 }
@@ -173,7 +168,6 @@ pub(crate) fn cut_off() -> (ExecutionManager<Cut>, Cut) {
         refused: Arc::default(),
         refusal_takes: Arc::default(),
         message_len_max: Arc::new(AtomicUsize::new(usize::MAX)),
-        is_never_swept: Arc::default(),
         knows_no_reservations: Arc::default(),
         outage_takes: Arc::default(),
         writes: Gauge::default(),
