@@ -445,10 +445,10 @@ impl Shared {
         self.status.set(Word::ForgottenBirth, state.births);
     }
 
-    /// Whether the trace is there.
+    /// Whether the trace is there, or may have been before somebody has truncated the file.
     pub(crate) fn holds(&self, trace: TraceId) -> bool {
         // No page begins anew while the state is locked.
-        self.state().index.holds(trace, self.map)
+        self.state().index.holds(trace, self.map) || self.is_truncated.load(Ordering::Relaxed)
     }
 
     /// Gives a forked process its own file, with the first thing that it records. `true`: everything has to be

@@ -18,6 +18,8 @@ use tracer_blackbox::{BlackBox, Init, Options, Sync};
 #[expect(clippy::too_many_lines, reason = "a table of scenarios")]
 fn main() {
     os::end_with_the_test();
+    // One that hangs is a test that fails.
+    os::die_in(300);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [scenario, directory, rest @ ..] = &arguments[..] else { panic!("a scenario and a directory") };
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
@@ -220,6 +222,14 @@ fn main() {
             work::items_until(100_000);
             black_box.sync().unwrap();
             println!("{}", black_box.degraded().unwrap());
+        }
+        "cleared" => {
+            let black_box = install(options().bytes(1 << 20).lines(number(rest[0])), directory);
+            let file = black_box.path().unwrap();
+            std::fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(0).unwrap();
+            let memory = os::Mapping::of(&file);
+            let mut random = fastrand::Rng::with_seed(number(rest[1]));
+            random::on_threads(4, number(rest[2]), random.u64(..), || memory.clear(random.usize(..)));
         }
         "syncs" => {
             let sync = match rest[0] {

@@ -4,6 +4,7 @@
 
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -222,6 +223,34 @@ fn since_boot() -> Duration {
     // SAFETY: the pointer is that of `time`.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     Duration::new(u64::try_from(time.tv_sec).unwrap(), u32::try_from(time.tv_nsec).unwrap())
+}
+
+/// Where this process has mapped a file.
+pub(crate) struct Mapping {
+    base: usize,
+    len: usize,
+}
+
+impl Mapping {
+    pub(crate) fn of(file: &Path) -> Self {
+        let all = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = all.lines().find(|line| line.ends_with(file.to_str().unwrap())).unwrap();
+        let (base, end) = line.split(' ').next().and_then(|range| range.split_once('-')).unwrap();
+        let [base, end] = [base, end].map(|address| usize::from_str_radix(address, 16).unwrap());
+        Self { base, len: end - base }
+    }
+
+    pub(crate) fn pages(&self) -> usize {
+        self.len / PAGE_BYTES
+    }
+
+    /// Takes away what is in a page of memory that was given in place of a file: it is zeroes then.
+    pub(crate) fn clear(&self, page: usize) {
+        let at = ptr::with_exposed_provenance_mut(self.base + page % self.pages() * PAGE_BYTES);
+        // SAFETY: it lies within the mapping, all of whose words may be anything at any time.
+        let cleared = unsafe { libc::madvise(at, PAGE_BYTES, libc::MADV_DONTNEED) };
+        assert_eq!(cleared, 0);
+    }
 }
 
 /// Takes memory until there is none, and uses all of it.

@@ -1,7 +1,12 @@
 //! A program that does something of everything, at random: calls with and without values, errors that are handled or
 //! not, panics, recursion, forks, calls deeper than a block is, and nodes by hand.
 
+use std::future::{self, Future as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::thread;
 
 use fastrand::Rng;
 use tracer::{Status, traced_node};
@@ -11,6 +16,58 @@ use tracer::{Status, traced_node};
 pub(crate) fn within(calls: u64, then: &mut dyn FnMut()) {
     crate::work::plain_until(calls);
     then();
+}
+
+/// So many rounds on each of so many threads, and `beside` again and again until they are over.
+pub(crate) fn on_threads(threads: usize, rounds: u32, seed: u64, mut beside: impl FnMut()) {
+    let left = AtomicUsize::new(threads);
+    thread::scope(|scope| {
+        for nth in 0..threads {
+            let (left, mut random) = (&left, Rng::with_seed(seed.wrapping_add(nth as u64)));
+            scope.spawn(move || {
+                for _ in 0..rounds {
+                    run(&mut random, 20, 3);
+                    deep();
+                    suspended(&mut random);
+                    // One that ends and one that begins.
+                    thread::scope(|scope| drop(scope.spawn(leaf)));
+                }
+                left.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        while left.load(Ordering::Relaxed) > 0 {
+            beside();
+        }
+    });
+}
+
+/// Futures side by side, of which some are dropped before they are over.
+fn suspended(random: &mut Rng) {
+    let (mut first, mut second) = (pin!(waits(3)), pin!(waits(5)));
+    let mut context = Context::from_waker(Waker::noop());
+    for _ in 0..random.u32(..20) {
+        let future = if random.bool() { &mut first } else { &mut second };
+        if future.as_mut().poll(&mut context).is_ready() {
+            break;
+        }
+        leaf();
+    }
+}
+
+#[traced_node]
+async fn waits(times: u32) {
+    for n in 0..times {
+        let inner = waits_once(n);
+        leaf();
+        inner.await;
+    }
+}
+
+#[traced_node(record(n))]
+async fn waits_once(n: u32) -> u32 {
+    let mut is_over = false;
+    future::poll_fn(|_| if std::mem::replace(&mut is_over, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    n
 }
 
 /// Runs it. `depth` bounds how deep calls go.

@@ -249,7 +249,7 @@ impl Hot {
         let key = Some((call.key, caller.id));
         self.open(&caller, &room, now, Call { occurrence: call.occurrence, key, values: None });
         caller.frame.begin_awaited();
-        caller.block.set(block::PINS, caller.block.get(block::PINS) - 1);
+        caller.block.set(block::PINS, caller.block.get(block::PINS).saturating_sub(1));
         Some(room.step)
     }
 
@@ -278,7 +278,7 @@ impl Hot {
     fn go_on(&self, from: u64, last: u64, seq: u64) {
         self.from.set(from);
         self.seq.set(seq);
-        self.first.set((last + 1).wrapping_sub(from));
+        self.first.set(last.wrapping_add(1).wrapping_sub(from));
     }
 
     /// The frame that the thread is in, if it is the innermost of its line and may call `site` as any other.

@@ -160,7 +160,7 @@ impl More {
 
 #[expect(clippy::cast_possible_truncation, reason = "leaves the flags out")]
 fn depth_in(depth: u64) -> usize {
-    depth as u32 as usize
+    (depth as u32 as usize).min(FRAMES)
 }
 
 /// The line before its first frame.
@@ -425,7 +425,7 @@ impl Line {
 
     /// Counts a step; gives its number as the frame that it may open has it.
     fn step(&self) -> u64 {
-        let step = self.get(block::LAST) + 1;
+        let step = self.get(block::LAST).wrapping_add(1);
         self.set(block::LAST, step);
         step
     }
@@ -453,7 +453,7 @@ impl Line {
     }
 
     pub(crate) fn unpin(&self) {
-        self.set(block::PINS, self.get(block::PINS) - 1);
+        self.set(block::PINS, self.get(block::PINS).saturating_sub(1));
     }
 
     /// Whether it lies below the forked context whose env this is.
@@ -644,7 +644,7 @@ impl Line {
         let missing = self.flows.enter(node);
         if let (Some(missing), Some(env)) = (missing, self.env()) {
             let kind = NoteKind::FlowViolation { from: missing.from };
-            let step = self.steps() - 1;
+            let step = self.steps().saturating_sub(1);
             self.seq = out.note(NoteEvent { ticks: 0, seq: self.seq, env, step, site: site.id().site, kind });
             out.violation(node, missing);
         }
@@ -691,8 +691,7 @@ impl Line {
     }
 
     fn remove(&mut self, place: usize) {
-        let depth = self.blocks.depth() - 1;
-        let Some(removed) = self.blocks.frame(place) else { return };
+        let Some((depth, removed)) = self.blocks.depth().checked_sub(1).zip(self.blocks.frame(place)) else { return };
         if removed.has_more() {
             let id = removed.id();
             self.calls.retain(|(frame, _), _| Some(*frame) != id);

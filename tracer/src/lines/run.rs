@@ -39,12 +39,12 @@ impl Run {
         if others[0] != 0 && !page.put([run_word(seq, 1), others[0], others[1], others[2], 0, 0, 0, 0]) {
             return None;
         }
-        Some(Self { env, next: last + 1, seq, began, base: base.raw_id(), floor })
+        Some(Self { env, next: last.wrapping_add(1), seq, began, base: base.raw_id(), floor })
     }
 
     /// Whether what follows in the line of `block`, with the record `seq`, can be read from the events alone.
     pub(crate) fn goes_on(&self, block: &Block, seq: u64) -> bool {
-        let here = (block.get(block::ENV), block.get(block::LAST) + 1, seq);
+        let here = (block.get(block::ENV), block.get(block::LAST).wrapping_add(1), seq);
         let base = block.frame(self.floor.wrapping_sub(1)).filter(|_| block.get(block::DEPTH) >= self.floor);
         here == (self.env, self.next, self.seq) && base.is_some_and(|base| base.raw_id() == self.base)
     }
@@ -57,14 +57,14 @@ impl Run {
             return true;
         }
         let follows = FrameId::step_of(self.next) == Entry::step_in(step);
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
         // Events that far behind would not find room for the time.
         follows && ticks.wrapping_sub(self.began) < ELAPSED_END / 2
     }
 
     /// So many steps were taken by common calls.
     pub(crate) fn pass(&mut self, steps: u64) {
-        self.next += steps;
+        self.next = self.next.wrapping_add(steps);
         self.seq += steps;
     }
 }

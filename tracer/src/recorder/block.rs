@@ -2,6 +2,9 @@
 //!
 //! A block is both the state that the next call works on and the table that says what was running: keeping them apart
 //! would cost every call a second write. Only the thread that holds the line writes to it.
+//!
+//! It may be memory of a file, which somebody else can truncate: then any of its words is zero all at once. So no sum of
+//! them may overflow, and no loop end by them alone.
 
 mod by_hand;
 

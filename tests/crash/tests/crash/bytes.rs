@@ -172,7 +172,7 @@ fn images_of_a_power_loss_in_the_midst_of_calls_hold_nothing_wrong() {
     let running = start("count-small", directory.path(), &["2", "sync"]).ready();
     let (mut images, mut truth) = (Vec::new(), HashMap::<u64, Record>::new());
     for nth in 1..=12 {
-        wait_for_calls(directory.path(), nth * 3000);
+        wait_for_calls(directory.path(), 1, nth * 3000);
         running.stop();
         let image = directory.bytes();
         for record in recover(&image).unwrap().records {
@@ -186,7 +186,7 @@ fn images_of_a_power_loss_in_the_midst_of_calls_hold_nothing_wrong() {
     running.kill();
     let other = Directory::new();
     let running = start("count-small", other.path(), &["2", "sync"]).ready();
-    wait_for_calls(other.path(), 10_000);
+    wait_for_calls(other.path(), 1, 10_000);
     running.kill();
     let foreign = other.bytes();
     let other_segment = recover(&foreign).unwrap().process.segment;

@@ -10,7 +10,7 @@ use tracer::{Record, Status};
 use tracer_blackbox::{Death, Observed};
 
 use crate::child::{Directory, Recovered, Running, aborting, command, recover_with, start, start_command};
-use crate::kills::{acknowledged, lost, wait_for_calls, wait_for_threads};
+use crate::kills::{acknowledged, lost, wait_for_calls};
 use crate::places::limited;
 
 /// `outer(order=17)` and, in it, `inner(what="tea")` were running.
@@ -85,7 +85,7 @@ fn signals_in_the_midst_of_calls_lose_nothing() {
     for (name, number) in NOTED {
         let directory = Directory::new();
         let running = start("count", directory.path(), &["4", "sync"]).ready();
-        wait_for_calls(directory.path(), 1000);
+        wait_for_calls(directory.path(), 1, 1000);
         assert_eq!(die_of(running, (name, number)).signal(), Some(number));
         let recovered = directory.recovered();
         assert_eq!(recovered.death, Death::Signal { number, address: 0 });
@@ -307,9 +307,9 @@ fn a_panic_that_ends_the_process_at_once_loses_nothing() {
     // The others count on while a backtrace is drawn: where that takes seconds, until the box has gone round.
     program.env("RUST_BACKTRACE", "0");
     let running = start_command(program).ready();
-    wait_for_calls(directory.path(), 1000);
+    wait_for_calls(directory.path(), 1, 1000);
     // Where others work, the first thread has made its calls before the second has begun.
-    wait_for_threads(directory.path(), 2);
+    wait_for_calls(directory.path(), 2, 1);
     let (status, error) = running.end();
     let (recovered, acknowledged) = (directory.recovered(), acknowledged(directory.path()));
     let all = format!("{acknowledged:?} acknowledged; {}; {:?}; {error}", recovered.confidence, recovered.open);
@@ -355,7 +355,7 @@ fn control_a_panic_of_a_thread_alone_is_no_death() {
     let directory = Directory::new();
     let mut running = start("count-and-panic", directory.path(), &["2"]).ready();
     running.go_on();
-    wait_for_calls(directory.path(), 1000);
+    wait_for_calls(directory.path(), 1, 1000);
     running.kill();
     assert_eq!(directory.recovered().death, Death::Killed);
 }

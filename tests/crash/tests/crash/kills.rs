@@ -9,6 +9,7 @@ use tracer::{Record, Status, StepRecord, TraceId};
 use tracer_blackbox::Death;
 
 use crate::child::{Directory, start};
+use crate::deaths::now;
 
 /// Few, unless `TRACER_KILLS` says how many: `cargo xtask crash` does.
 fn kills() -> u32 {
@@ -20,16 +21,15 @@ pub(crate) fn acknowledged(directory: &Path) -> Vec<u64> {
     bytes.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
-/// Waits until so many calls of the first thread have returned.
-pub(crate) fn wait_for_calls(directory: &Path, count: u64) {
-    while acknowledged(directory).first().is_none_or(|calls| *calls < count) {
-        std::thread::yield_now();
-    }
-}
-
-/// Waits until a call of each of so many threads has returned.
-pub(crate) fn wait_for_threads(directory: &Path, threads: usize) {
-    while acknowledged(directory).iter().filter(|calls| **calls > 0).count() < threads {
+/// Waits until so many calls of each of so many threads have returned.
+pub(crate) fn wait_for_calls(directory: &Path, threads: usize, count: u64) {
+    let until = now() + Duration::from_secs(120);
+    loop {
+        let calls = acknowledged(directory);
+        if calls.iter().filter(|calls| **calls >= count).count() >= threads {
+            return;
+        }
+        assert!(now() < until, "{count} calls of {threads} threads are waited for; there are {calls:?}");
         std::thread::yield_now();
     }
 }
@@ -101,7 +101,7 @@ fn kill_at_random(scenario: &str, threads: u64, how: &str) -> Directory {
     let directory = Directory::new();
     let running = start(scenario, directory.path(), &[&threads.to_string(), how]).ready();
     // In an emulator, or where others work, that may take longer than what follows.
-    wait_for_calls(directory.path(), 1);
+    wait_for_calls(directory.path(), 1, 1);
     std::thread::sleep(Duration::from_millis(fastrand::u64(5..120)));
     running.kill();
     directory

@@ -178,12 +178,12 @@ fn a_freeze_between_invocations_makes_none_of_them_slow() {
 fn a_freeze_in_the_midst_of_calls_makes_one_of_them_slow_at_most() {
     let directory = Directory::new();
     let running = start("count", directory.path(), &["1", "sync"]).ready();
-    wait_for_calls(directory.path(), 1000);
+    wait_for_calls(directory.path(), 1, 1000);
     let began = now();
     // The second that is acknowledged from here on has begun after that, so the last before the freeze has.
-    wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 2);
+    wait_for_calls(directory.path(), 1, acknowledged(directory.path())[0] + 2);
     freeze(&running);
-    wait_for_calls(directory.path(), acknowledged(directory.path())[0] + 1000);
+    wait_for_calls(directory.path(), 1, acknowledged(directory.path())[0] + 1000);
     let frozen = now().checked_sub(began).unwrap();
     running.kill();
     let records = directory.recovered().records;
