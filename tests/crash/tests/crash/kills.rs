@@ -23,7 +23,7 @@ pub(crate) fn acknowledged(directory: &Path) -> Vec<u64> {
 
 /// Waits until so many calls of each of so many threads have returned.
 pub(crate) fn wait_for_calls(directory: &Path, threads: usize, count: u64) {
-    let until = now() + Duration::from_secs(120);
+    let until = now() + Duration::from_mins(2);
     loop {
         let calls = acknowledged(directory);
         if calls.iter().filter(|calls| **calls >= count).count() >= threads {
