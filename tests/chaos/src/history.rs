@@ -39,8 +39,10 @@ pub struct Entry {
 pub enum Fact {
     /// The store has taken an execution in.
     Created { id: ExecutionId, kind: String },
-    /// The store has given an attempt to a worker.
+    /// The store has given an attempt to a worker, or only reserved it for that.
     Claimed { id: ExecutionId, epoch: u64, attempts: u32, version: u64 },
+    /// A worker was about to begin what was reserved for it, whether or not the store got to know.
+    Beginning { id: ExecutionId, epoch: u64 },
     /// A worker was about to give an attempt back, whether or not the store got to know.
     Releasing { id: ExecutionId, epoch: u64 },
     /// The store has accepted a write. `kept` is the node whose result it keeps, if it does that.
@@ -49,6 +51,8 @@ pub enum Fact {
     Refused { id: ExecutionId, epoch: Option<u64>, command: String, why: String },
     /// A handler has had an effect, on the world so to speak.
     Effect { id: ExecutionId, epoch: u64, effect: String, at_most_once: bool },
+    /// A handler has run, one of those with this key.
+    Ran { id: ExecutionId, key: String },
     /// Somebody is about to ask for an execution to be called off.
     Cancelling { id: ExecutionId },
     /// Somebody has read it.

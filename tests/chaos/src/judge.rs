@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracer::execution::{Execution, ExecutionId, ExecutionStatus};
 
 use crate::history::{Entry, Fact, Moment};
-use crate::work::EFFECTS;
+use crate::work::{EFFECTS, KEYED, OF_ONE_KEY};
 
 /// An execution, as it is in the store at the end.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +56,10 @@ pub enum Rule {
     NoStaleWrite,
     /// An attempt is of one worker, and later ones have higher epochs.
     OneOwner,
-    /// No more attempts than there may be, and each that began and was not given back counts.
+    /// No more attempts than there may be; each that began and was not given back counts, and nothing else.
     AttemptsCount,
+    /// No more with one key run at once in a worker than may.
+    FewOfOneKey,
     /// An effect that is to happen at most once does.
     AtMostOnce,
     /// What was kept is not done again.
@@ -93,6 +95,7 @@ struct Known<'a> {
     created: bool,
     cancelled: bool,
     claims: Vec<(&'a Entry, u64, u32, u64)>,
+    beginning: BTreeSet<u64>,
     releasing: BTreeSet<u64>,
     accepted: Vec<Accepted<'a>>,
     effects: Vec<(&'a Entry, u64, &'a str, bool)>,
@@ -149,6 +152,29 @@ pub fn judge(history: &[Entry], last: &[Last]) -> Vec<Violation> {
             None => {}
         }
     }
+    violations.extend(crowds(history));
+    violations
+}
+
+/// What ran beside more with its key, in the same worker, than may.
+fn crowds(history: &[Entry]) -> Vec<Violation> {
+    let mut runs: BTreeMap<(&str, &str), Vec<(&Entry, ExecutionId)>> = BTreeMap::new();
+    for entry in history {
+        if let Fact::Ran { id, key } = &entry.fact {
+            runs.entry((&entry.by, key)).or_default().push((entry, *id));
+        }
+    }
+    let mut violations = Vec::new();
+    for ((by, key), mut runs) in runs {
+        runs.sort_unstable_by_key(|(entry, _)| entry.from);
+        for (number, (run, id)) in runs.iter().enumerate() {
+            let others = runs[..number].iter().filter(|(before, _)| before.to > run.from).count();
+            if others >= OF_ONE_KEY {
+                let text = format!("{by} ran it beside {others} others with the key {key}");
+                violations.push(Violation { rule: Rule::FewOfOneKey, id: *id, text });
+            }
+        }
+    }
     violations
 }
 
@@ -161,6 +187,7 @@ fn known(history: &[Entry]) -> BTreeMap<ExecutionId, Known<'_>> {
             Fact::Claimed { id, epoch, attempts, version } => {
                 all.entry(*id).or_default().claims.push((entry, *epoch, *attempts, *version));
             }
+            Fact::Beginning { id, epoch } => drop(all.entry(*id).or_default().beginning.insert(*epoch)),
             Fact::Releasing { id, epoch } => drop(all.entry(*id).or_default().releasing.insert(*epoch)),
             Fact::Accepted { id, epoch: Some(epoch), command, version, kept } => {
                 let (version, kept) = (*version, kept.as_deref());
@@ -210,7 +237,11 @@ impl Known<'_> {
         }
         let mut versions: Vec<(u64, u64)> =
             self.claims.iter().map(|(_, epoch, _, version)| (*version, *epoch)).collect();
-        versions.extend(self.accepted.iter().filter_map(|write| Some((write.version?, write.epoch))));
+        // What has begun does not begin again: whoever asks twice is answered the same.
+        let (begun, others): (Vec<_>, Vec<_>) = self.accepted.iter().partition(|write| write.command == "begin");
+        let version = |write: &Accepted<'_>| Some((write.version?, write.epoch));
+        versions.extend(begun.into_iter().filter_map(version).collect::<BTreeSet<_>>());
+        versions.extend(others.into_iter().filter_map(version));
         versions.sort_unstable();
         for pair in versions.windows(2) {
             let [(version, epoch), (next, later)] = pair else { continue };
@@ -294,14 +325,27 @@ impl Known<'_> {
         if most > last.max_attempts {
             violate(Rule::AttemptsCount, format!("{most} of {}", last.max_attempts));
         }
-        let released = self.accepted.iter().filter(|write| write.command == "release").map(|write| write.epoch);
-        let released = released.collect::<BTreeSet<u64>>().len() as u64;
-        let (began, counted) = (last.epoch, u64::from(last.attempts));
-        let is_right = counted + released <= began && began <= counted + self.releasing.len() as u64;
+        let counted = u64::from(last.attempts);
+        // Nobody knows whether what was about to begin has, unless it was acknowledged.
+        let is_attempt = |epoch: &u64| last.kind != KEYED || self.beginning.contains(epoch);
+        let (began, may_have_begun) = match &*last.kind {
+            KEYED => (self.acknowledged("begin").len() as u64, self.beginning.len() as u64),
+            _ => (last.epoch, last.epoch),
+        };
+        let released = self.acknowledged("release").into_iter().filter(is_attempt).count() as u64;
+        let releasing = self.releasing.iter().copied().filter(is_attempt).count() as u64;
+        let is_right = counted + released <= may_have_begun && began <= counted + releasing;
         if !is_right {
-            let text = format!("{began} attempts began, {released} were given back, {counted} are counted");
+            let text = format!(
+                "{began} to {may_have_begun} attempts began, {released} to {releasing} were given back, {counted} are counted"
+            );
             violate(Rule::AttemptsCount, text);
         }
+    }
+
+    /// The attempts of which the store has accepted this.
+    fn acknowledged(&self, command: &str) -> BTreeSet<u64> {
+        self.accepted.iter().filter(|write| write.command == command).map(|write| write.epoch).collect()
     }
 }
 
@@ -323,7 +367,7 @@ pub fn recoveries(history: &[Entry]) -> Vec<Duration> {
     // What had come to its end before is no one's. The order of the history is no help: look at all of it first.
     for entry in history {
         if let Fact::Accepted { id, epoch: Some(epoch), command, .. } = &entry.fact
-            && !command.contains("checkpoint")
+            && !(command.contains("checkpoint") || command == "begin")
         {
             held.remove(&(*id, *epoch));
         }

@@ -30,6 +30,8 @@ pub enum Fault {
     Acknowledged,
     /// Results of nodes are not kept.
     Kept,
+    /// What is only to be reserved begins at once.
+    Reserved,
 }
 
 impl FromStr for Fault {
@@ -42,6 +44,7 @@ impl FromStr for Fault {
             "started" => Self::Started,
             "acknowledged" => Self::Acknowledged,
             "kept" => Self::Kept,
+            "reserved" => Self::Reserved,
             other => return Err(format!("no fault `{other}`")),
         })
     }
@@ -97,9 +100,15 @@ impl Recorded {
 
     /// What is about to be written that matters even if no answer comes.
     fn announce(&self, writes: &[Write]) {
-        let releases = writes.iter().filter(|write| matches!(write.command, Command::Release { .. }));
-        let facts: Vec<Fact> =
-            releases.filter_map(|write| Some(Fact::Releasing { id: write.id, epoch: write.expected.epoch? })).collect();
+        let announced = |write: &Write| {
+            let (id, epoch) = (write.id, write.expected.epoch?);
+            match write.command {
+                Command::Release { .. } => Some(Fact::Releasing { id, epoch }),
+                Command::Begin => Some(Fact::Beginning { id, epoch }),
+                _ => None,
+            }
+        };
+        let facts: Vec<Fact> = writes.iter().filter_map(announced).collect();
         if !facts.is_empty() {
             self.log.write(now(), facts);
         }
@@ -117,6 +126,16 @@ impl Recorded {
             (Some(Fault::Kept), Command::Checkpoint { value, .. }) if !is_started(value) => None,
             (Some(Fault::Acknowledged), Command::Complete { .. }) if fastrand::u8(..) < 16 => None,
             _ => Some(write.clone()),
+        }
+    }
+
+    fn tell_claimed(&self, from: u64, claimed: &[Execution]) {
+        let fact = |claimed: &Execution| {
+            let Execution { id, epoch, attempts, version, .. } = *claimed;
+            Fact::Claimed { id, epoch, attempts, version }
+        };
+        if !claimed.is_empty() {
+            self.log.write(from, claimed.iter().map(fact));
         }
     }
 
@@ -223,19 +242,21 @@ impl ExecutionStore for Recorded {
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         let from = now();
         let claimed = self.inner.claim(claim).await?;
-        if !claimed.is_empty() {
-            let fact = |claimed: &Execution| Fact::Claimed {
-                id: claimed.id,
-                epoch: claimed.epoch,
-                attempts: claimed.attempts,
-                version: claimed.version,
-            };
-            self.log.write(from, claimed.iter().map(fact));
-        }
+        self.tell_claimed(from, &claimed);
         if self.fault == Some(Fault::Fence) && claimed.iter().any(|claimed| claimed.epoch > 1) {
             tokio::time::sleep(HELD).await;
         }
         Ok(claimed)
+    }
+
+    async fn reserve(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
+        let from = now();
+        let reserved = match self.fault {
+            Some(Fault::Reserved) => self.inner.claim(claim).await?,
+            _ => self.inner.reserve(claim).await?,
+        };
+        self.tell_claimed(from, &reserved);
+        Ok(reserved)
     }
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {

@@ -441,6 +441,7 @@ fn report(stage: &Stage, history: &[history::Entry], last: &[Last], began: Momen
             Fact::Claimed { .. } => "attempts",
             Fact::Refused { .. } => "refused writes",
             Fact::Effect { .. } => "effects",
+            Fact::Ran { .. } => "runs with a key",
             Fact::Began { skew_s } => {
                 skewed.insert(skew_s / 60);
                 "workers"

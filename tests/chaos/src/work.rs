@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tracer::execution::{ExecutionManager, Failure, NewExecution, RetryPolicy};
+use tracer::execution::{Execution, ExecutionManager, Failure, NewExecution, RetryPolicy};
 use tracer::traced_node;
 use tracer_workers::{Attempt, Worker};
 
@@ -19,8 +19,14 @@ pub const TIMEOUT: Duration = Duration::from_millis(700);
 pub const WAIT_MAX: Duration = Duration::from_millis(300);
 
 /// The types of executions, and how many of a thousand are of each.
-pub const KINDS: [(&str, u32); 6] =
-    [("plain", 600), ("slow", 120), ("fails", 120), ("effects", 120), ("panics", 20), ("hangs", 20)];
+pub const KINDS: [(&str, u32); 7] =
+    [("plain", 480), ("slow", 120), ("fails", 120), ("effects", 120), (KEYED, 120), ("panics", 20), ("hangs", 20)];
+/// Of this one, so many with one key run at once in a worker.
+pub const KEYED: &str = "keyed";
+/// See there.
+pub const OF_ONE_KEY: usize = 2;
+/// How many keys there are.
+const KEYS: u128 = 2;
 /// This one kills its worker: there are some few.
 pub const POISON: &str = "poison";
 
@@ -30,7 +36,8 @@ pub const EFFECTS: [&str; 2] = ["charge", "send"];
 /// An execution of this type.
 pub fn new(kind: &str) -> NewExecution {
     let max_attempts = match kind {
-        POISON => 2,
+        // What is only reserved is no attempt: else there would soon be none left.
+        KEYED | POISON => 2,
         "effects" => 8,
         _ => 6,
     };
@@ -87,6 +94,11 @@ async fn handle(attempt: Attempt, log: Log) -> Result<Value, Failure> {
             send(of).await;
             pause(20).await;
         }
+        KEYED => {
+            let (from, id, key) = (now(), attempt.lease().id, key_of(attempt.execution()));
+            pause(300).await;
+            log.write(from, [Fact::Ran { id, key }]);
+        }
         POISON => std::process::abort(),
         _ => {}
     }
@@ -103,7 +115,11 @@ pub fn worker(store: Recorded, log: &Log, name: &str, defaults: bool) -> Worker<
         let log = log.clone();
         worker = worker.handler(kind, move |attempt, _: Value| handle(attempt, log.clone()));
     }
-    worker
+    worker.limit_per_key(KEYED, OF_ONE_KEY, |execution| Some(key_of(execution)))
+}
+
+fn key_of(execution: &Execution) -> String {
+    (execution.id.get() % KEYS).to_string()
 }
 
 /// Waits until the standard input ends: that is how a process is asked to.

@@ -27,7 +27,9 @@ fn short(kind: &str, executions: &str) {
     let (is_right, text) = chaos(&[kind, "--seconds", "12", "--executions", executions]);
     assert!(is_right, "{text}");
     // It did happen.
-    for what in [" kills", " restarts", " stops longer than a lease", " effects", " completed", " failed"] {
+    for what in
+        [" kills", " restarts", " stops longer than a lease", " effects", " runs with a key", " completed", " failed"]
+    {
         assert!(text.contains(what), "{what} in {text}");
     }
     if kind.parse::<Kind>().unwrap().has_clock() {
@@ -69,6 +71,7 @@ fn broken_stores_are_noticed() {
         ("started", "AtMostOnce"),
         ("acknowledged", "AcknowledgedIsKept"),
         ("kept", "KeptIsNotRepeated"),
+        ("reserved", "AttemptsCount"),
     ];
     for (fault, rule) in rules {
         // Chance decides what meets what in a run.

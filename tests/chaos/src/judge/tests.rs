@@ -128,6 +128,40 @@ fn a_lost_lease_that_does_not_count() {
 }
 
 #[test]
+fn a_reservation_that_counts() {
+    let keyed = |attempts| [Last { kind: KEYED.to_owned(), attempts, status: ExecutionStatus::Failed, ..last() }];
+    let mut history = vec![created(), claimed("one", CLAIM, 1, 0, 2), claimed("two", 50, 2, 0, 4)];
+    assert_eq!(rules(&history, &keyed(0)), []);
+    assert_eq!(rules(&history, &keyed(1)), [Rule::AttemptsCount]);
+    history.push(entry("two", 60, Fact::Beginning { id: id(), epoch: 2 }));
+    // Nobody knows whether it has.
+    assert_eq!(rules(&history, &keyed(0)), []);
+    assert_eq!(rules(&history, &keyed(1)), []);
+    assert_eq!(rules(&history, &keyed(2)), [Rule::AttemptsCount]);
+    // What is given back before it has begun is nothing less.
+    history.push(entry("one", 45, Fact::Releasing { id: id(), epoch: 1 }));
+    history.push(accepted("one", 46, 1, "release"));
+    history.push(accepted("two", 61, 2, "begin"));
+    assert_eq!(rules(&history, &keyed(0)), [Rule::AttemptsCount]);
+    assert_eq!(rules(&history, &keyed(1)), []);
+}
+
+#[test]
+fn more_of_one_key_than_may_run_at_once() {
+    let ran = |by: &str, from: Moment, to: Moment, key: &str| {
+        let fact = Fact::Ran { id: id(), key: key.to_owned() };
+        Entry { by: by.to_owned(), from, to, fact }
+    };
+    let runs = [ran("two", 60, 70, "a"), ran("two", 62, 80, "a"), ran("two", 70, 90, "a")];
+    assert_eq!(with(runs.clone()), []);
+    let [first, second, third] = runs;
+    let beside = |other| with([first.clone(), second.clone(), third.clone(), other]);
+    assert_eq!(beside(ran("two", 69, 71, "a")), [Rule::FewOfOneKey]);
+    assert_eq!(beside(ran("two", 69, 71, "b")), []);
+    assert_eq!(beside(ran("one", 69, 71, "a")), []);
+}
+
+#[test]
 fn more_attempts_than_there_may_be() {
     assert_eq!(ends(|last| last.max_attempts = 1), [Rule::AttemptsCount]);
 }
@@ -197,6 +231,19 @@ fn versions_that_are_skipped_or_given_twice() {
     assert_eq!(rules(&more(7), &[last()]), []);
     assert_eq!(rules(&more(6), &[last()]), [Rule::VersionsRise]);
     assert_eq!(rules(&more(8), &[last()]), [Rule::VersionsRise]);
+    // Whoever was not answered begins again, which changes nothing.
+    let begun = |version| {
+        let command = "begin".to_owned();
+        let fact = Fact::Accepted { id: id(), epoch: Some(2), command, version: Some(version), kept: None };
+        entry("two", 80, fact)
+    };
+    let beginning = |again| {
+        let mut history = more(8);
+        history.extend([begun(7), begun(again)]);
+        history
+    };
+    assert_eq!(rules(&beginning(7), &[last()]), []);
+    assert_eq!(rules(&beginning(8), &[last()]), [Rule::VersionsRise]);
     // Whoever calls it off writes, too.
     let mut called_off = more(8);
     called_off.push(entry("driver", 65, Fact::Cancelling { id: id() }));
