@@ -40,7 +40,7 @@ fn main() {
             work::count(directory, number(rest[0]), rest[1] == "async");
         }
         "open" => {
-            install(options(), directory);
+            install(options().bytes(rest.first().map_or(64 << 20, |bytes| number(bytes))), directory);
             work::outer(17, &wait);
         }
         "return" => {

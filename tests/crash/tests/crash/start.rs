@@ -20,7 +20,11 @@ fn told(directory: &Path, bytes_max: u64, loudness: &str) -> String {
 }
 
 fn killed(directory: &Path) -> PathBuf {
-    let running = start("open", directory, &[]).ready();
+    killed_with(directory, &[])
+}
+
+fn killed_with(directory: &Path, options: &[&str]) -> PathBuf {
+    let running = start("open", directory, options).ready();
     let path = file_of(&running, directory);
     running.kill();
     path
@@ -89,7 +93,8 @@ fn who_dies_at_once_makes_room_first() {
 #[test]
 fn of_many_only_the_last_are_told() {
     let directory = Directory::new();
-    (0..12).for_each(|_| drop(killed(directory.path())));
+    // Small ones: a program that ends waits for no more than it can read in two seconds.
+    (0..12).for_each(|_| drop(killed_with(directory.path(), &["131072"])));
     let text = told(directory.path(), NO_LIMIT, "loud");
     assert!(text.contains("2 more processes have not ended in order; `tracer ls` lists what they did\n"), "{text}");
     assert_eq!(text.matches(") killed\n").count(), 10, "{text}");
