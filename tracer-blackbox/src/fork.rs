@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use tracer::recorder::block::BLOCK_BYTES;
-use tracer::recorder::{LocksHeld, hold_locks, reseed_ids};
+use tracer::recorder::{LocksHeld, hold_locks, number_frames_apart, reseed_ids};
 
 use crate::aside::{self, UnderWay};
 use crate::dictionary;
@@ -107,6 +107,7 @@ extern "C" fn parent() {
 
 extern "C" fn child() {
     reseed_ids([machine::random(), machine::random()]);
+    number_frames_apart(machine::random());
     let Some(mut kept) = take() else { return };
     let pid = kept.pid;
     for one in &mut kept.boxes {

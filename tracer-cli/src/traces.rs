@@ -236,9 +236,10 @@ pub(crate) fn summary(place: usize, records: &[Record]) -> Option<Summary> {
     })
 }
 
-/// By their numbers: a thread may have written before another what happened after it.
+/// By their numbers: a thread may have written before another what happened after it. What a forked process goes on with
+/// comes behind the record of its parent that has the same.
 fn in_order(records: &mut [Record]) {
-    records.sort_by_key(Record::seq);
+    records.sort_by_key(|record| (record.seq(), matches!(record, Record::Env(_))));
 }
 
 /// The open nodes of one file.

@@ -74,6 +74,7 @@ mod hold;
 mod id;
 mod lines;
 mod node;
+mod ordinal;
 mod outcome;
 mod random;
 mod record;

@@ -455,7 +455,7 @@ fn described(open: &Open, scan: &Scan<'_>, times: &Times, inherited: &Inherited)
     OpenNode {
         trace_id: open.trace,
         env_id: inherited.env(open.env),
-        frame: FrameId::from_number(open.frame).map(|frame| inherited.frame(open.trace, frame)),
+        frame: FrameId::from_number(open.frame),
         node: node.or_else(by_hand).or_else(by_site).unwrap_or_else(|| "?".to_owned()),
         since_unix_ns: times.unix_ns(open.ticks),
         arguments,

@@ -501,16 +501,6 @@ impl Running {
         known.filter_map(|env| Some((self.traces[place_of(env.trace?.get())], EnvId::new(env.id)?)))
     }
 
-    /// The frames that blocks show, and when they were entered.
-    pub(super) fn shown_frames(&self) -> impl Iterator<Item = ((TraceId, u64), u64)> + '_ {
-        self.shown.iter().map(|((of, frame), shown)| ((self.traces[place_of(*of)], *frame), shown.ticks))
-    }
-
-    /// The trace of an env, if that is known.
-    pub(super) fn trace_of(&self, env: u64) -> Option<TraceId> {
-        Some(self.traces[place_of(self.get(env)?.trace?.get())])
-    }
-
     /// An env that some entry or block is of.
     fn get(&self, env: u64) -> Option<&Env> {
         self.envs().get(place_of(self.envs.get(env)?))

@@ -3,13 +3,18 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::future::{Future as _, poll_fn};
+use std::hint::black_box;
 use std::io::{BufRead, BufReader};
+use std::mem::replace;
 use std::process::{self, Command, Stdio};
+use std::task::{self, Poll, Waker};
+use std::thread;
 
 use fork::{Fork, fork};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
-use tracer::{Cause, Record, Status, Tracer, create_env, traced_node};
+use tracer::{Cause, Context, Record, Status, Tracer, carry, create_env, traced_node};
 use tracer_blackbox::{BlackBox, Gap, recover};
 
 use crate::world::World;
@@ -90,8 +95,78 @@ fn hang(said: u32) {
 fn wait(said: u32) -> ! {
     println!("\nready {said}");
     loop {
-        std::thread::park();
+        thread::park();
     }
+}
+
+/// A child ends when it has done this, and its parent waits for that.
+fn in_child(child: impl FnOnce()) {
+    match fork().unwrap() {
+        Fork::Child => {
+            child();
+            process::exit(0);
+        }
+        Fork::Parent(pid) => _ = waitpid(Pid::from_raw(pid), WaitOptions::empty()).unwrap(),
+    }
+}
+
+#[traced_node(record(who))]
+fn job(who: &str, work: &dyn Fn()) {
+    black_box(who);
+    work();
+}
+
+/// Neither process records anything in the env that the other was forked in, but in others.
+fn apart() {
+    let work = |who: &'static str| {
+        thread::spawn(carry(move || job(who, &|| ()))).join().unwrap();
+        job("again", &|| job(who, &|| ()));
+    };
+    job("all", &|| {
+        in_child(|| work("child"));
+        work("parent");
+    });
+}
+
+/// A child of a child, whose parent is in a call that it has begun itself.
+fn generations() {
+    job("all", &|| {
+        in_child(|| job("child", &|| in_child(|| _ = take(2))));
+        job("parent", &|| _ = take(1));
+    });
+}
+
+#[traced_node]
+async fn later() {
+    let mut is_over = false;
+    poll_fn(|_| if replace(&mut is_over, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    (0..CALLS).for_each(|_| common());
+}
+
+/// Both go on with a future that has begun.
+fn future() {
+    let mut later = Box::pin(later());
+    let mut go_on = || later.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_ready();
+    assert!(!go_on());
+    in_child(|| {
+        // In a trace of its own: so this thread has to begin with the other anew.
+        common();
+        assert!(go_on());
+    });
+    assert!(go_on());
+}
+
+/// Steps by hand that another thread has begun, which both go on with.
+fn by_hand() {
+    let enter = |ctx: Context, node: &str| ctx.step(node, Status::Enter, ()).unwrap();
+    job("all", &|| {
+        let ctx = thread::spawn(move || enter(create_env((), "hand"), "begin")).join().unwrap();
+        in_child(|| {
+            take(2);
+            drop(enter(Context::resume(ctx.token()).unwrap(), "in_child"));
+        });
+        drop(enter(Context::resume(ctx.token()).unwrap(), "in_parent"));
+    });
 }
 
 /// Not a test: the process that the tests start.
@@ -106,20 +181,36 @@ fn process() {
     };
     let black_box = BlackBox::options().app("shop", "").bytes(bytes).open(".tracer").unwrap();
     Tracer::builder().recorder(black_box).install();
-    if scenario == "plain" {
-        plain(&|| serve(SITE, &work));
+    match &*scenario {
+        "apart" => return apart(),
+        "generations" => return generations(),
+        "hand" => return by_hand(),
+        "future" => return future(),
+        "plain" => plain(&|| serve(SITE, &work)),
+        _ => {}
     }
     serve(SITE, &work);
     wait(process::id());
 }
 
+fn process_in(world: &World, scenario: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "forks::process", "--include-ignored", "--nocapture", "--test-threads=1"]);
+    command.env("FORKS", scenario).current_dir(world.path("")).stdin(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// The black boxes of a process and of its children, all of which have ended.
+fn ended(scenario: &str) -> World {
+    let world = World::new();
+    assert!(process_in(&world, scenario).stdout(Stdio::null()).status().unwrap().success());
+    world
+}
+
 /// The black boxes of a process and of its children, all of which were killed.
 fn killed(scenario: &str) -> World {
     let world = World::new();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "forks::process", "--include-ignored", "--nocapture", "--test-threads=1"]);
-    command.env("FORKS", scenario).current_dir(world.path("")).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut parent = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut parent = process_in(&world, scenario).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut ready = || lines.find_map(|line| line.strip_prefix("ready ")?.parse::<i32>().ok()).unwrap();
     for _ in 0..WORKERS {
@@ -221,6 +312,73 @@ fn all_that_each_process_recorded_is_recovered_once() {
     assert_eq!(again, "note: renumbered.jsonl: 0 records added, 59 there already\n");
     let [of_boxes, of_copy] = ["show last", "show last --dir out.jsonl"].map(|run| world.run(run).out);
     assert_eq!(drawn(&of_boxes), drawn(&of_copy));
+}
+
+/// All calls, each behind those that it was made in.
+fn calls(shown: &str) -> Vec<String> {
+    let tree = shown.lines().skip(1).take_while(|line| !line.is_empty());
+    let (mut above, mut calls): (Vec<&str>, _) = (Vec::new(), Vec::new());
+    for line in tree {
+        let call = line.rsplit(['├', '└', '─', '│', ' ']).next().unwrap();
+        let column = line.chars().count() - call.chars().count();
+        above.truncate((column - COLUMN) / 3);
+        above.push(call);
+        calls.push(above.join(" "));
+    }
+    calls.sort_unstable();
+    calls
+}
+
+/// Where the first call of a tree stands.
+const COLUMN: usize = 11;
+
+#[test]
+fn calls_in_other_envs_are_told_apart_too() {
+    let world = ended("apart");
+    let shown = world.run("show last").out;
+    let (all, again) = (r#"job(who="all")"#, r#"job(who="again")"#);
+    let mut expected = vec![all.to_owned()];
+    for who in ["child", "parent"] {
+        let call = format!("job(who={who:?})");
+        expected.extend([format!("{all} {call}"), format!("{all} {again}"), format!("{all} {again} {call}")]);
+    }
+    expected.sort_unstable();
+    assert_eq!(calls(&shown), expected, "{shown}");
+    recovered(&world);
+}
+
+#[test]
+fn a_child_of_a_child_is_drawn_in_the_call_that_it_was_forked_in() {
+    let world = ended("generations");
+    let shown = world.run("show last").out;
+    let [all, child, parent] = ["all", "child", "parent"].map(|who| format!("job(who={who:?})"));
+    let expected = [
+        all.clone(),
+        format!("{all} {child}"),
+        format!("{all} {child} take(request=2)"),
+        format!("{all} {parent}"),
+        format!("{all} {parent} take(request=1)"),
+    ];
+    assert_eq!(calls(&shown), expected, "{shown}");
+    recovered(&world);
+}
+
+#[test]
+fn calls_of_a_future_that_both_go_on_with_are_told_apart() {
+    let world = ended("future");
+    let nodes = |node: &str| recovered(&world).iter().filter(|record| record["node"] == node).count();
+    assert_eq!(nodes("common"), 14);
+}
+
+#[test]
+fn steps_by_hand_of_another_thread_are_told_apart_too() {
+    let world = ended("hand");
+    let id = world.run("ls --json").json().iter().find(|trace| trace["source"] == "hand").unwrap()["trace_id"].clone();
+    let shown = world.run(&format!("show {}", id.as_str().unwrap())).out;
+    assert_eq!(calls(&shown), ["begin", "begin in_child", "begin in_parent"], "{shown}");
+    let count = world.run("recover --json").json().iter().filter_map(|file| file["records"].as_u64()).sum::<u64>();
+    let said = world.run("recover --out out.jsonl").err;
+    assert_eq!(said, format!("note: out.jsonl: {count} records added, 0 there already\n"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::key;
 use super::trace::{Source, ThreadLane, Trace};
 use crate::flow::{FlowNode, Standing};
 use crate::id::{EnvId, FrameId};
+use crate::ordinal;
 use crate::record::{Cause, ErrorKind};
 use crate::recorder::block::{self, Block, FRAMES, Frame};
 use crate::recorder::page::OCCURRENCES;
@@ -32,6 +33,8 @@ pub(crate) struct Line {
     ancestry: Option<Arc<Ancestry>>,
     /// The thread that held it last, by a number.
     holder: u64,
+    /// [Where the ordinals began](ordinal::from) when the last was given.
+    ordinals_from: u32,
     /// Calls by frames that call more nodes than fit into a block, by frame and node.
     calls: HashMap<(FrameId, u32), u32>,
 }
@@ -374,12 +377,34 @@ impl Line {
         self.show_env(env, ordinal);
     }
 
-    fn show_env(&self, env: EnvId, ordinal: u32) {
+    fn show_env(&mut self, env: EnvId, ordinal: u32) {
         let Some(block) = self.blocks.first() else { return };
-        block.set(block::ORDINAL, u64::from(ordinal));
-        block.set(block::LAST, FrameId::raw_of(ordinal.into(), 0));
+        self.show_ordinal(block, ordinal, 0);
         block.set(block::DEPTH, block.get(block::DEPTH) & !block::DEAD);
         self.blocks.show_env(env);
+    }
+
+    /// After so many steps.
+    fn show_ordinal(&mut self, block: &Block, ordinal: u32, steps: u64) {
+        block.set(block::ORDINAL, u64::from(ordinal));
+        block.set(block::LAST, FrameId::raw_of(ordinal.into(), steps));
+        self.ordinals_from = ordinal::from();
+    }
+
+    /// If the process was forked since, what it enters from now on gets other numbers than what its parent enters.
+    #[inline]
+    pub(crate) fn number_apart(&mut self) {
+        if self.ordinals_from != ordinal::from() {
+            self.renumber();
+        }
+    }
+
+    #[cold]
+    #[expect(clippy::cast_possible_truncation, reason = "it is an ordinal, but for a damaged block")]
+    fn renumber(&mut self) {
+        let Some(block) = self.blocks.first() else { return };
+        let ordinal = ordinal::here(block.get(block::ORDINAL) as u32);
+        self.show_ordinal(block, ordinal, self.steps());
     }
 
     /// Takes over an env that was recorded already and has no step yet.

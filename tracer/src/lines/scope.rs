@@ -166,6 +166,7 @@ impl Scope {
         let Some(held) = self.held.last_mut().filter(|held| std::ptr::eq(held.cell, here.cell)) else { return };
         let (Some(trace), Some(block)) = (held.line.trace(), held.line.block()) else { return };
         let Some(place) = self.lanes.iter().position(|lane| lane.tracer == trace.tracer) else { return };
+        held.line.number_apart();
         let Some(out) = self.lanes[place].lend(&mut held.line, block, run) else { return };
         held.lane = place;
         hot::lend(&hot::Lent { cell: held.cell, block, frame: here.frame, out });
@@ -291,6 +292,7 @@ impl Scope {
     ) -> Option<R> {
         let Held { cell, line, lane } = &mut self.held[place];
         *lane = lane_of(&mut self.lanes, &line.trace()?.tracer);
+        line.number_apart();
         Some(work(line, cell, &mut self.lanes[*lane]))
     }
 

@@ -10,6 +10,7 @@ use crate::clock::Ticks;
 use crate::execution::Attempt;
 use crate::flow::{FlowNode, Missing};
 use crate::id::{EnvId, TraceId};
+use crate::ordinal;
 use crate::record::Cause;
 use crate::recorder::block::Block;
 use crate::recorder::page::{DATA, Page};
@@ -95,7 +96,7 @@ impl Trace {
     }
 
     pub(crate) fn next_ordinal(&self) -> u32 {
-        self.envs.fetch_add(1, Ordering::Relaxed)
+        ordinal::here(self.envs.fetch_add(1, Ordering::Relaxed))
     }
 
     pub(crate) fn source(&self) -> &str {
@@ -230,7 +231,7 @@ impl ThreadLane {
     /// out before.
     #[inline]
     fn seq(&mut self, after: u64) -> u64 {
-        if self.next <= after || self.next == self.end {
+        if self.next <= after || self.next >= self.end {
             self.take_block();
         }
         self.next += 1;
@@ -366,6 +367,8 @@ impl ThreadLane {
 
     /// Takes back what was lent: the next number. Gives the number of the last step, if there was any.
     pub(crate) fn take_back(&mut self, next: u64) -> Option<u64> {
+        // A page that somebody has emptied meanwhile takes more than there are numbers for, and nothing of that can be read.
+        let next = next.min(self.end);
         let steps = next.checked_sub(self.next).filter(|steps| *steps > 0)?;
         self.run.as_mut()?.pass(steps);
         self.next = next;

@@ -57,6 +57,9 @@ pub(super) fn tree(trace_id: TraceId, records: &[&Record], state: TraceState) ->
     for record in records {
         match record {
             Record::Env(env) => {
+                if source.is_empty() {
+                    source.clone_from(&env.source);
+                }
                 if env.parent_env.is_none() {
                     source.clone_from(&env.source);
                     payload.clone_from(&env.payload);
