@@ -14,7 +14,7 @@ use tracer::{Record, Recorder, TraceId};
 use crate::lane::Writer;
 use crate::options::Options;
 use crate::reader;
-use crate::shared::{Backing, Shared, this_thread};
+use crate::shared::{Backing, Shared};
 use crate::status::Word;
 use crate::tell::tell;
 use crate::{exit, fork, panics, power, signals};
@@ -126,11 +126,11 @@ impl BlackBox {
     pub fn degraded(&self) -> Option<String> {
         let shared = self.0.shared;
         match &shared.state().backing {
-            Backing::Nothing(why) => Some(why.clone()),
+            Backing::Nothing(why) | Backing::Forked { nothing: Some(why), .. } => Some(why.clone()),
             Backing::File(path) if shared.is_truncated.load(Ordering::Relaxed) => {
                 Some(format!("{} was truncated", path.display()))
             }
-            Backing::File(_) | Backing::Forked { .. } => None,
+            Backing::File(_) | Backing::Forked { nothing: None, .. } => None,
         }
     }
 
@@ -207,14 +207,14 @@ impl Recorder for BlackBox {
     fn block(&self) -> Option<&'static Block> {
         let shared = self.0.shared;
         shared.goes_on();
-        let block = shared.state().blocks.take(this_thread());
+        let block = shared.state().blocks.take();
         shared.status.add(if block.is_some() { Word::BlocksGiven } else { Word::BlocksMissing }, 1);
         shared.map.blocks().get(block?)
     }
 
     fn further_block(&self) -> Option<&'static Block> {
         let shared = self.0.shared;
-        let block = shared.state().blocks.take_further(this_thread())?;
+        let block = shared.state().blocks.take_further()?;
         shared.map.blocks().get(block)
     }
 

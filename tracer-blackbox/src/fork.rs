@@ -25,7 +25,9 @@ use crate::shared::{Backing, Shared, State, soon, this_thread};
 static BOXES: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
 
 const BLOCK_WORDS: usize = BLOCK_BYTES / 8;
-/// The word of a block's head that says that it is of a thread which this process does not have.
+/// The word of a block's head that says which thread was in its line last.
+const HOLDER: usize = 10;
+/// The one that says that it is of a thread which this process does not have.
 const FOREIGN: usize = 15;
 
 /// What is kept while the process is forked: every lock, so that none is held by a thread that the child does not have;
@@ -44,7 +46,7 @@ struct KeptBox {
     shared: &'static Shared,
     state: MutexGuard<'static, State>,
     _dictionary: MutexGuard<'static, dictionary::Writer>,
-    blocks: Vec<(usize, Holder, [u64; BLOCK_WORDS])>,
+    blocks: Vec<(usize, [u64; BLOCK_WORDS])>,
 }
 
 thread_local! {
@@ -82,7 +84,7 @@ extern "C" fn prepare() {
         let dictionary = shared.dictionary();
         let mut state = shared.state();
         state.prepare(shared.map);
-        let blocks = state.blocks.used().map(|(block, taker)| (block, taker, read_block(shared.map, block))).collect();
+        let blocks = state.blocks.used().map(|block| (block, read_block(shared.map, block))).collect();
         KeptBox { shared, state, _dictionary: dictionary, blocks }
     });
     let kept = Kept {
@@ -120,9 +122,8 @@ impl KeptBox {
         let Self { shared, state, blocks, .. } = self;
         let parent_salt = shared.salt();
         let parent = match state.backing {
-            // Where the parent had no file, neither will the child.
-            Backing::Nothing(ref why) => Backing::Nothing(why.clone()),
-            Backing::File(_) => Backing::Forked { parent_pid, parent_salt },
+            Backing::Nothing(ref why) => Backing::Forked { parent_pid, parent_salt, nothing: Some(why.clone()) },
+            Backing::File(_) => Backing::Forked { parent_pid, parent_salt, nothing: None },
             ref forked @ Backing::Forked { .. } => forked.clone(),
         };
         if shared.map.replace_by_zeroes().is_err() {
@@ -131,12 +132,13 @@ impl KeptBox {
         }
         let salt = machine::random();
         shared.set_salt(salt);
+        shared.forget_truncation();
         shared.say_when_forked();
         let survivor = this_thread();
-        for (block, taker, words) in blocks {
+        for (block, words) in blocks {
             // Frames of other threads stay as they are for the code that works on them, but readers do not show them:
             // nobody in the child will end them.
-            words[FOREIGN] |= u64::from(*taker != survivor);
+            words[FOREIGN] |= u64::from(Holder(words[HOLDER]) != survivor);
             for (word, value) in block_words(shared.map, *block).iter().zip(&*words) {
                 word.store(*value, Ordering::Relaxed);
             }

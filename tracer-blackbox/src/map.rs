@@ -93,6 +93,11 @@ impl Map {
         }
     }
 
+    /// Whether not even the beginning is there any more.
+    pub(crate) fn is_emptied(self) -> bool {
+        self.words(0, 1)[0].load(Ordering::Relaxed) == 0
+    }
+
     pub(crate) const fn layout(self) -> Layout {
         self.layout
     }

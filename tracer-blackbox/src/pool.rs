@@ -22,9 +22,9 @@ pub(crate) struct Pages {
     held_max: usize,
 }
 
-/// Who holds something: a thread, by a number that no other living thread has.
+/// Who holds something: a thread, by its [number](tracer::recorder::this_thread).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Holder(pub(crate) usize);
+pub(crate) struct Holder(pub(crate) u64);
 
 /// A page that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,36 +114,36 @@ impl Pages {
 #[derive(Debug)]
 pub(crate) struct Blocks {
     free: Vec<usize>,
-    /// By block: who took it.
-    takers: Vec<Option<Holder>>,
+    /// By block.
+    taken: Vec<bool>,
 }
 
 impl Blocks {
     pub(crate) fn new(count: usize) -> Self {
-        Self { free: (0..count).rev().collect(), takers: vec![None; count] }
+        Self { free: (0..count).rev().collect(), taken: vec![false; count] }
     }
 
-    pub(crate) fn take(&mut self, taker: Holder) -> Option<usize> {
+    pub(crate) fn take(&mut self) -> Option<usize> {
         let block = self.free.pop()?;
-        self.takers[block] = Some(taker);
+        self.taken[block] = true;
         Some(block)
     }
 
     /// A further one for who has one already: while half of all are free, as lines that begin are to find one.
-    pub(crate) fn take_further(&mut self, taker: Holder) -> Option<usize> {
-        if self.free.len() * 2 > self.takers.len() { self.take(taker) } else { None }
+    pub(crate) fn take_further(&mut self) -> Option<usize> {
+        if self.free.len() * 2 > self.taken.len() { self.take() } else { None }
     }
 
     /// Giving back twice does nothing.
     pub(crate) fn give_back(&mut self, block: usize) {
-        if self.takers.get_mut(block).is_some_and(|taker| taker.take().is_some()) {
+        if self.taken.get_mut(block).is_some_and(std::mem::take) {
             self.free.push(block);
         }
     }
 
-    /// Those that are in use, with who took them.
-    pub(crate) fn used(&self) -> impl Iterator<Item = (usize, Holder)> + '_ {
-        self.takers.iter().enumerate().filter_map(|(block, taker)| Some((block, (*taker)?)))
+    /// Those that are in use.
+    pub(crate) fn used(&self) -> impl Iterator<Item = usize> + '_ {
+        self.taken.iter().enumerate().filter_map(|(block, taken)| taken.then_some(block))
     }
 }
 
@@ -199,20 +199,20 @@ mod tests {
     #[test]
     fn who_has_a_block_gets_no_more_than_half_of_all() {
         let mut blocks = Blocks::new(4);
-        let given: Vec<_> = (0..3).map(|_| blocks.take_further(A)).collect();
+        let given: Vec<_> = (0..3).map(|_| blocks.take_further()).collect();
         assert_eq!(given, [Some(0), Some(1), None]);
-        assert_eq!((blocks.take(B), blocks.take(B), blocks.take(B)), (Some(2), Some(3), None));
+        assert_eq!((blocks.take(), blocks.take(), blocks.take()), (Some(2), Some(3), None));
     }
 
     #[test]
     fn blocks_run_out_and_come_back() {
         let mut blocks = Blocks::new(2);
-        assert_eq!((blocks.take(A), blocks.take(B), blocks.take(A)), (Some(0), Some(1), None));
-        assert_eq!(blocks.used().collect::<Vec<_>>(), [(0, A), (1, B)]);
+        assert_eq!((blocks.take(), blocks.take(), blocks.take()), (Some(0), Some(1), None));
+        assert_eq!(blocks.used().collect::<Vec<_>>(), [0, 1]);
         blocks.give_back(1);
         blocks.give_back(1);
         blocks.give_back(7);
-        assert_eq!((blocks.take(A), blocks.take(A)), (Some(1), None));
+        assert_eq!((blocks.take(), blocks.take()), (Some(1), None));
     }
 }
 
@@ -262,7 +262,7 @@ mod loom {
 
         /// Takes a block and gives it back.
         fn run(&self, me: usize) {
-            let Some(block) = self.blocks.lock().unwrap().take(Holder(me)) else { return };
+            let Some(block) = self.blocks.lock().unwrap().take() else { return };
             assert_eq!(self.owners[block].swap(me, Ordering::Relaxed), 0, "somebody else has it");
             assert_eq!(self.owners[block].swap(0, Ordering::Relaxed), me);
             self.blocks.lock().unwrap().give_back(block);
@@ -311,7 +311,7 @@ mod loom {
             |shared, me| shared.run(me),
             |shared| {
                 let mut blocks = shared.blocks.lock().unwrap();
-                let all: std::collections::BTreeSet<_> = (0..3).filter_map(|_| blocks.take(Holder(1))).collect();
+                let all: std::collections::BTreeSet<_> = (0..3).filter_map(|_| blocks.take()).collect();
                 assert_eq!(all.len(), 2, "none is lost, none is there twice");
             },
         );

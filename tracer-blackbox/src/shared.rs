@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) doubt: Option<String>,
     /// Somebody has taken bytes of the file away; what was there is memory now.
     pub(crate) is_truncated: AtomicBool,
+    /// Of the file of a process that this one was forked from.
+    was_truncated: AtomicBool,
 }
 
 /// What changes.
@@ -82,6 +84,8 @@ pub(crate) enum Backing {
     Forked {
         parent_pid: u32,
         parent_salt: u64,
+        /// Why its parent had no file: then it makes none, either.
+        nothing: Option<String>,
     },
 }
 
@@ -92,12 +96,8 @@ pub(crate) struct Held {
     pub(crate) page: &'static Page,
 }
 
-/// The calling thread among the living.
 pub(crate) fn this_thread() -> Holder {
-    thread_local! { static PLACE: u8 = const { 0 }; }
-    // An address of its own says as much as a number, and costs no count. While thread-locals are torn down there is
-    // none; then nobody holds it.
-    Holder(PLACE.try_with(|place| std::ptr::from_ref(place).addr()).unwrap_or(0))
+    Holder(tracer::recorder::this_thread())
 }
 
 impl Shared {
@@ -136,6 +136,7 @@ impl Shared {
             pages_used: AtomicUsize::new(0),
             doubt,
             is_truncated: AtomicBool::new(false),
+            was_truncated: AtomicBool::new(false),
         };
         shared.begin(identity, 0, 0);
         shared.status.set(Word::Lock, lock);
@@ -448,28 +449,45 @@ impl Shared {
     /// Whether the trace is there, or may have been before somebody has truncated the file.
     pub(crate) fn holds(&self, trace: TraceId) -> bool {
         // No page begins anew while the state is locked.
-        self.state().index.holds(trace, self.map) || self.is_truncated.load(Ordering::Relaxed)
+        let mut state = self.state();
+        if state.index.holds(trace, self.map) {
+            return true;
+        }
+        if matches!(state.backing, Backing::File(_)) && self.map.is_emptied() {
+            // And made it long again before anybody came there.
+            self.is_truncated.store(true, Ordering::Relaxed);
+        }
+        [&self.is_truncated, &self.was_truncated].iter().any(|is| is.load(Ordering::Relaxed))
     }
 
-    /// Gives a forked process its own file, with the first thing that it records. `true`: everything has to be
-    /// described in it, and watched as in its parent.
+    /// In a forked child, whose file is another one.
+    pub(crate) fn forget_truncation(&self) {
+        if self.is_truncated.swap(false, Ordering::Relaxed) {
+            self.was_truncated.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Gives a forked process its own file, with the first thing that it records; or memory, as its parent had. `true`:
+    /// everything has to be described in it, and watched as in its parent.
     ///
     /// The memory goes from being nobody's to being the file's at the same addresses. What another thread of the child
     /// stores into a block in just that moment is lost; it would have to be in a call that began before the fork.
     fn attach(&self) -> bool {
         let mut state = self.state();
-        let Backing::Forked { parent_pid, parent_salt } = state.backing else { return false };
+        let Backing::Forked { parent_pid, parent_salt, ref mut nothing } = state.backing else { return false };
+        let nothing = nothing.take();
         let identity = Identity::of_this_process();
         self.begin(identity, parent_pid, parent_salt);
         if let Some(times) = self.times.get() {
             self.say_how_it_counts(times);
         }
-        state.backing = match self.attach_file(identity) {
+        let in_memory = |error: std::io::Error| format!("{}: {error}", self.directory.display());
+        state.backing = match nothing.map_or_else(|| self.attach_file(identity).map_err(in_memory), Err) {
             Ok(created) => {
                 self.status.set(Word::Lock, created.lock());
                 Backing::File(created.path)
             }
-            Err(error) => Backing::Nothing(format!("{}: {error}", self.directory.display())),
+            Err(why) => Backing::Nothing(why),
         };
         true
     }

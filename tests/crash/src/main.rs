@@ -380,6 +380,10 @@ fn main() {
             install(options(), directory);
             rounds::forked_by_hand(&wait);
         }
+        "fork-degraded" => {
+            let black_box = install(options().bytes(1 << 20), directory);
+            work::fork_degraded(&black_box);
+        }
         "fork-and-die" => {
             install(options(), directory);
             work::fork_and_die(&wait);

@@ -261,6 +261,23 @@ pub(crate) fn fork(black_box: &BlackBox, then: &dyn Fn()) {
     });
 }
 
+/// Forks when the file is lost, if there is one; both say why there is none, or no whole one, and how many records they have.
+pub(crate) fn fork_degraded(black_box: &BlackBox) {
+    let say = || {
+        item(0, 0);
+        println!("{} {}", black_box.degraded().unwrap_or_default(), tracer::all_traces().len());
+    };
+    if let Some(path) = black_box.path() {
+        std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(0).unwrap();
+    }
+    say();
+    std::io::stdout().flush().unwrap();
+    os::wait_for(os::fork(|| {
+        say();
+        std::io::stdout().flush().unwrap();
+    }));
+}
+
 /// Forks when a trace has ended; then both record more.
 pub(crate) fn fork_between_traces() {
     let three = || (0..3).for_each(|n| _ = item(0, n));

@@ -156,6 +156,23 @@ fn future() {
     assert!(go_on());
 }
 
+#[traced_node]
+async fn moved() {
+    let mut is_over = false;
+    poll_fn(|_| if replace(&mut is_over, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    in_child(|| job("child", &|| process::exit(0)));
+}
+
+/// Begins on another thread.
+fn moved_here() {
+    let (mut moved, noop) = (Box::pin(moved()), || task::Context::from_waker(Waker::noop()));
+    let begun = thread::spawn(move || {
+        assert!(moved.as_mut().poll(&mut noop()).is_pending());
+        moved
+    });
+    assert!(begun.join().unwrap().as_mut().poll(&mut noop()).is_ready());
+}
+
 /// Steps by hand that another thread has begun, which both go on with.
 fn by_hand() {
     let enter = |ctx: Context, node: &str| ctx.step(node, Status::Enter, ()).unwrap();
@@ -186,6 +203,7 @@ fn process() {
         "generations" => return generations(),
         "hand" => return by_hand(),
         "future" => return future(),
+        "moved" => return moved_here(),
         "plain" => plain(&|| serve(SITE, &work)),
         _ => {}
     }
@@ -368,6 +386,17 @@ fn calls_of_a_future_that_both_go_on_with_are_told_apart() {
     let world = ended("future");
     let nodes = |node: &str| recovered(&world).iter().filter(|record| record["node"] == node).count();
     assert_eq!(nodes("common"), 14);
+}
+
+/// Whoever began it: the thread that forks is in it.
+#[test]
+fn what_a_child_was_forked_in_is_open_there() {
+    let world = ended("moved");
+    let files = fs::read_dir(world.path(".tracer/shop")).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
+    let files: Vec<_> = files.collect();
+    let child = files.iter().map(|bytes| recover(bytes).unwrap()).find(|read| read.process.parent_segment.is_some());
+    let open: Vec<String> = child.unwrap().open.into_iter().map(|open| open.node).collect();
+    assert_eq!(open, ["moved", "job"]);
 }
 
 #[test]

@@ -93,10 +93,13 @@ impl Blocks {
         }
     }
 
+    fn all(&self) -> impl Iterator<Item = &'static Block> + '_ {
+        self.first().into_iter().chain(self.more.iter().map(|more| more.block))
+    }
+
     /// Says in all of them whose frames they have.
     fn show_env(&self, env: EnvId) {
-        let first = self.first().into_iter();
-        first.chain(self.more.iter().map(|more| more.block)).for_each(|block| block.publish(block::ENV, env.get()));
+        self.all().for_each(|block| block.publish(block::ENV, env.get()));
     }
 
     fn depth(&self) -> usize {
@@ -128,6 +131,7 @@ impl Blocks {
         let block = lent.or_else(|| self.spare.pop()).unwrap_or_else(|| Box::leak(Box::default()));
         block.set(block::DEPTH, 0);
         block.set(block::FOREIGN, 0);
+        block.set(block::HOLDER, self.first().map_or(0, |first| first.get(block::HOLDER)));
         block.set_trace(trace.id);
         block.publish(block::ENV, self.first().map_or(0, |first| first.get(block::ENV)));
         self.more.push(More { block, is_lent });
@@ -346,6 +350,7 @@ impl Line {
         for word in [block::DEPTH, block::NODES, block::PINS, block::FOREIGN] {
             block.set(word, 0);
         }
+        block.set(block::HOLDER, self.holder);
         block.set_trace(trace.id);
         let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
         block.set(block::SOURCE, u64::from(site));
@@ -461,7 +466,11 @@ impl Line {
 
     /// Takes note of the thread that holds it now; whether it is another than before.
     pub(crate) fn is_handed_to(&mut self, thread: u64) -> bool {
-        std::mem::replace(&mut self.holder, thread) != thread
+        let is_handed = std::mem::replace(&mut self.holder, thread) != thread;
+        if is_handed {
+            self.blocks.all().for_each(|block| block.set(block::HOLDER, thread));
+        }
+        is_handed
     }
 
     pub(crate) fn seq(&self) -> u64 {

@@ -13,6 +13,7 @@ mod loom;
 pub(crate) mod panics;
 mod run;
 pub(crate) mod scope;
+mod thread;
 mod trace;
 mod traced;
 mod within;
@@ -22,6 +23,7 @@ pub use branch::{Branch, branch, carry, carry_fn};
 pub use frame::{OpenFrame, current_trace_id, enter};
 pub use join::Join;
 pub(crate) use line::{Ancestry, Departure, Fork, Opened, Said};
+pub use thread::this_thread;
 pub(crate) use trace::{SeqCounter, Source, ThreadLane, Trace};
 pub use traced::{Prepared, Traced, prepare, traced};
 

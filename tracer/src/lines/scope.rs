@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::cell::{self, Cell, Mail};
 use super::hot;
 use super::line::{Call, Departure, End, Entered, Line, Opened};
+use super::thread::this_thread;
 use super::trace::{Source, ThreadLane, Trace};
 use crate::execution::Attempt;
 use crate::id::{FrameId, TraceId};
@@ -62,8 +63,6 @@ pub(crate) struct Scope {
     /// Tracers given to this thread by tests, innermost last, and where the thread was before.
     given: Vec<(Tracer, Option<Position>)>,
     global: Option<(u64, Tracer)>,
-    /// [`thread`](Self::thread), once it was asked for.
-    thread: u64,
     /// This thread works for a recorder: what it calls is not recorded.
     untraced: bool,
     /// Where the last panic of this thread came up and what it said, until a frame ends by it.
@@ -153,7 +152,6 @@ impl Scope {
             free_traces: Vec::new(),
             given: Vec::new(),
             global: None,
-            thread: 0,
             untraced: false,
             panic: None,
         }
@@ -266,21 +264,12 @@ impl Scope {
             return Some(false);
         }
         let mut line = cell.try_lock()?;
-        if line.is_handed_to(self.thread()) {
+        if line.is_handed_to(this_thread()) {
             // Whatever the other thread did there, a reader of what this one writes has not seen it.
             self.lanes.iter_mut().for_each(ThreadLane::end_run);
         }
         self.held.push(Held { cell, line, lane: 0 });
         Some(true)
-    }
-
-    /// A number that no other thread has.
-    fn thread(&mut self) -> u64 {
-        static THREADS: AtomicU64 = AtomicU64::new(0);
-        if self.thread == 0 {
-            self.thread = THREADS.fetch_add(1, Ordering::Relaxed) + 1;
-        }
-        self.thread
     }
 
     /// Runs `work` with the line of `cell`, which this thread holds.
@@ -420,6 +409,7 @@ impl Scope {
         begin: impl FnOnce(&mut Line, &'static Cell, &mut ThreadLane),
     ) -> &'static Cell {
         let (cell, mut line) = self.free_cell();
+        line.is_handed_to(this_thread());
         trace.hold();
         let lane = lane_of(&mut self.lanes, &trace.tracer);
         begin(&mut line, cell, &mut self.lanes[lane]);

@@ -25,7 +25,7 @@ pub const FRAMES: usize = 15;
 /// What a block takes, in bytes.
 pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 
-/// The frames of a line. Zeroes are a block that is not in use. Of a further block of a line, words 0 to 2, 6 and 15 hold.
+/// The frames of a line. Zeroes are a block that is not in use. Of a further block of a line, words 0 to 2, 6, 10 and 15 hold.
 ///
 /// | word of the head | |
 /// |---|---|
@@ -38,6 +38,7 @@ pub const BLOCK_BYTES: usize = 128 * (FRAMES + 1);
 /// | 7 | what may still come back to the line |
 /// | 8 | the site that started the trace, 0: by hand |
 /// | 9 | where bit 33 of word 6 says so: how many open frames are in blocks that do not outlive the process |
+/// | 10 | the [thread](super::this_thread) that was in the line last |
 /// | 15 | 1: it is of a thread that this process, a forked one, does not have |
 ///
 /// | word of a frame | |
@@ -76,6 +77,7 @@ pub(crate) const PINS: usize = 7;
 pub(crate) const SOURCE: usize = 8;
 /// How many frames are [outside](OUTSIDE).
 pub(crate) const OUTSIDE_COUNT: usize = 9;
+pub(crate) const HOLDER: usize = 10;
 pub(crate) const FOREIGN: usize = 15;
 
 /// In the depth: the env was ended by an error. Makes it no place of a frame.

@@ -38,6 +38,7 @@ pub use preview::{PREVIEW_AT, PREVIEW_BITS, Preview};
 pub use crate::hold::{LocksHeld, hold_locks};
 pub use crate::id::{IdHasher, IdMap};
 pub use crate::lines::panics::panic_text;
+pub use crate::lines::this_thread;
 pub use crate::ordinal::number_frames_apart;
 pub use crate::random::reseed_ids;
 pub use crate::site::{FlowInfo, ProcessSites, SiteInfo, SiteWatch, Sites, watch_sites};

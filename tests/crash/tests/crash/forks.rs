@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -154,6 +155,25 @@ fn a_child_goes_on_when_its_parent_was_killed() {
         (open(&parent), open(&child)),
         (vec!["parent".to_owned()], vec!["parent".into(), "in_child_open".into()])
     );
+}
+
+/// What became of the file of its parent is no matter of its own; where there is none, both have memory.
+#[test]
+fn a_child_whose_parent_has_no_whole_file_records_all_the_same() {
+    let said = |directory: &Path| {
+        let mut running = start("fork-degraded", directory, &[]);
+        let lines = [running.line(), running.line()];
+        let (status, error) = running.end();
+        assert!(status.success(), "{status}: {error}");
+        lines
+    };
+    let directory = Directory::new();
+    let [parent, child] = said(directory.path());
+    assert!(parent.ends_with(".tbx was truncated 0"), "{parent}");
+    assert_eq!(child.trim(), "3");
+    let [parent, child] = said(Path::new("/proc/nowhere"));
+    assert!(parent.starts_with("/proc/nowhere: ") && parent.ends_with(" 3"), "{parent}");
+    assert_eq!(child, parent);
 }
 
 #[test]

@@ -163,6 +163,20 @@ fn a_file_that_is_deleted_while_it_is_written_is_no_matter() {
     assert_eq!(tracer.replay(ctx.trace_id()).len(), 2);
 }
 
+#[test]
+fn steps_of_what_was_truncated_and_made_long_again_are_not_refused() {
+    let directory = Directory::new();
+    let black_box = BlackBox::options().app("app", "").open(directory.path()).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(black_box.path().unwrap()).unwrap();
+    let tracer = Tracer::builder().recorder(black_box.clone()).build();
+    let ctx = tracer.create_env((), "test");
+    let len = file.metadata().unwrap().len();
+    file.set_len(0).unwrap();
+    file.set_len(len).unwrap();
+    drop(ctx.step("node", Status::Enter, ()).unwrap());
+    assert!(black_box.degraded().unwrap().ends_with(".tbx was truncated"));
+}
+
 /// Lets a program go on whose file was cut to so many bytes while it was open.
 fn truncated(options: &str, len: u64) -> (ExitStatus, String, Directory) {
     let directory = Directory::new();

@@ -2,8 +2,11 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::{Block, DEPTH, ENV, FOREIGN, FRAMES, Frame, ID, OUTSIDE, OUTSIDE_COUNT, SINCE, SITE, SOURCE, STATE};
+use super::{
+    Block, DEPTH, ENV, FOREIGN, FRAMES, Frame, HOLDER, ID, OUTSIDE, OUTSIDE_COUNT, SINCE, SITE, SOURCE, STATE,
+};
 use crate::id::{EnvId, FrameId, TraceId};
+use crate::lines::this_thread;
 use crate::node::{NAME_LEN_MAX, check_name};
 use crate::recorder::Preview;
 
@@ -56,6 +59,7 @@ impl Block {
         for word in [DEPTH, SOURCE] {
             self.set(word, 0);
         }
+        self.set(HOLDER, this_thread());
         self.set_trace(trace);
         self.publish(ENV, env.get());
     }
