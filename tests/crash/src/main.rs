@@ -230,6 +230,11 @@ fn main() {
             let memory = os::Mapping::of(&file);
             let mut random = fastrand::Rng::with_seed(number(rest[1]));
             random::on_threads(4, number(rest[2]), random.u64(..), || memory.clear(random.usize(..)));
+            // The pages alone, in the midst of one, in calls that stay as they are.
+            let of_pages = memory.pages() - (1 << 20) / 4096..memory.pages();
+            for before in (100..2000).step_by(100) {
+                random::values_late(before, &mut || of_pages.clone().for_each(|page| memory.clear(page)));
+            }
         }
         "syncs" => {
             let sync = match rest[0] {

@@ -41,6 +41,21 @@ pub(crate) fn on_threads(threads: usize, rounds: u32, seed: u64, mut beside: imp
     });
 }
 
+/// So many calls, and `then` in the midst of a page; then one with values, and more than a page has room for.
+#[traced_node]
+pub(crate) fn values_late(calls: u64, then: &mut dyn FnMut()) {
+    valued_leaf(1);
+    crate::work::plain_until(calls);
+    by_hand();
+    leaf();
+    then();
+    valued_leaf(2);
+    crate::work::plain_until(1000);
+    thread::scope(|scope| drop(scope.spawn(leaf)));
+    by_hand();
+    crate::work::plain_until(3000);
+}
+
 /// Futures side by side, of which some are dropped before they are over.
 fn suspended(random: &mut Rng) {
     let (mut first, mut second) = (pin!(waits(3)), pin!(waits(5)));
