@@ -311,6 +311,7 @@ impl fmt::Debug for Outlines<'_> {
 
 impl Outlines<'_> {
     /// Of a trace, by its place in [`Recovered::traces`]: its root env, with what started it and the payload.
+    /// Where that is not there, as in the file of a forked process, another of its envs, which says what started it.
     pub fn root(&self, place: usize) -> Option<EnvRecord> {
         let record = self.record(place, self.listed.tells.get(place)?.root?)?;
         record.as_env().cloned()

@@ -94,6 +94,8 @@ struct Gathered {
     lost_steps: u64,
     /// By its place.
     root: Option<u32>,
+    /// Any env whose own record is there.
+    recorded: Option<u32>,
     /// The place of the last env that says that it goes on with that, with its number. Not said before 2.1.
     goes_on: Option<(u64, u32)>,
     /// The first error.
@@ -227,6 +229,7 @@ impl Gathered {
             envs_recorded: 0,
             lost_steps: 0,
             root: None,
+            recorded: None,
             goes_on: None,
             failed: None,
             told: None,
@@ -243,6 +246,7 @@ impl Gathered {
         self.envs += 1;
         self.envs_recorded += u64::from(env.record.is_some());
         self.root = self.root.or(env.is_root.then_some(place));
+        self.recorded = self.recorded.or(env.record.is_some().then_some(place));
         if let Some(found) = env.record.filter(|_| env.goes_on).and_then(|slot| scan.found(slot)) {
             self.goes_on = self.goes_on.max(Some((found.seq, place)));
         }
@@ -287,7 +291,8 @@ impl Gathered {
 
     /// Its own record, and the step that says most about how it failed: the one that ended it, or the first.
     fn tells(&self, running: &Running, scan: &Scan<'_>) -> Tells {
-        let root = self.root.and_then(|root| running.envs()[place_of(root)].record);
+        let record = |place: u32| running.envs()[place_of(place)].record;
+        let root = self.root.and_then(record).or(self.recorded.and_then(record));
         let failed = self.last(running).0.and_then(|last| last.failed);
         // A panic has its text in the env that it began in.
         let lacks_text =

@@ -363,6 +363,12 @@ fn calls_in_other_envs_are_told_apart_too() {
     expected.sort_unstable();
     assert_eq!(calls(&shown), expected, "{shown}");
     recovered(&world);
+    // Each alone says what started it.
+    for file in world.run("recover --json").json().iter().filter_map(|line| line["file"].as_str()) {
+        assert_eq!(world.run(&format!("ls --json --dir {file}")).json()[0]["source"], "job");
+        let shown = world.run(&format!("show last --dir {file}")).out;
+        assert!(shown.lines().next().unwrap().contains(" job · "), "{shown}");
+    }
 }
 
 #[test]
