@@ -1,8 +1,9 @@
 //! Servers for the tests of stores: one process each, on files of its own, gone when the test process is.
 
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -77,6 +78,19 @@ impl Place {
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.directory
+    }
+
+    /// Puts a file here that nobody but what runs here can read, as servers want it of their keys, and gives its path.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).expect("the directory is ours");
+        chown(&path, self.user, self.user).expect("what is ours can be given to who runs here");
+        path
     }
 
     /// A program that runs here.
