@@ -32,6 +32,28 @@ Exit codes:
   3  some input cannot be read; what could be read was shown
   4  the output cannot be written";
 
+const TLS: &str = "\
+TLS, which the URL demands:
+  postgres://…?sslmode=MODE
+    disable      none
+    prefer       where the server has it, and then with whatever certificate; unless said
+    verify-ca    always, and a certificate by a CA that is trusted, for whatever name
+    verify-full  always, and a certificate by a CA that is trusted, for the host in the URL
+    require      the same as verify-full
+    `sslrootcert=FILE` is what `--ca FILE` is, and `sslrootcert=system` as if neither was said.
+    On sockets of this machine there is none.
+  mysql://…?require_ssl=true  as verify-full; with `verify_ca=false` as if `--insecure` was said;
+                              `verify_identity=false` has no effect
+  rediss://…#NAMESPACE        as verify-full
+
+  Trusted are the CAs of the system (or of the variables SSL_CERT_FILE and SSL_CERT_DIR), or
+  only those of `--ca FILE`. There are no certificates of clients, and no lists of those that
+  were revoked.
+
+  In libpq `require` looks at a certificate only where a CA is named; the system's CAs are
+  trusted only if that is said; `~/.postgresql/root.crt` is read; `allow` is a mode, too; and
+  `prefer` does without TLS where a handshake fails. Not so here.";
+
 /// Reads traces back on disk: what ran, with which values, and where it failed.
 #[derive(Debug, Parser)]
 #[command(name = "tracer", version, after_long_help = EXAMPLES_AND_EXITS, max_term_width = 100, propagate_version = true)]
@@ -181,6 +203,7 @@ Ends with 1 if there is trouble.")]
     Doctor,
 
     /// Looks after executions in an SQLite file or in a database: lists, shows, cancels, retries them
+    #[command(after_long_help = TLS)]
     Exec(Exec),
 }
 
@@ -188,13 +211,21 @@ Ends with 1 if there is trouble.")]
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Exec {
     /// The file that `tracer-sqlite` keeps executions in, or the URL of a database: `postgres://…`, `mysql://…/DATABASE`,
-    /// `redis://…#NAMESPACE`
+    /// `redis://…#NAMESPACE`, `rediss://…#NAMESPACE` with TLS
     ///
     /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. What an older release has
     /// made is brought up to date as it is opened: who looks at a file has to be allowed to write to it, and to its directory.
-    /// To databases there is no TLS.
     #[arg(long, global = true, value_name = "FILE|URL")]
     store: Option<PathBuf>,
+
+    /// Trusts the CAs in this file (PEM) instead of those of the system; only with a URL that demands TLS
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) ca: Option<PathBuf>,
+
+    /// Believes any certificate, so whoever answers; only with a URL that demands TLS
+    #[arg(long, global = true)]
+    pub(crate) insecure: bool,
+
     #[command(subcommand)]
     pub(crate) verb: ExecVerb,
 }

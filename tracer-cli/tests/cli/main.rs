@@ -13,4 +13,5 @@ mod recover;
 mod show;
 mod tail;
 mod terminal;
+mod tls;
 mod world;

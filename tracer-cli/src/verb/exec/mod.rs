@@ -5,6 +5,7 @@ mod ls;
 mod open;
 mod select;
 mod show;
+mod tls;
 mod wait;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::output::{Ink, text};
 use crate::session::Session;
 use open::Opened;
 pub(crate) use select::SelectError;
+use tls::{TlsError, Trust};
 use wait::wait;
 
 type Manager = ExecutionManager<DynStore>;
@@ -35,7 +37,7 @@ pub(crate) enum ExecError {
     NoNamespace,
     #[error("expected executions in the namespace `{0}`, found none")]
     NoSuchNamespace(String),
-    #[error("expected a file, or a URL of `postgres`, `mysql` or `redis`, found one of `{0}`")]
+    #[error("expected a file, or a URL of `postgres`, `mysql`, `redis` or `rediss`, found one of `{0}`")]
     Scheme(String),
     #[error("that database gave no answer within ten seconds")]
     NoAnswer,
@@ -43,6 +45,8 @@ pub(crate) enum ExecError {
     Connect(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Open(#[from] StoreError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot start a thread for the connection")]
     Thread(#[source] std::io::Error),
     #[error(transparent)]
@@ -62,7 +66,10 @@ impl ExecError {
             Self::NoTables(_) => "does the URL name the database that they are in, `mysql://HOST/DATABASE`?",
             Self::NoNamespace | Self::NoSuchNamespace(_) => "`redis://HOST/NUMBER#NAMESPACE` says where they are",
             Self::Scheme(_) => "executions elsewhere are for programs of your own, with `ExecutionManager`",
-            Self::Connect(_) | Self::NoAnswer => "does a server answer there, without TLS?",
+            Self::Connect(_) | Self::NoAnswer => {
+                "does a server answer there? it may want TLS: `tracer exec --help` says how to demand it"
+            }
+            Self::Tls(error) => error.help(),
             Self::Thread(_) => "",
             Self::Open(StoreError { store: "sqlite", trouble: Trouble::Schema | Trouble::Corrupt, .. }) => {
                 "is it a file that `tracer-sqlite` has written, by a release that this one knows?"
@@ -86,6 +93,7 @@ impl ExecError {
         match self {
             Self::NoFile(_) | Self::NoTables(_) | Self::NoSuchNamespace(_) => Exit::Nothing,
             Self::Select(error) => error.exit(),
+            Self::Tls(error) => error.exit(),
             Self::NotConfirmed { .. } | Self::NoNamespace | Self::Scheme(_) => Exit::Usage,
             Self::Refused(error) if !matches!(error.code(), "STORE" | "CORRUPT" | "SCHEMA") => Exit::Nothing,
             Self::Connect(_) | Self::NoAnswer | Self::Thread(_) | Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
@@ -94,7 +102,7 @@ impl ExecError {
 }
 
 pub(crate) fn run(args: &Exec, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let Opened { manager, runtime } = open::open(&args.place())?;
+    let Opened { manager, runtime } = open::open(&args.place(), Trust::of(args))?;
     // Where there is a connection, its runtime answers while this thread waits.
     let _entered = runtime.as_ref().map(tokio::runtime::Runtime::enter);
     match &args.verb {
