@@ -21,6 +21,7 @@ use crate::map::Map;
 use crate::panics;
 use crate::pool::Holder;
 use crate::shared::{Backing, Shared, State, soon, this_thread};
+use crate::status::Word;
 
 static BOXES: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
 
@@ -126,6 +127,8 @@ impl KeptBox {
             Backing::File(_) => Backing::Forked { parent_pid, parent_salt, nothing: None },
             ref forked @ Backing::Forked { .. } => forked.clone(),
         };
+        // Those of other threads stay among them: nobody knows which these are.
+        let outside = shared.status.get(Word::LinesOutside);
         if shared.map.replace_by_zeroes().is_err() {
             // The kernel gives no addresses back that it has just taken: not known to happen.
             return;
@@ -134,6 +137,7 @@ impl KeptBox {
         shared.set_salt(salt);
         shared.forget_truncation();
         shared.say_when_forked();
+        shared.status.set(Word::LinesOutside, outside);
         let survivor = this_thread();
         for (block, words) in blocks {
             // Frames of other threads stay as they are for the code that works on them, but readers do not show them:

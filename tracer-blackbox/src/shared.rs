@@ -237,7 +237,8 @@ impl Shared {
     fn begin(&self, identity: Identity, parent_pid: u32, parent_salt: u64) {
         let status = self.status;
         status.set(Word::AliveNs, self.unix_ns());
-        status.add(Word::LinesOutside, 1);
+        // In a forked child it was taken over.
+        status.set(Word::LinesOutside, status.get(Word::LinesOutside).max(1));
         let (kind, every) = match self.options.sync {
             Sync::Kill => (0, 0),
             Sync::Power { every } => (1, u64::try_from(every.as_millis()).unwrap_or(u64::MAX)),

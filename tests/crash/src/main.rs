@@ -385,6 +385,10 @@ fn main() {
             install(options(), directory);
             rounds::forked_by_hand(&wait);
         }
+        "fork-outside" => {
+            install(options().bytes(1 << 20).lines(1), directory);
+            work::fork_outside();
+        }
         "fork-degraded" => {
             let black_box = install(options().bytes(1 << 20), directory);
             work::fork_degraded(&black_box);

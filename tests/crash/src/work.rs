@@ -261,6 +261,31 @@ pub(crate) fn fork(black_box: &BlackBox, then: &dyn Fn()) {
     });
 }
 
+/// Forks in a line that has no block, as another had the only one. That is free in the child, which takes it for a third.
+pub(crate) fn fork_outside() {
+    let (end, ends) = std::sync::mpsc::channel::<()>();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let other = thread::spawn(move || {
+        outer(17, &|| {
+            begun.send(()).unwrap();
+            ends.recv().unwrap_err();
+        });
+    });
+    begins.recv().unwrap();
+    let (end, other) = (std::cell::Cell::new(Some(end)), std::cell::Cell::new(Some(other)));
+    elsewhere(&|| {
+        drop(end.take());
+        other.take().unwrap().join().unwrap();
+        os::wait_for(os::fork(|| {
+            in_child_open(5, &|| {
+                plain(1);
+                thread::spawn(|| item(0, 0)).join().unwrap();
+                os::exit_at_once();
+            });
+        }));
+    });
+}
+
 /// Forks when the file is lost, if there is one; both say why there is none, or no whole one, and how many records they have.
 pub(crate) fn fork_degraded(black_box: &BlackBox) {
     let say = || {

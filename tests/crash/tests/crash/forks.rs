@@ -157,6 +157,17 @@ fn a_child_goes_on_when_its_parent_was_killed() {
     );
 }
 
+#[test]
+fn a_child_that_is_in_a_line_without_a_block_is_in_it() {
+    let directory = Directory::new();
+    let (status, error) = start("fork-outside", directory.path(), &[]).end();
+    assert!(status.success(), "{status}: {error}");
+    let read = directory.files().into_iter().map(|file| recover_file(file).unwrap());
+    let child = read.into_iter().find(|read| read.process.parent_segment.is_some()).unwrap();
+    let open: Vec<_> = child.open.iter().map(|open| &*open.node).collect();
+    assert_eq!(open, ["in_child_open"], "{}", child.confidence);
+}
+
 /// What became of the file of its parent is no matter of its own; where there is none, both have memory.
 #[test]
 fn a_child_whose_parent_has_no_whole_file_records_all_the_same() {
