@@ -45,6 +45,8 @@ TLS, which the URL demands:
   mysql://…?require_ssl=true  as verify-full; with `verify_ca=false` as if `--insecure` was said;
                               `verify_identity=false` has no effect
   rediss://…#NAMESPACE        as verify-full
+  dynamodb://TABLE            as verify-full, unless there is an `endpoint=http://…`; without
+                              `--ca` and `--insecure`
 
   Trusted are the CAs of the system (or of the variables SSL_CERT_FILE and SSL_CERT_DIR), or
   only those of `--ca FILE`. There are no certificates of clients, and no lists of those that
@@ -211,7 +213,8 @@ Ends with 1 if there is trouble.")]
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Exec {
     /// The file that `tracer-sqlite` keeps executions in, or the URL of a database: `postgres://…`, `mysql://…/DATABASE`,
-    /// `redis://…#NAMESPACE`, `rediss://…#NAMESPACE` with TLS
+    /// `redis://…#NAMESPACE`, `rediss://…#NAMESPACE` with TLS, and, if that was built,
+    /// `dynamodb://TABLE?region=…&endpoint=…`
     ///
     /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. What an older release has
     /// made is brought up to date as it is opened: who looks at a file has to be allowed to write to it, and to its directory.

@@ -30,6 +30,9 @@ fn clippy(workspace: &Workspace) -> Result<Done, String> {
     clippy.args(["clippy", "--workspace", "--all-targets"]);
     off::exclude(workspace, &mut clippy);
     passed(workspace, clippy.args(deny_warnings))?;
+    let mut clippy = cargo();
+    clippy.args(["clippy", "--all-targets", "--package", "tracer-cli", "--features", "dynamodb"]);
+    passed(workspace, clippy.args(deny_warnings))?;
     if let Some(manifest) = off::manifest(workspace) {
         let mut clippy = cargo();
         clippy.args(["clippy", "--all-targets", "--manifest-path"]).arg(manifest);

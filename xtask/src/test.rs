@@ -15,6 +15,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "workspace", about: "unit, integration, compile and doc tests", run: workspace },
     Step { name: "root", about: "what only root can do to a traced program", run: crash::root },
     Step { name: "off", about: "programs that are compiled with tracing off", run: tracing_off },
+    Step { name: "dynamodb", about: "the command line with what it has only if asked for", run: dynamodb },
     Step { name: "loom", about: "every interleaving of what threads share", run: models::loom },
     Step { name: "shuttle", about: "random schedules of what threads share", run: models::shuttle },
     Step { name: "wasm", about: "tracer compiles for wasm32-unknown-unknown", run: wasm::check },
@@ -34,6 +35,13 @@ fn tracing_off(workspace: &Workspace) -> Result<Done, String> {
     };
     let mut tests = cargo();
     run_tests(workspace, tests.args(["test", "--no-fail-fast", "--manifest-path"]).arg(manifest))
+}
+
+/// A feature that is off unless asked for: what others test is the program without it.
+fn dynamodb(workspace: &Workspace) -> Result<Done, String> {
+    let mut tests = cargo();
+    tests.args(["test", "--no-fail-fast", "--package", "tracer-cli", "--features", "dynamodb", "--", "dynamodb"]);
+    run_tests(workspace, &mut tests)
 }
 
 /// Runs a `cargo test`; that it ran no test at all is a failure.

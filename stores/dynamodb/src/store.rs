@@ -78,6 +78,17 @@ impl DynamoStore {
         Ok(Self { client, table: table.into(), checkpoints, dates, clock: None, types: Arc::default() })
     }
 
+    /// Whether there is a table of executions of that name, of whatever version. [`open`](DynamoStore::open) would make it.
+    ///
+    /// # Errors
+    ///
+    /// `STORE` if the service cannot be reached or refuses.
+    pub async fn is_there(client: &Client, table: &str) -> Result<bool, StoreError> {
+        table::is_ours(client, table)
+            .await
+            .map_err(|problem| problem.into_store("look for the table", Written::Nothing))
+    }
+
     /// Takes the time from `clock` instead of from the service: for tests. All that use the table need the same.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {

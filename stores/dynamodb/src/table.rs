@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::operation::create_table::builders::CreateTableFluentBuilder;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableError;
+use aws_sdk_dynamodb::operation::get_item::GetItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
@@ -56,6 +57,16 @@ pub(crate) async fn open(client: &Client, table: &str) -> Result<(), Problem> {
             let found = found.unwrap_or("none");
             Err(Problem::schema(format!("expected version {VERSION}, found {found}: update this program")))
         }
+    }
+}
+
+/// Whether there is a table that was opened as one of executions before.
+pub(crate) async fn is_ours(client: &Client, table: &str) -> Result<bool, Problem> {
+    let get = client.get_item().table_name(table).key("pk", s("version")).consistent_read(true);
+    match get.send().await {
+        Ok(found) => Ok(found.item.is_some_and(|item| number(&item, "version").is_some())),
+        Err(error) if error.as_service_error().is_some_and(GetItemError::is_resource_not_found_exception) => Ok(false),
+        Err(error) => Err(reading(error)),
     }
 }
 

@@ -4,6 +4,7 @@
 mod blackbox;
 mod damage;
 mod doctor;
+mod dynamodb;
 mod exec;
 mod forks;
 mod input;

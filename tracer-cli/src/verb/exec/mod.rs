@@ -37,8 +37,14 @@ pub(crate) enum ExecError {
     NoNamespace,
     #[error("expected executions in the namespace `{0}`, found none")]
     NoSuchNamespace(String),
-    #[error("expected a file, or a URL of `postgres`, `mysql`, `redis` or `rediss`, found one of `{0}`")]
+    #[error("expected a file, or a URL of `postgres`, `mysql`, `redis`, `rediss` or `dynamodb`, found one of `{0}`")]
     Scheme(String),
+    #[cfg(feature = "dynamodb")]
+    #[error("expected `dynamodb://TABLE`, with `?region=` and `&endpoint=` if need be, found {0}")]
+    Address(String),
+    #[cfg(not(feature = "dynamodb"))]
+    #[error("expected a `tracer` that was built for `dynamodb`, found one that was built without")]
+    NotBuilt,
     #[error("that database gave no answer within ten seconds")]
     NoAnswer,
     #[error("cannot reach that database")]
@@ -63,9 +69,15 @@ impl ExecError {
         match self {
             Self::NoFile(_) => "`--store FILE`, or the variable TRACER_EXECUTIONS, says where it is",
             Self::NoTables("tracer-postgres") => "does its `search_path` begin with the schema that they are in?",
+            #[cfg(feature = "dynamodb")]
+            Self::NoTables("tracer-dynamodb") => "is it the right table, region and account?",
             Self::NoTables(_) => "does the URL name the database that they are in, `mysql://HOST/DATABASE`?",
             Self::NoNamespace | Self::NoSuchNamespace(_) => "`redis://HOST/NUMBER#NAMESPACE` says where they are",
             Self::Scheme(_) => "executions elsewhere are for programs of your own, with `ExecutionManager`",
+            #[cfg(feature = "dynamodb")]
+            Self::Address(_) => "what is not in the URL is found as AWS's own programs find it",
+            #[cfg(not(feature = "dynamodb"))]
+            Self::NotBuilt => "`cargo install --path tracer-cli --features dynamodb` builds it",
             Self::Connect(_) | Self::NoAnswer => {
                 "does a server answer there? it may want TLS: `tracer exec --help` says how to demand it"
             }
@@ -76,6 +88,10 @@ impl ExecError {
             }
             Self::Open(StoreError { store: "sqlite", .. }) => {
                 "may you write to it, and to its directory? that is needed to read it, too"
+            }
+            #[cfg(feature = "dynamodb")]
+            Self::Open(StoreError { store: "dynamodb", trouble: Trouble::Unavailable | Trouble::Refused, .. }) => {
+                "is there a region, and are there credentials, where AWS's own programs find them?"
             }
             Self::Open(_) => "was it made by a release that this one knows?",
             Self::Select(error) => error.help(),
@@ -95,6 +111,10 @@ impl ExecError {
             Self::Select(error) => error.exit(),
             Self::Tls(error) => error.exit(),
             Self::NotConfirmed { .. } | Self::NoNamespace | Self::Scheme(_) => Exit::Usage,
+            #[cfg(feature = "dynamodb")]
+            Self::Address(_) => Exit::Usage,
+            #[cfg(not(feature = "dynamodb"))]
+            Self::NotBuilt => Exit::Usage,
             Self::Refused(error) if !matches!(error.code(), "STORE" | "CORRUPT" | "SCHEMA") => Exit::Nothing,
             Self::Connect(_) | Self::NoAnswer | Self::Thread(_) | Self::Open(_) | Self::Refused(_) => Exit::Unreadable,
         }

@@ -1,5 +1,7 @@
 //! Opens what executions are in. Never makes it: what is missing is a mistake.
 
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod mysql;
 mod postgres;
 mod redis;
@@ -28,6 +30,10 @@ pub(super) fn open(place: &Path, trust: Trust) -> Result<Opened, ExecError> {
     match url.split_once("://").map(|(scheme, _)| scheme) {
         Some("postgres" | "postgresql") => connected(postgres::open(url, trust)),
         Some("mysql") => connected(mysql::open(url, &trust)),
+        #[cfg(feature = "dynamodb")]
+        Some("dynamodb") => connected(dynamodb::open(url, &trust)),
+        #[cfg(not(feature = "dynamodb"))]
+        Some("dynamodb") => Err(ExecError::NotBuilt),
         Some("redis" | "redis+unix" | "rediss") => connected(redis::open(url, &trust)),
         // A name of a file may have anything in it, but what is there is no mistake.
         Some(scheme) if !place.is_file() => Err(ExecError::Scheme(scheme.to_owned())),

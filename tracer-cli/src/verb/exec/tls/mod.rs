@@ -35,6 +35,9 @@ pub(crate) enum TlsError {
     NoneInSystem,
     #[error("expected a URL that demands TLS beside `{0}`, found one that does not")]
     NotDemanded(&'static str),
+    #[cfg(feature = "dynamodb")]
+    #[error("expected no `{0}` beside `dynamodb://`, found it")]
+    NotHere(&'static str),
     #[error("expected `sslmode` to be `disable`, `prefer`, `require`, `verify-ca` or `verify-full`, found `{0}`")]
     Mode(String),
 }
@@ -72,6 +75,8 @@ impl TlsError {
             Self::NotDemanded(_) => {
                 "`postgres://…?sslmode=require`, `mysql://…?require_ssl=true` and `rediss://…` demand it"
             }
+            #[cfg(feature = "dynamodb")]
+            Self::NotHere(_) => "the variable SSL_CERT_FILE names CAs to trust",
             Self::Mode(_) => "`tracer exec --help` says what they do",
         }
     }
@@ -80,6 +85,8 @@ impl TlsError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::NotDemanded(_) | Self::Mode(_) => Exit::Usage,
+            #[cfg(feature = "dynamodb")]
+            Self::NotHere(_) => Exit::Usage,
             _ => Exit::Unreadable,
         }
     }

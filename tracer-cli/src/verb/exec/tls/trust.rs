@@ -61,6 +61,16 @@ impl Trust {
         }
     }
 
+    /// Refuses what a client with TLS of its own cannot be told.
+    #[cfg(feature = "dynamodb")]
+    pub(in crate::verb::exec) fn not_here(&self) -> Result<(), TlsError> {
+        match self {
+            Self::System => Ok(()),
+            Self::File(_) => Err(TlsError::NotHere("--ca")),
+            Self::Anybody => Err(TlsError::NotHere("--insecure")),
+        }
+    }
+
     /// For connections whose server shows what this believes.
     pub(in crate::verb::exec) fn config(&self, look: Look) -> Result<ClientConfig, TlsError> {
         let provider = Arc::new(ring::default_provider());
