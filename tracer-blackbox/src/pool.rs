@@ -249,7 +249,7 @@ mod loom {
 
         /// Takes a page, writes to it, and leaves it or has filled it.
         fn write(&self, me: usize, fills: bool) {
-            let given = self.pages.lock().unwrap().take(Holder(me));
+            let given = self.pages.lock().unwrap().take(Holder(me as u64));
             let Some(Given { page, goes_on }) = given else { return };
             assert_eq!(self.writers[page].swap(me, Ordering::Relaxed), 0, "somebody else writes to it");
             let before = self.written[page].load(Ordering::Relaxed);
