@@ -1,6 +1,7 @@
 //! The automatic API: frames and envs of traced functions, and where each thread is among them.
 
 pub(crate) mod attempt;
+mod blocks;
 mod branch;
 mod cell;
 mod frame;
