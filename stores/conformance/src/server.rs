@@ -96,7 +96,8 @@ impl Place {
     /// A program that runs here.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
-        command.current_dir(&self.directory);
+        // A MariaDB that starts removes what another that starts at the same time has in a directory that both have.
+        command.current_dir(&self.directory).env("TMPDIR", &self.directory);
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
