@@ -11,7 +11,7 @@ use rustls::pki_types::pem::{Error as PemError, PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::TlsError;
-use super::verify::{AnyName, Anybody};
+use super::verify::AnyName;
 use crate::args::Exec;
 
 /// Whose certificates are believed.
@@ -81,8 +81,9 @@ impl Trust {
     }
 
     fn verifier(&self, look: Look, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+        let algorithms = provider.signature_verification_algorithms;
         if *self == Self::Anybody {
-            return Ok(Arc::new(Anybody(provider.signature_verification_algorithms)));
+            return Ok(Arc::new(AnyName { issuer: None, algorithms }));
         }
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.certificates()?);
@@ -90,7 +91,7 @@ impl Trust {
         let verifier = verifier.expect("there are CAs, and no lists of what they have revoked");
         Ok(match look {
             Look::IssuerAndName => verifier,
-            Look::Issuer => Arc::new(AnyName(verifier)),
+            Look::Issuer => Arc::new(AnyName { issuer: Some(verifier), algorithms }),
         })
     }
 
