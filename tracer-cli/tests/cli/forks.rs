@@ -186,13 +186,64 @@ fn by_hand() {
     });
 }
 
+#[traced_node]
+async fn moved_long() {
+    let mut is_over = false;
+    poll_fn(|_| if replace(&mut is_over, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+    job("child", &|| {
+        (0..100_000).for_each(|call| _ = take(call));
+        die();
+    });
+}
+
+/// Begins on another thread, and goes on in a child alone.
+fn moved_into_child() {
+    let (mut moved, noop) = (Box::pin(moved_long()), || task::Context::from_waker(Waker::noop()));
+    let begun = thread::spawn(move || {
+        assert!(moved.as_mut().poll(&mut noop()).is_pending());
+        moved
+    });
+    let mut moved = begun.join().unwrap();
+    in_child(|| _ = moved.as_mut().poll(&mut noop()));
+}
+
+/// A context that no process has used before both do.
+fn adopted() {
+    let ctx = create_env((), "queue");
+    let work = |who: &str| job_of(&ctx, who);
+    in_child(|| work("one"));
+    in_child(|| work("two"));
+    work("parent");
+}
+
+#[traced_node(record(who))]
+fn job_of(_ctx: &Context, who: &str) {
+    black_box(who);
+    (0..CALLS).for_each(|_| common());
+}
+
+/// Steps by hand that another thread has begun, and the one that forks goes on with.
+fn by_hand_of_another() {
+    let enter = |ctx: Context, node: &str| ctx.step(node, Status::Enter, ()).unwrap();
+    let ctx = thread::spawn(move || enter(create_env((), "hand"), "begin")).join().unwrap();
+    let _ctx = enter(ctx, "more");
+    in_child(|| {
+        take(1);
+        die();
+    });
+}
+
+fn die() {
+    kill_process(Pid::from_raw(process::id().cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
 /// Not a test: the process that the tests start.
 #[test]
 #[ignore = "it is run by the tests"]
 fn process() {
     let Ok(scenario) = std::env::var("FORKS") else { return };
     let (bytes, work): (_, fn(u32)) = match &*scenario {
-        "long" => (128 << 10, work_long),
+        "long" | "moved-long" => (128 << 10, work_long),
         "plain" => (1 << 20, |_| ()),
         _ => (1 << 20, work),
     };
@@ -204,6 +255,9 @@ fn process() {
         "hand" => return by_hand(),
         "future" => return future(),
         "moved" => return moved_here(),
+        "moved-long" => return moved_into_child(),
+        "adopted" => return adopted(),
+        "hand-of-another" => return by_hand_of_another(),
         "plain" => plain(&|| serve(SITE, &work)),
         _ => {}
     }
@@ -394,15 +448,30 @@ fn calls_of_a_future_that_both_go_on_with_are_told_apart() {
     assert_eq!(nodes("common"), 14);
 }
 
-/// Whoever began it: the thread that forks is in it.
+#[test]
+fn calls_of_a_context_that_each_takes_up_anew_are_told_apart() {
+    let world = ended("adopted");
+    let nodes = |node: &str| recovered(&world).iter().filter(|record| record["node"] == node).count();
+    assert_eq!((nodes("job_of"), nodes("common")), (6, 18));
+    let shown = world.run("show last").out;
+    assert_eq!(shown.matches("common").count(), 9, "{shown}");
+}
+
+/// Whoever began it: the thread that forks is in it, or takes it up in the child.
 #[test]
 fn what_a_child_was_forked_in_is_open_there() {
-    let world = ended("moved");
-    let files = fs::read_dir(world.path(".tracer/shop")).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
-    let files: Vec<_> = files.collect();
-    let child = files.iter().map(|bytes| recover(bytes).unwrap()).find(|read| read.process.parent_segment.is_some());
-    let open: Vec<String> = child.unwrap().open.into_iter().map(|open| open.node).collect();
-    assert_eq!(open, ["moved", "job"]);
+    let expected =
+        [("moved", ["moved", "job"]), ("moved-long", ["moved_long", "job"]), ("hand-of-another", ["begin", "more"])];
+    for (scenario, expected) in expected {
+        let world = ended(scenario);
+        let files =
+            fs::read_dir(world.path(".tracer/shop")).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
+        let files: Vec<_> = files.collect();
+        let mut all = files.iter().map(|bytes| recover(bytes).unwrap());
+        let child = all.find(|read| read.process.parent_segment.is_some());
+        let open: Vec<String> = child.unwrap().open.into_iter().map(|open| open.node).collect();
+        assert_eq!(open, expected, "{scenario}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::id::{EnvId, TraceId};
 use crate::lines::scope::{self, Position, Scope};
 use crate::lines::{Ancestry, Departure, Opened, Pinned, Said, Source, ThreadLane, Trace};
 use crate::node::check_name;
+use crate::ordinal;
 use crate::record::Cause;
 use crate::recorder::block::Entered;
 use crate::recorder::{Detail, Entry, EnvEvent, Preview};
@@ -101,7 +102,7 @@ impl Context {
         let recorded = if known { emit(&trace, record) } else { None };
         let (seq, said) = recorded.unwrap_or((after, Said::default()));
         let ancestry = if cause == Cause::Fork { Some(Arc::new(Ancestry { env: id, parent: above })) } else { above };
-        let env = Opened { id, ordinal, said, seq, fork, flows, ancestry };
+        let env = Opened { id, ordinal, ordinals_from: ordinal::from(), said, seq, fork, flows, ancestry };
         if known {
             trace.tracer.registry().open(&trace, env.clone());
         }

@@ -7,6 +7,7 @@ use super::line::{Opened, Said};
 use super::scope;
 use crate::execution::{Attempt, Execution};
 use crate::flow::Standing;
+use crate::ordinal;
 use crate::record::Cause;
 use crate::recorder::{EnvEvent, put_root};
 use crate::site::Site;
@@ -36,7 +37,16 @@ pub(crate) fn begin(execution: &Execution, attempt: &Arc<Attempt>) -> Option<Pin
             (event.seq, Said::of(event, true, out.piece()))
         });
         trace.set_stepped();
-        let opened = Opened { id: env, ordinal, said, seq, fork: None, flows: Standing::default(), ancestry: None };
+        let opened = Opened {
+            id: env,
+            ordinal,
+            ordinals_from: ordinal::from(),
+            said,
+            seq,
+            fork: None,
+            flows: Standing::default(),
+            ancestry: None,
+        };
         let cell = scope.begin_opened(&trace, opened);
         Pinned::of_held(scope, cell)
     })

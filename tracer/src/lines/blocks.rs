@@ -96,8 +96,7 @@ impl Blocks {
         let is_lent = lent.is_some();
         let block = lent.or_else(|| self.spare.pop()).unwrap_or_else(|| Box::leak(Box::default()));
         block.set(block::DEPTH, 0);
-        block.set(block::FOREIGN, 0);
-        block.set(block::HOLDER, self.first().map_or(0, |first| first.get(block::HOLDER)));
+        block.is_held_by(self.first().map_or(0, |first| first.get(block::HOLDER)));
         block.set_trace(trace.id);
         block.publish(block::ENV, self.first().map_or(0, |first| first.get(block::ENV)));
         self.more.push(More { block, is_lent });

@@ -165,6 +165,8 @@ impl Said {
 pub(crate) struct Opened {
     pub(crate) id: EnvId,
     pub(crate) ordinal: u32,
+    /// Where ordinals began in the process that gave it.
+    pub(crate) ordinals_from: u32,
     pub(crate) said: Said,
     pub(crate) seq: u64,
     pub(crate) fork: Option<Fork>,
@@ -216,10 +218,10 @@ impl Line {
     fn start(&mut self, trace: Arc<Trace>, fork: Option<Fork>, flows: Standing, ancestry: Option<Arc<Ancestry>>) {
         let block = self.blocks.begin(&trace);
         debug_assert!(self.is_over(), "a line in use is not begun again");
-        for word in [block::DEPTH, block::NODES, block::PINS, block::FOREIGN] {
+        for word in [block::DEPTH, block::NODES, block::PINS] {
             block.set(word, 0);
         }
-        block.set(block::HOLDER, self.holder);
+        block.is_held_by(self.holder);
         block.set_trace(trace.id);
         let site = if let Source::Site(site) = &trace.source { site.id().site } else { 0 };
         block.set(block::SOURCE, u64::from(site));
@@ -286,6 +288,7 @@ impl Line {
         self.start(trace, env.fork, env.flows, env.ancestry);
         (self.seq, self.said) = (env.seq, env.said);
         self.show_env(env.id, env.ordinal);
+        self.ordinals_from = env.ordinals_from;
     }
 
     /// Takes it out of use.
@@ -337,7 +340,7 @@ impl Line {
     pub(crate) fn is_handed_to(&mut self, thread: u64) -> bool {
         let is_handed = std::mem::replace(&mut self.holder, thread) != thread;
         if is_handed {
-            self.blocks.all().for_each(|block| block.set(block::HOLDER, thread));
+            self.blocks.all().for_each(|block| block.is_held_by(thread));
         }
         is_handed
     }

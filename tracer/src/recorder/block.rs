@@ -78,7 +78,7 @@ pub(crate) const SOURCE: usize = 8;
 /// How many frames are [outside](OUTSIDE).
 pub(crate) const OUTSIDE_COUNT: usize = 9;
 pub(crate) const HOLDER: usize = 10;
-pub(crate) const FOREIGN: usize = 15;
+const FOREIGN: usize = 15;
 
 /// In the depth: the env was ended by an error. Makes it no place of a frame.
 pub(crate) const DEAD: u64 = 1 << 32;
@@ -140,6 +140,12 @@ impl Block {
     #[inline]
     pub(crate) fn publish(&self, word: usize, value: u64) {
         self.head[word].store(value, Ordering::Release);
+    }
+
+    /// Says which thread is in the line: one of this process, wherever the block is from.
+    pub(crate) fn is_held_by(&self, thread: u64) {
+        self.set(HOLDER, thread);
+        self.set(FOREIGN, 0);
     }
 
     /// Says whose frames these are.

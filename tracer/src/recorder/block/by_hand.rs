@@ -2,9 +2,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::{
-    Block, DEPTH, ENV, FOREIGN, FRAMES, Frame, HOLDER, ID, OUTSIDE, OUTSIDE_COUNT, SINCE, SITE, SOURCE, STATE,
-};
+use super::{Block, DEPTH, ENV, FRAMES, Frame, ID, OUTSIDE, OUTSIDE_COUNT, SINCE, SITE, SOURCE, STATE};
 use crate::id::{EnvId, FrameId, TraceId};
 use crate::lines::this_thread;
 use crate::node::{NAME_LEN_MAX, check_name};
@@ -59,15 +57,13 @@ impl Block {
         for word in [DEPTH, SOURCE] {
             self.set(word, 0);
         }
-        self.set(HOLDER, this_thread());
         self.set_trace(trace);
         self.publish(ENV, env.get());
     }
 
     /// Shows all that are open in the env with this number, of which those before `from` are as they were.
     pub(crate) fn show(&self, open: &[Entered], from: usize, ordinal: u32) {
-        // Who changes it is in this process, wherever the block is from.
-        self.set(FOREIGN, 0);
+        self.is_held_by(this_thread());
         for (frame, entered) in self.frames.iter().zip(open).skip(from) {
             Frame(frame).show(entered, ordinal);
         }
@@ -99,6 +95,7 @@ impl Frame<'_> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::recorder::block::FOREIGN;
 
     fn entered(step: u64, node: &str) -> Entered {
         Entered { node: node.into(), step, ticks: step * 10, preview: None }
