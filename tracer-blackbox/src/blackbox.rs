@@ -104,8 +104,8 @@ impl BlackBox {
             signals::watch(shared);
         }
         let black_box = Self(Arc::new(Owner { shared, _watch: watch }));
-        if let Some(why) = black_box.degraded().filter(|_| !shared.options.quiet) {
-            tell(format_args!("no black box on disk, what is recorded dies with this process: {why}"));
+        if let Some(why) = black_box.degraded() {
+            shared.tell_degraded(&why);
         }
         if let Some(doubt) = shared.doubt.as_ref().filter(|_| !shared.options.quiet) {
             tell(format_args!("this may be no place for a black box: {doubt}"));
@@ -206,6 +206,7 @@ impl Recorder for BlackBox {
 
     fn block(&self) -> Option<&'static Block> {
         let shared = self.0.shared;
+        shared.attach();
         shared.goes_on();
         let block = shared.state().blocks.take();
         shared.status.add(if block.is_some() { Word::BlocksGiven } else { Word::BlocksMissing }, 1);
@@ -214,6 +215,7 @@ impl Recorder for BlackBox {
 
     fn further_block(&self) -> Option<&'static Block> {
         let shared = self.0.shared;
+        shared.attach();
         let block = shared.state().blocks.take_further()?;
         shared.map.blocks().get(block)
     }

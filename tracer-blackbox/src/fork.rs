@@ -22,6 +22,7 @@ use crate::panics;
 use crate::pool::Holder;
 use crate::shared::{Backing, Shared, State, soon, this_thread};
 use crate::status::Word;
+use crate::tell::tell;
 
 static BOXES: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
 
@@ -38,7 +39,7 @@ struct Kept {
     pid: u32,
     boxes: Vec<KeptBox>,
     _list: MutexGuard<'static, Vec<&'static Shared>>,
-    _panics: MutexGuard<'static, u64>,
+    panics: MutexGuard<'static, u64>,
     _locks: LocksHeld,
     _aside: MutexGuard<'static, UnderWay>,
 }
@@ -46,6 +47,7 @@ struct Kept {
 struct KeptBox {
     shared: &'static Shared,
     state: MutexGuard<'static, State>,
+    ticks: u64,
     _dictionary: MutexGuard<'static, dictionary::Writer>,
     blocks: Vec<(usize, [u64; BLOCK_WORDS])>,
 }
@@ -86,16 +88,10 @@ extern "C" fn prepare() {
         let mut state = shared.state();
         state.prepare(shared.map);
         let blocks = state.blocks.used().map(|block| (block, read_block(shared.map, block))).collect();
-        KeptBox { shared, state, _dictionary: dictionary, blocks }
+        KeptBox { shared, state, ticks: shared.ticks(), _dictionary: dictionary, blocks }
     });
-    let kept = Kept {
-        pid: std::process::id(),
-        boxes: boxes.collect(),
-        _list: list,
-        _panics: panics,
-        _locks: locks,
-        _aside: aside,
-    };
+    let kept =
+        Kept { pid: std::process::id(), boxes: boxes.collect(), _list: list, panics, _locks: locks, _aside: aside };
     // A thread that is being torn down has no place to keep it; then the locks are free again, at the usual risk.
     let _kept = KEPT.try_with(|place| place.replace(Some(kept)));
 }
@@ -112,6 +108,7 @@ extern "C" fn child() {
     reseed_ids([machine::random(), machine::random()]);
     number_frames_apart(machine::random());
     let Some(mut kept) = take() else { return };
+    panics::forget(&mut kept.panics);
     let pid = kept.pid;
     for one in &mut kept.boxes {
         one.become_child(pid);
@@ -120,7 +117,7 @@ extern "C" fn child() {
 
 impl KeptBox {
     fn become_child(&mut self, parent_pid: u32) {
-        let Self { shared, state, blocks, .. } = self;
+        let Self { shared, state, ticks, blocks, .. } = self;
         let parent_salt = shared.salt();
         let parent = match state.backing {
             Backing::Nothing(ref why) => Backing::Forked { parent_pid, parent_salt, nothing: Some(why.clone()) },
@@ -129,14 +126,16 @@ impl KeptBox {
         };
         // Those of other threads stay among them: nobody knows which these are.
         let outside = shared.status.get(Word::LinesOutside);
-        if shared.map.replace_by_zeroes().is_err() {
-            // The kernel gives no addresses back that it has just taken: not known to happen.
+        if let Err(error) = shared.map.replace_by_zeroes() {
+            // Nothing more goes into what is still the file of the parent.
+            tracer::set_enabled(false);
+            tell(format_args!("this forked process cannot have memory of its own, and records nothing: {error}"));
             return;
         }
         let salt = machine::random();
         shared.set_salt(salt);
         shared.forget_truncation();
-        shared.say_when_forked();
+        shared.note_fork(*ticks);
         shared.status.set(Word::LinesOutside, outside);
         let survivor = this_thread();
         for (block, words) in blocks {

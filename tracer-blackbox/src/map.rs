@@ -1,6 +1,6 @@
 //! Memory that others can see: mapped files, and the same without a file.
 //!
-//! What is mapped is never unmapped, so it can be lent out for ever, and all of it is atomic words: whatever another
+//! What is lent out of a mapping is never unmapped, so that is for ever, and all of it is atomic words: whatever another
 //! process does to the file, no reference here is broken by it. It is zero at first.
 
 #![expect(unsafe_code, reason = "maps memory, and says that it is words")]
@@ -29,28 +29,47 @@ unsafe impl Send for Map {}
 // SAFETY: likewise.
 unsafe impl Sync for Map {}
 
+/// 64 KiB: a process may have little memory left.
+const PIECE_WORDS: usize = 8192;
 const PROTECTION: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 
 impl Map {
     /// Maps a file, whose bytes up to the length of the layout exist on the disk.
     pub(crate) fn file(file: &File, layout: Layout) -> io::Result<Self> {
-        Self::made(None, layout, libc::MAP_SHARED, file.as_raw_fd())
+        Self::made(layout, libc::MAP_SHARED, file.as_raw_fd())
     }
 
     /// Memory of this process alone.
     pub(crate) fn anonymous(layout: Layout) -> io::Result<Self> {
-        Self::made(None, layout, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
+        Self::made(layout, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1)
     }
 
     /// Lays a file over what is mapped here, at the same addresses.
     pub(crate) fn replace_by_file(self, file: &File) -> io::Result<()> {
-        Self::made(Some(self.base), self.layout, libc::MAP_SHARED | libc::MAP_FIXED, file.as_raw_fd()).map(|_| ())
+        self.replace_by(Self::file(file, self.layout)?)
     }
 
-    /// Lays zeroes of this process alone over what is mapped here.
+    /// Lays zeroes over what is mapped here, which a process shares with those that it forks until these do the same.
     pub(crate) fn replace_by_zeroes(self) -> io::Result<()> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
-        Self::made(Some(self.base), self.layout, flags, -1).map(|_| ())
+        // What is shared counts for no limit of data (`ulimit -d`).
+        let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        self.replace_by(Self::made(self.layout, flags, -1)?)
+    }
+
+    /// Moves another mapping of the same layout here. If that fails, this stays as it was: mapping anew at an address in use
+    /// may leave nothing there.
+    fn replace_by(self, other: Self) -> io::Result<()> {
+        let (len, [here, there]) = (self.layout.file_len(), [self, other].map(|map| map.base.as_ptr().cast()));
+        // SAFETY: both are mappings of so many bytes. Nothing refers to the other, which is gone then; those who hold
+        // references into this one, which is replaced whole, go on with atomic words.
+        let moved = unsafe { libc::mremap(there, len, len, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, here) };
+        if moved != libc::MAP_FAILED {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        // SAFETY: it was not moved, and nothing refers to it.
+        unsafe { libc::munmap(there, len) };
+        Err(error)
     }
 
     /// Lays zeroes of this process alone over the system's page that `address` lies in. `false`: it is none of this
@@ -68,11 +87,9 @@ impl Map {
         replaced != libc::MAP_FAILED
     }
 
-    fn made(at: Option<NonNull<u8>>, layout: Layout, flags: libc::c_int, file: libc::c_int) -> io::Result<Self> {
-        let address = at.map_or(std::ptr::null_mut(), |at| at.as_ptr().cast());
-        // SAFETY: without MAP_FIXED the kernel chooses unused addresses. With it, `at` is the base of an earlier mapping
-        // of the same layout, which this replaces whole; those who hold references into it go on with atomic words.
-        let base = unsafe { libc::mmap(address, layout.file_len(), PROTECTION, flags, file, 0) };
+    fn made(layout: Layout, flags: libc::c_int, file: libc::c_int) -> io::Result<Self> {
+        // SAFETY: without MAP_FIXED, which nobody asks for, the kernel chooses unused addresses.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), layout.file_len(), PROTECTION, flags, file, 0) };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -144,6 +161,12 @@ impl Map {
     /// The first `len` bytes, as they are now.
     pub(crate) fn copy_until(self, len: usize) -> Vec<u8> {
         bytes_of(self.words(0, len / 8))
+    }
+
+    /// Likewise piece by piece, with their places.
+    pub(crate) fn pieces_until(self, len: usize) -> impl Iterator<Item = (u64, Vec<u8>)> {
+        let pieces = self.words(0, len / 8).chunks(PIECE_WORDS).enumerate();
+        pieces.map(|(nth, words)| ((nth * PIECE_WORDS * 8) as u64, bytes_of(words)))
     }
 
     /// The heads of pages that are not zero, with their places.

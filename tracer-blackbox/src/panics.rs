@@ -45,6 +45,12 @@ pub(crate) fn was_just_in_main(now_unix_ns: u64) -> bool {
     in_main() && now_unix_ns.saturating_sub(IN_MAIN.load(Ordering::Relaxed)) < UNWINDING_MAX_NS
 }
 
+/// In a forked child, which has had none.
+pub(crate) fn forget(count: &mut u64) {
+    *count = 0;
+    IN_MAIN.store(0, Ordering::Relaxed);
+}
+
 /// While a process is forked, no panic is being written.
 pub(crate) fn hold() -> MutexGuard<'static, u64> {
     COUNT.lock().unwrap_or_else(PoisonError::into_inner)

@@ -31,6 +31,7 @@ use crate::power;
 use crate::reader;
 use crate::signals;
 use crate::status::{DeathNote, ENDED, PANICKED, RUNNING, Status, Word};
+use crate::tell::tell;
 use crate::vigil::Vigil;
 
 /// Lives as long as the process: threads may write to its memory until then.
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) is_truncated: AtomicBool,
     /// Of the file of a process that this one was forked from.
     was_truncated: AtomicBool,
+    /// This process was forked and has nothing of its own yet: what is in the [state](Backing::Forked), without its lock.
+    is_forked: AtomicBool,
 }
 
 /// What changes.
@@ -137,6 +140,7 @@ impl Shared {
             doubt,
             is_truncated: AtomicBool::new(false),
             was_truncated: AtomicBool::new(false),
+            is_forked: AtomicBool::new(false),
         };
         shared.begin(identity, 0, 0);
         shared.status.set(Word::Lock, lock);
@@ -147,10 +151,17 @@ impl Shared {
         self.salt.load(Ordering::Relaxed)
     }
 
-    /// In a forked child. A clock of somebody else's may wait for a thread that it does not have.
-    pub(crate) fn say_when_forked(&self) {
-        let times = self.times.get().filter(|times| times.is_counter());
-        self.status.set(Word::ForkedTicks, times.map_or(0, |times| times.now().0));
+    /// The tick now; 0 if nothing is recorded yet.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.times.get().map_or(0, |times| times.now().0)
+    }
+
+    /// In a child that was forked shortly after the tick `before`. A clock of somebody else's may wait for a thread that it
+    /// does not have.
+    pub(crate) fn note_fork(&self, before: u64) {
+        let waits_for_nobody = self.times.get().is_some_and(Times::is_of_machine);
+        self.status.set(Word::ForkedTicks, if waits_for_nobody { self.ticks() } else { before });
+        self.is_forked.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn set_salt(&self, salt: u64) {
@@ -285,13 +296,7 @@ impl Shared {
     /// A page for the calling thread: the next after `full`, or its first. `None`: there is none, see
     /// [`overflow`](Self::overflow).
     pub(crate) fn turn(&'static self, full: Option<Held>) -> Option<Held> {
-        if self.attach() {
-            self.describe_all();
-            self.watch();
-            if let Some(bytes_max) = self.options.bytes_max {
-                aside::run(move || make_room_in(&self.directory, bytes_max));
-            }
-        }
+        self.attach();
         self.goes_on();
         let mut state = self.state();
         if let Some(full) = full {
@@ -468,29 +473,50 @@ impl Shared {
         }
     }
 
-    /// Gives a forked process its own file, with the first thing that it records; or memory, as its parent had. `true`:
-    /// everything has to be described in it, and watched as in its parent.
+    /// Gives a forked process its own file, with the first thing that it records, and before it has a block; or memory, as
+    /// its parent had. Everything is described there, and watched as in its parent.
     ///
     /// The memory goes from being nobody's to being the file's at the same addresses. What another thread of the child
     /// stores into a block in just that moment is lost; it would have to be in a call that began before the fork.
-    fn attach(&self) -> bool {
+    pub(crate) fn attach(&'static self) {
+        if !self.is_forked.load(Ordering::Relaxed) {
+            return;
+        }
         let mut state = self.state();
-        let Backing::Forked { parent_pid, parent_salt, ref mut nothing } = state.backing else { return false };
-        let nothing = nothing.take();
+        let Backing::Forked { parent_pid, parent_salt, ref mut nothing } = state.backing else { return };
+        let inherited = nothing.take();
+        let is_told = inherited.is_some();
         let identity = Identity::of_this_process();
         self.begin(identity, parent_pid, parent_salt);
         if let Some(times) = self.times.get() {
             self.say_how_it_counts(times);
         }
         let in_memory = |error: std::io::Error| format!("{}: {error}", self.directory.display());
-        state.backing = match nothing.map_or_else(|| self.attach_file(identity).map_err(in_memory), Err) {
+        let made = inherited.map_or_else(|| self.attach_file(identity).map_err(in_memory), Err);
+        state.backing = match &made {
             Ok(created) => {
                 self.status.set(Word::Lock, created.lock());
-                Backing::File(created.path)
+                Backing::File(created.path.clone())
             }
-            Err(why) => Backing::Nothing(why),
+            Err(why) => Backing::Nothing(why.clone()),
         };
-        true
+        self.is_forked.store(false, Ordering::Relaxed);
+        drop(state);
+        if let Some(why) = made.err().filter(|_| !is_told) {
+            self.tell_degraded(&why);
+        }
+        self.describe_all();
+        self.watch();
+        if let Some(bytes_max) = self.options.bytes_max {
+            aside::run(move || make_room_in(&self.directory, bytes_max));
+        }
+    }
+
+    /// Warns that there is no file.
+    pub(crate) fn tell_degraded(&self, why: &str) {
+        if !self.options.quiet {
+            tell(format_args!("no black box on disk, what is recorded dies with this process: {why}"));
+        }
     }
 
     fn attach_file(&self, identity: Identity) -> std::io::Result<Created> {
@@ -503,11 +529,9 @@ impl Shared {
             layout.file_len(),
             self.options.anywhere,
         )?;
-        let bytes = self.map.copy_until(layout.pages_at());
-        let copied = created
-            .file
-            .write_all_at(&bytes, 0)
-            .and_then(|()| self.map.page_heads().try_for_each(|(at, head)| created.file.write_all_at(&head, at)))
+        let mut pieces = self.map.pieces_until(layout.pages_at()).chain(self.map.page_heads());
+        let copied = pieces
+            .try_for_each(|(at, bytes)| created.file.write_all_at(&bytes, at))
             .and_then(|()| self.map.replace_by_file(&created.file));
         if copied.is_err() {
             let _gone_or_not = std::fs::remove_file(&created.path);

@@ -198,7 +198,7 @@ impl Hasher for IdHasher {
 
 /// One run of a traced function, unique in its trace: shown as `env.step`, the ordinal of the env in its trace and
 /// the step that entered it. The frame of the first traced call is `0.1`. A process that was forked, and whose recorder is
-/// told of it, counts envs from somewhere else: no two processes that go on with a trace have one frame.
+/// told of it, counts envs from a random number: most likely no two processes that go on with a trace have one frame.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameId(NonZeroU64);
 

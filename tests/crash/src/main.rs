@@ -393,6 +393,10 @@ fn main() {
             let black_box = install(options().bytes(1 << 20), directory);
             work::fork_degraded(&black_box);
         }
+        "fork-in-trouble" => {
+            install(options(), directory);
+            work::fork_in_trouble(rest[0]);
+        }
         "fork-and-die" => {
             install(options(), directory);
             work::fork_and_die(&wait);

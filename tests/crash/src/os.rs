@@ -284,11 +284,33 @@ pub(crate) fn with_nothing_but_writing(work: impl FnOnce()) {
     exit_at_once();
 }
 
-/// From here on the system refuses a call, with this error. `mmap`: of what is shared with a file alone.
+/// Lets this process have so many bytes more of memory of its own.
+pub(crate) fn limit_data(more: u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let used = status.lines().find_map(|line| line.strip_prefix("VmData:")?.trim().strip_suffix(" kB")).unwrap();
+    let most = used.parse::<u64>().unwrap() * 1024 + more;
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the pointer is that of `limit`.
+    let limited = unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) };
+    assert_eq!(limited, 0);
+}
+
+/// From here on the system refuses a call, with this error. `mmap`: of what is shared with a file alone; `overlay`: of what
+/// is shared without one.
 pub(crate) fn refuse(call: &str, error: u32) {
     let refused = answer(libc::SECCOMP_RET_ERRNO | error);
     let allowed = answer(libc::SECCOMP_RET_ALLOW);
     let only = |call| limit_to(&mut [load(NUMBER), skip_unless(number(call), 1), refused, allowed]);
+    let mapped = |flags: libc::c_int| {
+        limit_to(&mut [
+            load(NUMBER),
+            skip_unless(number(libc::SYS_mmap), 3),
+            load(FLAGS_OF_MMAP),
+            skip_unless(flags.unsigned_abs(), 1),
+            refused,
+            allowed,
+        ]);
+    };
     match call {
         "fallocate" => only(libc::SYS_fallocate),
         "pwrite" => only(libc::SYS_pwrite64),
@@ -298,14 +320,8 @@ pub(crate) fn refuse(call: &str, error: u32) {
         "mkdir" => only(libc::SYS_mkdir),
         #[cfg(not(target_arch = "x86_64"))]
         "mkdir" => only(libc::SYS_mkdirat),
-        "mmap" => limit_to(&mut [
-            load(NUMBER),
-            skip_unless(number(libc::SYS_mmap), 3),
-            load(FLAGS_OF_MMAP),
-            skip_unless(libc::MAP_SHARED.unsigned_abs(), 1),
-            refused,
-            allowed,
-        ]),
+        "mmap" => mapped(libc::MAP_SHARED),
+        "overlay" => mapped(libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE),
         "nothing" => {}
         other => panic!("no call {other}"),
     }

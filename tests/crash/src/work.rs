@@ -303,6 +303,29 @@ pub(crate) fn fork_degraded(black_box: &BlackBox) {
     }));
 }
 
+/// Forks in the midst of a call where something is in the way of the child; both record.
+pub(crate) fn fork_in_trouble(trouble: &str) {
+    parent(17, &|| {
+        match trouble {
+            "overlay" => os::refuse("overlay", 12),
+            "data" => os::limit_data(1 << 20),
+            "panic" => panics(),
+            _ => {}
+        }
+        let child = os::fork(|| {
+            if trouble == "file" {
+                os::refuse("openat", 13);
+            }
+            (0..1000).for_each(in_orphan);
+            if trouble == "panic" {
+                std::process::exit(101);
+            }
+        });
+        (0..1000).for_each(|n| _ = item(0, n));
+        assert!(os::wait_for(child), "it ended of itself");
+    });
+}
+
 /// Forks when a trace has ended; then both record more.
 pub(crate) fn fork_between_traces() {
     let three = || (0..3).for_each(|n| _ = item(0, n));

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use tracer::recorder::block::NodeName;
 use tracer::recorder::{Assembler, SiteInfo, Sites, Times};
-use tracer::{EnvId, EnvRecord, FrameId, Record, StepRecord, TraceId};
+use tracer::{EnvId, FrameId, Record, StepRecord, TraceId};
 
 use contents::{KIND_NOTE, KIND_STEP};
 pub use death::{Death, Observed};
@@ -310,11 +310,11 @@ impl fmt::Debug for Outlines<'_> {
 }
 
 impl Outlines<'_> {
-    /// Of a trace, by its place in [`Recovered::traces`]: its root env, with what started it and the payload.
-    /// Where that is not there, as in the file of a forked process, another of its envs, which says what started it.
-    pub fn root(&self, place: usize) -> Option<EnvRecord> {
-        let record = self.record(place, self.listed.tells.get(place)?.root?)?;
-        record.as_env().cloned()
+    /// What started a trace, by its place in [`Recovered::traces`]. Where its root env is not there, as in the file of a
+    /// forked process, another of its envs says that.
+    pub fn source(&self, place: usize) -> Option<String> {
+        let record = self.record(place, self.listed.tells.get(place)?.source?)?;
+        Some(record.as_env()?.source.clone())
     }
 
     /// Likewise, the step that says most about how it failed: the error that ended it, or else the first. Its key is

@@ -76,7 +76,7 @@ struct ByTrace {
 /// The entries that say most about a trace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tells {
-    pub(super) root: Option<Slot>,
+    pub(super) source: Option<Slot>,
     pub(super) failed: Option<Slot>,
 }
 
@@ -292,14 +292,14 @@ impl Gathered {
     /// Its own record, and the step that says most about how it failed: the one that ended it, or the first.
     fn tells(&self, running: &Running, scan: &Scan<'_>) -> Tells {
         let record = |place: u32| running.envs()[place_of(place)].record;
-        let root = self.root.and_then(record).or(self.recorded.and_then(record));
+        let source = self.root.and_then(record).or(self.recorded.and_then(record));
         let failed = self.last(running).0.and_then(|last| last.failed);
         // A panic has its text in the env that it began in.
         let lacks_text =
             |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & (PANIC_MASK | DETAILED) == PANIC);
         let panicked = failed.filter(lacks_text).and(self.told);
         let failed = panicked.or(failed).or(self.failed);
-        Tells { root, failed }
+        Tells { source, failed }
     }
 
     fn state(&self, running: &Running, open: &EnvSet, is_active: bool, death: &Death) -> TraceState {

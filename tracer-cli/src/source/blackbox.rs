@@ -202,7 +202,7 @@ impl Contents for Indexed {
         }
         let outlines = self.0.outlines();
         Some(Box::new(move |trace: &Summary| {
-            let source = outlines.root(trace.place).map(|root| root.source).unwrap_or_default();
+            let source = outlines.source(trace.place).unwrap_or_default();
             let failed = || {
                 let step = outlines.failure(trace.place)?;
                 Some(Telling { node: step.node, arguments: Value::Null, truncated: false, error: step.error })

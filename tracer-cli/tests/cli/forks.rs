@@ -14,8 +14,8 @@ use std::thread;
 use fork::{Fork, fork};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
-use tracer::{Cause, Context, Record, Status, Tracer, carry, create_env, traced_node};
-use tracer_blackbox::{BlackBox, Gap, recover};
+use tracer::{Cause, Clock, Context, Record, Status, SystemClock, Tracer, carry, create_env, traced_node};
+use tracer_blackbox::{BlackBox, Gap, Recovered, recover};
 
 use crate::world::World;
 
@@ -207,6 +207,18 @@ fn moved_into_child() {
     in_child(|| _ = moved.as_mut().poll(&mut noop()));
 }
 
+/// What a child records first is of a trace of its own.
+fn first() {
+    take(0);
+    in_child(|| long_of(&create_env((), "queue")));
+}
+
+#[traced_node]
+fn long_of(_ctx: &Context) {
+    (0..100_000).for_each(|call| _ = take(call));
+    die();
+}
+
 /// A context that no process has used before both do.
 fn adopted() {
     let ctx = create_env((), "queue");
@@ -237,23 +249,41 @@ fn die() {
     kill_process(Pid::from_raw(process::id().cast_signed()).unwrap(), Signal::KILL).unwrap();
 }
 
+/// A clock of somebody else's.
+struct Wall;
+
+impl Clock for Wall {
+    fn ticks(&self) -> u64 {
+        SystemClock.unix_ns(SystemClock.ticks())
+    }
+
+    fn unix_ns(&self, ticks: u64) -> u64 {
+        ticks
+    }
+}
+
 /// Not a test: the process that the tests start.
 #[test]
 #[ignore = "it is run by the tests"]
 fn process() {
     let Ok(scenario) = std::env::var("FORKS") else { return };
     let (bytes, work): (_, fn(u32)) = match &*scenario {
-        "long" | "moved-long" => (128 << 10, work_long),
+        "long" | "moved-long" | "first" | "first-by-another-clock" => (128 << 10, work_long),
         "plain" => (1 << 20, |_| ()),
         _ => (1 << 20, work),
     };
     let black_box = BlackBox::options().app("shop", "").bytes(bytes).open(".tracer").unwrap();
-    Tracer::builder().recorder(black_box).install();
+    let tracer = Tracer::builder().recorder(black_box);
+    match &*scenario {
+        "first-by-another-clock" => tracer.clock(Wall).install(),
+        _ => tracer.install(),
+    };
     match &*scenario {
         "apart" => return apart(),
         "generations" => return generations(),
         "hand" => return by_hand(),
         "future" => return future(),
+        "first" | "first-by-another-clock" => return first(),
         "moved" => return moved_here(),
         "moved-long" => return moved_into_child(),
         "adopted" => return adopted(),
@@ -293,6 +323,18 @@ fn killed(scenario: &str) -> World {
     parent.kill().unwrap();
     parent.wait().unwrap();
     world
+}
+
+/// The black boxes of a world, as bytes.
+fn boxes(world: &World) -> Vec<Vec<u8>> {
+    let files = fs::read_dir(world.path(".tracer/shop")).unwrap();
+    files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+}
+
+/// What that of the only child says.
+fn of_child(boxes: &[Vec<u8>]) -> Recovered<'_> {
+    let mut all = boxes.iter().map(|bytes| recover(bytes).unwrap());
+    all.find(|read| read.process.parent_segment.is_some()).unwrap()
 }
 
 /// A tree without times: how each node stands, and where.
@@ -464,12 +506,8 @@ fn what_a_child_was_forked_in_is_open_there() {
         [("moved", ["moved", "job"]), ("moved-long", ["moved_long", "job"]), ("hand-of-another", ["begin", "more"])];
     for (scenario, expected) in expected {
         let world = ended(scenario);
-        let files =
-            fs::read_dir(world.path(".tracer/shop")).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
-        let files: Vec<_> = files.collect();
-        let mut all = files.iter().map(|bytes| recover(bytes).unwrap());
-        let child = all.find(|read| read.process.parent_segment.is_some());
-        let open: Vec<String> = child.unwrap().open.into_iter().map(|open| open.node).collect();
+        let boxes = boxes(&world);
+        let open: Vec<String> = of_child(&boxes).open.into_iter().map(|open| open.node).collect();
         assert_eq!(open, expected, "{scenario}");
     }
 }
@@ -519,9 +557,8 @@ fn what_one_child_recorded_is_drawn_without_its_parent() {
 #[test]
 fn what_a_child_began_keeps_its_ids_after_that_was_written_over() {
     let world = killed("long");
-    let files = fs::read_dir(world.path(".tracer/shop")).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
-    let files: Vec<_> = files.collect();
-    let read = || files.iter().map(|bytes| recover(bytes).unwrap());
+    let boxes = boxes(&world);
+    let read = || boxes.iter().map(|bytes| recover(bytes).unwrap());
     let parent = read().find(|read| read.process.parent_segment.is_none()).unwrap();
     let of_parent: HashSet<_> = parent.records().map(|record| record.env_id()).collect();
     for child in read().filter(|read| read.process.parent_segment.is_some()) {
@@ -538,5 +575,18 @@ fn what_a_child_began_keeps_its_ids_after_that_was_written_over() {
         assert_eq!(envs, [("own", Cause::Root), ("serve", Cause::Fork)]);
         let left: HashSet<_> = records.iter().filter_map(|record| record.as_env()?.parent_env).collect();
         assert!(left.is_subset(&of_parent) && left.len() == 1);
+    }
+}
+
+#[test]
+fn what_a_child_began_first_is_its_own_after_that_was_written_over() {
+    for scenario in ["first", "first-by-another-clock"] {
+        let world = ended(scenario);
+        let boxes = boxes(&world);
+        let child = of_child(&boxes);
+        let records: Vec<Record> = child.records().collect();
+        let envs: Vec<_> = records.iter().filter_map(Record::as_env).map(|env| (env.cause, env.parent_env)).collect();
+        assert_eq!(envs, [(Cause::Root, None)], "{scenario}");
+        assert!(child.traces()[0].lost_steps > 0, "{scenario}: {}", child.confidence);
     }
 }

@@ -147,9 +147,14 @@ impl Times {
         Self(AnyClock::Other(Arc::new(clock)))
     }
 
-    /// The current tick and its Unix time in nanoseconds. Waits for nobody.
+    /// The current tick and its Unix time in nanoseconds.
     pub fn now(&self) -> (u64, u64) {
         self.0.now()
+    }
+
+    /// Whether the clock is the machine's, which waits for nobody, and not somebody else's.
+    pub fn is_of_machine(&self) -> bool {
+        matches!(self.0, AnyClock::System)
     }
 
     /// Whether ticks are those of the machine's counter: the same in every process, until the machine is restarted.

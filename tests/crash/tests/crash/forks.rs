@@ -187,6 +187,57 @@ fn a_child_whose_parent_has_no_whole_file_records_all_the_same() {
     assert_eq!(child, parent);
 }
 
+/// The parent has recorded all of its own; gives what its child has, if it has a file, and what both said.
+fn forked_in_trouble(trouble: &str) -> (Option<Recovered>, String) {
+    let directory = Directory::new();
+    let (status, error) = start("fork-in-trouble", directory.path(), &[trouble]).end();
+    assert!(status.success(), "{trouble}: {status}: {error}");
+    let read = directory.files().into_iter().map(|file| recover_file(file).unwrap());
+    let (children, parents): (Vec<_>, Vec<_>) = read.partition(|read| read.process.parent_segment.is_some());
+    let [parent] = &parents[..] else { panic!("{trouble}: {}", parents.len()) };
+    let calls = steps(parent).filter(|step| step.node == "item").count();
+    assert_eq!((calls, nodes(parent)), (2000, vec!["item", "parent"]), "{trouble}: {}", parent.confidence);
+    assert_eq!((&parent.gaps[..], &parent.open[..]), (&[][..], &[][..]), "{trouble}");
+    (children.into_iter().next(), error)
+}
+
+fn has_all_of_its_own(child: &Recovered) -> bool {
+    let numbers = steps(child).filter(|step| step.node == "in_orphan").filter_map(|step| step.values.get("n"));
+    numbers.eq(&(0..1000).map(|n| json!(n)).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_child_that_gets_no_file_says_so() {
+    let (child, said) = forked_in_trouble("file");
+    assert!(child.is_none());
+    let (expected, why) =
+        ("tracer: no black box on disk, what is recorded dies with this process: ", "Permission denied");
+    assert!(said.matches(expected).count() == 1 && said.contains(why), "{said}");
+}
+
+#[test]
+fn a_child_that_gets_no_memory_leaves_its_parents_alone() {
+    let (child, said) = forked_in_trouble("overlay");
+    assert!(child.is_none());
+    let expected = "tracer: this forked process cannot have memory of its own, and records nothing: Cannot allocate";
+    assert!(said.contains(expected), "{said}");
+}
+
+/// As `ulimit -d` limits it.
+#[test]
+fn a_child_records_with_little_memory_of_its_own() {
+    let (child, said) = forked_in_trouble("data");
+    assert!(child.is_some_and(|child| has_all_of_its_own(&child)), "{said}");
+}
+
+#[test]
+fn what_its_parent_has_survived_is_not_why_a_child_ends() {
+    let (child, said) = forked_in_trouble("panic");
+    let child = child.unwrap();
+    assert!(has_all_of_its_own(&child), "{said}");
+    assert_eq!(child.death, Death::Clean { status: Some(101) });
+}
+
 #[test]
 fn a_child_that_records_nothing_leaves_no_file() {
     let directory = Directory::new();
