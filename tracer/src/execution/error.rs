@@ -81,8 +81,9 @@ pub enum ExecutionErrorKind {
         /// The epoch of the attempt that began it.
         epoch: u64,
     },
-    /// The kept result of a node that is to run at most once is of another type.
-    #[error("node `{node}` is to run at most once: expected a kept result of its type, found another")]
+    /// What is kept of a node that is to run at most once cannot be read: it is of another type, or of another version of
+    /// this crate, or was not written by any.
+    #[error("node `{node}` is to run at most once: expected a kept result of its type, found something else")]
     NotReadable {
         /// The node.
         node: &'static str,

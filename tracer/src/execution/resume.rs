@@ -189,20 +189,19 @@ pub async fn checkpointed<F: Future>(
     let node = site.node;
     let Some(key) = key else { return stopped(&attempt, ExecutionErrorKind::NotTraced { node }).await };
     let key = format!("{node}@{key:016x}");
-    match attempt.kept.get(&key).cloned().and_then(read) {
-        Some(Kept::Value(value)) => {
-            if let Some(output) = (codec.read)(value) {
-                return output;
-            }
-            // Of another type, from another version of the program: as good as none.
-            if repeat == Repeat::AtMostOnce {
-                return stopped(&attempt, ExecutionErrorKind::NotReadable { node }).await;
-            }
+    if let Some(kept) = attempt.kept.get(&key).filter(|kept| !kept.is_null()).cloned() {
+        let why = match read(kept) {
+            Some(Kept::Value(value)) => match (codec.read)(value) {
+                Some(output) => return output,
+                None => ExecutionErrorKind::NotReadable { node },
+            },
+            Some(Kept::Started(epoch)) => ExecutionErrorKind::NotRepeated { node, epoch },
+            None => ExecutionErrorKind::NotReadable { node },
+        };
+        // What cannot be read, as from another version of the program, is as good as none; but says that something was.
+        if repeat == Repeat::AtMostOnce {
+            return stopped(&attempt, why).await;
         }
-        Some(Kept::Started(epoch)) if repeat == Repeat::AtMostOnce => {
-            return stopped(&attempt, ExecutionErrorKind::NotRepeated { node, epoch }).await;
-        }
-        Some(Kept::Started(_)) | None => {}
     }
     if repeat == Repeat::AtMostOnce {
         keep(&attempt, &key, Kept::Started(attempt.lease.epoch)).await;

@@ -187,6 +187,31 @@ fn what_was_begun_and_is_to_run_at_most_once_is_not_repeated() {
     assert_eq!(runs(), "send 99×1");
 }
 
+/// By another version of the program, by hand, or sealed by somebody.
+#[test]
+fn what_cannot_be_read_says_that_something_was() {
+    let kept = [
+        json!({ "value": 7, "by": "ann" }),
+        json!({ "Value": 7 }),
+        json!({ "started": 1, "note": "asked the bank" }),
+        json!({ "sealed": {} }),
+        json!("done, receipt 7"),
+        json!(false),
+    ];
+    for kept in kept {
+        RUNS.take();
+        let mut attempts = Attempts::new();
+        attempts.killed(1, || send(7));
+        let (id, key) = (attempts.execution.id, attempts.execution.checkpoints.keys().next().unwrap().clone());
+        let held = run(attempts.manager.start(&id)).unwrap();
+        run(attempts.manager.checkpoint(&held.id, &key, &kept)).unwrap();
+        run(attempts.manager.fail(&held.id, Failure::new("once more").retryable(true))).unwrap();
+        let error = attempts.next(|| send(7)).unwrap_err();
+        assert_eq!((error.code(), &*runs()), ("AT_MOST_ONCE", "send 7×1"), "{kept}");
+        assert!(error.to_string().contains("found something else"), "{error}");
+    }
+}
+
 /// As the documentation of `run_attempt` says.
 #[test]
 fn whoever_knows_says_what_has_become_of_a_node_that_was_interrupted() {
