@@ -203,7 +203,7 @@ impl Command {
         )
     }
 
-    /// Whether there has to be an attempt for it: whoever says that of what he has only reserved has begun one.
+    /// Whether there has to be an attempt for it: a holder who says that of what he has only reserved has begun one.
     const fn is_of_an_attempt(&self) -> bool {
         matches!(
             self,
@@ -289,7 +289,8 @@ impl Write {
                 return Err(Refusal::VersionConflict { expected, found: execution.version });
             }
         }
-        let applied = if execution.reserved && self.command.is_of_an_attempt() {
+        let is_by_holder = self.expected.epoch.is_some();
+        let applied = if execution.reserved && is_by_holder && self.command.is_of_an_attempt() {
             let mut begun = execution.clone();
             begun.begin_reserved(now);
             let applied = self.change(&mut begun, now)?;
@@ -347,7 +348,8 @@ impl Write {
                 // With what is only reserved, nobody has to stop.
                 let is_held = execution.lease.is_some() && !execution.reserved;
                 let is_request = is_held && self.expected.epoch.is_none();
-                if is_request && execution.cancel_requested {
+                let is_said = reason.is_none() || execution.metadata.contains_key(CANCELLATION_REASON);
+                if is_request && execution.cancel_requested && is_said {
                     return Ok(Applied::Unchanged);
                 }
                 if is_request {

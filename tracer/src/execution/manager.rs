@@ -92,6 +92,11 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self
     }
 
+    /// The same over another store: one that stands before this one, say.
+    pub fn map_store<T: ExecutionStore>(self, map: impl FnOnce(S) -> T) -> ExecutionManager<T> {
+        ExecutionManager { store: map(self.store), random: self.random, last_id: self.last_id }
+    }
+
     /// The store.
     pub fn store(&self) -> &S {
         &self.store
@@ -174,7 +179,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     /// Calls the execution off, at once unless a worker holds it. Then it stays running until the worker has stopped;
     /// [`Execution::cancel_requested`] says that it was told. A completion that comes first wins.
     ///
-    /// The reason is kept as `metadata["cancellationReason"]`.
+    /// The reason, the first that is given, is kept as `metadata["cancellationReason"]`; also where a completion comes first.
     pub async fn cancel(&self, id: &ExecutionId, reason: Option<&str>) -> Result<Execution, ExecutionError> {
         self.freely().cancel(id, reason).await
     }

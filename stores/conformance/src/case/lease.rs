@@ -195,6 +195,8 @@ pub(crate) async fn cancelling_reaches_the_holder<T: ExecutionStore + 'static>(b
     // timeout by whoever.
     let held = bed.claimed_with(|new| new.max_attempts(3)).await;
     bed.manager.cancel(&held.id, None).await.unwrap();
+    let said = bed.manager.cancel(&held.id, Some("fraud")).await.unwrap();
+    assert_eq!(said.metadata["cancellationReason"], "fraud", "the first that is one");
     let done = bed.manager.under(&held.token()).complete(&held.id, 1).await.unwrap();
     assert_eq!((done.status, done.cancel_requested), (S::Completed, false));
     let held = bed.claimed_with(|new| new.max_attempts(3)).await;

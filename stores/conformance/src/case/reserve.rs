@@ -153,6 +153,11 @@ pub(crate) async fn a_reservation_can_be_called_off<T: ExecutionStore + 'static>
         bed.clock.advance(LEASE);
         assert_eq!(bed.manager.tick().await.unwrap().total(), 0);
     }
+    // Nor has anybody taken too long.
+    let Some(held) = reserved(&bed, |new| new).await else { return };
+    let late = bed.manager.timeout(&held.id).await.unwrap();
+    assert_eq!((late.status, late.reserved), (S::TimedOut, false));
+    assert!(is_untouched(&late));
 }
 
 pub(crate) async fn whoever_ends_a_reservation_has_begun_it<T: ExecutionStore + 'static>(bed: Bed<T>) {
