@@ -80,6 +80,7 @@
 
 mod attempt;
 mod batch;
+mod bounded;
 mod claims;
 mod handler;
 mod held;

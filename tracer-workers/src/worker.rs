@@ -18,10 +18,11 @@ use tracer::execution::{
 };
 
 use crate::attempt::Attempt;
+use crate::bounded::Bounded;
 use crate::claims::{self, Ask, OfType};
 use crate::handler::{Handler, handler};
 use crate::held::Held;
-use crate::patient::Patient;
+use crate::patient::{Patient, back_off};
 use crate::run::run;
 use crate::running::Running;
 use crate::schedule::Schedule;
@@ -68,7 +69,7 @@ pub(crate) struct Keyed {
 /// A worker that is not running yet.
 #[must_use = "it does nothing before `start`"]
 pub struct Worker<S> {
-    pub(crate) manager: ExecutionManager<S>,
+    pub(crate) manager: ExecutionManager<Bounded<S>>,
     pub(crate) handlers: BTreeMap<String, Handled>,
     schedules: Vec<Schedule>,
     name: String,
@@ -82,10 +83,10 @@ pub struct Worker<S> {
 
 impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     /// A worker without handlers: 16 attempts at once, leases of 30 s, looking for work every 250 ms when there was none,
-    /// with 10 s for handlers to stop.
+    /// with 10 s for handlers to stop. What the store has not answered within a minute counts as failed.
     pub fn new(manager: ExecutionManager<S>) -> Self {
         Self {
-            manager,
+            manager: manager.map_store(Bounded),
             handlers: BTreeMap::new(),
             schedules: Vec::new(),
             name: format!("{}-{:08x}", std::process::id(), fastrand::u32(..)),
@@ -493,17 +494,42 @@ async fn beat_all<S: ExecutionStore + Clone>(
     }
 }
 
-/// Extends these leases together; one by one, if the store refuses them together.
+/// So often leases are extended together, before each is by itself; and so many of these fail in a row before it is not they.
+const TOGETHER_MAX: u32 = 2;
+const IN_A_ROW_MAX: u32 = 3;
+
+/// Extends these leases together, and what was not extended again; one by one, if the store does not take them together.
 async fn extend_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, leases: &[Lease], by: Duration) {
-    let Err(error) = extend(worker, held, leases, by).await else { return };
-    (worker.on_error)(&error);
-    if error.is_retryable() || leases.len() == 1 {
-        return;
-    }
-    for lease in leases {
-        if let Err(error) = extend(worker, held, std::slice::from_ref(lease), by).await {
-            (worker.on_error)(&error);
+    let mut tries = 0;
+    while tries < TOGETHER_MAX {
+        let Err(error) = extend(worker, held, leases, by).await else { return };
+        (worker.on_error)(&error);
+        tries += 1;
+        if !error.is_retryable() {
+            break;
         }
+        tokio::time::sleep(back_off(tries)).await;
+    }
+    let mut left = leases.to_vec();
+    loop {
+        let (mut failed, mut in_a_row) = (Vec::new(), 0);
+        for lease in left {
+            let extended = extend(worker, held, &[lease], by).await;
+            in_a_row = if extended.is_ok() { 0 } else { in_a_row + 1 };
+            if let Err(error) = extended {
+                (worker.on_error)(&error);
+                failed.extend(error.is_retryable().then_some(lease));
+            }
+            if in_a_row == IN_A_ROW_MAX && !failed.is_empty() {
+                return;
+            }
+        }
+        if failed.is_empty() {
+            return;
+        }
+        left = failed;
+        tries += 1;
+        tokio::time::sleep(back_off(tries)).await;
     }
 }
 

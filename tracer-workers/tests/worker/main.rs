@@ -7,6 +7,7 @@ mod mistakes;
 mod nodes;
 mod retention;
 mod settling;
+mod simple;
 mod stopping;
 mod trouble;
 

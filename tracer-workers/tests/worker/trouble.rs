@@ -1,5 +1,6 @@
 //! Stores that cannot be reached, leases that are lost, executions that cannot be read.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -227,6 +228,72 @@ fn a_worker_that_is_cut_off_stops_before_others_may_begin() {
         worker.shutdown(SECOND).await;
         other.shutdown(SECOND).await;
         assert_eq!(others.get(&id).await.unwrap().version, done.version);
+    });
+}
+
+#[test]
+fn a_store_that_is_away_is_not_asked_for_each_lease() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let told = Arc::new(AtomicUsize::new(0));
+        let tell = told.clone();
+        let handle = |_: Attempt, (): ()| async {
+            sleep(LEASE * 2).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager.clone())
+            .concurrency(200)
+            .handler("work", handle)
+            .on_error(move |_| _ = tell.fetch_add(1, Ordering::Relaxed))
+            .start();
+        let created = manager.create_all((0..200).map(|_| new(()))).await.unwrap();
+        sleep(SECOND).await;
+        cut.set(Some(Written::Nothing));
+        sleep(LEASE / 3).await;
+        cut.set(None);
+        let told = told.load(Ordering::Relaxed);
+        assert!((1..100).contains(&told), "{told}: some for sweeps, five for leases");
+        for created in created {
+            let done = ended(&manager, &created.unwrap().id).await;
+            assert_eq!((done.status, done.attempts), (S::Completed, 1), "{done:?}");
+        }
+        worker.shutdown(SECOND).await;
+    });
+}
+
+/// Those that were under way when the store went silent, though it is there again.
+#[test]
+fn calls_that_are_never_answered_hold_up_nothing_for_ever() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let others = ExecutionManager::new(cut.store.clone());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = told.clone();
+        let handle = |_: Attempt, (): ()| async {
+            sleep(LEASE).await;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager)
+            .handler("work", handle)
+            .on_error(move |error| tell.lock().unwrap().push(format!("{error}: {}", error.source().unwrap())))
+            .start();
+        let before = others.create(new(())).await.unwrap().id;
+        sleep(LEASE - SECOND).await;
+        *cut.outage_takes.lock().unwrap() = Duration::MAX;
+        cut.set(Some(Written::Nothing));
+        sleep(SECOND * 2).await;
+        cut.set(None);
+        let after = others.create(new(())).await.unwrap().id;
+        for id in [before, after] {
+            let done = ended(&others, &id).await;
+            assert_eq!((done.status, done.attempts), (S::Completed, 1), "{done:?}");
+        }
+        let told = told.lock().unwrap().join("\n");
+        for operation in ["claim executions", "update executions", "sweep"] {
+            let line = told.lines().find(|line| line.contains(&format!("failed to {operation} [STORE]")));
+            assert!(line.is_some_and(|line| line.ends_with(": expected an answer within 60s, found none")), "{told}");
+        }
+        worker.shutdown(SECOND).await;
     });
 }
 

@@ -184,8 +184,15 @@ impl<S: SimpleStore> Simple<S> {
             }
             let version = execution.version;
             let start = Write::new(execution.id, command.clone());
-            if start.apply(&mut execution, self.now()).is_ok() && self.put(&execution, version).await? {
-                claimed.push(execution);
+            if start.apply(&mut execution, self.now()).is_err() {
+                continue;
+            }
+            match self.put(&execution, version).await {
+                Ok(true) => claimed.push(execution),
+                Ok(false) => {}
+                // What was claimed before is not to wait for the end of its lease.
+                Err(_) if !claimed.is_empty() => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(claimed)
