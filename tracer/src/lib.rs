@@ -235,7 +235,8 @@ pub use tracer_macros::flow;
 ///
 /// What is kept lies under the node's name and its structural key: which call it is of its caller, and so on up to the
 /// beginning of the attempt. So calls may be made in loops, but the way to them has to be the same in every attempt: what
-/// decides it should be a checkpoint, too. A value of another type, from another version of the program, is as good as none.
+/// decides it should be a checkpoint, too. Errors are not kept: a call that is repeated until it succeeds is the first again in
+/// a later attempt, so let the loop be inside of the node. A value of another type, from another version of the program, is as good as none.
 ///
 /// Side by side, they have to be made in lines of their own: by [`join!`], by [`branch`], or in a traced function around each
 /// that is called in the same order each time. Futures in `tokio::join!`, `select!`, `FuturesUnordered` and the like that are

@@ -106,9 +106,10 @@ impl Options {
     /// # Errors
     ///
     /// `SCHEMA` if it is another program's, a newer version's, or has tables of the same names; `CORRUPT` if it is no
-    /// database, `STORE` if it cannot be opened or written. Nothing was written.
+    /// database, `STORE` if it cannot be opened or written, or is none, as `:memory:`. Nothing was written.
     pub fn open(self, path: impl AsRef<Path>) -> Result<SqliteStore, StoreError> {
         let path = path.as_ref();
+        check_file(path)?;
         let failed = |error: rusqlite::Error| Problem::from(error).into_store("open the file", Written::Nothing);
         let mut writer = connect(path).map_err(failed)?;
         // Before anything is set: another program's file stays as it is. In one view of it: others may be making it just now.
@@ -138,6 +139,16 @@ impl Options {
             }),
         })
     }
+}
+
+/// What SQLite takes for no file, each connection has for itself.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    if !path.as_os_str().is_empty() && path != ":memory:" {
+        return Ok(());
+    }
+    let found = format!("expected the path of a file, found `{}`: `MemoryStore` needs none", path.display()).into();
+    let (trouble, written) = (Trouble::Refused, Written::Nothing);
+    Err(StoreError { store: NAME, operation: "open the file", trouble, written, source: found })
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

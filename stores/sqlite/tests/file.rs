@@ -617,3 +617,13 @@ fn options_say_what_survives() {
     assert_eq!(survives(Options::new().survives(Survives::Nothing)).unwrap(), Survives::Kill);
     assert_eq!(survives(Options::new().survives(Survives::PowerLoss)).unwrap(), Survives::PowerLoss);
 }
+
+#[test]
+fn what_is_no_file_is_refused() {
+    for path in [":memory:", ""] {
+        let error = SqliteStore::open(path).unwrap_err();
+        assert_eq!((error.code(), error.written), ("STORE", Written::Nothing));
+        let found = format!("expected the path of a file, found `{path}`: `MemoryStore` needs none");
+        assert_eq!(error.source.to_string(), found);
+    }
+}

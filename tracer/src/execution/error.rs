@@ -51,6 +51,8 @@ pub const CODES: [&str; 15] = [
 /// An operation on an execution that was refused, or that the store could not carry out.
 pub struct ExecutionError {
     id: Option<ExecutionId>,
+    /// Called once more, it may do it once more.
+    is_done_twice: bool,
     kind: Box<ExecutionErrorKind>,
 }
 
@@ -227,7 +229,8 @@ pub enum InvalidInput {
 pub enum Written {
     /// Nothing.
     Nothing,
-    /// Nobody knows: the reply was lost. Repeat the call, which is safe, or read.
+    /// Nobody knows: the reply was lost. Read, or repeat the call, which is safe but for creations without an idempotency key,
+    /// starts without a lease, and writes that expect a version.
     Unknown,
 }
 
@@ -275,7 +278,13 @@ impl ExecutionError {
     }
 
     pub(super) fn new(id: Option<ExecutionId>, kind: impl Into<ExecutionErrorKind>) -> Self {
-        Self { id, kind: Box::new(kind.into()) }
+        Self { id, is_done_twice: false, kind: Box::new(kind.into()) }
+    }
+
+    /// Of a call that is not to be repeated if the reply was lost.
+    pub(super) fn done_twice(mut self, if_repeated: bool) -> Self {
+        self.is_done_twice = if_repeated;
+        self
     }
 
     /// The stable code, one of [`CODES`].
@@ -301,7 +310,8 @@ impl ExecutionError {
         &self.kind
     }
 
-    /// Whether the same call may succeed later. `VERSION_CONFLICT` is not of that kind: read first.
+    /// Whether the same call may succeed later. `VERSION_CONFLICT` is not of that kind: read first. Where something may have
+    /// been [written](Self::written), it may do it twice.
     pub fn is_retryable(&self) -> bool {
         match &*self.kind {
             ExecutionErrorKind::Store(error) => error.is_retryable(),
@@ -379,6 +389,9 @@ impl fmt::Display for ExecutionError {
         write!(f, "{} [{}]", self.kind, self.code())?;
         match self.written() {
             Written::Nothing => Ok(()),
+            Written::Unknown if self.is_done_twice => {
+                f.write_str("; it may have been written: read before you repeat the call")
+            }
             Written::Unknown => f.write_str("; it may have been written: repeat the call or read"),
         }
     }
@@ -390,7 +403,7 @@ impl fmt::Debug for ExecutionError {
             .field("code", &self.code())
             .field("id", &self.id)
             .field("kind", &self.kind)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -107,7 +107,9 @@ impl<S: ExecutionStore> ExecutionManager<S> {
     ///
     /// # Errors
     ///
-    /// `IDEMPOTENCY_MISMATCH` if the key belongs to another type or payload; `INVALID_INPUT`, `TOO_LARGE`.
+    /// `IDEMPOTENCY_MISMATCH` if the key belongs to another type or payload; `INVALID_INPUT`, `TOO_LARGE`. After `STORE`, where
+    /// it [may have been written](ExecutionError::written), a repetition creates another one, unless there is a key: what has
+    /// none is [prepared](Self::prepare) once, and given to the store as often as it takes.
     pub async fn create(&self, new: NewExecution) -> Result<Execution, ExecutionError> {
         only(self.create_all([new]).await?)
     }
@@ -140,7 +142,8 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         // Without a key there is nothing that it may have to be compared with.
         let named = |asked: &Create| asked.idempotency_key().map(|_| Box::new(asked.clone()));
         let named: Vec<_> = asked.iter().map(named).collect();
-        let created = self.store.create(asked).await.map_err(|error| ExecutionError::new(None, error))?;
+        let failed = |error| ExecutionError::new(None, error).done_twice(named.iter().any(Option::is_none));
+        let created = self.store.create(asked).await.map_err(failed)?;
         Ok(named.into_iter().zip(created).map(|(named, created)| answered(named.as_deref(), created)).collect())
     }
 
@@ -501,9 +504,10 @@ impl<S: ExecutionStore> Expecting<'_, S> {
 
     async fn write(self, id: ExecutionId, command: Result<Command, InvalidInput>) -> Result<Execution, ExecutionError> {
         let command = command.map_err(|error| ExecutionError::invalid(Some(id), error))?;
+        let is_done_twice = self.expected.version.is_some() || matches!(command, Command::Start { .. });
         let write = Write { id, expected: self.expected, command };
-        let store = &self.manager.store;
-        let outcomes = store.update(vec![write]).await.map_err(|error| ExecutionError::new(Some(id), error))?;
+        let failed = |error| ExecutionError::new(Some(id), error).done_twice(is_done_twice);
+        let outcomes = self.manager.store.update(vec![write]).await.map_err(failed)?;
         only(outcomes).map_err(|refusal| ExecutionError::refused(id, refusal))
     }
 }

@@ -102,14 +102,20 @@ impl<S: SimpleStore> Simple<S> {
     where
         T: Send,
     {
+        let (mut seen, mut rounds) = (None, 0);
         loop {
             let Some(mut execution) = self.find(id).await? else { return Ok(Err(Refusal::NotFound)) };
             let version = execution.version;
+            // Somebody makes progress whenever this goes round again.
+            rounds = if seen.replace(version) == Some(version) { rounds + 1 } else { 0 };
+            if rounds == ROUNDS_MAX {
+                let found = "expected another version after a change that was not made, found the same";
+                return Err(contradicts::<S>("update an execution", found));
+            }
             let (answer, applied) = match change(&mut execution, self.now()) {
                 Ok(changed) => changed,
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            // Somebody makes progress whenever this goes round again: the version has risen.
             if applied == Applied::Unchanged || self.put(&execution, version).await? {
                 return Ok(Ok((answer, execution)));
             }
@@ -128,7 +134,7 @@ impl<S: SimpleStore> Simple<S> {
 
     async fn create_one(&self, new: Create) -> Result<Created, StoreError> {
         let execution = new.at(self.now());
-        loop {
+        for _ in 0..ROUNDS_MAX {
             if self.store.create(&execution).await.map_err(failed::<S>("create an execution"))? {
                 return Ok(Created::New(execution));
             }
@@ -142,6 +148,8 @@ impl<S: SimpleStore> Simple<S> {
             }
             // It was deleted in between.
         }
+        let found = "expected one with its id or key where there is one, found none";
+        Err(contradicts::<S>("create an execution", found))
     }
 
     /// All executions in one of these states, page by page.
@@ -215,6 +223,14 @@ fn failed<S: SimpleStore>(operation: &'static str) -> impl FnOnce(S::Error) -> S
     }
 }
 
+/// So often a store may say what others have made untrue since.
+const ROUNDS_MAX: u32 = 1000;
+
+fn contradicts<S: SimpleStore>(operation: &'static str, found: &'static str) -> StoreError {
+    let (trouble, written) = (Trouble::Unavailable, Written::Nothing);
+    StoreError { store: S::NAME, operation, trouble, written, source: found.into() }
+}
+
 impl<S: SimpleStore> ExecutionStore for Simple<S> {
     fn capabilities(&self) -> Capabilities {
         Capabilities { name: S::NAME, consistent_list: true, survives: Survives::Nothing, value_len_bytes_max: None }
@@ -249,7 +265,7 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
     }
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let Some(execution) = self.find(id).await? else { return Ok(Err(Refusal::NotFound)) };
             if let Err(refusal) = execution.check_delete() {
                 return Ok(Err(refusal));
@@ -259,6 +275,10 @@ impl<S: SimpleStore> ExecutionStore for Simple<S> {
                 return Ok(Ok(()));
             }
         }
+        Err(contradicts::<S>(
+            "delete an execution",
+            "expected it to be gone or changed where it was not deleted, found it",
+        ))
     }
 
     async fn delete_ended(
@@ -340,7 +360,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
-    use crate::execution::{ExecutionError, ExecutionManager, NewExecution};
+    use crate::execution::{ExecutionError, ExecutionManager, Expected, NewExecution};
 
     /// Takes nothing.
     struct Full;
@@ -372,6 +392,49 @@ mod tests {
         }
     }
 
+    /// Says that there is one, and finds none; that somebody else has written, and nobody has.
+    struct Contrary(Option<Execution>);
+
+    impl SimpleStore for Contrary {
+        type Error = &'static str;
+        const NAME: &'static str = "contrary";
+
+        async fn create(&self, _: &Execution) -> Result<bool, &'static str> {
+            Ok(false)
+        }
+        async fn find_by_id(&self, _: &ExecutionId) -> Result<Option<Execution>, &'static str> {
+            Ok(self.0.clone())
+        }
+        async fn find_by_idempotency_key(&self, _: &str) -> Result<Option<Execution>, &'static str> {
+            Ok(None)
+        }
+        async fn update(&self, _: &Execution, _: u64) -> Result<bool, &'static str> {
+            Ok(false)
+        }
+        async fn list(&self, _: &ListOptions) -> Result<Page, &'static str> {
+            Err("busy")
+        }
+        async fn delete(&self, _: &ExecutionId, _: u64) -> Result<bool, &'static str> {
+            Ok(false)
+        }
+    }
+
+    #[test]
+    fn a_store_that_contradicts_itself_is_not_asked_for_ever() {
+        let manager = ExecutionManager::new(Simple::new(Contrary(None)));
+        let created = manager.prepare(NewExecution::new("work")).unwrap();
+        let id = created.id();
+        let none = error(manager.create(NewExecution::new("work")));
+        let manager = ExecutionManager::new(Simple::new(Contrary(Some(created.at(Timestamp::from_unix_ms(1))))));
+        let same = error(manager.start(&id));
+        let deleted = error(manager.delete(&id));
+        for (error, found) in [(none, "found none"), (same, "found the same"), (deleted, "found it")] {
+            assert_eq!((error.code(), error.written()), ("STORE", Written::Nothing));
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.ends_with(found), "{source}");
+        }
+    }
+
     fn error<T: fmt::Debug>(answer: impl Future<Output = Result<T, ExecutionError>>) -> ExecutionError {
         match pin!(answer).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer.unwrap_err(),
@@ -386,5 +449,21 @@ mod tests {
         assert_eq!((never.code(), never.is_retryable()), ("TOO_LARGE", false));
         let later = error(manager.get(&ExecutionId::new(1).unwrap()));
         assert_eq!((later.code(), later.is_retryable()), ("STORE", true));
+    }
+
+    #[test]
+    fn what_is_done_twice_if_it_is_repeated_is_not_to_be() {
+        let (manager, id) = (ExecutionManager::new(Simple::new(Full)), ExecutionId::new(1).unwrap());
+        let calls = [
+            (error(manager.create(NewExecution::new("work"))), true),
+            (error(manager.create(NewExecution::new("work").idempotency_key("one"))), false),
+            (error(manager.start(&id)), true),
+            (error(manager.complete(&id, 1)), false),
+            (error(manager.expecting(Expected { version: Some(1), epoch: None }).complete(&id, 1)), true),
+        ];
+        for (error, is_done_twice) in calls {
+            let advice = if is_done_twice { "read before you repeat the call" } else { "repeat the call or read" };
+            assert!(error.to_string().ends_with(&format!("; it may have been written: {advice}")), "{error}");
+        }
     }
 }
