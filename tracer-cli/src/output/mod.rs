@@ -8,6 +8,7 @@ pub(crate) mod text;
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::iter::successors;
 
 pub(crate) use colour::{Choice, Colours, Ink};
 pub(crate) use json::write_line as write_json_line;
@@ -39,15 +40,21 @@ impl Messages {
 
     fn tell(self, label: &dyn Display, error: &dyn Error, help: &str) {
         let mut stderr = io::stderr().lock();
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        writeln!(stderr, "{label}: {}", Paragraph(&text)).ok();
+        writeln!(stderr, "{label}: {}", Paragraph(&with_causes(error))).ok();
         if !help.is_empty() {
             writeln!(stderr, "  {}: {help}", self.colours.paint(Ink::Live, "help")).ok();
         }
     }
+}
+
+/// What it says, and what is behind it, unless it says that, too.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    for cause in successors(error.source(), |&error| error.source()) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

@@ -84,6 +84,11 @@ fn only_who_is_trusted_is_believed(world: &World, url: &str) {
     is_listed(world, &format!("{url} --ca ca.pem"));
     let system = world.command(&format!("exec ls --store {url}")).env("SSL_CERT_FILE", world.path("ca.pem")).output();
     assert_eq!(Ran::from(system.unwrap()).code, 0, "{url}");
+    let mut nowhere = world.command(&format!("exec ls --store {url}"));
+    let nowhere = nowhere.env("SSL_CERT_FILE", world.path("none.pem")).env("SSL_CERT_DIR", world.path("none")).output();
+    let nowhere = Ran::from(nowhere.unwrap()).err;
+    assert!(nowhere.contains("where SSL_CERT_FILE and SSL_CERT_DIR say, found none: "), "{nowhere}");
+    assert!(nowhere.contains("none.pem"), "{nowhere}");
     is_refused(world, url, ISSUER);
     is_refused(world, &format!("{url} --ca other.pem"), ISSUER);
     is_refused(world, &format!("{url} --ca none.pem"), "error: expected certificates of CAs as PEM in `none.pem`");
@@ -183,6 +188,10 @@ async fn a_mysql_with_tls_is_believed_if_it_is_trusted() {
 
     only_who_is_trusted_is_believed(&world, &format!("{url}?require_ssl=true"));
     is_listed(&world, &format!("{url}?require_ssl=true&verify_ca=false"));
+    let unseen = list(&world, &format!("{url}?require_ssl=true&verify_ca=false --ca ca.pem"));
+    assert!(unseen.code == 2 && unseen.err.contains("beside `--ca`, found `verify_ca=false`"), "{}", unseen.text());
+    let refused = list(&world, &url.replace("me:hidden@", "nobody@"));
+    assert_eq!(refused.err.matches("Access denied").count(), 1, "{}", refused.text());
     let elsewhere = url.replace("localhost", "127.0.0.1");
     let elsewhere = format!("{elsewhere}?require_ssl=true&verify_identity=false --ca ca.pem");
     is_refused(&world, &elsewhere, "error: expected a certificate for `127.0.0.1`");

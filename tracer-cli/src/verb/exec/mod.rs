@@ -79,7 +79,7 @@ impl ExecError {
             #[cfg(not(feature = "dynamodb"))]
             Self::NotBuilt => "`cargo install --path tracer-cli --features dynamodb` builds it",
             Self::Connect(_) | Self::NoAnswer => {
-                "does a server answer there? it may want TLS: `tracer exec --help` says how to demand it"
+                "does a server answer there, and let you in? it may want TLS: `tracer exec --help` says how to demand it"
             }
             Self::Tls(error) => error.help(),
             Self::Thread(_) => "",

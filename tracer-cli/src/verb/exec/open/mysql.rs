@@ -38,11 +38,14 @@ fn with_tls(options: Opts, trust: &Trust) -> Result<Opts, TlsError> {
     };
     // Where there is a second provider in the program, the driver does not know which to take.
     let _ = ring::default_provider().install_default();
-    let tls = if *trust == Trust::Anybody || demanded.accept_invalid_certs() {
-        demanded.with_danger_accept_invalid_certs(true)
-    } else {
-        let trusted = trust.certificates()?.into_iter().map(|certificate| certificate.to_vec().into());
-        demanded.with_root_certs(trusted.collect()).with_disable_built_in_roots(true)
+    let tls = match (trust, demanded.accept_invalid_certs()) {
+        (Trust::File(_), true) => return Err(TlsError::NotLookedAt("verify_ca=false")),
+        (Trust::Anybody, _) | (_, true) => demanded.with_danger_accept_invalid_certs(true),
+        (_, false) => {
+            let trusted = trust.certificates()?.into_iter().map(|certificate| certificate.to_vec().into());
+            let trusting = demanded.with_root_certs(trusted.collect()).with_disable_built_in_roots(true);
+            trusting.with_danger_skip_domain_validation(false)
+        }
     };
     // Sockets of this machine have none; and what was reached by TLS stays there.
     let tls: Option<SslOpts> = options.socket().is_none().then_some(tls);

@@ -31,10 +31,12 @@ pub(crate) enum TlsError {
     Handshake(#[source] rustls::Error),
     #[error("expected certificates of CAs as PEM in `{}`, found none", text::path(.path))]
     File { path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("expected certificates of CAs in this system, found none")]
-    NoneInSystem,
+    #[error("expected certificates of CAs in this system, or where SSL_CERT_FILE and SSL_CERT_DIR say, found none")]
+    NoneInSystem(#[source] Option<rustls_native_certs::Error>),
     #[error("expected a URL that demands TLS beside `{0}`, found one that does not")]
     NotDemanded(&'static str),
+    #[error("expected a URL that has certificates looked at beside `--ca`, found `{0}`")]
+    NotLookedAt(&'static str),
     #[cfg(feature = "dynamodb")]
     #[error("expected no `{0}` beside `dynamodb://`, found it")]
     NotHere(&'static str),
@@ -71,10 +73,11 @@ impl TlsError {
             Self::Certificate(_) => "give the server another one; `--insecure` believes any certificate",
             Self::Handshake(_) => "here TLS 1.2 and 1.3 are spoken, and no certificate of a client is shown",
             Self::File { .. } => "a certificate as PEM begins with `-----BEGIN CERTIFICATE-----`",
-            Self::NoneInSystem => "install them (Debian: ca-certificates), or name a CA to trust: `--ca FILE`",
+            Self::NoneInSystem(_) => "install them (Debian: ca-certificates), or name a CA to trust: `--ca FILE`",
             Self::NotDemanded(_) => {
                 "`postgres://…?sslmode=require`, `mysql://…?require_ssl=true` and `rediss://…` demand it"
             }
+            Self::NotLookedAt(_) => "leave it out, or `--ca`",
             #[cfg(feature = "dynamodb")]
             Self::NotHere(_) => "the variable SSL_CERT_FILE names CAs to trust",
             Self::Mode(_) => "`tracer exec --help` says what they do",
@@ -84,7 +87,7 @@ impl TlsError {
     /// How the program ends.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::NotDemanded(_) | Self::Mode(_) => Exit::Usage,
+            Self::NotDemanded(_) | Self::NotLookedAt(_) | Self::Mode(_) => Exit::Usage,
             #[cfg(feature = "dynamodb")]
             Self::NotHere(_) => Exit::Usage,
             _ => Exit::Unreadable,

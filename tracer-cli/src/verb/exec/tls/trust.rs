@@ -102,9 +102,10 @@ impl Trust {
             Self::File(path) => in_file(path).map_err(|source| TlsError::File { path: path.clone(), source }),
             Self::System => {
                 // What cannot be read vouches for nobody.
-                let found: Vec<_> =
-                    rustls_native_certs::load_native_certs().certs.into_iter().filter(is_usable).collect();
-                if found.is_empty() { Err(TlsError::NoneInSystem) } else { Ok(found) }
+                let read = rustls_native_certs::load_native_certs();
+                let found: Vec<_> = read.certs.into_iter().filter(is_usable).collect();
+                let why = || TlsError::NoneInSystem(read.errors.into_iter().next());
+                if found.is_empty() { Err(why()) } else { Ok(found) }
             }
         }
     }
