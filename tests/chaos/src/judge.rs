@@ -157,25 +157,36 @@ pub fn judge(history: &[Entry], last: &[Last]) -> Vec<Violation> {
 }
 
 /// What ran beside more with its key, in the same worker, than may.
-fn crowds(history: &[Entry]) -> Vec<Violation> {
+fn crowds(history: &[Entry]) -> impl Iterator<Item = Violation> {
+    let crowded = beside(history).into_iter().filter(|(_, _, others)| *others >= OF_ONE_KEY);
+    crowded.map(|(id, of, others)| {
+        let text = format!("{} ran it beside {others} others with the key {}", of.0, of.1);
+        Violation { rule: Rule::FewOfOneKey, id, text }
+    })
+}
+
+/// How many with one key were seen to run at once in one worker, at most.
+pub fn most_of_one_key(history: &[Entry]) -> usize {
+    beside(history).into_iter().map(|(_, _, others)| others + 1).max().unwrap_or(0)
+}
+
+/// What has run with a key: in which worker, with which, and beside how many that began before.
+fn beside(history: &[Entry]) -> Vec<(ExecutionId, (&str, &str), usize)> {
     let mut runs: BTreeMap<(&str, &str), Vec<(&Entry, ExecutionId)>> = BTreeMap::new();
     for entry in history {
         if let Fact::Ran { id, key } = &entry.fact {
             runs.entry((&entry.by, key)).or_default().push((entry, *id));
         }
     }
-    let mut violations = Vec::new();
-    for ((by, key), mut runs) in runs {
+    let mut beside = Vec::new();
+    for (of, mut runs) in runs {
         runs.sort_unstable_by_key(|(entry, _)| entry.from);
         for (number, (run, id)) in runs.iter().enumerate() {
             let others = runs[..number].iter().filter(|(before, _)| before.to > run.from).count();
-            if others >= OF_ONE_KEY {
-                let text = format!("{by} ran it beside {others} others with the key {key}");
-                violations.push(Violation { rule: Rule::FewOfOneKey, id: *id, text });
-            }
+            beside.push((*id, of, others));
         }
     }
-    violations
+    beside
 }
 
 fn known(history: &[Entry]) -> BTreeMap<ExecutionId, Known<'_>> {

@@ -15,7 +15,7 @@ use tracer::execution::{
 use crate::history::{Fact, Log, now};
 use crate::work::LEASE;
 
-/// How a store can be broken, to see that it is noticed.
+/// How a store, or in one case a worker, can be broken, to see that it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Who has lost the lease may write all the same. So that somebody does, calls stall until the leases are another's,
@@ -32,6 +32,8 @@ pub enum Fault {
     Kept,
     /// What is only to be reserved begins at once.
     Reserved,
+    /// However many with one key run at once.
+    Crowded,
 }
 
 impl FromStr for Fault {
@@ -45,6 +47,7 @@ impl FromStr for Fault {
             "acknowledged" => Self::Acknowledged,
             "kept" => Self::Kept,
             "reserved" => Self::Reserved,
+            "crowded" => Self::Crowded,
             other => return Err(format!("no fault `{other}`")),
         })
     }
@@ -67,6 +70,10 @@ impl Recorded {
     /// Around this one.
     pub fn new(inner: DynStore, log: Log, fault: Option<Fault>) -> Self {
         Self { inner, log, fault, stall: Arc::default() }
+    }
+
+    pub(crate) fn is_broken(&self, how: Fault) -> bool {
+        self.fault == Some(how)
     }
 
     async fn stall(&self, writes: &[Write]) {

@@ -438,7 +438,7 @@ fn report(stage: &Stage, history: &[history::Entry], last: &[Last], began: Momen
             Fact::Restarted { .. } => "restarts",
             Fact::ServerDied => "deaths of the server",
             Fact::Cut => "cuts of all connections",
-            Fact::Claimed { .. } => "attempts",
+            Fact::Claimed { .. } => "claims",
             Fact::Refused { .. } => "refused writes",
             Fact::Effect { .. } => "effects",
             Fact::Ran { .. } => "runs with a key",
@@ -451,6 +451,7 @@ fn report(stage: &Stage, history: &[history::Entry], last: &[Last], began: Momen
         *facts.entry(what).or_default() += 1;
     }
     facts.insert("different clocks, in minutes", skewed.len());
+    facts.insert("with one key at once in a worker", judge::most_of_one_key(history));
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     for one in last {
         *ends.entry(one.status.to_string()).or_default() += 1;

@@ -9,7 +9,7 @@ use tracer::traced_node;
 use tracer_workers::{Attempt, Worker};
 
 use crate::history::{Fact, Log, now};
-use crate::recorded::Recorded;
+use crate::recorded::{Fault, Recorded};
 
 /// How long leases are.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -107,6 +107,7 @@ async fn handle(attempt: Attempt, log: Log) -> Result<Value, Failure> {
 
 /// A worker with all handlers; with settings for runs, unless those are wanted that a worker has of itself.
 pub fn worker(store: Recorded, log: &Log, name: &str, defaults: bool) -> Worker<Recorded> {
+    let of_one_key = if store.is_broken(Fault::Crowded) { usize::MAX } else { OF_ONE_KEY };
     let mut worker = Worker::new(ExecutionManager::new(store)).name(name);
     if !defaults {
         worker = worker.lease(LEASE).poll(Duration::from_millis(50));
@@ -115,7 +116,7 @@ pub fn worker(store: Recorded, log: &Log, name: &str, defaults: bool) -> Worker<
         let log = log.clone();
         worker = worker.handler(kind, move |attempt, _: Value| handle(attempt, log.clone()));
     }
-    worker.limit_per_key(KEYED, OF_ONE_KEY, |execution| Some(key_of(execution)))
+    worker.limit_per_key(KEYED, of_one_key, |execution| Some(key_of(execution)))
 }
 
 fn key_of(execution: &Execution) -> String {

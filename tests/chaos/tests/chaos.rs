@@ -32,6 +32,7 @@ fn short(kind: &str, executions: &str) {
     {
         assert!(text.contains(what), "{what} in {text}");
     }
+    assert!(text.contains(" 2 with one key at once in a worker"), "as many as may: {text}");
     if kind.parse::<Kind>().unwrap().has_clock() {
         assert!(!text.contains(" 1 different clocks"), "{text}");
     }
@@ -72,6 +73,7 @@ fn broken_stores_are_noticed() {
         ("acknowledged", "AcknowledgedIsKept"),
         ("kept", "KeptIsNotRepeated"),
         ("reserved", "AttemptsCount"),
+        ("crowded", "FewOfOneKey"),
     ];
     for (fault, rule) in rules {
         // Chance decides what meets what in a run.
