@@ -216,6 +216,22 @@ fn one_that_does_not_run_is_deleted() {
 }
 
 #[test]
+fn one_that_cannot_be_read_is_deleted_by_its_whole_id() {
+    let file = File::new();
+    let (spoiled, other) = (file.create(NewExecution::new("spoiled")), file.create(NewExecution::new("other")));
+    let database = rusqlite::Connection::open(file.world.path(".tracer/executions.db")).unwrap();
+    database.execute("UPDATE executions SET body = '{' WHERE type = 'spoiled'", ()).unwrap();
+    let listed = file.world.run("exec ls");
+    assert_eq!((listed.code, &*listed.out), (3, ""));
+    assert!(listed.err.contains(&spoiled.to_string()), "{}", listed.err);
+    assert!(listed.err.contains("  help: `tracer exec delete ID`"), "{}", listed.err);
+    assert_eq!(file.world.run(&format!("exec delete {other} --yes")).code, 0, "it is in nobody's way");
+    let deleted = file.world.run(&format!("exec delete {spoiled} --yes"));
+    assert_eq!((deleted.code, &*deleted.out), (0, &*format!("deleted {spoiled}, which cannot be read\n")));
+    assert_eq!(file.world.run("exec ls").code, 1, "there are none");
+}
+
+#[test]
 fn what_ended_long_ago_is_pruned() {
     let file = File::new();
     let (dead, waiting) = (file.dead(), file.create(NewExecution::new("other")));

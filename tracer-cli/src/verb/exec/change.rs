@@ -59,13 +59,19 @@ fn redrive_all(args: &ExecRedrive, manager: &Manager, session: &mut Session<'_>)
 }
 
 pub(super) fn delete(args: &ExecChange, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let execution = select::select(manager, &args.wanted)?;
-    confirm(args.yes, &format!("delete {}", named(&execution)))?;
-    wait(manager.delete(&execution.id)).map_err(ExecError::from)?;
+    let (id, name) = match (select::select(manager, &args.wanted), select::whole_id(&args.wanted)) {
+        (Ok(execution), _) => (execution.id, named(&execution)),
+        (Err(ExecError::Refused(error)), Some(id)) if error.code() == "CORRUPT" => {
+            (id, format!("{id}, which cannot be read"))
+        }
+        (Err(error), _) => return Err(error.into()),
+    };
+    confirm(args.yes, &format!("delete {name}"))?;
+    wait(manager.delete(&id)).map_err(ExecError::from)?;
     if session.json {
         session.json_line(&json!({ "deleted": 1 }))?;
     } else {
-        writeln!(session.out, "deleted {}", named(&execution))?;
+        writeln!(session.out, "deleted {name}")?;
     }
     Ok(Exit::Done)
 }

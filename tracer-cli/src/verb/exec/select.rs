@@ -43,9 +43,8 @@ pub(super) fn select(manager: &Manager, wanted: &Wanted) -> Result<Execution, Ex
         Wanted::Prefix(prefix) => prefix,
     };
     if prefix.len() == DIGITS {
-        let id: Option<ExecutionId> = prefix.parse().ok();
         let not_found = || SelectError::NotFound { prefix: prefix.clone() };
-        return Ok(wait(manager.get(&id.ok_or_else(not_found)?))?);
+        return Ok(wait(manager.get(&whole_id(wanted).ok_or_else(not_found)?))?);
     }
     let mut found = Vec::new();
     each(manager, ListOptions::new().newest_first(), |execution| {
@@ -62,6 +61,14 @@ pub(super) fn select(manager: &Manager, wanted: &Wanted) -> Result<Execution, Ex
                 listed.map(|one| format!("  {}  {}  {}", one.id, one.status, one.type_)).collect();
             Err(SelectError::Ambiguous { prefix: prefix.clone(), count, candidates: candidates.join("\n") }.into())
         }
+    }
+}
+
+/// The id that is meant, if all of it was given.
+pub(super) fn whole_id(wanted: &Wanted) -> Option<ExecutionId> {
+    match wanted {
+        Wanted::Prefix(prefix) if prefix.len() == DIGITS => prefix.parse().ok(),
+        _ => None,
     }
 }
 
