@@ -8,7 +8,7 @@ use tracer::execution::{
     ListOptions, Page, Refusal, Retention, StoreError, Swept, Timestamp, Trouble, Write, Written,
 };
 
-/// Longer than a store takes that answers at all: those of this project give up before.
+/// Longer than a store takes that answers at all: those of this project give up before, unless told to be more patient.
 pub(crate) const CALL_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]

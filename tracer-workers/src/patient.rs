@@ -30,11 +30,14 @@ impl<S: ExecutionStore + Clone + 'static> Keep for Patient<S> {
     fn write(&self, lease: Lease, command: Command) -> Boxed<Result<(), ExecutionError>> {
         let Self { manager, lease: patience, on_error } = self.clone();
         Box::pin(async move {
-            let began = Instant::now();
-            let mut failed = 0;
+            let (mut since, mut failed) = (None, 0);
             loop {
                 match manager.under(&lease).settle(&lease.id, command.clone()).await {
-                    Err(error) if error.is_retryable() && began.elapsed() < patience => on_error(&error),
+                    Err(error)
+                        if error.is_retryable() && since.get_or_insert_with(Instant::now).elapsed() < patience =>
+                    {
+                        on_error(&error);
+                    }
                     settled => return settled,
                 }
                 failed += 1;

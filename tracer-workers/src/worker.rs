@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -505,22 +506,29 @@ async fn extend_all<S: ExecutionStore + Clone>(worker: &Worker<S>, held: &Held, 
         let Err(error) = extend(worker, held, leases, by).await else { return };
         (worker.on_error)(&error);
         tries += 1;
-        if !error.is_retryable() {
-            break;
+        match (error.is_retryable(), leases.len()) {
+            (false, 1) => return,
+            (false, _) => break,
+            (true, _) => tokio::time::sleep(back_off(tries)).await,
         }
-        tokio::time::sleep(back_off(tries)).await;
     }
     let mut left = leases.to_vec();
+    // So that it is not always the same that come after those that fail.
+    fastrand::shuffle(&mut left);
     loop {
         let (mut failed, mut in_a_row) = (Vec::new(), 0);
         for lease in left {
-            let extended = extend(worker, held, &[lease], by).await;
-            in_a_row = if extended.is_ok() { 0 } else { in_a_row + 1 };
-            if let Err(error) = extended {
-                (worker.on_error)(&error);
-                failed.extend(error.is_retryable().then_some(lease));
+            match extend(worker, held, &[lease], by).await {
+                Ok(()) => in_a_row = 0,
+                Err(error) => {
+                    (worker.on_error)(&error);
+                    if error.is_retryable() {
+                        failed.push(lease);
+                        in_a_row += 1;
+                    }
+                }
             }
-            if in_a_row == IN_A_ROW_MAX && !failed.is_empty() {
+            if in_a_row == IN_A_ROW_MAX {
                 return;
             }
         }
@@ -540,7 +548,16 @@ async fn extend<S: ExecutionStore>(
     by: Duration,
 ) -> Result<(), ExecutionError> {
     let asked = Instant::now();
-    let beats = worker.manager.heartbeat(leases, by).await?;
+    let mut first = pin!(worker.manager.heartbeat(leases, by));
+    let beats = if let Ok(beats) = tokio::time::timeout(by / 6, &mut first).await {
+        beats?
+    } else {
+        // It may be on its way, or never be answered: what comes first.
+        tokio::select! {
+            beats = first => beats?,
+            beats = worker.manager.heartbeat(leases, by) => beats?,
+        }
+    };
     held.beat(leases, &beats, asked, by);
     Ok(())
 }

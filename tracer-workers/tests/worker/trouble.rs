@@ -270,7 +270,7 @@ fn calls_that_are_never_answered_hold_up_nothing_for_ever() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = told.clone();
         let handle = |_: Attempt, (): ()| async {
-            sleep(LEASE).await;
+            sleep(LEASE * 3).await;
             Ok::<_, Failure>(())
         };
         let worker = Worker::new(manager)
@@ -278,13 +278,16 @@ fn calls_that_are_never_answered_hold_up_nothing_for_ever() {
             .on_error(move |error| tell.lock().unwrap().push(format!("{error}: {}", error.source().unwrap())))
             .start();
         let before = others.create(new(())).await.unwrap().id;
-        sleep(SECOND * 29).await;
+        // Some end while the store is silent, and the others need their leases.
+        sleep(SECOND * 45).await;
+        let later = others.create(new(())).await.unwrap().id;
+        sleep(SECOND * 44).await;
         *cut.outage_takes.lock().unwrap() = Duration::MAX;
         cut.set(Some(Written::Nothing));
         sleep(SECOND * 2).await;
         cut.set(None);
         let after = others.create(new(())).await.unwrap().id;
-        for id in [before, after] {
+        for id in [before, later, after] {
             let done = ended(&others, &id).await;
             assert_eq!((done.status, done.attempts), (S::Completed, 1), "{done:?}");
         }
@@ -293,6 +296,29 @@ fn calls_that_are_never_answered_hold_up_nothing_for_ever() {
             let line = told.lines().find(|line| line.contains(&format!("failed to {operation} [STORE]")));
             assert!(line.is_some_and(|line| line.ends_with(": expected an answer within 60s, found none")), "{told}");
         }
+        worker.shutdown(SECOND).await;
+    });
+}
+
+#[test]
+fn a_checkpoint_that_is_never_answered_is_kept_all_the_same() {
+    run(async {
+        let (manager, cut) = cut_off();
+        let others = ExecutionManager::new(cut.store.clone());
+        let handle = |attempt: Attempt, (): ()| async move {
+            sleep(SECOND).await;
+            attempt.keep("halfway", 1).await?;
+            Ok::<_, Failure>(())
+        };
+        let worker = Worker::new(manager).handler("work", handle).start();
+        let id = others.create(new(())).await.unwrap().id;
+        sleep(SECOND / 2).await;
+        *cut.outage_takes.lock().unwrap() = Duration::MAX;
+        cut.set(Some(Written::Nothing));
+        sleep(SECOND).await;
+        cut.set(None);
+        let done = ended(&others, &id).await;
+        assert_eq!((done.status, done.attempts, &done.checkpoints["halfway"]), (S::Completed, 1, &1.into()));
         worker.shutdown(SECOND).await;
     });
 }
