@@ -2,7 +2,7 @@
 //!
 //! The memory is shared with the file, so after a fork two processes would write into one. Before anything else runs in
 //! the child, its boxes are laid over with memory of its own: the open frames are there again, the pages are empty and
-//! closed, and the first thing that it records gives it a file ([`Shared::turn`]). A child that only goes on to execute
+//! closed, and the first thing that it records gives it a file ([`Shared::attach`]). A child that only goes on to execute
 //! another program, as most do, leaves no file.
 
 #![expect(unsafe_code, reason = "asks to be called when the process is forked")]
@@ -38,7 +38,7 @@ struct Kept {
     /// The parent, which may be gone when the child asks.
     pid: u32,
     boxes: Vec<KeptBox>,
-    _list: MutexGuard<'static, Vec<&'static Shared>>,
+    list: MutexGuard<'static, Vec<&'static Shared>>,
     panics: MutexGuard<'static, u64>,
     _locks: LocksHeld,
     _aside: MutexGuard<'static, UnderWay>,
@@ -79,7 +79,6 @@ pub(crate) fn forget(shared: &'static Shared) {
 }
 
 extern "C" fn prepare() {
-    let aside = aside::hold();
     let locks = hold_locks();
     let panics = panics::hold();
     let list = boxes();
@@ -90,8 +89,10 @@ extern "C" fn prepare() {
         let blocks = state.blocks.used().map(|block| (block, read_block(shared.map, block))).collect();
         KeptBox { shared, state, ticks: shared.ticks(), _dictionary: dictionary, blocks }
     });
-    let kept =
-        Kept { pid: std::process::id(), boxes: boxes.collect(), _list: list, panics, _locks: locks, _aside: aside };
+    let boxes = boxes.collect();
+    // Last: who begins something aside may have any of the others.
+    let aside = aside::hold();
+    let kept = Kept { pid: std::process::id(), boxes, list, panics, _locks: locks, _aside: aside };
     // A thread that is being torn down has no place to keep it; then the locks are free again, at the usual risk.
     let _kept = KEPT.try_with(|place| place.replace(Some(kept)));
 }
@@ -108,15 +109,21 @@ extern "C" fn child() {
     reseed_ids([machine::random(), machine::random()]);
     number_frames_apart(machine::random());
     let Some(mut kept) = take() else { return };
-    panics::forget(&mut kept.panics);
+    // Its parent's are none of its own, unless it was forked in the midst of one.
+    if !std::thread::panicking() {
+        panics::forget(&mut kept.panics);
+    }
     let pid = kept.pid;
     for one in &mut kept.boxes {
-        one.become_child(pid);
+        if !one.become_child(pid) {
+            kept.list.retain(|shared| !std::ptr::eq(*shared, one.shared));
+        }
     }
 }
 
 impl KeptBox {
-    fn become_child(&mut self, parent_pid: u32) {
+    /// `false`: it cannot, and stays its parent's.
+    fn become_child(&mut self, parent_pid: u32) -> bool {
         let Self { shared, state, ticks, blocks, .. } = self;
         let parent_salt = shared.salt();
         let parent = match state.backing {
@@ -127,10 +134,12 @@ impl KeptBox {
         // Those of other threads stay among them: nobody knows which these are.
         let outside = shared.status.get(Word::LinesOutside);
         if let Err(error) = shared.map.replace_by_zeroes() {
-            // Nothing more goes into what is still the file of the parent.
+            // Traced functions put nothing more into what is still the file of the parent, nor does the end of this process.
             tracer::set_enabled(false);
-            tell(format_args!("this forked process cannot have memory of its own, and records nothing: {error}"));
-            return;
+            if !shared.options.quiet {
+                tell(format_args!("this forked process cannot have memory of its own, and records no calls: {error}"));
+            }
+            return false;
         }
         let salt = machine::random();
         shared.set_salt(salt);
@@ -150,6 +159,7 @@ impl KeptBox {
             // So that the next entry asks for a page, with the new salt.
             shared.map.pages()[page].close();
         }
+        true
     }
 }
 

@@ -1,6 +1,6 @@
 //! Memory that others can see: mapped files, and the same without a file.
 //!
-//! What is lent out of a mapping is never unmapped, so that is for ever, and all of it is atomic words: whatever another
+//! A mapping of which anything was lent out is never unmapped, so that can be lent out for ever, and all of it is atomic words: whatever another
 //! process does to the file, no reference here is broken by it. It is zero at first.
 
 #![expect(unsafe_code, reason = "maps memory, and says that it is words")]
@@ -53,7 +53,15 @@ impl Map {
     pub(crate) fn replace_by_zeroes(self) -> io::Result<()> {
         // What is shared counts for no limit of data (`ulimit -d`).
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        self.replace_by(Self::made(self.layout, flags, -1)?)
+        // Where there is no room for a second mapping (`ulimit -v`), at once in place of the first.
+        Self::made(self.layout, flags, -1).and_then(|other| self.replace_by(other)).or_else(|_| self.overlay())
+    }
+
+    fn overlay(self) -> io::Result<()> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+        // SAFETY: replaces all of this mapping, of which all that refers to it are atomic words.
+        let laid = unsafe { libc::mmap(self.base.as_ptr().cast(), self.layout.file_len(), PROTECTION, flags, -1, 0) };
+        if laid == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Moves another mapping of the same layout here. If that fails, this stays as it was: mapping anew at an address in use

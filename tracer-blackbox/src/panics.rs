@@ -45,7 +45,7 @@ pub(crate) fn was_just_in_main(now_unix_ns: u64) -> bool {
     in_main() && now_unix_ns.saturating_sub(IN_MAIN.load(Ordering::Relaxed)) < UNWINDING_MAX_NS
 }
 
-/// In a forked child, which has had none.
+/// In a forked child: what its parent has had is not why it will end.
 pub(crate) fn forget(count: &mut u64) {
     *count = 0;
     IN_MAIN.store(0, Ordering::Relaxed);

@@ -284,6 +284,12 @@ pub(crate) fn with_nothing_but_writing(work: impl FnOnce()) {
     exit_at_once();
 }
 
+/// As whoever kills it from outside.
+pub(crate) fn kill() {
+    // SAFETY: a signal that no handler can be for.
+    unsafe { libc::raise(libc::SIGKILL) };
+}
+
 /// Lets this process have so many bytes more of memory of its own.
 pub(crate) fn limit_data(more: u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -295,8 +301,8 @@ pub(crate) fn limit_data(more: u64) {
     assert_eq!(limited, 0);
 }
 
-/// From here on the system refuses a call, with this error. `mmap`: of what is shared with a file alone; `overlay`: of what
-/// is shared without one.
+/// From here on the system refuses a call, with this error. `mmap`: of what is shared with a file alone; `second`: of what
+/// is shared without one; `overlay`: of what is laid over another.
 pub(crate) fn refuse(call: &str, error: u32) {
     let refused = answer(libc::SECCOMP_RET_ERRNO | error);
     let allowed = answer(libc::SECCOMP_RET_ALLOW);
@@ -321,7 +327,8 @@ pub(crate) fn refuse(call: &str, error: u32) {
         #[cfg(not(target_arch = "x86_64"))]
         "mkdir" => only(libc::SYS_mkdirat),
         "mmap" => mapped(libc::MAP_SHARED),
-        "overlay" => mapped(libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE),
+        "second" => mapped(libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE),
+        "overlay" => mapped(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED),
         "nothing" => {}
         other => panic!("no call {other}"),
     }

@@ -307,7 +307,8 @@ pub(crate) fn fork_degraded(black_box: &BlackBox) {
 pub(crate) fn fork_in_trouble(trouble: &str) {
     parent(17, &|| {
         match trouble {
-            "overlay" => os::refuse("overlay", 12),
+            "second" => os::refuse("second", 12),
+            "overlay" => ["second", "overlay"].into_iter().for_each(|call| os::refuse(call, 12)),
             "data" => os::limit_data(1 << 20),
             "panic" => panics(),
             _ => {}
@@ -317,13 +318,18 @@ pub(crate) fn fork_in_trouble(trouble: &str) {
                 os::refuse("openat", 13);
             }
             (0..1000).for_each(in_orphan);
-            if trouble == "panic" {
-                std::process::exit(101);
+            match trouble {
+                "panic" => std::process::exit(101),
+                "overlay" => std::process::exit(0),
+                _ => {}
             }
         });
         (0..1000).for_each(|n| _ = item(0, n));
         assert!(os::wait_for(child), "it ended of itself");
     });
+    if trouble == "overlay" {
+        os::kill();
+    }
 }
 
 /// Forks when a trace has ended; then both record more.

@@ -191,13 +191,15 @@ fn a_child_whose_parent_has_no_whole_file_records_all_the_same() {
 fn forked_in_trouble(trouble: &str) -> (Option<Recovered>, String) {
     let directory = Directory::new();
     let (status, error) = start("fork-in-trouble", directory.path(), &[trouble]).end();
-    assert!(status.success(), "{trouble}: {status}: {error}");
+    assert_eq!(status.success(), trouble != "overlay", "{trouble}: {status}: {error}");
     let read = directory.files().into_iter().map(|file| recover_file(file).unwrap());
     let (children, parents): (Vec<_>, Vec<_>) = read.partition(|read| read.process.parent_segment.is_some());
     let [parent] = &parents[..] else { panic!("{trouble}: {}", parents.len()) };
     let calls = steps(parent).filter(|step| step.node == "item").count();
     assert_eq!((calls, nodes(parent)), (2000, vec!["item", "parent"]), "{trouble}: {}", parent.confidence);
     assert_eq!((&parent.gaps[..], &parent.open[..]), (&[][..], &[][..]), "{trouble}");
+    let ended = if trouble == "overlay" { Death::Killed } else { Death::Clean { status: Some(0) } };
+    assert_eq!(parent.death, ended, "{trouble}: its child's end is no end of its own");
     (children.into_iter().next(), error)
 }
 
@@ -219,8 +221,15 @@ fn a_child_that_gets_no_file_says_so() {
 fn a_child_that_gets_no_memory_leaves_its_parents_alone() {
     let (child, said) = forked_in_trouble("overlay");
     assert!(child.is_none());
-    let expected = "tracer: this forked process cannot have memory of its own, and records nothing: Cannot allocate";
+    let expected = "tracer: this forked process cannot have memory of its own, and records no calls: Cannot allocate";
     assert!(said.contains(expected), "{said}");
+}
+
+/// As `ulimit -v` limits it.
+#[test]
+fn a_child_records_where_there_is_no_room_for_a_second_mapping() {
+    let (child, said) = forked_in_trouble("second");
+    assert!(child.is_some_and(|child| has_all_of_its_own(&child)), "{said}");
 }
 
 /// As `ulimit -d` limits it.
