@@ -32,7 +32,10 @@ fn short(kind: &str, executions: &str) {
     {
         assert!(text.contains(what), "{what} in {text}");
     }
-    assert!(text.contains(" 2 with one key at once in a worker"), "as many as may: {text}");
+    // Where there are many.
+    if executions.parse::<u32>().unwrap() >= 2000 {
+        assert!(text.contains(" 2 with one key at once in a worker"), "as many as may: {text}");
+    }
     if kind.parse::<Kind>().unwrap().has_clock() {
         assert!(!text.contains(" 1 different clocks"), "{text}");
     }

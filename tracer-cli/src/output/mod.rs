@@ -50,11 +50,13 @@ impl Messages {
 /// What it says, and what is behind it, unless it says that, too.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
+    let mut above = text.clone();
     for cause in successors(error.source(), |&error| error.source()) {
         let cause = cause.to_string();
-        if !text.contains(&cause) {
+        if !above.contains(&cause) {
             text = format!("{text}: {cause}");
         }
+        above = cause;
     }
     text
 }

@@ -348,8 +348,9 @@ impl Write {
                 // With what is only reserved, nobody has to stop.
                 let is_held = execution.lease.is_some() && !execution.reserved;
                 let is_request = is_held && self.expected.epoch.is_none();
+                let was_requested = execution.cancel_requested;
                 let is_said = reason.is_none() || execution.metadata.contains_key(CANCELLATION_REASON);
-                if is_request && execution.cancel_requested && is_said {
+                if is_request && was_requested && is_said {
                     return Ok(Applied::Unchanged);
                 }
                 if is_request {
@@ -357,7 +358,7 @@ impl Write {
                 } else {
                     execution.end(status, AttemptEnd::Cancelled, now);
                 }
-                if let Some(reason) = reason {
+                if let Some(reason) = reason.as_ref().filter(|_| !was_requested || !is_said) {
                     execution.metadata.insert(CANCELLATION_REASON.to_owned(), reason.as_str().into());
                 }
             }

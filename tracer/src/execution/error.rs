@@ -51,8 +51,8 @@ pub const CODES: [&str; 15] = [
 /// An operation on an execution that was refused, or that the store could not carry out.
 pub struct ExecutionError {
     id: Option<ExecutionId>,
-    /// Called once more, it may do it once more.
-    is_done_twice: bool,
+    /// Whoever repeats the call may do it twice, or be refused though it was done.
+    reads_first: bool,
     kind: Box<ExecutionErrorKind>,
 }
 
@@ -278,12 +278,12 @@ impl ExecutionError {
     }
 
     pub(super) fn new(id: Option<ExecutionId>, kind: impl Into<ExecutionErrorKind>) -> Self {
-        Self { id, is_done_twice: false, kind: Box::new(kind.into()) }
+        Self { id, reads_first: false, kind: Box::new(kind.into()) }
     }
 
-    /// Of a call that is not to be repeated if the reply was lost.
-    pub(super) fn done_twice(mut self, if_repeated: bool) -> Self {
-        self.is_done_twice = if_repeated;
+    /// Of a call that, if the reply was lost, is not to be repeated before it was read what has become of it.
+    pub(super) fn read_first(mut self, reads_first: bool) -> Self {
+        self.reads_first = reads_first;
         self
     }
 
@@ -311,7 +311,7 @@ impl ExecutionError {
     }
 
     /// Whether the same call may succeed later. `VERSION_CONFLICT` is not of that kind: read first. Where something may have
-    /// been [written](Self::written), it may do it twice.
+    /// been [written](Self::written), see there.
     pub fn is_retryable(&self) -> bool {
         match &*self.kind {
             ExecutionErrorKind::Store(error) => error.is_retryable(),
@@ -389,7 +389,7 @@ impl fmt::Display for ExecutionError {
         write!(f, "{} [{}]", self.kind, self.code())?;
         match self.written() {
             Written::Nothing => Ok(()),
-            Written::Unknown if self.is_done_twice => {
+            Written::Unknown if self.reads_first => {
                 f.write_str("; it may have been written: read before you repeat the call")
             }
             Written::Unknown => f.write_str("; it may have been written: repeat the call or read"),

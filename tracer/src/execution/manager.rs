@@ -142,7 +142,7 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         // Without a key there is nothing that it may have to be compared with.
         let named = |asked: &Create| asked.idempotency_key().map(|_| Box::new(asked.clone()));
         let named: Vec<_> = asked.iter().map(named).collect();
-        let failed = |error| ExecutionError::new(None, error).done_twice(named.iter().any(Option::is_none));
+        let failed = |error| ExecutionError::new(None, error).read_first(named.iter().any(Option::is_none));
         let created = self.store.create(asked).await.map_err(failed)?;
         Ok(named.into_iter().zip(created).map(|(named, created)| answered(named.as_deref(), created)).collect())
     }
@@ -504,9 +504,9 @@ impl<S: ExecutionStore> Expecting<'_, S> {
 
     async fn write(self, id: ExecutionId, command: Result<Command, InvalidInput>) -> Result<Execution, ExecutionError> {
         let command = command.map_err(|error| ExecutionError::invalid(Some(id), error))?;
-        let is_done_twice = self.expected.version.is_some() || matches!(command, Command::Start { .. });
+        let reads_first = self.expected.version.is_some() || matches!(command, Command::Start { .. });
         let write = Write { id, expected: self.expected, command };
-        let failed = |error| ExecutionError::new(Some(id), error).done_twice(is_done_twice);
+        let failed = |error| ExecutionError::new(Some(id), error).read_first(reads_first);
         let outcomes = self.manager.store.update(vec![write]).await.map_err(failed)?;
         only(outcomes).map_err(|refusal| ExecutionError::refused(id, refusal))
     }

@@ -64,7 +64,7 @@ pub trait SimpleStore: Send + Sync {
 /// Each write reads the execution, applies the rules, and writes it under the condition that nobody else has written in
 /// between; else it begins again. A claim reads the lists of those that wait, a sweep those that run, so both cost the
 /// more the more there are. The clock is the process's: give all processes the same time, or leases are as long as their
-/// clocks say. Extending a lease counts as a change of the version, because `update` has no other condition. One
+/// clocks say. Of a claim, what was taken before a change that fails is given, and the failure is not told. Extending a lease counts as a change of the version, because `update` has no other condition. One
 /// that cannot be read fails the lists that it is in, and what depends on them.
 pub struct Simple<S> {
     store: S,
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_done_twice_if_it_is_repeated_is_not_to_be() {
+    fn what_a_repetition_may_do_twice_is_to_be_read_first() {
         let (manager, id) = (ExecutionManager::new(Simple::new(Full)), ExecutionId::new(1).unwrap());
         let calls = [
             (error(manager.create(NewExecution::new("work"))), true),
@@ -461,8 +461,8 @@ mod tests {
             (error(manager.complete(&id, 1)), false),
             (error(manager.expecting(Expected { version: Some(1), epoch: None }).complete(&id, 1)), true),
         ];
-        for (error, is_done_twice) in calls {
-            let advice = if is_done_twice { "read before you repeat the call" } else { "repeat the call or read" };
+        for (error, reads_first) in calls {
+            let advice = if reads_first { "read before you repeat the call" } else { "repeat the call or read" };
             assert!(error.to_string().ends_with(&format!("; it may have been written: {advice}")), "{error}");
         }
     }

@@ -187,7 +187,7 @@ pub(crate) async fn cancelling_reaches_the_holder<T: ExecutionStore + 'static>(b
     assert_eq!((asked.status, asked.cancel_requested), (S::Running, true));
     assert_eq!(bed.manager.cancel(id, Some("again")).await.unwrap(), asked, "the first reason stays");
     assert_eq!(bed.manager.heartbeat(&[lease], LEASE).await.unwrap(), [Beat::CancelRequested]);
-    let cancelled = bed.manager.under(&lease).cancel(id, None).await.unwrap();
+    let cancelled = bed.manager.under(&lease).cancel(id, Some("as asked")).await.unwrap();
     assert_eq!((cancelled.status, cancelled.cancel_requested), (S::Cancelled, false));
     assert_eq!(cancelled.metadata["cancellationReason"], "too dear");
 
@@ -197,6 +197,8 @@ pub(crate) async fn cancelling_reaches_the_holder<T: ExecutionStore + 'static>(b
     bed.manager.cancel(&held.id, None).await.unwrap();
     let said = bed.manager.cancel(&held.id, Some("fraud")).await.unwrap();
     assert_eq!(said.metadata["cancellationReason"], "fraud", "the first that is one");
+    let said = bed.manager.cancel(&held.id, Some("another")).await.unwrap();
+    assert_eq!(said.metadata["cancellationReason"], "fraud");
     let done = bed.manager.under(&held.token()).complete(&held.id, 1).await.unwrap();
     assert_eq!((done.status, done.cancel_requested), (S::Completed, false));
     let held = bed.claimed_with(|new| new.max_attempts(3)).await;
