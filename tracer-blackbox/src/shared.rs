@@ -1,7 +1,8 @@
 //! One black box as all its threads see it: the memory, who has which part of it, and the file behind it.
 //!
 //! The lock here is taken when a thread begins, ends or has filled a page, and when a line of calls begins or ends. Locks
-//! are taken in this order: the table of sites (of `tracer`), the dictionary, the state.
+//! are taken in this order: the registries of contexts and the table of sites (both of `tracer`), the dictionary, the state,
+//! what is under way aside.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
