@@ -1,7 +1,7 @@
 //! Memory that others can see: mapped files, and the same without a file.
 //!
-//! A mapping of which anything was lent out is never unmapped, so that can be lent out for ever, and all of it is atomic words: whatever another
-//! process does to the file, no reference here is broken by it. It is zero at first.
+//! A mapping of which anything was lent out is never unmapped, so that can be lent out for ever, and all of it is atomic
+//! words: whatever another process does to the file, no reference here is broken by it. It is zero at first.
 
 #![expect(unsafe_code, reason = "maps memory, and says that it is words")]
 

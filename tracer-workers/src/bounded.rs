@@ -9,7 +9,7 @@ use tracer::execution::{
 };
 
 /// Longer than a store takes that answers at all: those of this project give up before, unless told to be more patient.
-pub(crate) const CALL_MAX: Duration = Duration::from_secs(60);
+const CALL_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Bounded<S>(pub(crate) S);
