@@ -248,7 +248,7 @@ pub(crate) enum ExecVerb {
     /// Lists executions, newest first: one a line
     ///
     /// A line has the beginning of the id, when it was created (UTC), how it stands, its type, its attempts, and what there
-    /// is to know: when it runs next, how far it is, why it failed.
+    /// is to know: when it runs next, how far it is, why it failed. What cannot be read is named on the standard error.
     #[command(after_long_help = "JSON: each execution as programs have it.")]
     Ls(ExecLs),
 

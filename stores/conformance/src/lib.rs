@@ -26,7 +26,8 @@
 //!
 //! [`Kept`] keeps something beside a store, a directory for instance, for as long as it lives. [`Slow`] wraps a store and
 //! passes too, if it does; so does [`Faulty`] in [`Repeating`], and not alone, as its errors are answers then. For stores
-//! whose data are in a server, [`server`] starts one that ends with the tests, and [`Proxy`] is a network that fails.
+//! whose data are in a server, [`server`] starts one that ends with the tests, and [`Proxy`] is a network that fails. [`walk`]
+//! goes through a list that has what cannot be read.
 
 #![expect(clippy::unchecked_time_subtraction, reason = "a test that goes wrong has to panic")]
 
@@ -38,6 +39,7 @@ mod model;
 mod proxy;
 pub mod server;
 mod slow;
+mod walk;
 mod wrap;
 
 pub use bed::skipped;
@@ -45,6 +47,7 @@ pub use faulty::{Faulty, Repeating};
 pub use kept::Kept;
 pub use proxy::{Proxy, Target, Weather};
 pub use slow::Slow;
+pub use walk::walk;
 
 /// Makes a test of whether the store reserves at all. Otherwise it may
 /// [claim instead](tracer::execution::ExecutionStore::reserve), and the cases about reservations are skipped.

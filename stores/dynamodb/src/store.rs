@@ -15,14 +15,14 @@ use futures_util::future::join_all;
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStatus,
-    ExecutionStore, Lease, ListOptions, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp, Write,
-    Written,
+    ExecutionStore, Lease, ListOptions, Listed, Page, Refusal, Retention, StoreError, Survives, Swept, Timestamp,
+    Write, Written,
 };
 
 use crate::again::{ATTEMPTS, wait};
 use crate::checkpoints::{Checkpoint, Checkpoints};
 use crate::clock::Dates;
-use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, instant, key_pk, pk, place, s, text};
+use crate::item::{self, Item, Read, VALUE_LEN_BYTES_MAX, cursor, instant, key_pk, pk, place, s, text};
 use crate::table::{self, ALL, Index, PARTS};
 use crate::trouble::{Failed, NAME, Problem, reading, writing};
 
@@ -344,17 +344,29 @@ impl DynamoStore {
                 query.from = query.from.max(after);
             }
         }
-        let mut found: Vec<Execution> = Vec::new();
+        let mut found: Vec<Listed> = Vec::new();
         let mut start = None;
         // A range of which the end is before the beginning is an error there.
         while query.from <= query.to && found.len() < wanted {
             let (some, next) = self.query(&query, start).await?;
-            let ids: Vec<ExecutionId> = some.into_iter().map(|(id, _)| id).collect();
+            let ids: Vec<ExecutionId> = some.iter().map(|(id, _)| *id).collect();
             let mut reads = self.read(&ids, Depth::Whole).await?;
-            for read in ids.iter().filter_map(|id| reads.remove(id)) {
-                let execution = read.execution.map_err(Problem::corrupt)?;
-                if options.matches(&execution) && options.is_behind(&execution) {
-                    found.push(execution);
+            for (id, place) in some {
+                let Some(read) = reads.remove(&id) else { continue };
+                match read.execution {
+                    Ok(execution) if options.matches(&execution) && options.is_behind(&execution) => {
+                        found.push(execution.into());
+                    }
+                    Ok(_) => {}
+                    Err(problem) => {
+                        let place = cursor(&place).ok_or_else(|| Problem::corrupt(problem))?;
+                        let has_status = |status: &ExecutionStatus| status.as_str() == read.status;
+                        let may_match = options.statuses.is_empty() || options.statuses.iter().any(has_status);
+                        // Of which type it is nobody knows.
+                        if may_match && options.after != Some(place) {
+                            found.push(Listed::Unreadable(place));
+                        }
+                    }
                 }
             }
             start = next;

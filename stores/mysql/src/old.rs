@@ -46,8 +46,7 @@ pub(crate) async fn delete_ended(
     let mut deleted = Deleted::default();
     let mut over = Vec::new();
     for mut row in rows {
-        let created_at: i64 = row::column(&mut row, 7)?;
-        let created_at = Timestamp::from_unix_ms(u64::try_from(created_at).unwrap_or(0));
+        let created_at = row::timestamp(row::column(&mut row, 7)?);
         let status: Vec<u8> = row::column(&mut row, 6)?;
         let id = row::id(&row);
         // One without an id is passed with all of its millisecond.

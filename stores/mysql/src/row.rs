@@ -2,7 +2,7 @@
 
 use mysql_async::prelude::FromValue;
 use mysql_async::{Row, Value};
-use tracer::execution::{Execution, ExecutionId, ListOptions, Parts, Timestamp};
+use tracer::execution::{Cursor, Execution, ExecutionId, ListOptions, Listed, Parts, Timestamp};
 
 use crate::trouble::Problem;
 
@@ -21,6 +21,10 @@ const SIZES: [usize; 3] = [100, 10, 1];
 
 pub(crate) fn ms(at: Timestamp) -> i64 {
     i64::try_from(at.unix_ms()).unwrap_or(i64::MAX)
+}
+
+pub(crate) fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_unix_ms(u64::try_from(ms).unwrap_or(0))
 }
 
 #[expect(clippy::big_endian_bytes, reason = "in this order ids sort in MySQL as they do here")]
@@ -43,6 +47,22 @@ pub(crate) fn read(mut row: Row) -> Result<Found, Problem> {
     let execution = Parts { body, payload, result, checkpoints }.join(id);
     let execution = execution.map_err(|error| Problem::Corrupt(error.into()))?;
     Ok(Found { execution, kept_len: column(&mut row, 5)? })
+}
+
+pub(crate) fn execution(row: Row) -> Result<Execution, Problem> {
+    Ok(read(row)?.execution)
+}
+
+/// What is in a row of [`list`].
+pub(crate) fn listed(row: Row) -> Result<Listed, Problem> {
+    let place = id(&row).zip(row.get_opt(6).and_then(Result::ok));
+    match (read(row), place) {
+        (Ok(found), _) => Ok(found.execution.into()),
+        (Err(Problem::Corrupt(_)), Some((id, created_at))) => {
+            Ok(Listed::Unreadable(Cursor::new(timestamp(created_at), id)))
+        }
+        (Err(problem), _) => Err(problem),
+    }
 }
 
 pub(crate) fn column<T: FromValue>(row: &mut Row, at: usize) -> Result<T, Problem> {
@@ -221,7 +241,7 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS} FROM tracer_executions e FORCE INDEX (tracer_executions_{index})
+        "SELECT {COLUMNS}, created_at FROM tracer_executions e FORCE INDEX (tracer_executions_{index})
          WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
     );
     (query, values)

@@ -279,12 +279,18 @@ impl MysqlStore {
     }
 
     /// Reads rows outside of a transaction.
-    async fn read(&self, operation: &'static str, query: &str, values: Values) -> Result<Vec<Execution>, StoreError> {
+    async fn read<T>(
+        &self,
+        operation: &'static str,
+        query: &str,
+        values: Values,
+        of: impl Fn(Row) -> Done<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let read_all = async {
             let mut line = self.lines.get("DO 1", self.patience).await?;
             let rows: Vec<Row> = in_time(self.patience, line.exec(query, positional(values))).await?;
             line.free();
-            rows.into_iter().map(|row| Ok(read(row)?.execution)).collect::<Done<Vec<Execution>>>()
+            rows.into_iter().map(of).collect::<Done<Vec<T>>>()
         };
         read_all.await.map_err(|problem| problem.into_store(operation))
     }
@@ -515,12 +521,12 @@ impl ExecutionStore for MysqlStore {
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
         let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE id = ?");
-        Ok(self.read("read an execution", &query, vec![bytes(*id).into()]).await?.pop())
+        Ok(self.read("read an execution", &query, vec![bytes(*id).into()], row::execution).await?.pop())
     }
 
     async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
         let query = format!("SELECT {COLUMNS} FROM tracer_executions e WHERE idempotency_key = ?");
-        Ok(self.read("read an execution", &query, vec![key.into()]).await?.pop())
+        Ok(self.read("read an execution", &query, vec![key.into()], row::execution).await?.pop())
     }
 
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
@@ -540,7 +546,7 @@ impl ExecutionStore for MysqlStore {
 
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
         let (query, values) = row::list(options);
-        Ok(options.page_in_order(self.read("list executions", &query, values).await?))
+        Ok(options.page_in_order(self.read("list executions", &query, values, row::listed).await?))
     }
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {

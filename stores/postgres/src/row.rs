@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use tracer::execution::{
-    Applied, Command, Create, Execution, ExecutionId, LeaseTerms, ListOptions, Parts, Timestamp, Write,
+    Applied, Command, Create, Cursor, Execution, ExecutionId, LeaseTerms, ListOptions, Listed, Parts, Timestamp, Write,
 };
 
 use crate::trouble::{Corrupt, Problem};
@@ -77,6 +77,15 @@ pub(crate) fn read(row: &Row) -> Result<Execution, Problem> {
         return Err(corrupt("its row in the queue is of another version".into()));
     }
     Ok(execution)
+}
+
+/// What is in a row of [`list`].
+pub(crate) fn listed(row: &Row) -> Result<Listed, Problem> {
+    match (read(row), id(row)) {
+        (Ok(execution), _) => Ok(execution.into()),
+        (Err(Problem::Corrupt(_)), Some(id)) => Ok(Listed::Unreadable(Cursor::new(timestamp(row.try_get(9)?), id))),
+        (Err(problem), _) => Err(problem),
+    }
 }
 
 /// What the body is after a claim that only the queue tells of.
@@ -423,7 +432,7 @@ pub(crate) fn list(options: &ListOptions) -> (String, Vec<Box<dyn ToSql + Sync +
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS} FROM {TABLES} WHERE {conditions} ORDER BY e.created_at{order}, e.id{order} LIMIT {limit}"
+        "SELECT {COLUMNS}, e.created_at FROM {TABLES} WHERE {conditions} ORDER BY e.created_at{order}, e.id{order} LIMIT {limit}"
     );
     (query, values)
 }

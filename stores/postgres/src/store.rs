@@ -26,7 +26,7 @@ use crate::own::InTransaction;
 use crate::queue::{BEAT, CLAIM, CLAIM_ONE, DUE, NOW, TYPES, UNCLAIM, WAITS};
 use crate::row::{
     COLUMNS, END, ENQUEUE, Ends, INSERT, INSERT_NEW, Inserts, Queue, TABLES, TO_CHANGE, bytes, duration_ms, id, list,
-    ms, read, timestamp,
+    listed, ms, read, timestamp,
 };
 use crate::transaction::{TEXT_LEN_BYTES_MAX, delete, existing, keep, lock, readable, save};
 use crate::trouble::{Done, NAME, Problem};
@@ -385,12 +385,13 @@ impl PostgresStore {
     }
 
     /// Reads rows outside of a transaction.
-    async fn read(
+    async fn read<T>(
         &self,
         operation: &'static str,
         query: &str,
         values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Execution>, StoreError> {
+        of: impl Fn(&Row) -> Done<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let read_all = async {
             let client = self.client().await?;
             let answer = in_time(self.patience, async {
@@ -399,7 +400,7 @@ impl PostgresStore {
             });
             let answer = answer.await;
             free(client, &answer);
-            answer?.iter().map(read).collect::<Done<Vec<Execution>>>()
+            answer?.iter().map(of).collect::<Done<Vec<T>>>()
         };
         read_all.await.map_err(|problem| problem.into_store(operation))
     }
@@ -510,12 +511,12 @@ impl ExecutionStore for PostgresStore {
 
     async fn find_by_id(&self, id: &ExecutionId) -> Result<Option<Execution>, StoreError> {
         let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.id = $1");
-        Ok(self.read("read an execution", &query, &[&bytes(*id)]).await?.pop())
+        Ok(self.read("read an execution", &query, &[&bytes(*id)], read).await?.pop())
     }
 
     async fn find_by_idempotency_key(&self, key: &str) -> Result<Option<Execution>, StoreError> {
         let query = format!("SELECT {COLUMNS} FROM {TABLES} WHERE e.idempotency_key = $1");
-        Ok(self.read("read an execution", &query, &[&key]).await?.pop())
+        Ok(self.read("read an execution", &query, &[&key], read).await?.pop())
     }
 
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
@@ -557,7 +558,7 @@ impl ExecutionStore for PostgresStore {
     async fn list(&self, options: &ListOptions) -> Result<Page, StoreError> {
         let (query, values) = list(options);
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| &**value as _).collect();
-        Ok(options.page_in_order(self.read("list executions", &query, &values).await?))
+        Ok(options.page_in_order(self.read("list executions", &query, &values, listed).await?))
     }
 
     async fn delete(&self, id: &ExecutionId) -> Result<Result<(), Refusal>, StoreError> {

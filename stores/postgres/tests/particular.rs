@@ -13,6 +13,7 @@ use tracer::execution::{
     Write, Written,
 };
 use tracer_postgres::PostgresStore;
+use tracer_store_conformance::walk;
 use tracer_workers::{Attempt, Running, Worker};
 
 use run::run;
@@ -101,6 +102,10 @@ fn rows_that_are_no_executions_keep_nobody_from_the_others() {
         assert_eq!(claimed.iter().map(|execution| execution.id).collect::<Vec<_>>(), [good]);
         let error = manager.get(&bad).await.unwrap_err();
         assert_eq!((error.code(), error.is_retryable(), error.written()), ("CORRUPT", false, Written::Nothing));
+        assert_eq!(walk(&manager, ListOptions::new()).await, (vec![good], vec![bad]));
+        let (pending, running) = (ExecutionStatus::Pending, ExecutionStatus::Running);
+        assert_eq!(walk(&manager, ListOptions::new().status(pending)).await, (vec![], vec![bad]));
+        assert_eq!(walk(&manager, ListOptions::new().status(running)).await, (vec![good], vec![]));
         manager.delete(&bad).await.unwrap();
         assert_eq!(manager.list(ListOptions::new()).await.unwrap().len(), 1);
     });

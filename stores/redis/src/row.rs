@@ -6,7 +6,7 @@ use redis::{FromRedisValue, ParsingError, Value};
 
 use tracer::execution::{Create, Cursor, Execution, ExecutionId, ListOptions, Timestamp};
 
-use crate::record::{Depth, Read, Text, Was, hex, instant, place};
+use crate::record::{Depth, Read, Text, Was, cursor, hex, instant, place};
 use crate::store::VALUE_LEN_BYTES_MAX;
 use crate::trouble::Problem;
 
@@ -30,14 +30,30 @@ pub(crate) fn pairs(
     answers: impl Iterator<Item = Value>,
     depth: Depth,
 ) -> impl Iterator<Item = Result<(ExecutionId, Option<Read>), Problem>> {
-    let mut answers = answers;
-    std::iter::from_fn(move || Some((answers.next()?, answers.next().unwrap_or(Value::Nil)))).map(
-        move |(id, answer)| {
-            let id: String = value(id)?;
-            let id = id.parse().map_err(|error| Problem::Corrupt(format!("`{id}` is no id: {error}").into()))?;
-            Ok((id, read(id, answer, depth)?))
-        },
-    )
+    named(answers, depth, |id| id.parse().ok(), |id| *id)
+}
+
+/// Places, each with its execution, if there is one.
+pub(crate) fn placed(
+    answers: impl Iterator<Item = Value>,
+    depth: Depth,
+) -> impl Iterator<Item = Result<(Cursor, Option<Read>), Problem>> {
+    named(answers, depth, cursor, |place| place.id())
+}
+
+fn named<N>(
+    mut answers: impl Iterator<Item = Value>,
+    depth: Depth,
+    name: impl Fn(&str) -> Option<N>,
+    id: impl Fn(&N) -> ExecutionId,
+) -> impl Iterator<Item = Result<(N, Option<Read>), Problem>> {
+    let pairs = std::iter::from_fn(move || Some((answers.next()?, answers.next().unwrap_or(Value::Nil))));
+    pairs.map(move |(text, answer)| {
+        let text: String = value(text)?;
+        let name = name(&text).ok_or_else(|| Problem::Corrupt(format!("`{text}` names no execution").into()))?;
+        let read = read(id(&name), answer, depth)?;
+        Ok((name, read))
+    })
 }
 
 /// An execution as scripts answer it: who has claimed it, its text, the parts that are not in that.

@@ -10,8 +10,8 @@ use redis::{Client, RedisResult, Script, Value};
 use tracer::Clock;
 use tracer::execution::{
     Applied, Beat, Capabilities, Claim, Create, Created, Cursor, Deleted, Execution, ExecutionId, ExecutionStatus,
-    ExecutionStore, Lease, ListOptions, Page, Parts, Refusal, Retention, StoreError, Survives, Swept, Timestamp,
-    Trouble, Write, Written,
+    ExecutionStore, Lease, ListOptions, Listed, Page, Parts, Refusal, Retention, StoreError, Survives, Swept,
+    Timestamp, Trouble, Write, Written,
 };
 
 use crate::claimed::Claimed;
@@ -378,8 +378,10 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
             let answer = self.call(&script::LIST, arguments).await.map_err(Problem::Read)?;
             let mut answers = values(answer, 1)?.into_iter();
             let come_to: String = value(answers.next().unwrap_or(Value::Nil))?;
-            for answer in row::pairs(answers, Depth::Whole) {
-                found.push(self::found(answer?.1)?);
+            for answer in row::placed(answers, Depth::Whole) {
+                let (place, read) = answer?;
+                let execution = read.and_then(|read| read.execution.ok());
+                found.push(execution.map_or(Listed::Unreadable(place), Listed::from));
             }
             if come_to.is_empty() {
                 return Ok(options.page_in_order(found));
@@ -426,11 +428,6 @@ fn time(answers: &mut impl Iterator<Item = Value>) -> Done<Timestamp> {
 fn first(answer: Value) -> Done<Option<Read>> {
     let pair = row::pairs(values(answer, 0)?.into_iter(), Depth::Whole).next().transpose()?;
     Ok(pair.and_then(|(_, read)| read))
-}
-
-/// What has to be there, since the script has seen it.
-fn found(read: Option<Read>) -> Done<Execution> {
-    read.ok_or_else(|| Problem::Corrupt("an execution has no text".into()))?.execution()
 }
 
 /// The elements of a batch, as many together as one script may be about; `size` is how many texts one is, and bytes.

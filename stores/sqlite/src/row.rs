@@ -8,8 +8,8 @@ use rusqlite::types::{ToSql, Value as Sql};
 use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, Row, Statement, params};
 use tracer::Clock;
 use tracer::execution::{
-    Applied, Beat, Claim, Command, Create, Created, Execution, ExecutionId, ExecutionStatus, Lease, ListOptions, Page,
-    Parts, Refusal, Swept, Timestamp, Write,
+    Applied, Beat, Claim, Command, Create, Created, Cursor, Execution, ExecutionId, ExecutionStatus, Lease,
+    ListOptions, Listed, Page, Parts, Refusal, Swept, Timestamp, Write,
 };
 
 use crate::due::{due, lost, next_sweep};
@@ -23,7 +23,7 @@ macro_rules! select {
         concat!(
             "SELECT seq, id, body, payload, result, CASE WHEN kept_len > 0 THEN (
                  SELECT '{' || group_concat(c.key || ':' || c.value, ',') || '}' FROM checkpoints c WHERE c.seq = e.seq
-             ) END, kept_len FROM executions e WHERE " $(, $behind)?
+             ) END, kept_len, created_at FROM executions e WHERE " $(, $behind)?
         )
     };
 }
@@ -419,11 +419,15 @@ pub(crate) fn list(connection: &Connection, options: &ListOptions) -> Result<Pag
     let query = format!("{} {filter} ORDER BY {order} LIMIT {limit}", select!());
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(rusqlite::params_from_iter(values))?;
-    let mut executions = Vec::new();
+    let mut listed = Vec::new();
     while let Some(row) = rows.next()? {
-        executions.push(Found::read(row)?.execution);
+        listed.push(match (Found::read(row), read_id(row, 1)?) {
+            (Ok(found), _) => found.execution.into(),
+            (Err(Problem::Corrupt(_)), Some(id)) => Listed::Unreadable(Cursor::new(from_ms(row.get(7)?), id)),
+            (Err(problem), _) => return Err(problem),
+        });
     }
-    Ok(options.page_in_order(executions))
+    Ok(options.page_in_order(listed))
 }
 
 /// The conditions of a list, and their values.

@@ -216,17 +216,43 @@ fn one_that_does_not_run_is_deleted() {
 }
 
 #[test]
-fn one_that_cannot_be_read_is_deleted_by_its_whole_id() {
+fn one_that_cannot_be_read_is_told_beside_the_others_and_can_be_deleted() {
     let file = File::new();
     let (spoiled, other) = (file.create(NewExecution::new("spoiled")), file.create(NewExecution::new("other")));
     let database = rusqlite::Connection::open(file.world.path(".tracer/executions.db")).unwrap();
     database.execute("UPDATE executions SET body = '{' WHERE type = 'spoiled'", ()).unwrap();
-    let listed = file.world.run("exec ls");
-    assert_eq!((listed.code, &*listed.out), (3, ""));
-    assert!(listed.err.contains(&spoiled.to_string()), "{}", listed.err);
-    assert!(listed.err.contains("  help: `tracer exec delete ID`"), "{}", listed.err);
+    for verb in ["exec ls", "exec ls --json"] {
+        let listed = file.world.run(verb);
+        assert_eq!((listed.code, listed.out.lines().count()), (3, 1), "{}", listed.out);
+        let told = format!("note: 1 execution cannot be read: {spoiled}; `tracer exec show ID` says why\n");
+        assert_eq!(listed.err, told);
+    }
+    let shared = format!("{spoiled:x}").bytes().zip(format!("{other:x}").bytes()).take_while(|(a, b)| a == b).count();
+    let begin = |id: &ExecutionId, more: usize| format!("{id:x}")[..shared + more].to_owned();
+    let ambiguous = file.world.run(&format!("exec show {}", begin(&spoiled, 0)));
+    assert_eq!(ambiguous.code, 2);
+    for candidate in [format!("  {spoiled}  cannot be read"), format!("  {other}  pending  other")] {
+        assert!(ambiguous.err.contains(&candidate), "{}", ambiguous.err);
+    }
+    for one in [begin(&spoiled, 1), spoiled.to_string()] {
+        let shown = file.world.run(&format!("exec show {one}"));
+        assert_eq!((shown.code, &*shown.out), (3, ""));
+        assert!(shown.err.contains(&spoiled.to_string()), "{}", shown.err);
+        assert!(shown.err.contains("  help: `tracer exec delete ID`"), "{}", shown.err);
+    }
+    assert_eq!(file.world.run("exec show last").out, file.world.run(&format!("exec show {other}")).out);
     assert_eq!(file.world.run(&format!("exec delete {other} --yes")).code, 0, "it is in nobody's way");
-    let deleted = file.world.run(&format!("exec delete {spoiled} --yes"));
+    assert_eq!(file.world.run("exec show last").code, 3, "the last is one that cannot be read");
+    let left = file.world.run("exec ls");
+    assert_eq!((left.code, &*left.out), (3, ""));
+    let dead = file.dead();
+    database.execute("UPDATE executions SET body = '{' WHERE status = 'failed'", ()).unwrap();
+    let redriven = file.world.run("exec redrive --all --yes");
+    assert_eq!((redriven.code, &*redriven.out), (3, ""));
+    assert!(redriven.err.contains(&dead.to_string()), "{}", redriven.err);
+    assert_eq!(file.world.run(&format!("exec delete {dead} --yes")).code, 0);
+    let spoiled_begin = begin(&spoiled, 1);
+    let deleted = file.world.run(&format!("exec delete {spoiled_begin} --yes"));
     assert_eq!((deleted.code, &*deleted.out), (0, &*format!("deleted {spoiled}, which cannot be read\n")));
     assert_eq!(file.world.run("exec ls").code, 1, "there are none");
 }

@@ -144,21 +144,59 @@ impl ListOptions {
         self.page_in_order(found)
     }
 
-    /// The page, from executions that match, are behind the cursor, and are in order. Give one more than a page has, so
-    /// that it is known whether there is another.
-    pub fn page_in_order(&self, mut executions: Vec<Execution>) -> Page {
-        let has_more = executions.len() > self.page_len();
-        executions.truncate(self.page_len());
-        let next = executions.last().filter(|_| has_more).map(Cursor::of);
-        Page { executions, next }
+    /// The page, from executions that match, are behind the cursor, and are in order, each of them or, of one that cannot
+    /// be read, its place. Give one more than a page has, so that it is known whether there is another.
+    pub fn page_in_order<L: Into<Listed>>(&self, found: Vec<L>) -> Page {
+        let has_more = found.len() > self.page_len();
+        let mut page = Page::default();
+        let mut last = None;
+        for listed in found.into_iter().take(self.page_len()) {
+            let listed = listed.into();
+            last = Some(listed.place());
+            match listed {
+                Listed::Execution(execution) => page.executions.push(*execution),
+                Listed::Unreadable(place) => page.unreadable.push(place.id()),
+            }
+        }
+        page.next = last.filter(|_| has_more);
+        page
     }
 }
 
-/// Some of the executions that were asked for. It is a slice, and can be iterated.
+/// What a store has found for a list.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Listed {
+    /// An execution.
+    Execution(Box<Execution>),
+    /// The place of something that is none.
+    Unreadable(Cursor),
+}
+
+impl Listed {
+    /// Its place in the list.
+    pub fn place(&self) -> Cursor {
+        match self {
+            Self::Execution(execution) => Cursor::of(execution),
+            Self::Unreadable(place) => *place,
+        }
+    }
+}
+
+impl From<Execution> for Listed {
+    fn from(execution: Execution) -> Self {
+        Self::Execution(Box::new(execution))
+    }
+}
+
+/// Some of the executions that were asked for. It is a slice of those that could be read, and can be iterated.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Page {
     /// These.
     pub executions: Vec<Execution>,
+    /// Those that cannot be read, because somebody else has written them: [`get`](super::ExecutionManager::get) says why,
+    /// and they may be [deleted](super::ExecutionManager::delete). A page has that many executions fewer.
+    pub unreadable: Vec<ExecutionId>,
     /// Where the next page begins, if there is one.
     pub next: Option<Cursor>,
 }
@@ -292,6 +330,26 @@ mod tests {
             assert_eq!(walk(ListOptions::new().limit(limit)), [7, 8, 3, 9, 1]);
             assert_eq!(walk(ListOptions::new().limit(limit).newest_first()), [1, 9, 3, 8, 7]);
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_has_its_place_on_a_page() {
+        let options = ListOptions::new().limit(2);
+        let listed = |spoilt: &[usize]| {
+            let mut found = options.page_of(executions()).executions;
+            found.extend(executions().into_iter().find(|execution| execution.id.get() == 3));
+            let or_place = |(at, execution): (usize, Execution)| {
+                if spoilt.contains(&at) { Listed::Unreadable(Cursor::of(&execution)) } else { execution.into() }
+            };
+            let page = options.page_in_order(found.into_iter().enumerate().map(or_place).collect());
+            let ids = page.executions.iter().map(|execution| execution.id);
+            let get = |ids: Vec<ExecutionId>| ids.into_iter().map(ExecutionId::get).collect::<Vec<_>>();
+            (get(ids.collect()), get(page.unreadable), page.next.map(|next| next.id().get()))
+        };
+        assert_eq!(listed(&[]), (vec![7, 8], vec![], Some(8)));
+        assert_eq!(listed(&[0]), (vec![8], vec![7], Some(8)));
+        assert_eq!(listed(&[0, 1, 2]), (vec![], vec![7, 8], Some(8)));
+        assert_eq!(listed(&[2]), (vec![7, 8], vec![], Some(8)));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use dynamic::DynStore;
 pub use error::{CODES, ExecutionError, ExecutionErrorKind, InvalidInput, Refusal, StoreError, Trouble, Written};
 pub use failure::Failure;
 pub use history::{AttemptEnd, AttemptRecord, HISTORY_LEN_MAX};
-pub use list::{Cursor, ListOptions, Page};
+pub use list::{Cursor, ListOptions, Listed, Page};
 pub use manager::{ExecutionManager, Expecting};
 pub use memory::MemoryStore;
 pub use new::{Create, NAME_LEN_BYTES_MAX, NewExecution, VALUE_DEPTH_MAX, check_name};

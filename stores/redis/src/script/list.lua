@@ -1,7 +1,7 @@
 -- Reads executions in the order of their creation, as many as fit into one answer. ARGV: the parent or nothing, the ends
 -- of the range, 'REV' or nothing, how many are wanted, how many may be looked at, how many bytes are enough, how many
--- statuses, the statuses, the types. Answers the place that was come to, if there may be more behind it, then ids and
--- executions.
+-- statuses, the statuses, the types. Answers the place that was come to, if there may be more behind it, then places
+-- and executions.
 local set = ARGV[1] == '' and created or parts(ARGV[1])
 local wanted, looks, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local statuses, types = {}, {}
@@ -24,7 +24,7 @@ read(ids, bytes, function(number, text, answer)
   local head = not is_any and head_of(text)
   local status = answer[1] and 'running' or head and head.status
   if is_any or head and (not next(statuses) or statuses[status]) and (not next(types) or types[head.type_]) then
-    answers[#answers + 1], answers[#answers + 2] = ids[number], answer
+    answers[#answers + 1], answers[#answers + 2] = places[number], answer
     wanted = wanted - 1
   end
   return wanted == 0

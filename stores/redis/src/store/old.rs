@@ -33,11 +33,11 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         let mut answers = values(answer, 1)?.into_iter();
         let come_to: String = value(answers.next().unwrap_or(Value::Nil))?;
         let mut deleted = Deleted { next: cursor(&come_to), ..Deleted::default() };
-        for pair in row::pairs(answers, Depth::Whole) {
-            let (id, Some(read)) = pair? else { continue };
+        for answer in row::placed(answers, Depth::Whole) {
+            let (place, Some(read)) = answer? else { continue };
             match read.execution {
                 Ok(execution) if retention.is_over(&execution, now) => {
-                    let arguments = [hex(id).into_bytes(), read.was.mark];
+                    let arguments = [hex(place.id()).into_bytes(), read.was.mark];
                     let answer = self.call(&script::DELETE, arguments).await.map_err(Problem::Write)?;
                     *written = Written::Unknown;
                     deleted.deleted += u32::from(value::<i64>(answer)? == 1);

@@ -34,11 +34,16 @@ pub(super) fn redrive(args: &ExecRedrive, manager: &Manager, session: &mut Sessi
 
 fn redrive_all(args: &ExecRedrive, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let options = args.types.iter().fold(ListOptions::new().dead_letters(), ListOptions::type_);
-    let mut dead = Vec::new();
-    select::each(manager, options, |execution| dead.push(execution.id))?;
+    let (mut dead, mut unreadable) = (Vec::new(), Vec::new());
+    select::each_page(manager, options, |page| {
+        dead.extend(page.iter().map(|execution| execution.id));
+        unreadable.extend(page.unreadable);
+    })?;
+    select::tell_unreadable(&unreadable, session);
+    let done_all = if unreadable.is_empty() { Exit::Done } else { Exit::Unreadable };
     if dead.is_empty() {
         session.messages.note("no such executions");
-        return Ok(Exit::Nothing);
+        return Ok(if unreadable.is_empty() { Exit::Nothing } else { done_all });
     }
     confirm(args.yes, &format!("redrive {}", text::count(dead.len(), "dead letter")))?;
     // Somebody else may have driven one anew meanwhile, or deleted it.
@@ -55,16 +60,17 @@ fn redrive_all(args: &ExecRedrive, manager: &Manager, session: &mut Session<'_>)
         let refused = text::count(*count, "dead letter");
         session.messages.warning(error, &format!("{refused} of {} could not be driven anew, for this", dead.len()));
     }
-    Ok(if refused.is_empty() { Exit::Done } else { Exit::Nothing })
+    Ok(if refused.is_empty() { done_all } else { Exit::Nothing })
 }
 
 pub(super) fn delete(args: &ExecChange, manager: &Manager, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let (id, name) = match (select::select(manager, &args.wanted), select::whole_id(&args.wanted)) {
-        (Ok(execution), _) => (execution.id, named(&execution)),
-        (Err(ExecError::Refused(error)), Some(id)) if error.code() == "CORRUPT" => {
-            (id, format!("{id}, which cannot be read"))
-        }
-        (Err(error), _) => return Err(error.into()),
+    let (id, name) = match select::select(manager, &args.wanted) {
+        Ok(execution) => (execution.id, named(&execution)),
+        Err(ExecError::Refused(error)) if error.code() == "CORRUPT" => match error.id() {
+            Some(id) => (id, format!("{id}, which cannot be read")),
+            None => return Err(ExecError::Refused(error).into()),
+        },
+        Err(error) => return Err(error.into()),
     };
     confirm(args.yes, &format!("delete {name}"))?;
     wait(manager.delete(&id)).map_err(ExecError::from)?;

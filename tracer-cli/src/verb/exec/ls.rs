@@ -2,10 +2,10 @@
 
 use std::io::Write as _;
 
-use tracer::execution::{Execution, ListOptions, Timestamp};
+use tracer::execution::{Execution, ExecutionId, ListOptions, Timestamp};
 use tracer::tree::Escaped;
 
-use super::{Manager, duration, ink, lease_over, now, progress, time, wait};
+use super::{Manager, duration, ink, lease_over, now, progress, select, time, wait};
 use crate::args::ExecLs;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
@@ -23,8 +23,8 @@ pub(super) fn run(args: &ExecLs, manager: &Manager, session: &mut Session<'_>) -
     if args.dead {
         options = options.dead_letters();
     }
-    let (listed, has_more) = list(manager, options, args.limit)?;
-    if listed.is_empty() {
+    let Listing { listed, unreadable, has_more } = list(manager, options, args.limit)?;
+    if listed.is_empty() && unreadable.is_empty() {
         session.messages.note("no such executions");
         return Ok(Exit::Nothing);
     }
@@ -40,20 +40,31 @@ pub(super) fn run(args: &ExecLs, manager: &Manager, session: &mut Session<'_>) -
     if has_more {
         session.messages.note(format!("there are older ones; `-n` shows more than {}", args.limit));
     }
-    Ok(Exit::Done)
+    select::tell_unreadable(&unreadable, session);
+    Ok(if unreadable.is_empty() { Exit::Done } else { Exit::Unreadable })
 }
 
-/// The first of those that match, and whether there are more.
-fn list(manager: &Manager, options: ListOptions, limit: u32) -> Result<(Vec<Execution>, bool), ExecError> {
-    let (mut options, mut left, mut listed) = (options, limit, Vec::new());
+/// The first of those that match.
+struct Listing {
+    listed: Vec<Execution>,
+    /// What is between them and cannot be read.
+    unreadable: Vec<ExecutionId>,
+    has_more: bool,
+}
+
+fn list(manager: &Manager, options: ListOptions, limit: u32) -> Result<Listing, ExecError> {
+    let (mut options, mut left) = (options, limit);
+    let mut listing = Listing { listed: Vec::new(), unreadable: Vec::new(), has_more: false };
     loop {
-        let page = wait(manager.list(options.clone().limit(left.min(ListOptions::LIMIT_MAX))))?;
+        let mut page = wait(manager.list(options.clone().limit(left.min(ListOptions::LIMIT_MAX))))?;
         left = left.saturating_sub(u32::try_from(page.len()).unwrap_or(left));
+        listing.unreadable.append(&mut page.unreadable);
+        listing.has_more = page.next.is_some();
         let next = page.next;
-        listed.extend(page);
+        listing.listed.extend(page);
         match next {
             Some(next) if left > 0 => options = options.after(next),
-            next => return Ok((listed, next.is_some())),
+            _ => return Ok(listing),
         }
     }
 }

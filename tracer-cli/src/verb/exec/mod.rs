@@ -98,7 +98,7 @@ impl ExecError {
             Self::NotConfirmed { .. } => "`--yes` does it without asking",
             Self::Refused(error) => match error.code() {
                 "MAX_RETRIES_EXCEEDED" => "`tracer exec redrive` gives it another series of attempts",
-                "CORRUPT" => "`tracer exec delete ID`, given the whole id, removes what cannot be read",
+                "CORRUPT" => "`tracer exec delete ID` removes what cannot be read",
                 "INVALID_STATE_TRANSITION" => "`tracer exec show` says how it stands",
                 _ => "",
             },

@@ -1,9 +1,11 @@
 //! Which execution is meant.
 
-use tracer::execution::{Execution, ExecutionId, ListOptions};
+use tracer::execution::{Execution, ExecutionId, ListOptions, Page};
 
 use super::{ExecError, Manager, wait};
 use crate::exit::Exit;
+use crate::output::text;
+use crate::session::Session;
 use crate::wanted::{CANDIDATES_MAX, DIGITS, Wanted};
 
 /// Why no execution was selected.
@@ -35,51 +37,65 @@ impl SelectError {
 
 /// The execution that is meant.
 pub(super) fn select(manager: &Manager, wanted: &Wanted) -> Result<Execution, ExecError> {
-    let newest =
-        |options: ListOptions| wait(manager.list(options.newest_first().limit(1))).map(|page| page.into_iter().next());
+    let newest = |options: ListOptions| -> Result<Option<Execution>, ExecError> {
+        let page = wait(manager.list(options.newest_first().limit(1)))?;
+        match page.unreadable.first() {
+            // The error says why.
+            Some(id) => Ok(Some(wait(manager.get(id))?)),
+            None => Ok(page.into_iter().next()),
+        }
+    };
     let prefix = match wanted {
         Wanted::Last => return Ok(newest(ListOptions::new())?.ok_or(SelectError::None)?),
         Wanted::LastFailed => return Ok(newest(ListOptions::new().dead_letters())?.ok_or(SelectError::NoneFailed)?),
         Wanted::Prefix(prefix) => prefix,
     };
     if prefix.len() == DIGITS {
-        let not_found = || SelectError::NotFound { prefix: prefix.clone() };
-        return Ok(wait(manager.get(&whole_id(wanted).ok_or_else(not_found)?))?);
+        let id = prefix.parse().map_err(|_| SelectError::NotFound { prefix: prefix.clone() })?;
+        return Ok(wait(manager.get(&id))?);
     }
-    let mut found = Vec::new();
-    each(manager, ListOptions::new().newest_first(), |execution| {
-        if format!("{:x}", execution.id).starts_with(prefix) {
-            found.push(execution);
-        }
+    let is_meant = |id: ExecutionId| format!("{id:x}").starts_with(prefix);
+    let mut found: Vec<(ExecutionId, String)> = Vec::new();
+    each_page(manager, ListOptions::new().newest_first(), |page| {
+        let readable = page.iter().filter(|one| is_meant(one.id));
+        found.extend(readable.map(|one| (one.id, format!("{}  {}", one.status, one.type_))));
+        let unreadable = page.unreadable.iter().filter(|id| is_meant(**id));
+        found.extend(unreadable.map(|id| (*id, "cannot be read".to_owned())));
     })?;
-    match found.len() {
-        0 => Err(SelectError::NotFound { prefix: prefix.clone() }.into()),
-        1 => Ok(found.remove(0)),
-        count => {
+    match &*found {
+        [] => Err(SelectError::NotFound { prefix: prefix.clone() }.into()),
+        [(id, _)] => Ok(wait(manager.get(id))?),
+        _ => {
             let listed = found.iter().take(CANDIDATES_MAX);
-            let candidates: Vec<String> =
-                listed.map(|one| format!("  {}  {}  {}", one.id, one.status, one.type_)).collect();
-            Err(SelectError::Ambiguous { prefix: prefix.clone(), count, candidates: candidates.join("\n") }.into())
+            let candidates: Vec<String> = listed.map(|(id, what)| format!("  {id}  {what}")).collect();
+            let (count, candidates) = (found.len(), candidates.join("\n"));
+            Err(SelectError::Ambiguous { prefix: prefix.clone(), count, candidates }.into())
         }
     }
 }
 
-/// The id that is meant, if all of it was given.
-pub(super) fn whole_id(wanted: &Wanted) -> Option<ExecutionId> {
-    match wanted {
-        Wanted::Prefix(prefix) if prefix.len() == DIGITS => prefix.parse().ok(),
-        _ => None,
-    }
-}
-
-/// Calls `with` for every execution that matches.
-pub(super) fn each(manager: &Manager, options: ListOptions, mut with: impl FnMut(Execution)) -> Result<(), ExecError> {
+/// Calls `with` for every page of what matches.
+pub(super) fn each_page(manager: &Manager, options: ListOptions, mut with: impl FnMut(Page)) -> Result<(), ExecError> {
     let mut options = options.limit(ListOptions::LIMIT_MAX);
     loop {
         let page = wait(manager.list(options.clone()))?;
         let next = page.next;
-        page.into_iter().for_each(&mut with);
+        with(page);
         let Some(next) = next else { return Ok(()) };
         options = options.after(next);
     }
+}
+
+/// Tells which ones a list had that cannot be read.
+pub(super) fn tell_unreadable(unreadable: &[ExecutionId], session: &Session<'_>) {
+    if unreadable.is_empty() {
+        return;
+    }
+    let shown: Vec<String> = unreadable.iter().take(CANDIDATES_MAX).map(ToString::to_string).collect();
+    let more = if unreadable.len() > shown.len() { ", …" } else { "" };
+    session.messages.note(format!(
+        "{} cannot be read: {}{more}; `tracer exec show ID` says why",
+        text::count(unreadable.len(), "execution"),
+        shown.join(", ")
+    ));
 }
