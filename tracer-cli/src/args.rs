@@ -341,7 +341,7 @@ pub(crate) struct ExecRedrive {
     pub(crate) all: bool,
 
     /// Only those of this type
-    #[arg(long = "type", value_name = "TYPE", requires = "all")]
+    #[arg(long = "type", value_name = "TYPE", requires = "all", conflicts_with = "wanted")]
     pub(crate) types: Vec<String>,
 
     /// Does it without asking

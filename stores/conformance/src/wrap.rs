@@ -91,6 +91,7 @@ impl Call {
                     | Command::Complete { .. }
                     | Command::Fail { .. }
                     | Command::Cancel { .. }
+                    | Command::TimeOut
                     | Command::Overtime { .. }
                     | Command::Release { .. }
             )

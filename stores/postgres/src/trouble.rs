@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use tracer::execution::{ExecutionId, StoreError, Trouble, Written};
 
@@ -17,7 +18,7 @@ pub(crate) enum Problem {
     /// No connection or no answer in time.
     Slow,
     /// No connection could be had.
-    Pool(deadpool_postgres::PoolError),
+    Pool(PoolError),
     /// No pool could be made.
     Build(deadpool_postgres::BuildError),
     /// A row that is no execution.
@@ -96,6 +97,10 @@ impl Problem {
     pub(crate) fn into_store(self, operation: &'static str) -> StoreError {
         let (trouble, written) = match &self {
             Self::Postgres(error) => (trouble(error), Written::Nothing),
+            // Who may not come in, or asks for a database that is not there, is told so by the server.
+            Self::Pool(PoolError::Backend(error)) if error.as_db_error().is_some() => {
+                (trouble(error), Written::Nothing)
+            }
             Self::Slow | Self::Pool(_) | Self::Gone | Self::Raced => (Trouble::Unavailable, Written::Nothing),
             Self::Build(_) => (Trouble::Refused, Written::Nothing),
             Self::TooLarge { .. } | Self::ManyCheckpoints { .. } => (Trouble::TooLarge, Written::Nothing),
@@ -107,6 +112,7 @@ impl Problem {
         let source: Box<dyn Error + Send + Sync> = match self {
             Self::Postgres(error) | Self::Commit(error) => error.into(),
             Self::Slow | Self::SlowCommit => "no answer came in time".into(),
+            Self::Pool(PoolError::Backend(error)) => error.into(),
             Self::Pool(error) => error.into(),
             Self::Build(error) => error.into(),
             Self::Corrupt(corrupt) => corrupt.into(),

@@ -434,6 +434,24 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// What a hint takes, with much to spare on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
+#[test]
+fn who_may_not_come_in_is_told_so_and_not_to_try_again() {
+    run(async {
+        let config = server::config("refused").await;
+        let (mut nobody, mut nowhere) = (config.clone(), config);
+        nobody.user("nobody");
+        nowhere.dbname("nowhere");
+        for (config, why) in
+            [(nobody, "role \"nobody\" does not exist"), (nowhere, "database \"nowhere\" does not exist")]
+        {
+            let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
+            assert_eq!((error.code(), error.is_retryable(), error.written), ("STORE", false, Written::Nothing));
+            let cause = error.source.source().expect("what the server has said").to_string();
+            assert!(cause.contains(why), "{cause}");
+        }
+    });
+}
+
 async fn store(config: &tokio_postgres::Config) -> ExecutionManager<PostgresStore> {
     ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap())
 }

@@ -7,11 +7,11 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
-use tracer::ManualClock;
 use tracer::execution::{
     Claim, Execution, ExecutionId, ExecutionManager, ExecutionStatus, ExecutionStore, Failure, NewExecution, Progress,
-    RetryPolicy,
+    RetryPolicy, Timestamp,
 };
+use tracer::{ManualClock, SystemClock};
 use tracer_mysql::MysqlStore;
 use tracer_postgres::PostgresStore;
 use tracer_redis::RedisStore;
@@ -179,6 +179,8 @@ fn what_changes_anything_is_asked_for_first() {
     }
     assert_eq!(file.world.run("exec redrive --all --type charge --yes").out.lines().count(), 3);
     assert_eq!(file.world.run("exec redrive --all --yes").code, 1, "there are none left");
+    let both = file.world.run("exec redrive last-failed --type charge --yes");
+    assert!(both.code == 2 && both.err.contains("--type"), "{}", both.text());
 }
 
 #[test]
@@ -323,6 +325,23 @@ fn a_lease_that_is_over_is_told() {
 }
 
 #[test]
+fn whether_a_lease_is_over_is_the_stores_to_say() {
+    let file = File::new();
+    let id = file.create(NewExecution::new("work"));
+    let until = file.claim(&id).lease.unwrap().until;
+    let now = Timestamp::now(&SystemClock);
+    let (half_an_hour, hour) = (Duration::from_secs(1800), Duration::from_secs(3600));
+    wait(file.manager.heartbeat(&[file.get(&id).token()], now.since(until) + half_an_hour + hour)).unwrap();
+    let is_over = |verb: &str| file.world.run(&format!("exec {verb}")).out.contains("lease over since ");
+    assert!(!is_over("ls") && !is_over("show last"));
+    // As where the database is two hours ahead of this machine.
+    let database = rusqlite::Connection::open(file.world.path(".tracer/executions.db")).unwrap();
+    let ahead = i64::try_from(now.after(2 * hour).unix_ms()).unwrap();
+    assert_eq!(database.execute("UPDATE clock SET latest_ms = ?1", [ahead]).unwrap(), 1);
+    assert!(is_over("ls") && is_over("show last"));
+}
+
+#[test]
 fn a_list_has_a_length() {
     let file = File::new();
     let ids: Vec<_> = (0..2001).map(|_| file.manager.prepare(NewExecution::new("work")).unwrap()).collect();
@@ -448,6 +467,17 @@ fn a_server_that_gives_no_answer_is_not_waited_for() {
             });
         }
     });
+}
+
+#[test]
+fn what_names_no_database_is_no_server_that_is_away() {
+    for url in
+        ["postgres://", "postgres://me@host:port/jobs", "mysql://", "mysql://me@host:port/jobs", "redis://:#jobs"]
+    {
+        let ran = World::new().run(&format!("exec ls --store {url}"));
+        assert_eq!((ran.code, &*ran.out), (2, ""), "{}", ran.text());
+        assert!(ran.err.contains("expected the URL of a database"), "{}", ran.text());
+    }
 }
 
 #[test]

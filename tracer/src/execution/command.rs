@@ -189,6 +189,11 @@ impl Command {
         }
     }
 
+    /// Whether its repetition is answered as it was even if nothing says that it is one.
+    const fn is_repeatable(&self) -> bool {
+        matches!(self, Self::Retry | Self::Redrive | Self::Progress(_) | Self::Checkpoint { .. })
+    }
+
     /// Whether only the holder of a lease may do it while there is one.
     const fn is_for_holder(&self) -> bool {
         matches!(
@@ -234,7 +239,9 @@ impl Command {
                 execution.has_ended_by(AttemptEnd::Released)
                     || (execution.status == S::Retrying && !execution.remembers_attempt())
             }
-            Self::Overtime { .. } => execution.status == S::Cancelled || execution.has_ended_by(AttemptEnd::TimedOut),
+            Self::TimeOut | Self::Overtime { .. } => {
+                execution.status == S::Cancelled || execution.has_ended_by(AttemptEnd::TimedOut)
+            }
             _ => false,
         }
     }
@@ -253,6 +260,12 @@ impl Write {
     /// A write that expects nothing but what the state table says.
     pub fn new(id: ExecutionId, command: Command) -> Self {
         Self { id, expected: Expected::default(), command }
+    }
+
+    /// Whether it may be repeated after a lost reply, without reading in between: what is sent under a lease is known to have
+    /// happened, and other writes that end something are answered as those that come too late, or end more.
+    pub(super) const fn is_repeatable(&self) -> bool {
+        self.expected.version.is_none() && (self.expected.epoch.is_some() || self.command.is_repeatable())
     }
 
     /// A write under a lease.

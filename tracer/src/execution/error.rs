@@ -230,7 +230,7 @@ pub enum Written {
     /// Nothing.
     Nothing,
     /// Nobody knows: the reply was lost. Read, or repeat the call, which is safe but for creations without an idempotency key,
-    /// starts without a lease, and writes that expect a version.
+    /// starts, ends and cancellations without a lease, and writes that expect a version.
     Unknown,
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::command::{Beat, Command, Expected, Write};
-use super::error::{ExecutionError, InvalidInput, Refusal};
+use super::error::{ExecutionError, InvalidInput, Refusal, StoreError};
 use super::failure::Failure;
 use super::list::{ListOptions, Page};
 use super::new::{Create, NewExecution};
@@ -487,9 +487,9 @@ impl<S: ExecutionStore> Expecting<'_, S> {
     /// many there are; [`checkpoint`](Self::checkpoint) reads them all.
     pub async fn settle(self, id: &ExecutionId, command: Command) -> Result<(), ExecutionError> {
         let write = Write { id: *id, expected: self.expected, command };
-        let outcomes = self.manager.store.settle(vec![write]).await;
-        only(outcomes.map_err(|error| ExecutionError::new(Some(*id), error))?)
-            .map_err(|refusal| ExecutionError::refused(*id, refusal))
+        let failed = failed(&write);
+        let outcomes = self.manager.store.settle(vec![write]).await.map_err(failed)?;
+        only(outcomes).map_err(|refusal| ExecutionError::refused(*id, refusal))
     }
 
     /// Ends the attempt because it takes too long.
@@ -504,12 +504,17 @@ impl<S: ExecutionStore> Expecting<'_, S> {
 
     async fn write(self, id: ExecutionId, command: Result<Command, InvalidInput>) -> Result<Execution, ExecutionError> {
         let command = command.map_err(|error| ExecutionError::invalid(Some(id), error))?;
-        let reads_first = self.expected.version.is_some() || matches!(command, Command::Start { .. });
         let write = Write { id, expected: self.expected, command };
-        let failed = |error| ExecutionError::new(Some(id), error).read_first(reads_first);
+        let failed = failed(&write);
         let outcomes = self.manager.store.update(vec![write]).await.map_err(failed)?;
         only(outcomes).map_err(|refusal| ExecutionError::refused(id, refusal))
     }
+}
+
+/// What an error of the store's means for a write.
+fn failed(write: &Write) -> impl FnOnce(StoreError) -> ExecutionError + use<> {
+    let (id, reads_first) = (write.id, !write.is_repeatable());
+    move |error| ExecutionError::new(Some(id), error).read_first(reads_first)
 }
 
 /// The answer to the only element of a batch.

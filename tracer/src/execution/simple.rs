@@ -458,7 +458,13 @@ mod tests {
             (error(manager.create(NewExecution::new("work"))), true),
             (error(manager.create(NewExecution::new("work").idempotency_key("one"))), false),
             (error(manager.start(&id)), true),
-            (error(manager.complete(&id, 1)), false),
+            (error(manager.complete(&id, 1)), true),
+            (error(manager.fail(&id, crate::execution::Failure::new("no"))), true),
+            (error(manager.timeout(&id)), true),
+            (error(manager.cancel(&id, None)), true),
+            (error(manager.checkpoint(&id, "key", 1)), false),
+            (error(manager.retry(&id)), false),
+            (error(manager.under(&Lease { id, epoch: 1 }).complete(&id, 1)), false),
             (error(manager.expecting(Expected { version: Some(1), epoch: None }).complete(&id, 1)), true),
         ];
         for (error, reads_first) in calls {

@@ -40,8 +40,9 @@ use crate::id::ExecutionId;
 ///
 /// After a lost reply these can be repeated, and nothing is done twice: reads, a creation (by its id), the end of an
 /// attempt under its lease, heartbeats, sweeps, deletions of what has ended, checkpoints, and a claim, if whoever lost it
-/// can wait for its lease to end. A start without a lease and a write that expects a version cannot: the answer to the
-/// repetition is that of a lost race. Read instead.
+/// can wait for its lease to end. A start, an end or a cancellation without a lease and a write that expects a version
+/// cannot: the answer to the repetition is that of a lost race, and a failure that was to be retried is final if it is told
+/// again. Read instead.
 ///
 /// # Order
 ///

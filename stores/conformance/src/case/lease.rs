@@ -136,6 +136,7 @@ pub(crate) async fn the_end_of_an_attempt_can_be_repeated<T: ExecutionStore + 's
         },
         Command::Cancel { reason: None },
         Command::Release { delay: SECOND },
+        Command::TimeOut,
         Command::Overtime { random: 1 },
     ];
     for end in &ends {

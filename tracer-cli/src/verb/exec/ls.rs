@@ -28,7 +28,7 @@ pub(super) fn run(args: &ExecLs, manager: &Manager, session: &mut Session<'_>) -
         session.messages.note("no such executions");
         return Ok(Exit::Nothing);
     }
-    let (short, now) = (short_len(&listed), now());
+    let (short, now) = (short_len(&listed), now(manager));
     let widest = listed.iter().map(|execution| execution.type_.chars().count()).max().unwrap_or(0).min(32);
     for execution in &listed {
         if session.json {

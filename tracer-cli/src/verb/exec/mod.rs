@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 use tracer::SystemClock;
 use tracer::execution::{
-    DynStore, Execution, ExecutionError, ExecutionManager, ExecutionStatus, StoreError, Timestamp, Trouble,
+    DynStore, Execution, ExecutionError, ExecutionManager, ExecutionStatus, ExecutionStore as _, StoreError, Timestamp,
+    Trouble,
 };
 
 use crate::args::{Exec, ExecVerb};
@@ -45,6 +46,8 @@ pub(crate) enum ExecError {
     #[cfg(not(feature = "dynamodb"))]
     #[error("expected a `tracer` that was built for `dynamodb`, found one that was built without")]
     NotBuilt,
+    #[error("expected the URL of a database, found none in `--store`")]
+    Url(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("that database gave no answer within ten seconds")]
     NoAnswer,
     #[error("cannot reach that database")]
@@ -73,6 +76,9 @@ impl ExecError {
             Self::NoTables("tracer-dynamodb") => "is it the right table, region and account?",
             Self::NoTables(_) => "does the URL name the database that they are in, `mysql://HOST/DATABASE`?",
             Self::NoNamespace | Self::NoSuchNamespace(_) => "`redis://HOST/NUMBER#NAMESPACE` says where they are",
+            Self::Url(_) => {
+                "`postgres://USER@HOST/DATABASE`, `mysql://USER@HOST/DATABASE`, `redis://HOST/NUMBER#NAMESPACE`"
+            }
             Self::Scheme(_) => "executions elsewhere are for programs of your own, with `ExecutionManager`",
             #[cfg(feature = "dynamodb")]
             Self::Address(_) => "what is not in the URL is found as AWS's own programs find it",
@@ -111,7 +117,7 @@ impl ExecError {
             Self::NoFile(_) | Self::NoTables(_) | Self::NoSuchNamespace(_) => Exit::Nothing,
             Self::Select(error) => error.exit(),
             Self::Tls(error) => error.exit(),
-            Self::NotConfirmed { .. } | Self::NoNamespace | Self::Scheme(_) => Exit::Usage,
+            Self::NotConfirmed { .. } | Self::NoNamespace | Self::Scheme(_) | Self::Url(_) => Exit::Usage,
             #[cfg(feature = "dynamodb")]
             Self::Address(_) => Exit::Usage,
             #[cfg(not(feature = "dynamodb"))]
@@ -137,8 +143,9 @@ pub(crate) fn run(args: &Exec, session: &mut Session<'_>) -> Result<Exit, Failur
     }
 }
 
-fn now() -> Timestamp {
-    Timestamp::now(&SystemClock)
+/// What executions call now, which need not be what this machine does.
+fn now(manager: &Manager) -> Timestamp {
+    wait(manager.store().time()).ok().flatten().unwrap_or_else(|| Timestamp::now(&SystemClock))
 }
 
 fn ink(status: ExecutionStatus) -> Ink {

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use serde_json::Value;
-use tracer::execution::{AttemptEnd, AttemptRecord, Execution};
+use tracer::execution::{AttemptEnd, AttemptRecord, Execution, Timestamp};
 use tracer::tree::Escaped;
 
 use super::ls::failure;
@@ -23,13 +23,13 @@ pub(super) fn run(args: &ExecOne, manager: &Manager, session: &mut Session<'_>) 
     if session.json {
         session.json_line(&execution)?;
     } else {
-        write(session, &execution)?;
+        write(session, &execution, now(manager))?;
     }
     Ok(Exit::Done)
 }
 
-fn write(session: &mut Session<'_>, execution: &Execution) -> io::Result<()> {
-    let (colours, now) = (session.colours, now());
+fn write(session: &mut Session<'_>, execution: &Execution, now: Timestamp) -> io::Result<()> {
+    let colours = session.colours;
     let status = colours.paint(ink(execution.status), execution.status);
     writeln!(session.out, "{}  {}  {status}", execution.id, Escaped(&execution.type_))?;
     let mut line = |label: &str, text: String| {

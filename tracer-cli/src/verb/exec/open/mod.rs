@@ -65,3 +65,7 @@ fn unreachable(error: impl Into<Box<dyn Error + Send + Sync>>) -> ExecError {
     let error = error.into();
     TlsError::behind(&*error).map_or_else(|| ExecError::Connect(error), ExecError::from)
 }
+
+fn no_url(error: impl Into<Box<dyn Error + Send + Sync>>) -> ExecError {
+    ExecError::Url(error.into())
+}

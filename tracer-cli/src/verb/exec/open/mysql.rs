@@ -6,11 +6,11 @@ use rustls::crypto::ring;
 use tracer::execution::DynStore;
 use tracer_mysql::MysqlStore;
 
-use super::{ExecError, Trust, in_time, unreachable};
+use super::{ExecError, Trust, in_time, no_url, unreachable};
 use crate::verb::exec::tls::TlsError;
 
 pub(super) async fn open(url: &str, trust: &Trust) -> Result<DynStore, ExecError> {
-    let options = with_tls(Opts::from_url(url).map_err(unreachable)?, trust)?;
+    let options = with_tls(Opts::from_url(url).map_err(no_url)?, trust)?;
     let tables = in_time(async {
         let mut connection = Conn::new(options.clone()).await.map_err(not_connected)?;
         let query = "SELECT count(*) FROM information_schema.tables

@@ -9,12 +9,15 @@ use tracer::execution::DynStore;
 use tracer_postgres::PostgresStore;
 
 use super::sslmode::{Demanded, Mode};
-use super::{ExecError, Trust, in_time, unreachable};
+use super::{ExecError, Trust, in_time, no_url, unreachable};
 use crate::verb::exec::tls::{Look, TlsError};
 
 pub(super) async fn open(url: &str, trust: Trust) -> Result<DynStore, ExecError> {
     let (url, demanded) = Demanded::of(url)?;
-    let mut config: Config = url.parse().map_err(unreachable)?;
+    let mut config: Config = url.parse().map_err(no_url)?;
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        return Err(no_url("it names no host"));
+    }
     let tls = demand(&mut config, &demanded, trust)?;
     let has_tables = in_time(async {
         let (client, connection) = config.connect(tls.clone()).await.map_err(not_connected)?;

@@ -14,7 +14,7 @@ use tokio_rustls::client::TlsStream;
 use tracer::execution::DynStore;
 use tracer_redis::RedisStore;
 
-use super::{ExecError, PATIENCE, Trust, in_time, unreachable};
+use super::{ExecError, PATIENCE, Trust, in_time, no_url, unreachable};
 use crate::verb::exec::tls::{Look, TlsError};
 
 /// How long a server may take for a handshake, and then to say that it speaks without one: less than [`PATIENCE`].
@@ -27,7 +27,7 @@ pub(super) async fn open(url: &str, trust: &Trust) -> Result<DynStore, ExecError
         return open_over_tls(&format!("redis://{rest}"), namespace, trust).await;
     }
     trust.not_demanded()?;
-    let client = Client::open(url).map_err(unreachable)?;
+    let client = Client::open(url).map_err(no_url)?;
     let is_there = in_time(async {
         let mut connection = client.get_multiplexed_async_connection().await.map_err(unreachable)?;
         Ok(RedisStore::is_there(&mut connection, namespace).await?)
@@ -40,7 +40,7 @@ pub(super) async fn open(url: &str, trust: &Trust) -> Result<DynStore, ExecError
 
 /// The client's own TLS says of a certificate only in words what is wrong with it.
 async fn open_over_tls(url: &str, namespace: &str, trust: &Trust) -> Result<DynStore, ExecError> {
-    let client = Client::open(url).map_err(unreachable)?;
+    let client = Client::open(url).map_err(no_url)?;
     let info = client.get_connection_info();
     let ConnectionAddr::Tcp(host, port) = info.addr() else { return Err(TlsError::Absent.into()) };
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
