@@ -14,7 +14,7 @@ use tracer::{Record, Recorder, TraceId};
 use crate::lane::Writer;
 use crate::options::Options;
 use crate::reader;
-use crate::shared::{Backing, Shared};
+use crate::shared::{Backing, DEGRADED, Shared};
 use crate::status::Word;
 use crate::tell::tell;
 use crate::{exit, fork, panics, power, signals};
@@ -72,7 +72,7 @@ impl BlackBox {
     ///
     /// Where there can be no file (the disk is full, read-only or [elsewhere](Options::anywhere), a right is missing, …),
     /// the same box is in memory: it can be read while the process lives, and dies with it. That is said once on standard
-    /// error, and by [`degraded`](Self::degraded). The program goes on as if nothing had been.
+    /// error, and by [`degraded`](Self::degraded), and [counted](Self::degraded_total). The program goes on as if nothing had been.
     ///
     /// # Errors
     ///
@@ -119,6 +119,12 @@ impl BlackBox {
             Backing::File(path) => Some(path.clone()),
             Backing::Nothing(_) | Backing::Forked { .. } => None,
         }
+    }
+
+    /// How many black boxes have got no file in this process, or in those that it was forked from: a number to watch, where
+    /// nobody reads the standard error.
+    pub fn degraded_total() -> u64 {
+        DEGRADED.load(Ordering::Relaxed)
     }
 
     /// Why there is no file, or no whole one: something truncated it, and with [`signals`](Options::signals) the program

@@ -327,18 +327,28 @@ pub(crate) const BYTES_MAX: u64 = 256 << 20;
 /// So many times as much they may take where nobody has looked at them.
 const UNREAD_TIMES: u64 = 4;
 
-/// Deletes files that have been looked at, until all of processes that are gone take no more than `bytes_max`. If these take
-/// four times as much all the same, 1 GiB at least, also others of them: where nobody is told of them, they would fill the
-/// disk. The newest that did not end in order stays: it is what somebody will want to see.
+/// Deletes files that have been looked at, if all of processes that are gone take more than `bytes_max`, until they take
+/// three quarters of that: not each program that starts has to delete some. If they take four times as much all the same,
+/// 1 GiB at least, also others of them: where nobody is told of them, they would fill the disk. The newest that did not end
+/// in order stays: it is what somebody will want to see.
 pub(crate) fn make_room(files: &[ListedFile], bytes_max: u64) {
-    if files.iter().map(|file| file.len).sum::<u64>() <= bytes_max {
+    if !is_too_much(files, bytes_max) {
         return;
     }
-    let mut dead: Vec<&ListedFile> = files.iter().filter(|file| !is_of_the_living(&file.path)).collect();
-    let newest = dead.iter().rposition(|file| standing(&file.path) == Standing::Dead).map(|at| dead.remove(at));
-    let left = |bytes: u64| bytes.saturating_sub(newest.map_or(0, |file| file.len));
-    let dead = delete(dead, left(bytes_max), |file| file.is_marked);
-    delete(dead, left(unread_max(bytes_max)), |_| true);
+    let dead: Vec<ListedFile> = files.iter().filter(|file| !is_of_the_living(&file.path)).cloned().collect();
+    if !is_too_much(&dead, bytes_max) {
+        return;
+    }
+    let newest = dead.iter().rposition(|file| standing(&file.path) == Standing::Dead);
+    let left = |bytes: u64| bytes.saturating_sub(newest.map_or(0, |at| dead[at].len));
+    let others = dead.iter().enumerate().filter(|(at, _)| Some(*at) != newest).map(|(_, file)| file).collect();
+    let others = delete(others, left(bytes_max / 4 * 3), |file| file.is_marked);
+    delete(others, left(unread_max(bytes_max)), |_| true);
+}
+
+/// Whether files take so much that some have to go.
+pub(crate) fn is_too_much(files: &[ListedFile], bytes_max: u64) -> bool {
+    files.iter().map(|file| file.len).sum::<u64>() > bytes_max
 }
 
 /// How much files may take at which nobody has looked.
@@ -348,7 +358,7 @@ fn unread_max(bytes_max: u64) -> u64 {
 
 /// Whether files take so much that some have to go though nobody has looked at them.
 pub(crate) fn is_far_too_much(files: &[ListedFile], bytes_max: u64) -> bool {
-    files.iter().map(|file| file.len).sum::<u64>() > unread_max(bytes_max)
+    is_too_much(files, unread_max(bytes_max))
 }
 
 /// Deletes such files, the oldest of which is first, until all take no more than `bytes_max`; gives those that are left.

@@ -5,12 +5,13 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use tracer::tree::Escaped;
-use tracer::{TraceId, Tracer};
+use tracer::{TraceId, Tracer, current_trace_id};
 
 use crate::aside;
 use crate::blackbox::BlackBox;
 use crate::directory::{
-    BYTES_MAX, ListedFile, Standing, is_far_too_much, listed, make_room, mark, mark_ended, recover_file, standing,
+    BYTES_MAX, ListedFile, Standing, is_far_too_much, is_too_much, listed, make_room, mark, mark_ended, recover_file,
+    standing,
 };
 use crate::options::Options;
 use crate::reader::{Death, OpenNode, Recovered};
@@ -31,6 +32,9 @@ const TOLD_CHARS_MAX: usize = 300;
 
 /// Processes that are told of, the last ones.
 const PROCESSES_TOLD: usize = 10;
+
+/// Files that a program which starts looks at itself: those that have ended since another did.
+const LOOKED_AT_FIRST: usize = 2;
 
 /// Open nodes that are told of a process.
 const NODES_TOLD: usize = 4;
@@ -53,7 +57,10 @@ impl Default for Init {
 /// end in order and that nobody has been told of, of the last ten, a few lines on standard error say what it was doing, unless
 /// `TRACER_QUIET` is set: a thread reads what they left, so that the program need not wait. A program that ends in order
 /// before that is done waits for it then, two seconds at most. Files that were told of are deleted, oldest first, when all
-/// take more than 256 MiB; and others whose processes are gone, but the newest, when those take more than 1 GiB.
+/// take more than 256 MiB, until they take three quarters of that; and others whose processes are gone, but the newest, when those take more than 1 GiB.
+///
+/// It belongs at the beginning of a `main` that is not traced itself: a trace that has begun goes on where it began, which
+/// is not here. That is said, too.
 ///
 /// `None`: there was no memory for it; the tracer is as it was.
 ///
@@ -106,6 +113,11 @@ impl Init {
                 return None;
             }
         };
+        if let Some(trace) = current_trace_id().filter(|_| !self.quiet) {
+            tell(format_args!(
+                "`init` was called in a traced function: {trace} goes on outside of the black box; call it before"
+            ));
+        }
         Tracer::builder().recorder(black_box.clone()).install();
         let files = listed(&place).unwrap_or_default();
         LookBack { files, directory, bytes_max: self.bytes_max }.begin(black_box.path().as_deref(), self.quiet);
@@ -132,30 +144,40 @@ struct LookBack {
 }
 
 impl LookBack {
-    /// Looks at how each ended. Where there is more to it, a thread reads what they left: the program does not wait.
+    /// Looks at how each ended. Where there is more to it, a thread does what is to be done: the program does not wait.
     fn begin(mut self, own: Option<&Path>, quiet: bool) {
-        let mut dead = Vec::new();
-        for (place, file) in self.files.iter_mut().enumerate() {
-            if file.is_marked || Some(&*file.path) == own {
-                continue;
+        self.files.retain(|file| Some(&*file.path) != own);
+        // Whoever is started again and again, and dies at once, may not come to it otherwise.
+        if is_far_too_much(&self.files, self.bytes_max) {
+            self.look();
+            make_room(&self.files, self.bytes_max);
+        }
+        let unmarked = self.files.iter().filter(|file| !file.is_marked).count();
+        let dead = (unmarked <= LOOKED_AT_FIRST).then(|| self.look());
+        if dead.as_ref().is_some_and(|dead| dead.is_empty() || quiet) && !is_too_much(&self.files, self.bytes_max) {
+            return;
+        }
+        aside::run(move || {
+            let dead = dead.unwrap_or_else(|| self.look());
+            // Where nobody is told they stay as they are.
+            if !quiet {
+                self.tell(&dead);
             }
+            make_room(&self.files, self.bytes_max);
+        });
+    }
+
+    /// The places of those whose processes are gone and do not say that they ended in order.
+    fn look(&mut self) -> Vec<usize> {
+        let mut dead = Vec::new();
+        for (place, file) in self.files.iter_mut().enumerate().filter(|(_, file)| !file.is_marked) {
             let standing = standing(&file.path);
             mark_ended(file, standing);
-            // Quiet: nobody is told, so it stays as it is.
-            if standing == Standing::Dead && !quiet {
+            if standing == Standing::Dead {
                 dead.push(place);
             }
         }
-        // Whoever is started again and again, and dies at once, may not come to look at what others left.
-        if dead.is_empty() || is_far_too_much(&self.files, self.bytes_max) {
-            make_room(&self.files, self.bytes_max);
-        }
-        if !dead.is_empty() {
-            aside::run(move || {
-                self.tell(&dead);
-                make_room(&self.files, self.bytes_max);
-            });
-        }
+        dead
     }
 
     /// Tells of each once.

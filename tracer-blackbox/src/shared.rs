@@ -35,6 +35,9 @@ use crate::status::{DeathNote, ENDED, PANICKED, RUNNING, Status, Word};
 use crate::tell::tell;
 use crate::vigil::Vigil;
 
+/// Black boxes that got no file.
+pub(crate) static DEGRADED: AtomicU64 = AtomicU64::new(0);
+
 /// Lives as long as the process: threads may write to its memory until then.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -513,8 +516,9 @@ impl Shared {
         }
     }
 
-    /// Warns that there is no file.
+    /// Warns that there is no file, and counts it.
     pub(crate) fn tell_degraded(&self, why: &str) {
+        DEGRADED.fetch_add(1, Ordering::Relaxed);
         if !self.options.quiet {
             tell(format_args!("no black box on disk, what is recorded dies with this process: {why}"));
         }

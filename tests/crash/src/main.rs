@@ -263,6 +263,9 @@ fn main() {
             }
             println!("{}", os::bytes_read() - before);
         }
+        "init-in-a-call" => work::outer(1, &|| {
+            Init::default().directory(directory).options(options()).quiet(false).init().unwrap();
+        }),
         "wrap" => {
             install(options().bytes(256 << 10), directory);
             work::long(number(rest[0]), &wait);

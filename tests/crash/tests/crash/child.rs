@@ -81,10 +81,12 @@ pub(crate) struct Directory(PathBuf);
 impl Directory {
     pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("tracer-crash-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        let path = std::iter::repeat_with(|| {
+            let name = format!("tracer-crash-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            std::env::temp_dir().join(name)
+        });
+        // One that was killed may have left it, whose number this process has now.
+        Self(path.take(1000).find(|path| fs::create_dir(path).is_ok()).expect("a name that is free"))
     }
 
     pub(crate) fn path(&self) -> &Path {

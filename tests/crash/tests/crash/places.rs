@@ -15,7 +15,10 @@ use crate::kills::{acknowledged, wait_for_calls};
 
 /// Opens a box there, records, and gives why there is no file.
 fn degraded(directory: &Path) -> Option<String> {
+    let before = BlackBox::degraded_total();
     let black_box = BlackBox::options().app("app", "").quiet(true).open(directory).unwrap();
+    // Other tests of this process may have had none, either.
+    assert!(BlackBox::degraded_total() >= before + u64::from(black_box.degraded().is_some()));
     let tracer = Tracer::builder().recorder(black_box.clone()).build();
     let ctx = tracer.create_env(7, "test").step("node", Status::Enter, ()).unwrap();
     assert_eq!(tracer.replay(ctx.trace_id()).len(), 2);

@@ -57,7 +57,7 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
     let len = fs::metadata(&one).unwrap().len();
     // Those of the two programs that have ended in order, and the two; what lives does not count.
     assert_eq!(told(directory.path(), 3 * len, "loud"), "", "nothing is told twice");
-    assert_eq!([&one, &other].map(|path| path.exists()), [false, true], "the oldest, and no more than has to");
+    assert_eq!([&one, &other].map(|path| path.exists()), [false, true], "the oldest");
     assert!(!one.with_extension("read").exists());
 
     assert_eq!(told(directory.path(), 0, "loud"), "");
@@ -72,6 +72,37 @@ fn what_was_told_is_deleted_for_want_of_room_and_nothing_else() {
     let text = told(directory.path(), 0, "loud");
     assert_eq!(text.matches(") killed\n").count(), 1, "{text}");
     assert_eq!([&other, &its].map(|path| path.exists()), [false, true], "what was just told of is there to be shown");
+}
+
+/// Nor does each look at what all others left: that takes longer than all the rest.
+#[test]
+fn not_each_program_that_starts_deletes_files() {
+    let directory = Directory::new();
+    told(directory.path(), NO_LIMIT, "loud");
+    let len = fs::metadata(&directory.files()[0]).unwrap().len();
+    let left: Vec<usize> = (0..24)
+        .map(|_| {
+            told(directory.path(), 8 * len, "loud");
+            directory.files().len()
+        })
+        .collect();
+    // Its own, which lives, does not count.
+    assert_eq!(left.iter().max(), Some(&9), "{left:?}");
+    let deletions = left.windows(2).filter(|pair| pair[1] <= pair[0]).count();
+    assert!((4..=8).contains(&deletions), "{left:?}");
+    assert!(left[8..].iter().all(|count| *count >= 6), "no more go than have to: {left:?}");
+}
+
+/// What it had begun before goes on elsewhere, and the file has nothing of it.
+#[test]
+fn who_asks_for_a_black_box_in_a_traced_function_is_told() {
+    let directory = Directory::new();
+    let mut command = command("init-in-a-call", directory.path(), &[]);
+    command.env_remove("TRACER_QUIET");
+    let (status, error) = start_command(command).end();
+    assert!(status.success(), "{status}: {error}");
+    assert!(error.contains("`init` was called in a traced function: tr_"), "{error}");
+    assert!(!told(directory.path(), NO_LIMIT, "loud").contains("traced function"));
 }
 
 /// A program that is started again and again, and dies at once, never comes to read what the others left.
