@@ -349,6 +349,7 @@ impl DynamoStore {
         // A range of which the end is before the beginning is an error there.
         while query.from <= query.to && found.len() < wanted {
             let (some, next) = self.query(&query, start).await?;
+            let some: Vec<_> = some.into_iter().filter(|(id, _)| options.has_id(*id)).collect();
             let ids: Vec<ExecutionId> = some.iter().map(|(id, _)| *id).collect();
             let mut reads = self.read(&ids, Depth::Whole).await?;
             for (id, place) in some {

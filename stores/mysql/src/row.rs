@@ -222,9 +222,16 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
         let types = options.types.iter().map(|type_| type_.as_str().into());
         is(&format!("type IN ({})", marks(options.types.len())), &mut { types });
     }
-    let index = if options.parent.is_some() { "parent" } else { "created" };
+    let index = match options.parent {
+        _ if options.selects_by_ids() => "PRIMARY",
+        Some(_) => "tracer_executions_parent",
+        None => "tracer_executions_created",
+    };
     if let Some(parent) = options.parent {
         is("parent_id = ?", &mut [bytes(parent).into()].into_iter());
+    }
+    if let Some((from, to)) = options.ids {
+        is("id BETWEEN ? AND ?", &mut [from, to].map(|id| bytes(id).into()).into_iter());
     }
     if let Some(from) = options.created_from {
         is("created_at >= ?", &mut [ms(from).into()].into_iter());
@@ -241,7 +248,7 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS}, created_at FROM tracer_executions e FORCE INDEX (tracer_executions_{index})
+        "SELECT {COLUMNS}, created_at FROM tracer_executions e FORCE INDEX ({index})
          WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
     );
     (query, values)

@@ -417,6 +417,10 @@ pub(crate) fn list(options: &ListOptions) -> (String, Vec<Box<dyn ToSql + Sync +
     if let Some(parent) = options.parent {
         is("e.parent_id = ?", Box::new(bytes(parent)));
     }
+    if let Some((from, to)) = options.ids {
+        is("e.id >= ?", Box::new(bytes(from)));
+        is("e.id <= ?", Box::new(bytes(to)));
+    }
     if let Some(from) = options.created_from {
         is("e.created_at >= ?", Box::new(ms(from)));
     }

@@ -110,9 +110,8 @@ impl Problem {
             Self::SlowCommit => (Trouble::Unavailable, Written::Unknown),
         };
         let source: Box<dyn Error + Send + Sync> = match self {
-            Self::Postgres(error) | Self::Commit(error) => error.into(),
+            Self::Postgres(error) | Self::Commit(error) | Self::Pool(PoolError::Backend(error)) => error.into(),
             Self::Slow | Self::SlowCommit => "no answer came in time".into(),
-            Self::Pool(PoolError::Backend(error)) => error.into(),
             Self::Pool(error) => error.into(),
             Self::Build(error) => error.into(),
             Self::Corrupt(corrupt) => corrupt.into(),

@@ -372,6 +372,8 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
                 (wanted - found.len()).to_string(),
                 LOOKS_MAX.to_string(),
                 CALL_LEN_BYTES_MAX.to_string(),
+                options.ids.map(|(from, _)| hex(from)).unwrap_or_default(),
+                options.ids.map(|(_, to)| hex(to)).unwrap_or_default(),
                 options.statuses.len().to_string(),
             ];
             let arguments = head.into_iter().chain(statuses).chain(options.types.iter().cloned());

@@ -414,7 +414,13 @@ pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Resu
 
 pub(crate) fn list(connection: &Connection, options: &ListOptions) -> Result<Page> {
     let (filter, values) = filter(options);
-    let order = if options.newest_first { "created_at DESC, id DESC" } else { "created_at, id" };
+    let order = match (options.newest_first, options.selects_by_ids()) {
+        (false, false) => "created_at, id",
+        (true, false) => "created_at DESC, id DESC",
+        // With the sign they are found by the index of ids.
+        (false, true) => "+created_at, +id",
+        (true, true) => "+created_at DESC, +id DESC",
+    };
     let limit = options.page_len() + 1;
     let query = format!("{} {filter} ORDER BY {order} LIMIT {limit}", select!());
     let mut statement = connection.prepare_cached(&query)?;
@@ -448,6 +454,9 @@ fn filter(options: &ListOptions) -> (String, Vec<Sql>) {
     };
     if let Some(parent) = options.parent {
         is("parent_id = ?", vec![Sql::Blob(blob(parent).to_vec())]);
+    }
+    if let Some((from, to)) = options.ids {
+        is("id BETWEEN ? AND ?", [from, to].map(|id| Sql::Blob(blob(id).to_vec())).into());
     }
     if let Some(from) = options.created_from {
         is("created_at >= ?", vec![Sql::Integer(ms(from))]);

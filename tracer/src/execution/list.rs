@@ -1,7 +1,7 @@
 //! Which executions to list, in which order, and pages of them.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -28,6 +28,8 @@ pub struct ListOptions {
     pub types: Vec<String>,
     /// Parts of this one.
     pub parent: Option<ExecutionId>,
+    /// With ids from this one to that one, both included.
+    pub ids: Option<(ExecutionId, ExecutionId)>,
     /// Created then or later.
     pub created_from: Option<Timestamp>,
     /// Created before then.
@@ -77,6 +79,13 @@ impl ListOptions {
         self
     }
 
+    /// Only those with ids in this range: those that begin with some digits, for instance.
+    #[must_use]
+    pub fn ids(mut self, ids: RangeInclusive<ExecutionId>) -> Self {
+        self.ids = Some(ids.into_inner());
+        self
+    }
+
     /// Only those created at `from` or later.
     #[must_use]
     pub fn created_from(mut self, from: Timestamp) -> Self {
@@ -123,8 +132,21 @@ impl ListOptions {
         (self.statuses.is_empty() || self.statuses.contains(&execution.status))
             && (self.types.is_empty() || self.types.contains(&execution.type_))
             && (self.parent.is_none() || self.parent == execution.parent_id)
+            && self.has_id(execution.id)
             && self.created_from.is_none_or(|from| created >= from)
             && self.created_before.is_none_or(|before| created < before)
+    }
+
+    /// Whether an index of ids finds them sooner than one of the order: ids begin with the millisecond in which they were
+    /// made, and those in the range were made within a minute or so.
+    pub fn selects_by_ids(&self) -> bool {
+        const MINUTE: u128 = 1 << 96;
+        self.ids.is_some_and(|(from, to)| to.get().saturating_sub(from.get()) < MINUTE)
+    }
+
+    /// Whether it is an id of one of those asked for.
+    pub fn has_id(&self, id: ExecutionId) -> bool {
+        self.ids.is_none_or(|(from, to)| (from..=to).contains(&id))
     }
 
     /// Whether `execution` is on a page behind the cursor.

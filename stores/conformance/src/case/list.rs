@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tracer::execution::{
-    Cursor, Execution, ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, ListOptions, NewExecution,
-    Timestamp,
+    Cursor, Execution, ExecutionId, ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, ListOptions,
+    NewExecution, Timestamp,
 };
 
 use crate::bed::{Bed, SECOND, skip};
@@ -37,6 +37,10 @@ pub(crate) async fn filters_are_obeyed<T: ExecutionStore + 'static>(bed: Bed<T>)
     let start = Timestamp::now(&bed.clock).unix_ms() - 8000;
     let at = |seconds: u64| Timestamp::from_unix_ms(start + seconds * 1000);
     let all = ListOptions::new;
+    let mut in_order = ids.clone();
+    in_order.sort_unstable();
+    let between = |id: &ExecutionId| (in_order[2]..=in_order[5]).contains(id);
+    let between: Vec<u64> = (0..).zip(&ids).filter(|(_, id)| between(id)).map(|(number, _)| number).collect();
     for (options, expected) in [
         (all(), &[0, 1, 2, 3, 4, 5, 6, 7][..]),
         (all().newest_first(), &[7, 6, 5, 4, 3, 2, 1, 0]),
@@ -53,6 +57,11 @@ pub(crate) async fn filters_are_obeyed<T: ExecutionStore + 'static>(bed: Bed<T>)
         (all().dead_letters(), &[5]),
         (all().parent(ids[0]), &[6, 7]),
         (all().parent(ids[1]), &[]),
+        (all().ids(ids[3]..=ids[3]), &[3]),
+        (all().ids(in_order[2]..=in_order[5]), &between),
+        (all().ids(in_order[2]..=in_order[5]).limit(3), &between[..3]),
+        (all().ids(in_order[0]..=in_order[7]).newest_first().type_("b"), &[7, 5, 3, 1]),
+        (all().ids(in_order[5]..=in_order[2]), &[]),
         (all().created_from(at(2)).created_before(at(4)), &[2, 3]),
         (all().created_from(at(6)).newest_first(), &[7, 6]),
         (all().created_before(at(0)), &[]),

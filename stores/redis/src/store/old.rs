@@ -26,9 +26,10 @@ impl<C: ConnectionLike + Clone + Send + Sync> RedisStore<C> {
         let looks = (limit.max(1) as usize).min(LOOKS_MAX);
         let statuses = retention.statuses().iter().map(|status| status.as_str().to_owned());
         // More are wanted than are looked at, so that the answer says what it has come to.
-        let bounds = [looks + 1, looks, CALL_LEN_BYTES_MAX, statuses.len()].map(|bound| bound.to_string());
-        let head = [String::new(), from, to, String::new()];
-        let arguments = head.into_iter().chain(bounds).chain(statuses);
+        let bounds = [looks + 1, looks, CALL_LEN_BYTES_MAX].map(|bound| bound.to_string());
+        let (head, ids) = ([String::new(), from, to, String::new()], [String::new(), String::new()]);
+        let count = [statuses.len().to_string()];
+        let arguments = head.into_iter().chain(bounds).chain(ids).chain(count).chain(statuses);
         let answer = self.call(&script::LIST, arguments).await.map_err(Problem::Read)?;
         let mut answers = values(answer, 1)?.into_iter();
         let come_to: String = value(answers.next().unwrap_or(Value::Nil))?;

@@ -1,5 +1,7 @@
 //! Which execution is meant.
 
+use std::ops::RangeInclusive;
+
 use tracer::execution::{Execution, ExecutionId, ListOptions, Page};
 
 use super::{ExecError, Manager, wait};
@@ -17,8 +19,8 @@ pub(crate) enum SelectError {
     NoneFailed,
     #[error("expected an execution whose id begins with `{prefix}`, found none")]
     NotFound { prefix: String },
-    #[error("expected `{prefix}` to begin one id, found {count}:\n{candidates}")]
-    Ambiguous { prefix: String, count: usize, candidates: String },
+    #[error("expected `{prefix}` to begin one id, found more:\n{candidates}")]
+    Ambiguous { prefix: String, candidates: String },
 }
 
 impl SelectError {
@@ -54,24 +56,31 @@ pub(super) fn select(manager: &Manager, wanted: &Wanted) -> Result<Execution, Ex
         let id = prefix.parse().map_err(|_| SelectError::NotFound { prefix: prefix.clone() })?;
         return Ok(wait(manager.get(&id))?);
     }
-    let is_meant = |id: ExecutionId| format!("{id:x}").starts_with(prefix);
-    let mut found: Vec<(ExecutionId, String)> = Vec::new();
-    each_page(manager, ListOptions::new().newest_first(), |page| {
-        let readable = page.iter().filter(|one| is_meant(one.id));
-        found.extend(readable.map(|one| (one.id, format!("{}  {}", one.status, one.type_))));
-        let unreadable = page.unreadable.iter().filter(|id| is_meant(**id));
-        found.extend(unreadable.map(|id| (*id, "cannot be read".to_owned())));
-    })?;
-    match &*found {
-        [] => Err(SelectError::NotFound { prefix: prefix.clone() }.into()),
-        [(id, _)] => Ok(wait(manager.get(id))?),
-        _ => {
-            let listed = found.iter().take(CANDIDATES_MAX);
-            let candidates: Vec<String> = listed.map(|(id, what)| format!("  {id}  {what}")).collect();
-            let (count, candidates) = (found.len(), candidates.join("\n"));
-            Err(SelectError::Ambiguous { prefix: prefix.clone(), count, candidates }.into())
+    let some = ListOptions::new().newest_first().limit(u32::try_from(CANDIDATES_MAX).unwrap_or(u32::MAX));
+    let page = wait(manager.list(some.ids(beginning_with(prefix))))?;
+    match (&*page.executions, &*page.unreadable) {
+        ([], []) => Err(SelectError::NotFound { prefix: prefix.clone() }.into()),
+        ([one], []) => Ok(one.clone()),
+        ([], [id]) => Ok(wait(manager.get(id))?),
+        (readable, unreadable) => {
+            let readable = readable.iter().map(|one| format!("  {}  {}  {}", one.id, one.status, one.type_));
+            let unreadable = unreadable.iter().map(|id| format!("  {id}  cannot be read"));
+            let mut candidates: Vec<String> = readable.chain(unreadable).collect();
+            candidates.extend(page.next.map(|_| "  …".to_owned()));
+            Err(SelectError::Ambiguous { prefix: prefix.clone(), candidates: candidates.join("\n") }.into())
         }
     }
+}
+
+/// The ids that begin with these digits.
+fn beginning_with(prefix: &str) -> RangeInclusive<ExecutionId> {
+    let filled_with = |digit: &str| {
+        let digits = format!("{prefix}{}", digit.repeat(DIGITS - prefix.len()));
+        let number = u128::from_str_radix(&digits, 16).expect("a prefix has hex digits, and no more than an id");
+        // No id is zero.
+        ExecutionId::new(number.max(1)).expect("it is not zero")
+    };
+    filled_with("0")..=filled_with("f")
 }
 
 /// Calls `with` for every page of what matches.
