@@ -417,7 +417,7 @@ pub(crate) fn list(connection: &Connection, options: &ListOptions) -> Result<Pag
     let order = match (options.newest_first, options.selects_by_ids()) {
         (false, false) => "created_at, id",
         (true, false) => "created_at DESC, id DESC",
-        // With the sign they are found by the index of ids.
+        // What has a sign is found by no index.
         (false, true) => "+created_at, +id",
         (true, true) => "+created_at DESC, +id DESC",
     };
@@ -456,7 +456,8 @@ fn filter(options: &ListOptions) -> (String, Vec<Sql>) {
         is("parent_id = ?", vec![Sql::Blob(blob(parent).to_vec())]);
     }
     if let Some((from, to)) = options.ids {
-        is("id BETWEEN ? AND ?", [from, to].map(|id| Sql::Blob(blob(id).to_vec())).into());
+        let range = if options.selects_by_ids() { "id BETWEEN ? AND ?" } else { "+id BETWEEN ? AND ?" };
+        is(range, [from, to].map(|id| Sql::Blob(blob(id).to_vec())).into());
     }
     if let Some(from) = options.created_from {
         is("created_at >= ?", vec![Sql::Integer(ms(from))]);
