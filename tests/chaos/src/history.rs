@@ -41,10 +41,13 @@ pub enum Fact {
     Created { id: ExecutionId, kind: String },
     /// The store has given an attempt to a worker, or only reserved it for that.
     Claimed { id: ExecutionId, epoch: u64, attempts: u32, version: u64 },
-    /// A worker was about to begin what was reserved for it, whether or not the store got to know.
-    Beginning { id: ExecutionId, epoch: u64 },
-    /// A worker was about to give an attempt back, whether or not the store got to know.
-    Releasing { id: ExecutionId, epoch: u64 },
+    /// A worker was about to begin what was reserved for it, to end an attempt or to give it back, whether or not the store
+    /// got to know. What the store answers has the same `from`.
+    Writing { id: ExecutionId, epoch: u64, command: String },
+    /// A worker was about to have its lease extended, likewise.
+    Extending { id: ExecutionId, epoch: u64 },
+    /// The store has extended the lease, or said that there is none any more.
+    Extended { id: ExecutionId, epoch: u64, is_held: bool },
     /// The store has accepted a write. `kept` is the node whose result it keeps, if it does that.
     Accepted { id: ExecutionId, epoch: Option<u64>, command: String, version: Option<u64>, kept: Option<String> },
     /// The store has refused a write.

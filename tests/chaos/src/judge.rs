@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracer::execution::{Execution, ExecutionId, ExecutionStatus};
 
 use crate::history::{Entry, Fact, Moment};
-use crate::work::{EFFECTS, KEYED, OF_ONE_KEY};
+use crate::work::{EFFECTS, KEYED, LEASE, OF_ONE_KEY, timeout_of};
 
 /// An execution, as it is in the store at the end.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,8 @@ pub enum Rule {
     NoStaleWrite,
     /// An attempt is of one worker, and later ones have higher epochs.
     OneOwner,
+    /// Nobody takes over what somebody else holds: an attempt that has not ended has its lease, from when it was asked for.
+    SingleOwner,
     /// No more attempts than there may be; each that began and was not given back counts, and nothing else.
     AttemptsCount,
     /// No more with one key run at once in a worker than may.
@@ -92,14 +94,25 @@ impl fmt::Display for Violation {
 /// What is known of one execution.
 #[derive(Default)]
 struct Known<'a> {
-    created: bool,
+    /// Its type, once it was created.
+    created: Option<&'a str>,
     cancelled: bool,
     claims: Vec<(&'a Entry, u64, u32, u64)>,
     beginning: BTreeSet<u64>,
     releasing: BTreeSet<u64>,
     accepted: Vec<Accepted<'a>>,
+    /// Ends that were sent: under which epoch and when, and whether they were refused.
+    ends: BTreeMap<(u64, Moment), bool>,
+    /// Likewise heartbeats, and what they were answered.
+    beats: BTreeMap<(u64, Moment), Option<Answered>>,
     effects: Vec<(&'a Entry, u64, &'a str, bool)>,
     seen: Vec<(&'a Entry, ExecutionStatus, u64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Answered {
+    at: Moment,
+    is_held: bool,
 }
 
 struct Accepted<'a> {
@@ -128,14 +141,19 @@ fn may_follow(from: ExecutionStatus, to: ExecutionStatus) -> bool {
     }
 }
 
-/// All that must not have happened and has.
-pub fn judge(history: &[Entry], last: &[Last]) -> Vec<Violation> {
+/// Whether an attempt is over once the store has accepted this.
+fn ends_attempt(command: &str) -> bool {
+    matches!(command, "complete" | "fail" | "cancel" | "release" | "time out")
+}
+
+/// All that must not have happened and has. `doubt` is how much two may differ on what the store's time is.
+pub fn judge(history: &[Entry], last: &[Last], doubt: Duration) -> Vec<Violation> {
     let known = known(history);
     let mut violations = Vec::new();
     let mut by_id: HashMap<ExecutionId, &Last> = HashMap::new();
     for one in last {
         let twice = by_id.insert(one.id, one).is_some();
-        if twice || !known.get(&one.id).is_some_and(|known| known.created) {
+        if twice || !known.get(&one.id).is_some_and(|known| known.created.is_some()) {
             let text = if twice { "it is there twice" } else { "nobody has created it" };
             violations.push(Violation { rule: Rule::NoneInvented, id: one.id, text: text.to_owned() });
         }
@@ -143,12 +161,13 @@ pub fn judge(history: &[Entry], last: &[Last]) -> Vec<Violation> {
     for (&id, known) in &known {
         let mut violate = |rule, text| violations.push(Violation { rule, id, text });
         known.check_owners(&mut violate);
+        known.check_leases(doubt, &mut violate);
         known.check_writes(&mut violate);
         known.check_effects(&mut violate);
         known.check_sightings(by_id.get(&id).copied(), &mut violate);
         match by_id.get(&id) {
             Some(last) => known.check_last(last, &mut violate),
-            None if known.created => violate(Rule::NoneLost, "it is not in the store".to_owned()),
+            None if known.created.is_some() => violate(Rule::NoneLost, "it is not in the store".to_owned()),
             None => {}
         }
     }
@@ -193,17 +212,39 @@ fn known(history: &[Entry]) -> BTreeMap<ExecutionId, Known<'_>> {
     let mut all: BTreeMap<ExecutionId, Known<'_>> = BTreeMap::new();
     for entry in history {
         match &entry.fact {
-            Fact::Created { id, .. } => all.entry(*id).or_default().created = true,
+            Fact::Created { id, kind } => all.entry(*id).or_default().created = Some(kind),
             Fact::Cancelling { id } => all.entry(*id).or_default().cancelled = true,
             Fact::Claimed { id, epoch, attempts, version } => {
                 all.entry(*id).or_default().claims.push((entry, *epoch, *attempts, *version));
             }
-            Fact::Beginning { id, epoch } => drop(all.entry(*id).or_default().beginning.insert(*epoch)),
-            Fact::Releasing { id, epoch } => drop(all.entry(*id).or_default().releasing.insert(*epoch)),
+            Fact::Writing { id, epoch, command } => {
+                let known = all.entry(*id).or_default();
+                match &**command {
+                    "begin" => drop(known.beginning.insert(*epoch)),
+                    "release" => drop(known.releasing.insert(*epoch)),
+                    _ => {}
+                }
+                if ends_attempt(command) {
+                    known.ends.entry((*epoch, entry.from)).or_insert(false);
+                }
+            }
             Fact::Accepted { id, epoch: Some(epoch), command, version, kept } => {
                 let (version, kept) = (*version, kept.as_deref());
-                let accepted = Accepted { entry, epoch: *epoch, command, version, kept };
-                all.entry(*id).or_default().accepted.push(accepted);
+                let (known, epoch) = (all.entry(*id).or_default(), *epoch);
+                if ends_attempt(command) {
+                    known.ends.entry((epoch, entry.from)).or_insert(false);
+                }
+                known.accepted.push(Accepted { entry, epoch, command, version, kept });
+            }
+            Fact::Refused { id, epoch: Some(epoch), command, .. } if ends_attempt(command) => {
+                all.entry(*id).or_default().ends.insert((*epoch, entry.from), true);
+            }
+            Fact::Extending { id, epoch } => {
+                all.entry(*id).or_default().beats.entry((*epoch, entry.from)).or_default();
+            }
+            Fact::Extended { id, epoch, is_held } => {
+                let answered = Answered { at: entry.to, is_held: *is_held };
+                all.entry(*id).or_default().beats.insert((*epoch, entry.from), Some(answered));
             }
             Fact::Effect { id, epoch, effect, at_most_once } => {
                 all.entry(*id).or_default().effects.push((entry, *epoch, effect, *at_most_once));
@@ -228,6 +269,42 @@ impl Known<'_> {
                     violate(Rule::OneOwner, format!("attempt {later} began after attempt {epoch}"));
                 }
             }
+        }
+    }
+
+    /// An end that was sent may have been accepted unless it was refused: who would have been told may have died. What was
+    /// called off ends, too, but nobody has it after that.
+    fn check_leases(&self, doubt: Duration, violate: &mut impl FnMut(Rule, String)) {
+        for (claim, epoch, ..) in &self.claims {
+            let later = self.claims.iter().filter(|(_, later, ..)| later > epoch);
+            let Some((next, later, ..)) = later.min_by_key(|(next, ..)| next.to) else { continue };
+            let mut ends = self.ends.range((*epoch, 0)..=(*epoch, next.to));
+            if ends.any(|(_, is_refused)| !is_refused) {
+                continue;
+            }
+            let until = self.held_until(claim, *epoch).saturating_sub(nanos(doubt));
+            if let Some(early) = until.checked_sub(next.to).filter(|early| *early > 0) {
+                let early = Duration::from_nanos(early);
+                let text = format!("{} had attempt {later} {early:?} before {} could lose {epoch}", next.by, claim.by);
+                violate(Rule::SingleOwner, text);
+            }
+        }
+    }
+
+    /// Until when nobody may take this attempt over that does not end, at least.
+    fn held_until(&self, claim: &Entry, epoch: u64) -> Moment {
+        let beats =
+            || self.beats.range((epoch, 0)..=(epoch, Moment::MAX)).map(|((_, from), answered)| (*from, *answered));
+        let held = beats().filter(|(_, answered)| answered.is_some_and(|answered| answered.is_held));
+        // One that was on its way meanwhile may have come after it, with the time of when it was sent.
+        let on_its_way = |(from, answered): &(Moment, Option<Answered>), at| {
+            *from <= at && answered.is_none_or(|answered| answered.is_held && answered.at >= at)
+        };
+        let asked = held.filter_map(|(at, _)| Some(beats().find(|beat| on_its_way(beat, at))?.0));
+        let until = asked.fold(claim.from, Moment::max) + nanos(LEASE);
+        match self.created.and_then(timeout_of) {
+            Some(timeout) => until.min(claim.from + nanos(timeout)),
+            None => until,
         }
     }
 
@@ -358,6 +435,10 @@ impl Known<'_> {
     fn acknowledged(&self, command: &str) -> BTreeSet<u64> {
         self.accepted.iter().filter(|write| write.command == command).map(|write| write.epoch).collect()
     }
+}
+
+fn nanos(duration: Duration) -> Moment {
+    Moment::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)
 }
 
 /// How long after the death of a worker each of its attempts was followed by another's.

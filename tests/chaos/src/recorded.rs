@@ -1,5 +1,6 @@
 //! A store that writes down what it answers; broken in a way that is wanted, if one is.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tracer::execution::{
     ExecutionStore, Expected, Lease, ListOptions, Page, Refusal, Retention, StoreError, Swept, Timestamp, Write,
 };
 
-use crate::history::{Fact, Log, now};
+use crate::history::{Fact, Log, Moment, now};
 use crate::work::LEASE;
 
 /// How a store, or in one case a worker, can be broken, to see that it is noticed.
@@ -34,6 +35,10 @@ pub enum Fault {
     Reserved,
     /// However many with one key run at once.
     Crowded,
+    /// Whoever asks for longer leases is told that they are, and they are not.
+    NoBeat,
+    /// Leases are much shorter than whoever claims is to believe.
+    Early,
 }
 
 impl FromStr for Fault {
@@ -48,6 +53,8 @@ impl FromStr for Fault {
             "kept" => Self::Kept,
             "reserved" => Self::Reserved,
             "crowded" => Self::Crowded,
+            "nobeat" => Self::NoBeat,
+            "early" => Self::Early,
             other => return Err(format!("no fault `{other}`")),
         })
     }
@@ -56,6 +63,8 @@ impl FromStr for Fault {
 /// How long what matters is held up in a broken store, for chance to meet it: the beginning of whoever takes over from
 /// another, if there is to be somebody who writes meanwhile, and the results of nodes, if a worker is to die before.
 const HELD: Duration = Duration::from_millis(300);
+/// How long leases are that are too short.
+const EARLY: Duration = Duration::from_millis(30);
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -106,18 +115,23 @@ impl Recorded {
     }
 
     /// What is about to be written that matters even if no answer comes.
-    fn announce(&self, writes: &[Write]) {
+    fn announce(&self, from: Moment, writes: &[Write]) {
         let announced = |write: &Write| {
             let (id, epoch) = (write.id, write.expected.epoch?);
-            match write.command {
-                Command::Release { .. } => Some(Fact::Releasing { id, epoch }),
-                Command::Begin => Some(Fact::Beginning { id, epoch }),
-                _ => None,
-            }
+            let goes_on = matches!(write.command, Command::Checkpoint { .. } | Command::Progress(_));
+            (!goes_on).then(|| Fact::Writing { id, epoch, command: write.command.name().to_owned() })
         };
         let facts: Vec<Fact> = writes.iter().filter_map(announced).collect();
         if !facts.is_empty() {
-            self.log.write(now(), facts);
+            self.log.write(from, facts);
+        }
+    }
+
+    /// What the store is asked for when this is.
+    fn claim_of<'a>(&self, claim: &'a Claim) -> Cow<'a, Claim> {
+        match self.fault {
+            Some(Fault::Early) => Cow::Owned(Claim { lease: EARLY, ..claim.clone() }),
+            _ => Cow::Borrowed(claim),
         }
     }
 
@@ -136,7 +150,7 @@ impl Recorded {
         }
     }
 
-    fn tell_claimed(&self, from: u64, claimed: &[Execution]) {
+    fn tell_claimed(&self, from: Moment, claimed: &[Execution]) {
         let fact = |claimed: &Execution| {
             let Execution { id, epoch, attempts, version, .. } = *claimed;
             Fact::Claimed { id, epoch, attempts, version }
@@ -146,7 +160,12 @@ impl Recorded {
         }
     }
 
-    fn tell<'a>(&self, from: u64, writes: &[Write], outcomes: impl Iterator<Item = Result<Option<u64>, &'a Refusal>>) {
+    fn tell<'a>(
+        &self,
+        from: Moment,
+        writes: &[Write],
+        outcomes: impl Iterator<Item = Result<Option<u64>, &'a Refusal>>,
+    ) {
         let facts = writes.iter().zip(outcomes).map(|(write, outcome)| {
             let (id, epoch, command) = (write.id, write.expected.epoch, write.command.name().to_owned());
             match outcome {
@@ -192,11 +211,11 @@ impl ExecutionStore for Recorded {
     }
 
     async fn update(&self, writes: Vec<Write>) -> Result<Vec<Result<Execution, Refusal>>, StoreError> {
-        self.announce(&writes);
         let mut outcomes = Vec::new();
         // Workers update one at a time.
         for write in writes {
             let from = now();
+            self.announce(from, std::slice::from_ref(&write));
             let outcome = match self.broken(&write).await {
                 Some(other) => self.inner.update(vec![other]).await?.swap_remove(0),
                 None => self.inner.find_by_id(&write.id).await?.ok_or(Refusal::NotFound),
@@ -210,9 +229,9 @@ impl ExecutionStore for Recorded {
     }
 
     async fn settle(&self, writes: Vec<Write>) -> Result<Vec<Result<(), Refusal>>, StoreError> {
-        self.announce(&writes);
         self.stall(&writes).await;
         let from = now();
+        self.announce(from, &writes);
         let outcomes = if self.fault.is_none() {
             self.inner.settle(writes.clone()).await?
         } else {
@@ -248,7 +267,7 @@ impl ExecutionStore for Recorded {
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<Execution>, StoreError> {
         let from = now();
-        let claimed = self.inner.claim(claim).await?;
+        let claimed = self.inner.claim(&self.claim_of(claim)).await?;
         self.tell_claimed(from, &claimed);
         if self.fault == Some(Fault::Fence) && claimed.iter().any(|claimed| claimed.epoch > 1) {
             tokio::time::sleep(HELD).await;
@@ -260,7 +279,7 @@ impl ExecutionStore for Recorded {
         let from = now();
         let reserved = match self.fault {
             Some(Fault::Reserved) => self.inner.claim(claim).await?,
-            _ => self.inner.reserve(claim).await?,
+            _ => self.inner.reserve(&self.claim_of(claim)).await?,
         };
         self.tell_claimed(from, &reserved);
         Ok(reserved)
@@ -268,7 +287,16 @@ impl ExecutionStore for Recorded {
 
     async fn heartbeat(&self, leases: &[Lease], extend: Duration) -> Result<Vec<Beat>, StoreError> {
         drop(self.stall.read().await);
-        self.inner.heartbeat(leases, extend).await
+        let from = now();
+        self.log.write(from, leases.iter().map(|&Lease { id, epoch }| Fact::Extending { id, epoch }));
+        let beats = match self.fault {
+            Some(Fault::NoBeat) => vec![Beat::Held; leases.len()],
+            _ => self.inner.heartbeat(leases, extend).await?,
+        };
+        let extended =
+            |(&Lease { id, epoch }, beat): (&Lease, &Beat)| Fact::Extended { id, epoch, is_held: *beat != Beat::Lost };
+        self.log.write(from, leases.iter().zip(&beats).map(extended));
+        Ok(beats)
     }
 
     async fn sweep(&self, limit: u32) -> Result<Swept, StoreError> {

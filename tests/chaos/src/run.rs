@@ -16,7 +16,7 @@ use crate::history::{self, Fact, Log, Moment, now};
 use crate::judge::{self, Last, Rule, Violation};
 use crate::server::{World, skew};
 use crate::target::{Kind, Target};
-use crate::work::{self, KINDS, LEASE, POISON, TIMEOUT, WAIT_MAX};
+use crate::work::{self, KINDS, LEASE, LONG, LONG_MAX, POISON, WAIT_MAX};
 
 /// How many workers there are.
 const WORKERS: usize = 8;
@@ -24,9 +24,11 @@ const WORKERS: usize = 8;
 const BATCH: usize = 100;
 /// How many of those that kill their workers there are.
 const POISONS: usize = 4;
+/// How many of those there are that only heartbeats keep.
+const LONGS: usize = 20;
 /// How long nothing may happen to an execution that has not ended: its lease, the time it may take, its wait, a sweep;
 /// and as long again for a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(2 * (LEASE.as_secs() + TIMEOUT.as_secs() + WAIT_MAX.as_secs() + 3));
+const PATIENCE: Duration = Duration::from_secs(2 * (LEASE.as_secs() + LONG_MAX.as_secs() + WAIT_MAX.as_secs() + 3));
 /// How wrong the clocks of workers are at most.
 const SKEW_S: i64 = 3600;
 
@@ -186,8 +188,10 @@ async fn until_answered<T>(mut call: impl AsyncFnMut() -> Result<T, ExecutionErr
 
 /// Which type the execution with this number has.
 fn kind_of(number: usize, plan: &Plan, rng: &mut Rng) -> &'static str {
-    if number % (plan.executions / POISONS).max(1) == plan.executions / POISONS / 2 {
-        return POISON;
+    for (kind, count) in [(POISON, POISONS), (LONG, LONGS)] {
+        if number % (plan.executions / count).max(1) == plan.executions / count / 2 {
+            return kind;
+        }
     }
     let mut drawn = rng.u32(..1000);
     for (kind, share) in KINDS {
@@ -440,6 +444,7 @@ fn report(stage: &Stage, history: &[history::Entry], last: &[Last], began: Momen
             Fact::Cut => "cuts of all connections",
             Fact::Claimed { .. } => "claims",
             Fact::Refused { .. } => "refused writes",
+            Fact::Extended { is_held: true, .. } => "leases extended",
             Fact::Effect { .. } => "effects",
             Fact::Ran { .. } => "runs with a key",
             Fact::Began { skew_s } => {
@@ -452,11 +457,13 @@ fn report(stage: &Stage, history: &[history::Entry], last: &[Last], began: Momen
     }
     facts.insert("different clocks, in minutes", skewed.len());
     facts.insert("with one key at once in a worker", judge::most_of_one_key(history));
+    let kept = last.iter().filter(|one| one.kind == LONG && one.status == ExecutionStatus::Completed);
+    facts.insert("completed that only heartbeats keep", kept.count());
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     for one in last {
         *ends.entry(one.status.to_string()).or_default() += 1;
     }
-    let violations = judge::judge(history, last);
+    let violations = judge::judge(history, last, stage.plan.kind.doubt());
     let directory = (!violations.is_empty()).then(|| stage.directory.clone());
     if directory.is_none() {
         remove(&stage.directory);

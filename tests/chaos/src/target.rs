@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
@@ -50,6 +51,16 @@ impl Kind {
     /// Whether its time is that of a server, whatever the clocks of workers say.
     pub const fn has_clock(self) -> bool {
         !matches!(self, Self::Sqlite)
+    }
+
+    /// By how much what callers take for its time may differ, at one moment.
+    pub const fn doubt(self) -> Duration {
+        match self {
+            // The dates of answers say which second it is, and answers take a while.
+            Self::Dynamodb => Duration::from_millis(1500),
+            // All stores count milliseconds; this is for a machine whose clock is set right meanwhile.
+            _ => Duration::from_millis(50),
+        }
     }
 }
 

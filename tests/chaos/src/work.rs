@@ -29,6 +29,12 @@ pub const OF_ONE_KEY: usize = 2;
 const KEYS: u128 = 2;
 /// This one kills its worker: there are some few.
 pub const POISON: &str = "poison";
+/// This one takes longer than its lease, so that only heartbeats keep it: there are some few.
+pub const LONG: &str = "long";
+/// How long it takes at most.
+pub const LONG_MAX: Duration = Duration::from_secs(3 * LEASE.as_secs());
+/// How long it takes at least.
+const LONG_MIN: Duration = Duration::from_secs(2 * LEASE.as_secs());
 
 /// The effects of an `effects`.
 pub const EFFECTS: [&str; 2] = ["charge", "send"];
@@ -39,11 +45,21 @@ pub fn new(kind: &str) -> NewExecution {
         // What is only reserved is no attempt: else there would soon be none left.
         KEYED | POISON => 2,
         "effects" => 8,
+        // Few workers live for that long, while they are killed.
+        LONG => 20,
         _ => 6,
     };
     let new = NewExecution::new(kind).max_attempts(max_attempts);
     let new = new.retry(RetryPolicy::new(Duration::from_millis(20), WAIT_MAX));
-    if kind == "hangs" { new.timeout(TIMEOUT) } else { new }
+    match timeout_of(kind) {
+        Some(timeout) => new.timeout(timeout),
+        None => new,
+    }
+}
+
+/// How long an attempt may take at one of this type.
+pub(crate) fn timeout_of(kind: &str) -> Option<Duration> {
+    (kind == "hangs").then_some(TIMEOUT)
 }
 
 /// Whose effect.
@@ -99,6 +115,7 @@ async fn handle(attempt: Attempt, log: Log) -> Result<Value, Failure> {
             pause(300).await;
             log.write(from, [Fact::Ran { id, key }]);
         }
+        LONG => tokio::time::sleep(LONG_MIN + (LONG_MAX - LONG_MIN).mul_f64(fastrand::f64())).await,
         POISON => std::process::abort(),
         _ => {}
     }
@@ -112,7 +129,7 @@ pub fn worker(store: Recorded, log: &Log, name: &str, defaults: bool) -> Worker<
     if !defaults {
         worker = worker.lease(LEASE).poll(Duration::from_millis(50));
     }
-    for kind in KINDS.map(|(kind, _)| kind).into_iter().chain([POISON]) {
+    for kind in KINDS.map(|(kind, _)| kind).into_iter().chain([POISON, LONG]) {
         let log = log.clone();
         worker = worker.handler(kind, move |attempt, _: Value| handle(attempt, log.clone()));
     }

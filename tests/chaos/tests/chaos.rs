@@ -27,11 +27,19 @@ fn short(kind: &str, executions: &str) {
     let (is_right, text) = chaos(&[kind, "--seconds", "12", "--executions", executions]);
     assert!(is_right, "{text}");
     // It did happen.
-    for what in
-        [" kills", " restarts", " stops longer than a lease", " effects", " runs with a key", " completed", " failed"]
-    {
+    for what in [
+        " kills",
+        " restarts",
+        " stops longer than a lease",
+        " leases extended",
+        " effects",
+        " runs with a key",
+        " completed",
+        " failed",
+    ] {
         assert!(text.contains(what), "{what} in {text}");
     }
+    assert!(!text.contains(" 0 completed that only heartbeats keep"), "{text}");
     // Where there are many.
     if executions.parse::<u32>().unwrap() >= 2000 {
         assert!(text.contains(" 2 with one key at once in a worker"), "as many as may: {text}");
@@ -77,6 +85,8 @@ fn broken_stores_are_noticed() {
         ("kept", "KeptIsNotRepeated"),
         ("reserved", "AttemptsCount"),
         ("crowded", "FewOfOneKey"),
+        ("nobeat", "SingleOwner"),
+        ("early", "SingleOwner"),
     ];
     for (fault, rule) in rules {
         // Chance decides what meets what in a run.

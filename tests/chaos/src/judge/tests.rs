@@ -3,13 +3,16 @@
 use super::*;
 
 const CLAIM: u64 = 10;
+/// Moments are counted in tenths of a second: a lease is 20.
+const UNIT: Moment = 100_000_000;
+const DOUBT: Duration = Duration::from_millis(50);
 
 fn id() -> ExecutionId {
     ExecutionId::new(7).unwrap()
 }
 
 fn entry(by: &str, at: Moment, fact: Fact) -> Entry {
-    Entry { by: by.to_owned(), from: at, to: at + 1, fact }
+    Entry { by: by.to_owned(), from: at * UNIT, to: at * UNIT + 1, fact }
 }
 
 fn created() -> Entry {
@@ -23,6 +26,25 @@ fn claimed(by: &str, at: Moment, epoch: u64, attempts: u32, version: u64) -> Ent
 fn accepted(by: &str, at: Moment, epoch: u64, command: &str) -> Entry {
     let fact = Fact::Accepted { id: id(), epoch: Some(epoch), command: command.to_owned(), version: None, kept: None };
     entry(by, at, fact)
+}
+
+fn writing(by: &str, at: Moment, epoch: u64, command: &str) -> Entry {
+    entry(by, at, Fact::Writing { id: id(), epoch, command: command.to_owned() })
+}
+
+fn refused(by: &str, at: Moment, epoch: u64, command: &str) -> Entry {
+    let why = "another's".to_owned();
+    entry(by, at, Fact::Refused { id: id(), epoch: Some(epoch), command: command.to_owned(), why })
+}
+
+/// A heartbeat, and its answer, if one has come.
+fn beat(by: &str, at: Moment, epoch: u64, answered: Option<(Moment, bool)>) -> Vec<Entry> {
+    let sent = entry(by, at, Fact::Extending { id: id(), epoch });
+    let answer = |(to, is_held)| {
+        let answer = entry(by, to, Fact::Extended { id: id(), epoch, is_held });
+        Entry { from: at * UNIT, ..answer }
+    };
+    [sent].into_iter().chain(answered.map(answer)).collect()
 }
 
 fn kept(by: &str, at: Moment, epoch: u64, version: u64, node: Option<&str>) -> Entry {
@@ -70,7 +92,7 @@ fn last() -> Last {
 }
 
 fn rules(history: &[Entry], last: &[Last]) -> Vec<Rule> {
-    let rules: BTreeSet<Rule> = judge(history, last).into_iter().map(|violation| violation.rule).collect();
+    let rules: BTreeSet<Rule> = judge(history, last, DOUBT).into_iter().map(|violation| violation.rule).collect();
     rules.into_iter().collect()
 }
 
@@ -90,8 +112,8 @@ fn ends(change: impl FnOnce(&mut Last)) -> Vec<Rule> {
 
 #[test]
 fn nothing_is_wrong() {
-    assert_eq!(judge(&history(), &[last()]), []);
-    assert_eq!(recoveries(&history()), [Duration::from_nanos(10)]);
+    assert_eq!(judge(&history(), &[last()], DOUBT), []);
+    assert_eq!(recoveries(&history()), [Duration::from_secs(1)]);
 }
 
 #[test]
@@ -115,7 +137,7 @@ fn a_lost_lease_that_does_not_count() {
     assert_eq!(ends(|last| last.attempts = 1), [Rule::AttemptsCount]);
     let given_back = |acknowledged: bool| {
         let mut history = history();
-        history.push(entry("one", 41, Fact::Releasing { id: id(), epoch: 1 }));
+        history.push(writing("one", 41, 1, "release"));
         history.extend(acknowledged.then(|| accepted("one", 42, 1, "release")));
         history
     };
@@ -133,13 +155,13 @@ fn a_reservation_that_counts() {
     let mut history = vec![created(), claimed("one", CLAIM, 1, 0, 2), claimed("two", 50, 2, 0, 4)];
     assert_eq!(rules(&history, &keyed(0)), []);
     assert_eq!(rules(&history, &keyed(1)), [Rule::AttemptsCount]);
-    history.push(entry("two", 60, Fact::Beginning { id: id(), epoch: 2 }));
+    history.push(writing("two", 60, 2, "begin"));
     // Nobody knows whether it has.
     assert_eq!(rules(&history, &keyed(0)), []);
     assert_eq!(rules(&history, &keyed(1)), []);
     assert_eq!(rules(&history, &keyed(2)), [Rule::AttemptsCount]);
     // What is given back before it has begun is nothing less.
-    history.push(entry("one", 45, Fact::Releasing { id: id(), epoch: 1 }));
+    history.push(writing("one", 45, 1, "release"));
     history.push(accepted("one", 46, 1, "release"));
     history.push(accepted("two", 61, 2, "begin"));
     assert_eq!(rules(&history, &keyed(0)), [Rule::AttemptsCount]);
@@ -212,6 +234,60 @@ fn one_attempt_of_two_workers() {
     assert!(with([claimed("three", 91, 1, 1, 9)]).contains(&Rule::OneOwner));
 }
 
+/// One has it from 10 on, two from `at` on, with this in between.
+fn taken_over(at: Moment, kind: &str, between: impl IntoIterator<Item = Entry>) -> Vec<Rule> {
+    let created = entry("driver", 0, Fact::Created { id: id(), kind: kind.to_owned() });
+    let mut history = vec![created, claimed("one", CLAIM, 1, 1, 2), claimed("two", at, 2, 2, 4)];
+    history.extend(between);
+    let failed = Last { kind: kind.to_owned(), status: ExecutionStatus::Failed, version: 5, result: None, ..last() };
+    rules(&history, &[failed])
+}
+
+#[test]
+fn a_lease_that_another_does_not_wait_for() {
+    assert_eq!(taken_over(30, "plain", []), []);
+    assert_eq!(taken_over(29, "plain", []), [Rule::SingleOwner]);
+    // Whatever came between got no answer.
+    let history = [created(), claimed("one", CLAIM, 1, 1, 2), claimed("two", 29, 4, 4, 9)];
+    assert!(rules(&history, &[Last { epoch: 4, attempts: 4, max_attempts: 6, ..last() }]).contains(&Rule::SingleOwner));
+    // Its time was over.
+    assert_eq!(taken_over(17, "hangs", []), []);
+    assert_eq!(taken_over(16, "hangs", []), [Rule::SingleOwner]);
+}
+
+#[test]
+fn an_attempt_that_ends_before_its_lease() {
+    for end in ["complete", "fail", "cancel", "release", "time out"] {
+        assert!(!taken_over(20, "plain", [writing("one", 19, 1, end)]).contains(&Rule::SingleOwner), "{end}");
+    }
+    let fail = |at| [writing("one", at, 1, "fail")];
+    assert_eq!(taken_over(20, "plain", fail(21)), [Rule::SingleOwner]);
+    // What was refused has not ended it, unless it is the repetition of what was not answered.
+    assert_eq!(
+        taken_over(20, "plain", fail(19).into_iter().chain([refused("one", 19, 1, "fail")])),
+        [Rule::SingleOwner]
+    );
+    assert_eq!(taken_over(20, "plain", fail(18).into_iter().chain([refused("one", 19, 1, "fail")])), []);
+    assert_eq!(taken_over(20, "plain", [writing("one", 19, 1, "begin")]), [Rule::SingleOwner]);
+    assert_eq!(taken_over(20, "plain", [writing("one", 9, 0, "fail")]), [Rule::SingleOwner]);
+}
+
+#[test]
+fn a_lease_that_is_said_to_be_extended_and_is_not() {
+    let held = |at, to| beat("one", at, 1, Some((to, true)));
+    assert_eq!(taken_over(45, "plain", held(25, 26)), []);
+    assert_eq!(taken_over(44, "plain", held(25, 26)), [Rule::SingleOwner]);
+    assert_eq!(taken_over(30, "plain", held(31, 32)), [Rule::SingleOwner]);
+    // Nobody knows what was not answered; what is lost is not extended.
+    assert_eq!(taken_over(30, "plain", beat("one", 25, 1, None)), []);
+    assert_eq!(taken_over(30, "plain", beat("one", 25, 1, Some((26, false)))), []);
+    // One that was sent before may come later, with its own time.
+    assert_eq!(taken_over(43, "plain", [beat("one", 23, 1, None), held(25, 26)].concat()), []);
+    assert_eq!(taken_over(42, "plain", [beat("one", 23, 1, None), held(25, 26)].concat()), [Rule::SingleOwner]);
+    assert_eq!(taken_over(43, "plain", [held(23, 27), held(25, 26)].concat()), []);
+    assert_eq!(taken_over(43, "plain", [held(23, 24), held(25, 26)].concat()), [Rule::SingleOwner]);
+}
+
 #[test]
 fn what_is_lost_or_invented() {
     assert_eq!(rules(&history(), &[]), [Rule::NoneLost]);
@@ -224,7 +300,7 @@ fn what_is_lost_or_invented() {
 fn versions_that_are_skipped_or_given_twice() {
     let more = |version| {
         let mut history = history();
-        history.retain(|entry| entry.from != 80);
+        history.retain(|entry| entry.from != 80 * UNIT);
         history.push(kept("two", 80, 2, version, Some("send")));
         history
     };
