@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,22 @@ pub type Moment = u64;
 
 /// Now.
 pub fn now() -> Moment {
-    let time = clock_gettime(ClockId::Monotonic);
+    time_of(ClockId::Monotonic)
+}
+
+/// How far the time of day is ahead of that. Another time somebody may have set it.
+pub fn day_ahead() -> Moment {
+    time_of(ClockId::Realtime).saturating_sub(now())
+}
+
+fn time_of(clock: ClockId) -> Moment {
+    let time = clock_gettime(clock);
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+/// How much that is of moments.
+pub(crate) fn nanos(duration: Duration) -> Moment {
+    Moment::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)
 }
 
 /// A line.

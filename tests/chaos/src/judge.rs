@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracer::execution::{Execution, ExecutionId, ExecutionStatus};
 
-use crate::history::{Entry, Fact, Moment};
+use crate::history::{Entry, Fact, Moment, nanos};
 use crate::work::{EFFECTS, KEYED, LEASE, OF_ONE_KEY, timeout_of};
 
 /// An execution, as it is in the store at the end.
@@ -153,7 +153,7 @@ pub fn judge(history: &[Entry], last: &[Last], doubt: Duration) -> Vec<Violation
     let mut by_id: HashMap<ExecutionId, &Last> = HashMap::new();
     for one in last {
         let twice = by_id.insert(one.id, one).is_some();
-        if twice || !known.get(&one.id).is_some_and(|known| known.created.is_some()) {
+        if twice || known.get(&one.id).is_none_or(|known| known.created.is_none()) {
             let text = if twice { "it is there twice" } else { "nobody has created it" };
             violations.push(Violation { rule: Rule::NoneInvented, id: one.id, text: text.to_owned() });
         }
@@ -435,10 +435,6 @@ impl Known<'_> {
     fn acknowledged(&self, command: &str) -> BTreeSet<u64> {
         self.accepted.iter().filter(|write| write.command == command).map(|write| write.epoch).collect()
     }
-}
-
-fn nanos(duration: Duration) -> Moment {
-    Moment::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)
 }
 
 /// How long after the death of a worker each of its attempts was followed by another's.

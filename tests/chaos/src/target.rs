@@ -58,7 +58,7 @@ impl Kind {
         match self {
             // The dates of answers say which second it is, and answers take a while.
             Self::Dynamodb => Duration::from_millis(1500),
-            // All stores count milliseconds; this is for a machine whose clock is set right meanwhile.
+            // Milliseconds are counted, and rounded; the rest is to spare.
             _ => Duration::from_millis(50),
         }
     }

@@ -29,12 +29,10 @@ pub const OF_ONE_KEY: usize = 2;
 const KEYS: u128 = 2;
 /// This one kills its worker: there are some few.
 pub const POISON: &str = "poison";
-/// This one takes longer than its lease, so that only heartbeats keep it: there are some few.
+/// This one takes two to three leases, so that only heartbeats keep it: there are some few.
 pub const LONG: &str = "long";
 /// How long it takes at most.
 pub const LONG_MAX: Duration = Duration::from_secs(3 * LEASE.as_secs());
-/// How long it takes at least.
-const LONG_MIN: Duration = Duration::from_secs(2 * LEASE.as_secs());
 
 /// The effects of an `effects`.
 pub const EFFECTS: [&str; 2] = ["charge", "send"];
@@ -115,7 +113,7 @@ async fn handle(attempt: Attempt, log: Log) -> Result<Value, Failure> {
             pause(300).await;
             log.write(from, [Fact::Ran { id, key }]);
         }
-        LONG => tokio::time::sleep(LONG_MIN + (LONG_MAX - LONG_MIN).mul_f64(fastrand::f64())).await,
+        LONG => tokio::time::sleep(LONG_MAX.mul_f64((2.0 + fastrand::f64()) / 3.0)).await,
         POISON => std::process::abort(),
         _ => {}
     }
