@@ -280,7 +280,8 @@ fn a_lease_that_is_said_to_be_extended_and_is_not() {
     assert_eq!(taken_over(30, "plain", held(31, 32)), [Rule::SingleOwner]);
     // Nobody knows what was not answered; what is lost is not extended.
     assert_eq!(taken_over(30, "plain", beat("one", 25, 1, None)), []);
-    assert_eq!(taken_over(30, "plain", beat("one", 25, 1, Some((26, false)))), []);
+    let lost = beat("one", 25, 1, Some((26, false)));
+    assert_eq!(taken_over(30, "plain", [beat("one", 23, 1, None), lost].concat()), []);
     // One that was sent before may come later, with its own time.
     assert_eq!(taken_over(43, "plain", [beat("one", 23, 1, None), held(25, 26)].concat()), []);
     assert_eq!(taken_over(42, "plain", [beat("one", 23, 1, None), held(25, 26)].concat()), [Rule::SingleOwner]);
