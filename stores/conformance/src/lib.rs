@@ -163,6 +163,7 @@ cases! { ($)
     }
     list {
         filters_are_obeyed
+        dead_letters_are_listed_while_they_are_dead
         pages_show_everything_once_while_others_write
     }
     retain {

@@ -224,6 +224,7 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
     }
     let index = match options.parent {
         _ if options.selects_by_ids() => "PRIMARY",
+        None if options.is_of_dead_letters() => "tracer_executions_dead",
         Some(_) => "tracer_executions_parent",
         None => "tracer_executions_created",
     };
@@ -239,17 +240,21 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
     if let Some(before) = options.created_before {
         is("created_at < ?", &mut [ms(before).into()].into_iter());
     }
+    let created_at = if index == "tracer_executions_dead" { "dead_at" } else { "created_at" };
+    if created_at == "dead_at" {
+        is("dead_at IS NOT NULL", &mut std::iter::empty());
+    }
     let (sign, order) = if options.newest_first { ("<", " DESC") } else { (">", "") };
     if let Some(after) = options.after {
         let at: Value = ms(after.created_at()).into();
         // Not `(created_at, id) > (?, ?)`, for which no index is used.
-        let condition = format!("created_at {sign}= ? AND (created_at {sign} ? OR id {sign} ?)");
+        let condition = format!("{created_at} {sign}= ? AND ({created_at} {sign} ? OR id {sign} ?)");
         is(&condition, &mut [at.clone(), at, bytes(after.id()).into()].into_iter());
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
         "SELECT {COLUMNS}, created_at FROM tracer_executions e FORCE INDEX ({index})
-         WHERE {conditions} ORDER BY created_at{order}, id{order} LIMIT {limit}"
+         WHERE {conditions} ORDER BY {created_at}{order}, id{order} LIMIT {limit}"
     );
     (query, values)
 }

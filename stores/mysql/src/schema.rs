@@ -16,6 +16,7 @@ use crate::trouble::{Problem, is_duplicate_column, refused};
 /// Texts are bytes: nothing compares them otherwise, whatever the connection's character set. Instants are milliseconds
 /// since 1970. `due_type` is the type of what waits, and null for all others, as `sweep_at` is for what does not run: so
 /// their indexes keep what has ended apart, at one end, and claims and sweeps cost the same however much that is.
+/// `dead_at` is when a dead letter was created, and null for all others, who are at one end of its index, too.
 /// `urgency` is the priority, turned round, so that all columns of the index are in the order of claims.
 const STEPS: &[Step] = &[
     Step::Run(
@@ -55,6 +56,15 @@ const STEPS: &[Step] = &[
     ),
     Step::Run("ALTER TABLE tracer_executions ADD COLUMN kept_len BIGINT UNSIGNED NOT NULL DEFAULT 0"),
     Step::SplitCheckpoints,
+    // The texts are in hex so that they are bytes, as the column is.
+    Step::Run(
+        "
+    ALTER TABLE tracer_executions
+        ADD COLUMN dead_at BIGINT
+            GENERATED ALWAYS AS (IF(status IN (x'6661696C6564', x'74696D65645F6F7574'), created_at, NULL)) VIRTUAL,
+        ADD INDEX tracer_executions_dead (dead_at, id)
+",
+    ),
 ];
 
 /// What is done in a step.

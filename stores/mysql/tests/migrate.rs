@@ -32,7 +32,7 @@ fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
             other.query_drop(format!("UPDATE tracer_schema SET version = {version}")).await.unwrap();
             let error = MysqlStore::connect(opts.clone()).await.unwrap_err();
             assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
-            let text = format!("expected version 4 or older, found {version}: update this program");
+            let text = format!("expected version 5 or older, found {version}: update this program");
             assert_eq!(error.source.to_string(), text);
         }
         // A process that died between making a table and counting that.

@@ -349,6 +349,7 @@ fn claims_sweeps_and_lists_go_by_their_indexes() {
         manager.tick().await.unwrap();
         manager.list(ListOptions::new().limit(9)).await.unwrap();
         manager.list(ListOptions::new().limit(9).parent(parent)).await.unwrap();
+        manager.list(ListOptions::new().limit(9).dead_letters()).await.unwrap();
         other.query_drop("SET GLOBAL general_log = OFF").await.unwrap();
         let asked = "SELECT DISTINCT CAST(argument AS BINARY) FROM mysql.general_log
                      WHERE command_type = 'Execute' AND argument LIKE '%SELECT%FROM tracer_executions%ORDER BY%'
@@ -368,7 +369,7 @@ fn claims_sweeps_and_lists_go_by_their_indexes() {
             let key: Option<String> = row.get("key").unwrap();
             indexes.insert(key.unwrap_or_else(|| panic!("{query}: {plan:?}")));
         }
-        let all = ["created", "due", "parent", "sweep"].map(|index| format!("tracer_executions_{index}"));
+        let all = ["created", "dead", "due", "parent", "sweep"].map(|index| format!("tracer_executions_{index}"));
         assert!(indexes.iter().eq(&all), "{indexes:?}");
     });
 }

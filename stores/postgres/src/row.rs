@@ -29,6 +29,8 @@ pub(crate) const COLUMNS: &str = columns!();
 /// The same of what a change depends on: no rule looks at the payload or the checkpoints.
 pub(crate) const TO_CHANGE: &str =
     "e.id, e.body, NULL::text, e.result, NULL::text, q.version, q.claimed_at, q.lease_until, q.worker";
+/// Of dead letters only.
+const DEAD: &str = "tracer_dead d JOIN tracer_executions e ON e.id = d.id LEFT JOIN tracer_queue q ON q.id = e.id";
 /// From where.
 pub(crate) const TABLES: &str = "tracer_executions e LEFT JOIN tracer_queue q ON q.id = e.id";
 
@@ -427,16 +429,18 @@ pub(crate) fn list(options: &ListOptions) -> (String, Vec<Box<dyn ToSql + Sync +
     if let Some(before) = options.created_before {
         is("e.created_at < ?", Box::new(ms(before)));
     }
+    let (tables, place) = if options.is_of_dead_letters() { (DEAD, "d") } else { (TABLES, "e") };
     let (sign, order) = if options.newest_first { ("<", " DESC") } else { (">", "") };
     if let Some(after) = options.after {
         values.push(Box::new(ms(after.created_at())));
         values.push(Box::new(bytes(after.id())));
         let last = values.len();
-        conditions.push(format!("(e.created_at, e.id) {sign} (${}, ${last})", last - 1));
+        conditions.push(format!("({place}.created_at, {place}.id) {sign} (${}, ${last})", last - 1));
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS}, e.created_at FROM {TABLES} WHERE {conditions} ORDER BY e.created_at{order}, e.id{order} LIMIT {limit}"
+        "SELECT {COLUMNS}, e.created_at FROM {tables} WHERE {conditions}
+         ORDER BY {place}.created_at{order}, {place}.id{order} LIMIT {limit}"
     );
     (query, values)
 }

@@ -12,7 +12,8 @@ use crate::trouble::Problem;
 /// One step each; tables that have taken the first `n` are of version `n`. Never changed once released, only added to.
 ///
 /// Names are compared byte by byte (`COLLATE "C"`). Instants are milliseconds since 1970. The queue holds only what waits
-/// or runs, so that claims and sweeps cost the same however many executions have ended.
+/// or runs, so that claims and sweeps cost the same however many executions have ended. Dead letters are noted in a table of
+/// their own, by a trigger, which few ends come to: with an index by status, each end would write to all indexes.
 const STEPS: &[&str] = &[
     r#"
     CREATE TABLE tracer_executions (
@@ -82,6 +83,27 @@ const STEPS: &[&str] = &[
 "#,
     r"
     ALTER TABLE tracer_executions DROP COLUMN checkpoints;
+",
+    r"
+    LOCK TABLE tracer_executions IN SHARE ROW EXCLUSIVE MODE;
+    CREATE TABLE tracer_dead (created_at bigint, id bytea, PRIMARY KEY (created_at, id));
+    INSERT INTO tracer_dead SELECT created_at, id FROM tracer_executions WHERE body_status IN ('failed', 'timed_out');
+    CREATE FUNCTION tracer_note_dead() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP = 'UPDATE' AND NEW.body_status IN ('failed', 'timed_out') THEN
+            EXECUTE format('INSERT INTO %I.tracer_dead VALUES ($1, $2)', TG_TABLE_SCHEMA) USING NEW.created_at, NEW.id;
+        ELSE
+            EXECUTE format('DELETE FROM %I.tracer_dead WHERE created_at = $1 AND id = $2', TG_TABLE_SCHEMA)
+                USING OLD.created_at, OLD.id;
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER tracer_dead_changed AFTER UPDATE OF body_status ON tracer_executions FOR EACH ROW
+        WHEN (OLD.body_status IN ('failed', 'timed_out') <> (NEW.body_status IN ('failed', 'timed_out')))
+        EXECUTE FUNCTION tracer_note_dead();
+    CREATE TRIGGER tracer_dead_gone AFTER DELETE ON tracer_executions FOR EACH ROW
+        WHEN (OLD.body_status IN ('failed', 'timed_out'))
+        EXECUTE FUNCTION tracer_note_dead();
 ",
 ];
 

@@ -79,7 +79,7 @@ type Manager = ExecutionManager<PostgresStore>;
 
 async fn what_was_there_is(old: &Old, manager: &Manager) {
     let version: i64 = old.client.query_one("SELECT version FROM tracer_schema", &[]).await.unwrap().get(0);
-    assert_eq!(version, 5);
+    assert_eq!(version, 6);
     for (name, before) in &old.executions {
         assert_eq!(&manager.get(&before.id).await.unwrap(), before, "{name}");
         if let Some(key) = &before.idempotency_key {

@@ -41,7 +41,7 @@ fn many_may_begin_at_once_and_newer_tables_are_left_alone() {
         client(&config).await.execute("UPDATE tracer_schema SET version = 99", &[]).await.unwrap();
         let error = PostgresStore::connect(config, NoTls).await.unwrap_err();
         assert_eq!((error.code(), error.written), ("SCHEMA", Written::Nothing));
-        assert_eq!(error.source.to_string(), "expected version 5 or older, found 99: update this program");
+        assert_eq!(error.source.to_string(), "expected version 6 or older, found 99: update this program");
     });
 }
 

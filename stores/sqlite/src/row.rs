@@ -413,16 +413,7 @@ pub(crate) fn sweep(connection: &Connection, limit: u32, now: Timestamp) -> Resu
 }
 
 pub(crate) fn list(connection: &Connection, options: &ListOptions) -> Result<Page> {
-    let (filter, values) = filter(options);
-    let order = match (options.newest_first, options.selects_by_ids()) {
-        (false, false) => "created_at, id",
-        (true, false) => "created_at DESC, id DESC",
-        // What has a sign is found by no index.
-        (false, true) => "+created_at, +id",
-        (true, true) => "+created_at DESC, +id DESC",
-    };
-    let limit = options.page_len() + 1;
-    let query = format!("{} {filter} ORDER BY {order} LIMIT {limit}", select!());
+    let (query, values) = listing(options);
     let mut statement = connection.prepare_cached(&query)?;
     let mut rows = statement.query(rusqlite::params_from_iter(values))?;
     let mut listed = Vec::new();
@@ -434,6 +425,21 @@ pub(crate) fn list(connection: &Connection, options: &ListOptions) -> Result<Pag
         });
     }
     Ok(options.page_in_order(listed))
+}
+
+/// The query of a list, and its values.
+fn listing(options: &ListOptions) -> (String, Vec<Sql>) {
+    let (filter, values) = filter(options);
+    let order = match (options.newest_first, options.selects_by_ids()) {
+        (false, false) => "created_at, id",
+        (true, false) => "created_at DESC, id DESC",
+        // What has a sign is found by no index.
+        (false, true) => "+created_at, +id",
+        (true, true) => "+created_at DESC, +id DESC",
+    };
+    let limit = options.page_len() + 1;
+    let query = format!("{} {filter} ORDER BY {order} LIMIT {limit}", select!());
+    (query, values)
 }
 
 /// The conditions of a list, and their values.
@@ -452,6 +458,10 @@ fn filter(options: &ListOptions) -> (String, Vec<Sql>) {
         conditions.push(condition.to_owned());
         values.extend(more);
     };
+    if options.is_of_dead_letters() {
+        // As the index says it, or it is not used.
+        is("status IN ('failed', 'timed_out')", Vec::new());
+    }
     if let Some(parent) = options.parent {
         is("parent_id = ?", vec![Sql::Blob(blob(parent).to_vec())]);
     }
@@ -504,6 +514,35 @@ mod tests {
         let &Err(Problem::TooLarge { what, found, limit }) = refused else { panic!("{refused:?}") };
         assert_eq!((what, limit), (ROW, i64::from(LIMIT)));
         found
+    }
+
+    #[test]
+    fn lists_go_by_their_indexes() {
+        let connection = small();
+        let id = |number| ExecutionId::new(number).unwrap();
+        let all = ListOptions::new;
+        for (options, index) in [
+            (all(), "executions_created"),
+            (all().status(ExecutionStatus::Failed).status(ExecutionStatus::Completed), "executions_created"),
+            (all().dead_letters(), "executions_dead"),
+            (all().status(ExecutionStatus::TimedOut).type_("work"), "executions_dead"),
+            (all().parent(id(1)), "executions_parent"),
+            (all().ids(id(1)..=id(9)), "sqlite_autoindex_executions"),
+            (all().ids(id(1)..=id(u128::MAX)), "executions_created"),
+        ] {
+            for options in [options.clone(), options.newest_first().after(Cursor::new(now(), id(5)))] {
+                let (query, values) = listing(&options);
+                let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+                let plan: Vec<String> = statement
+                    .query_map(rusqlite::params_from_iter(values), |row| row.get(3))
+                    .unwrap()
+                    .collect::<std::result::Result<_, _>>()
+                    .unwrap();
+                let plan = plan.join("; ");
+                assert!(plan.contains(index), "{options:?}: {plan}");
+                assert_eq!(plan.contains("TEMP B-TREE"), options.selects_by_ids(), "{options:?}: {plan}");
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::trouble::{Problem, foreign};
 /// however many executions have ended. `body` is the execution as JSON, without what has a column of its own at the end.
 /// Version 2 has the index of idempotency keys hold only what has one; a `UNIQUE` column's own cannot be dropped. From
 /// version 3 on each checkpoint has a row, so that one more costs the same however many there are; `kept_len` is how many
-/// bytes those of an execution have.
+/// bytes those of an execution have. Version 5 has an index of dead letters: there are few of them, and all are looked for.
 const STEPS: &[&str] = &[
     "
     CREATE TABLE executions (
@@ -76,6 +76,9 @@ const STEPS: &[&str] = &[
     "
     ALTER TABLE executions DROP COLUMN checkpoints;
 ",
+    "
+    CREATE INDEX executions_dead ON executions (created_at, id) WHERE status IN ('failed', 'timed_out');
+",
 ];
 
 /// In files of this version checkpoints have rows of their own.
@@ -83,7 +86,7 @@ const KEPT: usize = 3;
 
 /// The names that the steps take.
 const NAMES: &str = "'executions', 'executions_2', 'executions_version', 'executions_due', 'executions_sweep', \
-     'executions_created', 'executions_parent', 'executions_key', 'checkpoints', 'clock'";
+     'executions_created', 'executions_parent', 'executions_key', 'executions_dead', 'checkpoints', 'clock'";
 /// Tables by which a file is known that is shared.
 const SHARED: &str = "'executions', 'executions_version', 'clock'";
 

@@ -102,7 +102,7 @@ fn many_may_open_a_new_file_at_once() {
         });
         let connection = Connection::open(&path).unwrap();
         let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
-        assert_eq!(version, 4);
+        assert_eq!(version, 5);
     }
 }
 
@@ -228,7 +228,7 @@ fn files_of_others_and_of_newer_versions_are_left_alone() {
     Connection::open(path("newer")).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let (code, source, _) = refused(&path("newer"));
     assert_eq!(code, "SCHEMA");
-    assert_eq!(source, "expected version 4 or older, found 99: update this program");
+    assert_eq!(source, "expected version 5 or older, found 99: update this program");
 
     std::fs::write(path("text"), "a,b\n1,2\n".repeat(1000)).unwrap();
     let before = std::fs::read(path("text")).unwrap();
@@ -422,7 +422,7 @@ fn executions_may_be_in_a_file_that_an_application_has_made() {
             assert_eq!(value, 77, "{pragma} of {name}");
         }
         own.execute_batch("UPDATE executions_version SET version = 99").unwrap();
-        assert_eq!(refused(&path).1, "expected version 4 or older, found 99: update this program");
+        assert_eq!(refused(&path).1, "expected version 5 or older, found 99: update this program");
     }
 }
 

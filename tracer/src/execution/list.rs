@@ -66,7 +66,8 @@ impl ListOptions {
     }
 
     /// Only dead letters: those that have ended without a result, and that nothing tries again by itself, failed or timed
-    /// out. [`ExecutionManager::redrive`](super::ExecutionManager::redrive) gives them another series of attempts.
+    /// out. [`ExecutionManager::redrive`](super::ExecutionManager::redrive) gives them another series of attempts. The stores
+    /// on SQL databases find them however much else there is; the others look at all that was created in that time.
     #[must_use]
     pub fn dead_letters(self) -> Self {
         self.status(ExecutionStatus::Failed).status(ExecutionStatus::TimedOut)
@@ -135,6 +136,12 @@ impl ListOptions {
             && self.has_id(execution.id)
             && self.created_from.is_none_or(|from| created >= from)
             && self.created_before.is_none_or(|before| created < before)
+    }
+
+    /// Whether all that are asked for are [dead letters](Self::dead_letters): few of many, as a rule.
+    pub fn is_of_dead_letters(&self) -> bool {
+        let is_dead = |status: &ExecutionStatus| matches!(status, ExecutionStatus::Failed | ExecutionStatus::TimedOut);
+        !self.statuses.is_empty() && self.statuses.iter().all(is_dead)
     }
 
     /// Whether an index of ids finds them sooner than one of the order: ids begin with the millisecond in which they were

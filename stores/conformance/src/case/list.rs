@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracer::execution::{
     Cursor, Execution, ExecutionId, ExecutionManager, ExecutionStatus as S, ExecutionStore, Failure, ListOptions,
-    NewExecution, Timestamp,
+    NewExecution, Retention, Timestamp,
 };
 
 use crate::bed::{Bed, SECOND, skip};
@@ -73,6 +73,45 @@ pub(crate) async fn filters_are_obeyed<T: ExecutionStore + 'static>(bed: Bed<T>)
     assert_eq!(manager.list(all().limit(8)).await.unwrap().next, None, "there are no more");
     let found = manager.list(all().status(S::Completed)).await.unwrap();
     assert_eq!(found.executions, [bed.get(&ids[2]).await]);
+}
+
+/// A store may know of them apart.
+pub(crate) async fn dead_letters_are_listed_while_they_are_dead<T: ExecutionStore + 'static>(bed: Bed<T>) {
+    if !bed.store().capabilities().consistent_list {
+        return skip(bed.store().capabilities().name, "does not show in a list at once what was written");
+    }
+    let manager = &bed.manager;
+    let mut ids = Vec::new();
+    for number in 0..6_u64 {
+        ids.push(manager.create(NewExecution::new("work").payload(number)).await.unwrap().id);
+        bed.clock.advance(SECOND);
+    }
+    let dead = ListOptions::new().dead_letters();
+    assert!(numbers(manager, dead.clone()).await.is_empty());
+    for id in &ids[..5] {
+        manager.start(id).await.unwrap();
+    }
+    manager.complete(&ids[0], 1).await.unwrap();
+    for id in &ids[1..4] {
+        manager.fail(id, Failure::new("no")).await.unwrap();
+    }
+    manager.timeout(&ids[4]).await.unwrap();
+    assert_eq!(numbers(manager, dead.clone()).await, [1, 2, 3, 4]);
+    assert_eq!(numbers(manager, dead.clone().newest_first().limit(3)).await, [4, 3, 2]);
+    assert_eq!(numbers(manager, ListOptions::new().status(S::TimedOut)).await, [4]);
+    let page = manager.list(dead.clone().limit(2)).await.unwrap();
+    assert_eq!(numbers(manager, dead.clone().limit(2).after(page.next.unwrap())).await, [3, 4]);
+    manager.redrive(&ids[1]).await.unwrap();
+    manager.delete(&ids[3]).await.unwrap();
+    assert_eq!(numbers(manager, dead.clone()).await, [2, 4]);
+    manager.start(&ids[1]).await.unwrap();
+    assert_eq!(numbers(manager, dead.clone()).await, [2, 4]);
+    manager.fail(&ids[1], Failure::new("again")).await.unwrap();
+    assert_eq!(numbers(manager, dead.clone()).await, [1, 2, 4]);
+    bed.clock.advance(2 * SECOND);
+    let retention = Retention::new(SECOND).dead_letters(SECOND);
+    assert_eq!(manager.prune(retention).await.unwrap().deleted, 4);
+    assert!(numbers(manager, dead).await.is_empty());
 }
 
 pub(crate) async fn pages_show_everything_once_while_others_write<T: ExecutionStore + 'static>(bed: Bed<T>) {
