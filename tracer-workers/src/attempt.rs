@@ -109,7 +109,7 @@ impl Attempt {
         matches!(self.told().hear(), Signal::ShutDown | Signal::GiveBack)
     }
 
-    /// Waits until it is to stop. What the handler returns then still counts, if it returns soon. When the worker is
+    /// Waits until it is to stop: it hears of a cancellation within three seconds. What the handler returns then still counts, if it returns soon. When the worker is
     /// [shutting down](Self::is_shutting_down), an error that may be retried, of a handler that has heard of it, gives the
     /// attempt back: another worker takes the execution up at once, and the attempt does not count. So keep how far it has
     /// come, and return one. One that says when to [try again](tracer::execution::Failure::retry_after) counts.

@@ -32,7 +32,8 @@
 //!
 //! - An execution runs at least once, and in one place at a time, unless it [blocks](#work-that-blocks): under a lease that
 //!   heartbeats extend. A worker that cannot reach its store stops its handlers before anybody else may take their
-//!   executions over.
+//!   executions over. Whoever ends an attempt by hand, though, and has it tried again at once (`timeout`, then `retry`),
+//!   does so up to three seconds before its worker hears of it.
 //! - What a worker leaves behind when it dies is taken over by any other within the lease (30 s unless said) and a second.
 //!   It counts as an attempt; when all are used up, the execution has failed with `LEASE_LOST`.
 //! - A panic is a failure with the code `PANIC`, and may be retried. An error that became a [`Failure`] by `?` may be

@@ -224,7 +224,8 @@ impl<S: ExecutionStore + Clone + 'static> Worker<S> {
     }
 
     /// How long nobody else may take over what it has: 30 s unless given, and a year at most. It is extended three times as
-    /// often.
+    /// often, and every three seconds at least: so long it may take until a handler hears that its execution is cancelled,
+    /// or over.
     ///
     /// # Panics
     ///
@@ -474,14 +475,18 @@ fn types<'w, S>(worker: &'w Worker<S>, held: &Held) -> Vec<OfType<'w>> {
     worker.handlers.iter().map(of).collect()
 }
 
-/// Extends all leases, three times as often as they need it; the first of them was asked for at `began`.
+/// The longest time until a worker hears what others have done to what it runs.
+const HEARS_WITHIN: Duration = Duration::from_secs(3);
+
+/// Extends all leases, three times as often as they need it at least; the first of them was asked for at `began`.
 async fn beat_all<S: ExecutionStore + Clone>(
     worker: &Worker<S>,
     held: &Held,
     lease: Duration,
     began: Instant,
 ) -> Infallible {
-    let mut every = tokio::time::interval_at(began + lease / 3, lease / 3);
+    let between = (lease / 3).min(HEARS_WITHIN);
+    let mut every = tokio::time::interval_at(began + between, between);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         every.tick().await;

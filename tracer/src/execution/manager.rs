@@ -179,8 +179,8 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.freely().fail(id, failure).await
     }
 
-    /// Calls the execution off, at once unless a worker holds it. Then it stays running until the worker has stopped;
-    /// [`Execution::cancel_requested`] says that it was told. A completion that comes first wins.
+    /// Calls the execution off, at once unless a worker holds it. Then it stays running until the worker has stopped, which
+    /// hears of it with its next heartbeat; [`Execution::cancel_requested`] says that it was told. A completion that comes first wins.
     ///
     /// The reason, the first that is given, is kept as `metadata["cancellationReason"]`; also where a completion comes first.
     pub async fn cancel(&self, id: &ExecutionId, reason: Option<&str>) -> Result<Execution, ExecutionError> {
@@ -227,7 +227,8 @@ impl<S: ExecutionStore> ExecutionManager<S> {
         self.freely().checkpoint(id, key, value)
     }
 
-    /// Ends the attempt because it takes too long, whoever holds it. One that was to be cancelled is.
+    /// Ends the attempt because it takes too long, whoever holds it. One that was to be cancelled is. A worker hears of it
+    /// with its next heartbeat: until then its handler goes on, and what it writes is refused.
     pub async fn timeout(&self, id: &ExecutionId) -> Result<Execution, ExecutionError> {
         self.freely().timeout(id).await
     }
