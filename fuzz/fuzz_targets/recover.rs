@@ -14,7 +14,7 @@ use tracer_blackbox::recover;
 static REAL: OnceLock<Vec<u8>> = OnceLock::new();
 
 fuzz_target!(|bytes: &[u8]| {
-    let real = REAL.get_or_init(|| std::fs::read("../tests/data/v2.0.tbx").unwrap_or_default());
+    let real = REAL.get_or_init(|| std::fs::read("../tests/data/v2.1.tbx").expect("the file is where the target is run"));
     read(bytes);
     // Pairs of a place and what is written there.
     let mut changed = real.clone();

@@ -217,7 +217,8 @@ pub(crate) struct Exec {
     /// `dynamodb://TABLE?region=…&endpoint=…`
     ///
     /// Without it: what the variable `TRACER_EXECUTIONS` says, or else `.tracer/executions.db`. What an older release has
-    /// made is brought up to date as it is opened: who looks at a file has to be allowed to write to it, and to its directory.
+    /// made is brought up to date as it is opened, and programs of that release then refuse it: who looks at a file has to be
+    /// allowed to write to it, and to its directory.
     #[arg(long, global = true, value_name = "FILE|URL")]
     store: Option<PathBuf>,
 
