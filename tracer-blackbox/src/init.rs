@@ -56,8 +56,9 @@ impl Default for Init {
 /// For each process that did not
 /// end in order and that nobody has been told of, of the last ten, a few lines on standard error say what it was doing, unless
 /// `TRACER_QUIET` is set: a thread reads what they left, so that the program need not wait. A program that ends in order
-/// before that is done waits for it then, two seconds at most. Files that were told of are deleted, oldest first, when all
-/// take more than 256 MiB, until they take three quarters of that; and others whose processes are gone, but the newest, when those take more than 1 GiB.
+/// before that is done waits for it then, two seconds at most. Files that were told of are deleted by that thread, oldest
+/// first, when all take more than 256 MiB, until they take three quarters of that; and others whose processes are gone, but
+/// the newest, when those take more than 1 GiB.
 ///
 /// It belongs at the beginning of a `main` that is not traced itself: a trace that has begun goes on where it began, which
 /// is not here. That is said, too.

@@ -33,6 +33,8 @@ const PATIENCE_OF_A_TRY: Duration = Duration::from_secs(3);
 const REQUESTS: usize = 16;
 /// How many items one request reads: DynamoDB's limit.
 const ITEMS_MAX: usize = 100;
+/// So many ids an index is asked for.
+const IDS_MAX: usize = 1000;
 /// Sorts behind every instant.
 const END: &str = "~";
 
@@ -333,7 +335,12 @@ impl DynamoStore {
             of: parent.as_deref().unwrap_or("all"),
             from: options.created_from.map_or_else(|| "0".to_owned(), instant),
             to: options.created_before.map_or_else(|| END.to_owned(), instant),
-            limit: wanted.min(ITEMS_MAX),
+            limit: match options {
+                // Read are only those that have one of the ids.
+                ListOptions { ids: Some(_), .. } => IDS_MAX,
+                ListOptions { statuses, types, .. } if statuses.len() + types.len() > 0 => ITEMS_MAX,
+                _ => wanted.min(ITEMS_MAX),
+            },
             newest_first: options.newest_first,
         };
         if let Some(after) = options.after {

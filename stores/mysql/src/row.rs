@@ -234,13 +234,13 @@ pub(crate) fn list(options: &ListOptions) -> (String, Values) {
     if let Some((from, to)) = options.ids {
         is("id BETWEEN ? AND ?", &mut [from, to].map(|id| bytes(id).into()).into_iter());
     }
+    let created_at = if index == "tracer_executions_dead" { "dead_at" } else { "created_at" };
     if let Some(from) = options.created_from {
-        is("created_at >= ?", &mut [ms(from).into()].into_iter());
+        is(&format!("{created_at} >= ?"), &mut [ms(from).into()].into_iter());
     }
     if let Some(before) = options.created_before {
-        is("created_at < ?", &mut [ms(before).into()].into_iter());
+        is(&format!("{created_at} < ?"), &mut [ms(before).into()].into_iter());
     }
-    let created_at = if index == "tracer_executions_dead" { "dead_at" } else { "created_at" };
     if created_at == "dead_at" {
         is("dead_at IS NOT NULL", &mut std::iter::empty());
     }

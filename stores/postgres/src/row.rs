@@ -423,13 +423,14 @@ pub(crate) fn list(options: &ListOptions) -> (String, Vec<Box<dyn ToSql + Sync +
         is("e.id >= ?", Box::new(bytes(from)));
         is("e.id <= ?", Box::new(bytes(to)));
     }
+    let has_better = options.parent.is_some() || options.selects_by_ids();
+    let (tables, place) = if options.is_of_dead_letters() && !has_better { (DEAD, "d") } else { (TABLES, "e") };
     if let Some(from) = options.created_from {
-        is("e.created_at >= ?", Box::new(ms(from)));
+        is(&format!("{place}.created_at >= ?"), Box::new(ms(from)));
     }
     if let Some(before) = options.created_before {
-        is("e.created_at < ?", Box::new(ms(before)));
+        is(&format!("{place}.created_at < ?"), Box::new(ms(before)));
     }
-    let (tables, place) = if options.is_of_dead_letters() { (DEAD, "d") } else { (TABLES, "e") };
     let (sign, order) = if options.newest_first { ("<", " DESC") } else { (">", "") };
     if let Some(after) = options.after {
         values.push(Box::new(ms(after.created_at())));
@@ -439,7 +440,7 @@ pub(crate) fn list(options: &ListOptions) -> (String, Vec<Box<dyn ToSql + Sync +
     }
     let (conditions, limit) = (conditions.join(" AND "), options.page_len() + 1);
     let query = format!(
-        "SELECT {COLUMNS}, e.created_at FROM {tables} WHERE {conditions}
+        "SELECT {COLUMNS}, {place}.created_at FROM {tables} WHERE {conditions}
          ORDER BY {place}.created_at{order}, {place}.id{order} LIMIT {limit}"
     );
     (query, values)

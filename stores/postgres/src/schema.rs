@@ -88,7 +88,8 @@ const STEPS: &[&str] = &[
     LOCK TABLE tracer_executions IN SHARE ROW EXCLUSIVE MODE;
     CREATE TABLE tracer_dead (created_at bigint, id bytea, PRIMARY KEY (created_at, id));
     INSERT INTO tracer_dead SELECT created_at, id FROM tracer_executions WHERE body_status IN ('failed', 'timed_out');
-    CREATE FUNCTION tracer_note_dead() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION tracer_note_dead() RETURNS trigger LANGUAGE plpgsql
+        SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     BEGIN
         IF TG_OP = 'UPDATE' AND NEW.body_status IN ('failed', 'timed_out') THEN
             EXECUTE format('INSERT INTO %I.tracer_dead VALUES ($1, $2)', TG_TABLE_SCHEMA) USING NEW.created_at, NEW.id;

@@ -92,7 +92,7 @@ impl PostgresStore {
     /// As [`connect`](Self::connect).
     pub async fn with_pool(pool: Pool) -> Result<Self, StoreError> {
         let failed = |problem: Problem| problem.into_store("prepare the tables");
-        let client = in_time(PATIENCE, async { pool.get().await.map_err(Problem::Pool) });
+        let client = in_time(PATIENCE, async { pool.get().await.map_err(Problem::of_first) });
         let mut client = client.await.map_err(failed)?;
         let migrated = async {
             let transaction = in_time(PATIENCE, client.transaction()).await?;

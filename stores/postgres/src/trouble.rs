@@ -19,6 +19,8 @@ pub(crate) enum Problem {
     Slow,
     /// No connection could be had.
     Pool(PoolError),
+    /// The first connection is refused, and others will be. Whoever was let in before waits for better times instead.
+    NotLetIn(tokio_postgres::Error),
     /// No pool could be made.
     Build(deadpool_postgres::BuildError),
     /// A row that is no execution.
@@ -77,6 +79,16 @@ impl From<tokio_postgres::Error> for Problem {
 }
 
 impl Problem {
+    /// Of the first connection.
+    pub(crate) fn of_first(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) if error.as_db_error().is_some() && trouble(&error) == Trouble::Refused => {
+                Self::NotLetIn(error)
+            }
+            error => Self::Pool(error),
+        }
+    }
+
     /// Of a statement that is a transaction of its own: what the server refuses is not written, but for what it says while
     /// it closes the connection.
     pub(crate) fn of_statement(error: tokio_postgres::Error) -> Self {
@@ -97,12 +109,8 @@ impl Problem {
     pub(crate) fn into_store(self, operation: &'static str) -> StoreError {
         let (trouble, written) = match &self {
             Self::Postgres(error) => (trouble(error), Written::Nothing),
-            // Who may not come in, or asks for a database that is not there, is told so by the server.
-            Self::Pool(PoolError::Backend(error)) if error.as_db_error().is_some() => {
-                (trouble(error), Written::Nothing)
-            }
             Self::Slow | Self::Pool(_) | Self::Gone | Self::Raced => (Trouble::Unavailable, Written::Nothing),
-            Self::Build(_) => (Trouble::Refused, Written::Nothing),
+            Self::Build(_) | Self::NotLetIn(_) => (Trouble::Refused, Written::Nothing),
             Self::TooLarge { .. } | Self::ManyCheckpoints { .. } => (Trouble::TooLarge, Written::Nothing),
             Self::Newer { .. } => (Trouble::Schema, Written::Nothing),
             Self::Corrupt(_) => (Trouble::Corrupt, Written::Nothing),
@@ -110,7 +118,10 @@ impl Problem {
             Self::SlowCommit => (Trouble::Unavailable, Written::Unknown),
         };
         let source: Box<dyn Error + Send + Sync> = match self {
-            Self::Postgres(error) | Self::Commit(error) | Self::Pool(PoolError::Backend(error)) => error.into(),
+            Self::Postgres(error)
+            | Self::Commit(error)
+            | Self::NotLetIn(error)
+            | Self::Pool(PoolError::Backend(error)) => error.into(),
             Self::Slow | Self::SlowCommit => "no answer came in time".into(),
             Self::Pool(error) => error.into(),
             Self::Build(error) => error.into(),

@@ -452,6 +452,27 @@ fn who_may_not_come_in_is_told_so_and_not_to_try_again() {
     });
 }
 
+/// What has ended meanwhile is written once it is let in again; a worker would take a refusal for an answer.
+#[test]
+fn who_was_let_in_before_is_to_try_again() {
+    run(async {
+        let mut config = server::config("let_in").await;
+        let client = client(&config).await;
+        client.batch_execute("CREATE ROLE visitor LOGIN SUPERUSER").await.unwrap();
+        config.user("visitor");
+        let manager = ExecutionManager::new(PostgresStore::connect(config, NoTls).await.unwrap());
+        let shut = "ALTER ROLE visitor NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE usename = 'visitor'";
+        client.batch_execute(shut).await.unwrap();
+        for _ in 0..3 {
+            let error = manager.create(NewExecution::new("work").idempotency_key("one")).await.unwrap_err();
+            assert_eq!((error.code(), error.is_retryable()), ("STORE", true), "{error}");
+        }
+        client.batch_execute("ALTER ROLE visitor LOGIN").await.unwrap();
+        manager.create(NewExecution::new("work").idempotency_key("one")).await.unwrap();
+    });
+}
+
 async fn store(config: &tokio_postgres::Config) -> ExecutionManager<PostgresStore> {
     ExecutionManager::new(PostgresStore::connect(config.clone(), NoTls).await.unwrap())
 }

@@ -71,7 +71,8 @@ use crate::id::ExecutionId;
 ///
 /// A [`StoreError`] says whether anything was written and whether the call may be repeated. What cannot be read because
 /// it was written by somebody else ([`Trouble::Corrupt`](super::Trouble::Corrupt)) does not keep the store from
-/// serving the others. A list names it beside them ([`Page::unreadable`]), and it may be [deleted](Self::delete).
+/// serving the others. A list names it beside them ([`Page::unreadable`]), if at least its id can be read, and it may be
+/// [deleted](Self::delete).
 pub trait ExecutionStore: Send + Sync {
     /// What it can do besides.
     fn capabilities(&self) -> Capabilities;

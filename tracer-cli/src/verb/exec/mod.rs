@@ -46,7 +46,7 @@ pub(crate) enum ExecError {
     #[cfg(not(feature = "dynamodb"))]
     #[error("expected a `tracer` that was built for `dynamodb`, found one that was built without")]
     NotBuilt,
-    #[error("expected the URL of a database, found none in `--store`")]
+    #[error("expected the URL of a database, found one that names none")]
     Url(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("that database gave no answer within ten seconds")]
     NoAnswer,
