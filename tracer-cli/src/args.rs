@@ -148,7 +148,7 @@ JSON, one object:
   open        {trace_id, node, since_ns, arguments, truncated}
   beside      likewise, of other traces of its processes
   files       {file, format, process, app, pid, death, ended, alive, last_sign_ns, confidence,
-              gaps}; ended: as in `recover`")]
+              gaps}, once for each process that the file tells of; ended: as in `recover`")]
     Show(Show),
 
     /// Prints the newest records, one a line
@@ -178,7 +178,18 @@ JSON, one object a file:
   records, traces, dropped  there; and counted by the process as not kept
   gaps, confidence          where records are missing; how much could be read
   skipped                   lines that became no record: {torn, unknown, newer, unreadable, too_long}
-  open                      {trace_id, node, since_ns, arguments, truncated}")]
+  open                      {trace_id, node, since_ns, arguments, truncated}
+  processes                 if the file tells of several: {process, app, pid, death, ended, alive}
+                            of each, and above null
+
+Lines that --out writes beside records; earlier releases pass them by:
+  {type: \"process\", schema, name, process, app, pid, death, ended, last_sign_ns, dropped, gaps}
+              a process of a black box, named like that; gaps: {trace_id, text}
+  {type: \"trace\", schema, trace_id, process, state, active, open}
+              how a trace stands by what the process of that name knew; active: it was not over;
+              open: {frame, node, since_ns, arguments, truncated}
+Of several about the same, the last counts. The enter of an open node whose record was written
+over is a step with the numbers 0: step_id and seq.")]
     Recover(Recover),
 
     /// Counts records, per file and per trace
@@ -407,7 +418,7 @@ pub(crate) struct Tail {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Recover {
-    /// Adds the records to FILE, as JSON lines
+    /// Adds the records to FILE, as JSON lines, with what is known of how their processes ended
     ///
     /// Records that are in it stay and are not added again: doing it twice changes nothing. The file is made for its owner
     /// alone.

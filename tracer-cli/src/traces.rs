@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::mem::{self, Discriminant};
 
 use tracer::tree::{Span, SpanOutcome, Tree};
-use tracer::{EnvId, ErrorKind, Record, Status, Times, TraceId, TraceState, TraceStats};
+use tracer::{EnvId, ErrorKind, FrameId, Record, Status, Times, TraceId, TraceState};
 
-use crate::source::{OpenNode, Outline, Outlines, Period, Source, Summary, Telling};
+use crate::source::{OpenNode, Outline, Outlines, Period, Source, Summary, Telling, Writer};
 
 /// Short ids have at least so many digits, and more where fewer are not unique.
 const SHORT_LEN_MIN: usize = 6;
@@ -50,13 +50,13 @@ impl Traces {
                 });
                 all[place].add(nth, summary);
             }
-            for id in &source.active {
-                if let Some(place) = places.get(id) {
+            for id in source.writers.iter().flat_map(Writer::active) {
+                if let Some(place) = places.get(&id) {
                     all[*place].is_active = true;
                 }
             }
-            for id in &source.cut_off {
-                if let Some(place) = places.get(id) {
+            for id in source.writers.iter().flat_map(Writer::cut_off) {
+                if let Some(place) = places.get(&id) {
                     all[*place].is_cut_off = true;
                 }
             }
@@ -98,21 +98,20 @@ impl Trace {
         self.parts.iter().map(|(source, _)| *source)
     }
 
+    /// The processes that are told to have written of it, each once.
+    pub(crate) fn writers<'a>(&self, sources: &'a [Source]) -> Vec<&'a Writer> {
+        let mut seen = HashSet::new();
+        let writers = self.sources().filter_map(|nth| sources.get(nth)).flat_map(|source| source.writers_of(self.id));
+        writers.filter(|writer| seen.insert(writer.name)).collect()
+    }
+
     /// In the order of their numbers, each once.
     fn records(&self, sources: &[Source]) -> Vec<Record> {
         let parts = self.sources().filter_map(|nth| sources.get(nth)).map(|source| source.contents.trace(self.id));
         let mut records: Vec<Record> = parts.flatten().collect();
         in_order(&mut records);
         if self.parts.len() > 1 {
-            let mut seen = HashSet::new();
-            let steps = records.iter().filter_map(Record::as_step);
-            let entered = steps.filter(|step| step.seq > 0 && step.status == Status::Enter);
-            let entered: HashSet<_> = entered.filter_map(|step| step.frame).collect();
-            records.retain(|record| match record.as_step().filter(|step| step.seq == 0) {
-                // What was inferred of one file has no number, and may be recorded in another.
-                Some(inferred) => inferred.frame.is_none_or(|frame| !entered.contains(&frame)),
-                None => record.seq() == 0 || seen.insert(RecordKey::of(record)),
-            });
+            each_once(&mut records);
         }
         records
     }
@@ -123,10 +122,11 @@ impl Trace {
 
     /// An index knows the source and the state though the records of its file have no root.
     fn told(&self, mut tree: Tree, sources: &[Source]) -> Tree {
-        if let [(nth, summary)] = &self.parts[..]
-            && let Some(outline) = sources[*nth].contents.outlines()
-        {
-            (tree.source, tree.state) = (outline(summary).source, summary.state);
+        if let [(nth, summary)] = &self.parts[..] {
+            tree.state = summary.state;
+            if let Some(outline) = sources[*nth].contents.outlines() {
+                tree.source = outline(summary).source;
+            }
         }
         tree.state = self.standing(tree.state);
         tree
@@ -141,8 +141,7 @@ impl Trace {
         let contents = &sources[*nth].contents;
         let mut records = contents.newest(self.id, NEWEST);
         in_order(&mut records);
-        // What was inferred has no number.
-        let read = records.iter().filter(|record| record.seq() > 0).count() as u64;
+        let read = records.iter().filter(|record| !is_inferred(record)).count() as u64;
         let mut tree = self.told(Tree::of_trace(self.id, &records, self.is_active), sources);
         tree.duration_ns = self.duration_ns();
         (tree, summary.records.saturating_sub(read))
@@ -152,7 +151,7 @@ impl Trace {
     pub(crate) fn summary(&self, sources: &[Source]) -> Summary {
         let mut summary = match &self.parts[..] {
             [(_, summary)] => summary.clone(),
-            [(_, first), ..] => summary(first.place, &self.records(sources)).unwrap_or_else(|| first.clone()),
+            [(_, first), ..] => summary(first.place, self.id, &self.records(sources)),
             [] => unreachable!("a trace is made with its first part"),
         };
         summary.state = self.standing(summary.state);
@@ -171,15 +170,16 @@ impl Trace {
     /// The latest that is known of it, in Unix nanoseconds: its last record, the last sign of life of a process that wrote
     /// it, or now if one is running.
     pub(crate) fn last_sign_ns(&self, sources: &[Source]) -> u64 {
-        let own = self.sources().filter_map(|nth| sources.get(nth));
-        let signs =
-            own.map(|source| if source.is_alive { Times::default().now().1 } else { source.last_sign_ns.unwrap_or(0) });
+        let sign = |writer: &Writer| {
+            if writer.is_alive { Times::default().now().1 } else { writer.last_sign_ns.unwrap_or(0) }
+        };
+        let signs = self.writers(sources).into_iter().map(sign);
         signs.chain(self.period.map(|period| period.end_ns)).max().unwrap_or(0)
     }
 
     /// What is open in it: first what its records say, then what only `sources` say.
     pub(crate) fn open(&self, tree: &Tree, sources: &[Source]) -> Vec<OpenNode> {
-        let known = self.sources().filter_map(|nth| sources.get(nth)).flat_map(|source| &source.open);
+        let known = self.sources().filter_map(|nth| sources.get(nth)).flat_map(Source::open);
         with_known(open_spans(tree), known.filter(|open| open.trace_id == self.id))
     }
 }
@@ -205,55 +205,94 @@ impl<'a> Lines<'a> {
             return (summary, outline);
         }
         let tree = trace.tree(self.sources);
-        let telling = telling(&tree).map(|span| Telling {
-            node: span.node.clone(),
-            arguments: span.arguments.clone(),
-            truncated: span.arguments_truncated,
-            error: match &span.outcome {
-                SpanOutcome::Failed(error) => Some(error.clone()),
-                _ => None,
-            },
-        });
+        let telling = match tree.state {
+            TraceState::Running | TraceState::Lost => {
+                // The last that was entered.
+                let open = trace.open(&tree, self.sources).into_iter().max_by_key(|open| open.since_ns);
+                open.map(|OpenNode { node, arguments, truncated, .. }| Telling {
+                    node,
+                    arguments,
+                    truncated,
+                    error: None,
+                })
+            }
+            _ => telling(&tree).map(|span| Telling {
+                node: span.node.clone(),
+                arguments: span.arguments.clone(),
+                truncated: span.arguments_truncated,
+                error: match &span.outcome {
+                    SpanOutcome::Failed(error) => Some(error.clone()),
+                    _ => None,
+                },
+            }),
+        };
         (summary, Outline { source: tree.source, telling })
     }
 }
 
-/// Of the records of one trace; `None`: there are none.
-pub(crate) fn summary(place: usize, records: &[Record]) -> Option<Summary> {
-    let stats = TraceStats::of(records, &[]).pop()?;
-    let tree = Tree::of(records, &[]).pop()?;
-    let count = |number: usize| number as u64;
-    Some(Summary {
-        id: stats.trace_id,
+/// Of the records of one trace, each once.
+pub(crate) fn summary(place: usize, id: TraceId, records: &[Record]) -> Summary {
+    let state = Tree::of_trace(id, records, false).state;
+    let recorded = || records.iter().filter(|record| !is_inferred(record));
+    let count = |is_one: fn(&Record) -> bool| recorded().filter(|record| is_one(record)).count() as u64;
+    let mut last: HashMap<EnvId, u64> = HashMap::new();
+    for step in recorded().filter_map(Record::as_step) {
+        let last = last.entry(step.env_id).or_default();
+        *last = step.step_id.max(*last);
+    }
+    let steps = count(|record| record.as_step().is_some());
+    // Of what was inferred, the first.
+    let since_ns = records.iter().filter(|record| is_inferred(record)).map(Record::ts).min();
+    Summary {
+        id,
         place,
-        state: stats.state,
-        records: count(stats.records),
-        envs: count(stats.envs),
-        steps: count(stats.steps),
-        spans: tree.spans.iter().flat_map(Span::walk).map(|span| 1 + count(span.omitted)).sum(),
-        lost_steps: stats.lost,
-        period: Period::of(records.iter().map(Record::ts)),
-    })
+        state,
+        records: count(|_| true),
+        envs: count(|record| record.as_env().is_some()),
+        steps,
+        spans: count(|record| record.as_step().is_some_and(|step| step.status == Status::Enter && !step.resumed)),
+        lost_steps: last.values().fold(0, |sum, last| last.saturating_add(sum)).saturating_sub(steps),
+        period: Period::of(recorded().map(Record::ts).chain(since_ns)),
+    }
+}
+
+/// Whether it is no record, but the enter of an open node whose record was written over: it has no numbers.
+pub(crate) fn is_inferred(record: &Record) -> bool {
+    record.as_step().is_some_and(|step| step.seq == 0 && step.step_id == 0 && step.status == Status::Enter)
 }
 
 /// By their numbers: a thread may have written before another what happened after it. What a forked process goes on with
 /// comes behind the record of its parent that has the same.
 fn in_order(records: &mut [Record]) {
-    records.sort_by_key(|record| (record.seq(), matches!(record, Record::Env(_))));
+    let when = |record: &Record| if is_inferred(record) { record.ts() } else { 0 };
+    records.sort_by_key(|record| (record.seq(), matches!(record, Record::Env(_)), when(record)));
+}
+
+/// Takes out of the records of a trace those that are there before. What was inferred of one file may be recorded in
+/// another.
+pub(crate) fn each_once(records: &mut Vec<Record>) {
+    let steps = records.iter().filter(|record| !is_inferred(record)).filter_map(Record::as_step);
+    let entered = steps.filter(|step| step.status == Status::Enter).filter_map(|step| step.frame);
+    let mut entered: HashSet<_> = entered.collect();
+    let mut seen = HashSet::new();
+    records.retain(|record| match record.as_step().filter(|_| is_inferred(record)) {
+        Some(inferred) => inferred.frame.is_none_or(|frame| entered.insert(frame)),
+        None => record.seq() == 0 || seen.insert(RecordKey::of(record)),
+    });
 }
 
 /// The open nodes of one file.
 pub(crate) fn open_in(source: &Source) -> Vec<OpenNode> {
     if source.contents.outlines().is_some() {
-        return source.open.clone();
+        return source.open().cloned().collect();
     }
     let mut open = Vec::new();
     for trace in source.contents.traces() {
         let mut records = source.contents.trace(trace.id);
         in_order(&mut records);
-        open.extend(Tree::of(&records, &source.active).iter().flat_map(open_spans));
+        open.extend(open_spans(&Tree::of_trace(trace.id, &records, false)));
     }
-    open
+    with_known(open, source.open())
 }
 
 fn open_spans(tree: &Tree) -> Vec<OpenNode> {
@@ -282,13 +321,15 @@ fn with_known<'a>(mut open: Vec<OpenNode>, known: impl Iterator<Item = &'a OpenN
 
 /// Tells records apart, in whatever file they are.
 #[derive(PartialEq, Eq, Hash)]
-pub(crate) struct RecordKey(TraceId, EnvId, Option<u64>, Discriminant<Record>);
+pub(crate) struct RecordKey(TraceId, EnvId, Option<u64>, Discriminant<Record>, Option<FrameId>);
 
 impl RecordKey {
     pub(crate) fn of(record: &Record) -> Self {
         // An env has one record of its own. In a forked process, the number of that goes by what is left of the others.
         let seq = record.as_env().is_none().then(|| record.seq());
-        Self(record.trace_id(), record.env_id(), seq, mem::discriminant(record))
+        // What was inferred has no number.
+        let frame = record.as_step().filter(|_| is_inferred(record)).and_then(|step| step.frame);
+        Self(record.trace_id(), record.env_id(), seq, mem::discriminant(record), frame)
     }
 }
 

@@ -11,6 +11,9 @@ use crate::status::Status;
 pub const SCHEMA: u32 = 1;
 
 /// An env, a step or a note.
+///
+/// A file of JSON lines may have lines of other types, which readers skip: `tracer recover --out` writes those that its
+/// help describes, on processes and on how their traces stood.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Record {

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::iter;
 use std::mem;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,8 @@ use tracer_blackbox::{
 };
 
 use super::{
-    Contents, Follow, Format, Gap, Missed, OpenNode, Outline, Outlines, Period, ReadError, Seen, Skipped, Source,
-    Summary, Telling, open,
+    Contents, Ended, Follow, Format, Gap, Missed, OpenNode, Outline, Outlines, Period, ReadError, Seen, Skipped,
+    Source, Standing, Summary, Telling, Writer, open,
 };
 
 /// The format.
@@ -115,30 +116,27 @@ fn has_nothing(file: &File) -> bool {
 }
 
 fn source(format: &'static str, path: &Path, size_bytes: u64, read: Recovered<'static>) -> Source {
-    let active: Vec<TraceId> = read.active().collect();
-    let (active, cut_off) = match read.death {
-        Death::StillRunning => (active, Vec::new()),
-        // Whoever holds a context until the end has nothing more to say with it.
-        Death::Clean { .. } => (Vec::new(), Vec::new()),
-        _ => (Vec::new(), active),
+    let standing = |of: &TraceSummary| (of.trace_id, Standing { state: of.state, is_active: of.is_active });
+    let writer = Writer {
+        name: read.process.segment,
+        process: process_text(&read.process),
+        app: read.process.app.clone(),
+        pid: read.process.pid,
+        death: death_text(&read.death),
+        ended: ended(&read.death),
+        is_alive: read.death == Death::StillRunning,
+        last_sign_ns: Some(read.process.last_sign_unix_ns).filter(|ns| *ns > 0),
+        dropped: read.dropped,
+        gaps: read.gaps.iter().map(gap).collect(),
+        traces: read.traces().iter().map(standing).collect(),
+        open: read.open.iter().map(open_node).collect(),
     };
     Source {
         path: path.to_owned(),
         format,
         size_bytes,
-        process: Some(process_text(&read.process)),
-        active,
-        cut_off,
-        open: read.open.iter().map(open_node).collect(),
-        app: Some(read.process.app.clone()),
-        pid: Some(read.process.pid),
-        death: Some(death_text(&read.death)),
-        ended: Some(ended(&read.death)),
-        is_alive: read.death == Death::StillRunning,
-        last_sign_ns: Some(read.process.last_sign_unix_ns).filter(|ns| *ns > 0),
+        writers: vec![writer],
         confidence: read.confidence.to_string(),
-        gaps: read.gaps.iter().map(gap).collect(),
-        dropped: read.dropped,
         skipped: Skipped::default(),
         contents: Box::new(Indexed(read)),
     }
@@ -149,9 +147,9 @@ struct Indexed(Recovered<'static>);
 
 impl Indexed {
     fn with_open(&self, id: TraceId, mut records: Vec<Record>) -> Vec<Record> {
-        let open: Vec<_> = self.0.open.iter().filter(|open| open.trace_id == id).collect();
-        let forgotten = forgotten_enters(&records, &open);
-        records.extend(forgotten);
+        let enters = records.iter().filter_map(entered);
+        let entered: HashSet<_> = enters.collect();
+        records.extend(forgotten_enters(self.0.open.iter().filter(|open| open.trace_id == id), &entered));
         records
     }
 }
@@ -191,7 +189,18 @@ impl Contents for Indexed {
     }
 
     fn records(&self) -> Box<dyn Iterator<Item = Record> + '_> {
-        Box::new(self.0.records())
+        let frames = self.0.open.iter().filter_map(|open| Some((open.trace_id, open.frame?)));
+        let (open, mut records): (HashSet<_>, _) = (frames.collect(), self.0.records());
+        let (mut there, mut forgotten) = (HashSet::new(), None);
+        Box::new(iter::from_fn(move || {
+            let Some(record) = records.next() else {
+                let forgotten =
+                    forgotten.get_or_insert_with(|| forgotten_enters(self.0.open.iter(), &there).into_iter());
+                return forgotten.next();
+            };
+            there.extend(entered(&record).filter(|frame| open.contains(frame)));
+            Some(record)
+        }))
     }
 
     fn outlines(&self) -> Option<Outlines<'_>> {
@@ -237,18 +246,18 @@ fn death_text(death: &Death) -> String {
     }
 }
 
-fn ended(death: &Death) -> Value {
-    match death {
-        Death::Clean { status } => json!({ "kind": "clean", "status": status }),
-        Death::Panic { text } => json!({ "kind": "panic", "text": text }),
-        Death::Signal { number, address } => json!({ "kind": "signal", "signal": number, "address": address }),
-        Death::DeadlineExceeded { deadline_ms } => json!({ "kind": "deadline", "deadline_ms": deadline_ms }),
-        Death::Memory { used, limit } => json!({ "kind": "memory", "used_bytes": used, "limit_bytes": limit }),
-        Death::Killed => json!({ "kind": "killed" }),
-        Death::StillRunning => json!({ "kind": "running" }),
-        Death::HostLost => json!({ "kind": "host_lost" }),
-        Death::OtherNamespace => json!({ "kind": "other_namespace" }),
-        _ => json!({ "kind": "unknown" }),
+fn ended(death: &Death) -> Ended {
+    match death.clone() {
+        Death::Clean { status } => Ended::Clean { status },
+        Death::Panic { text } => Ended::Panic { text },
+        Death::Signal { number: signal, address } => Ended::Signal { signal, address },
+        Death::DeadlineExceeded { deadline_ms } => Ended::Deadline { deadline_ms },
+        Death::Memory { used: used_bytes, limit: limit_bytes } => Ended::Memory { used_bytes, limit_bytes },
+        Death::Killed => Ended::Killed,
+        Death::StillRunning => Ended::Running,
+        Death::HostLost => Ended::HostLost,
+        Death::OtherNamespace => Ended::OtherNamespace,
+        _ => Ended::Unknown,
     }
 }
 
@@ -273,9 +282,7 @@ fn open_node(open: &BoxOpen) -> OpenNode {
 
 /// The enters of open nodes that were written over since: what is open for long is what a person looks for, so it has
 /// a place in the tree though only the table of open nodes knows it.
-fn forgotten_enters(records: &[Record], open: &[&BoxOpen]) -> Vec<Record> {
-    let enters = records.iter().filter_map(Record::as_step).filter(|step| step.status == Status::Enter);
-    let entered: HashSet<_> = enters.filter_map(|step| Some((step.trace_id, step.frame?))).collect();
+fn forgotten_enters<'a>(open: impl Iterator<Item = &'a BoxOpen>, entered: &HashSet<(TraceId, FrameId)>) -> Vec<Record> {
     let mut callers: HashMap<(TraceId, EnvId), FrameId> = HashMap::new();
     let mut forgotten = Vec::new();
     for node in open {
@@ -288,6 +295,12 @@ fn forgotten_enters(records: &[Record], open: &[&BoxOpen]) -> Vec<Record> {
         forgotten.extend(enter(node, frame, caller));
     }
     forgotten
+}
+
+/// The frame that a record enters.
+fn entered(record: &Record) -> Option<(TraceId, FrameId)> {
+    let step = record.as_step().filter(|step| step.status == Status::Enter)?;
+    Some((step.trace_id, step.frame?))
 }
 
 fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Record> {

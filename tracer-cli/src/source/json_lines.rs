@@ -1,6 +1,7 @@
 //! JSON lines: one record a line, as `tracer::JsonLines` and `tracer recover --out` write them.
 //!
-//! Such a file says nothing of its process: not whether it lives, nor how it ended.
+//! The former says nothing of its process: not whether it lives, nor how it ended. The latter has lines that tell what black
+//! boxes said of theirs.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -9,11 +10,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use tracer::{Record, SCHEMA, TraceId};
+use tracer::{Record, SCHEMA, TraceId, TraceState};
 
 use super::lines::{LINE_LEN_MAX, Line, Lines};
-use super::{Contents, Counted, Follow, Format, Missed, Outlines, ReadError, Seen, Skipped, Source, Summary, open};
-use crate::traces::summary;
+use super::{
+    Contents, Counted, Follow, Format, Missed, OpenNode, Outlines, Period, ReadError, Seen, Skipped, Source, Statement,
+    Summary, Told, Writer, open,
+};
+use crate::traces::{each_once, is_inferred, summary};
 
 /// The format.
 pub(super) struct JsonLines;
@@ -36,31 +40,28 @@ impl Format for JsonLines {
     }
 
     fn read(&self, path: &Path, file: File, _copied: bool, seen: Seen<'_>) -> Result<Source, ReadError> {
-        let mut records = Vec::new();
+        let (mut records, mut told) = (Vec::new(), Told::default());
+        let mut each = |item| match item {
+            Item::Record(record) => records.push(record),
+            Item::Statement(statement) => told.take(statement),
+        };
         let reader = BufReader::with_capacity(BUFFER_LEN, Counted { reader: file, seen });
-        let mut scan = scan(reader, &mut |record| records.push(record)).map_err(|error| ReadError::io(path, error))?;
-        records.extend(scan.unended.take().map(|record| *record));
+        let mut scan = scan(reader, &mut each).map_err(|error| ReadError::io(path, error))?;
+        if let Some(item) = scan.unended.take() {
+            each(*item);
+        }
         if records.is_empty() {
             scan.check(path)?;
         }
+        let count = records.iter().filter(|record| !is_inferred(record)).count();
+        let writers = told.writers();
         Ok(Source {
             path: path.to_owned(),
             format: self.name(),
             size_bytes: scan.len,
-            process: None,
-            confidence: scan.confidence(records.len()),
-            contents: Box::new(Read::of(records)),
-            active: Vec::new(),
-            cut_off: Vec::new(),
-            open: Vec::new(),
-            app: None,
-            pid: None,
-            death: None,
-            ended: None,
-            is_alive: false,
-            last_sign_ns: None,
-            gaps: Vec::new(),
-            dropped: 0,
+            confidence: scan.confidence(count),
+            contents: Box::new(Read::of(records, &writers)),
+            writers,
             skipped: scan.skipped,
         })
     }
@@ -77,31 +78,73 @@ struct Read {
     /// In the order of their first records, with the places of all.
     traces: Vec<(TraceId, Vec<usize>)>,
     places: HashMap<TraceId, usize>,
+    told: HashMap<TraceId, ToldOf>,
+}
+
+/// What is told of a trace beside its records.
+#[derive(Debug, Default)]
+struct ToldOf {
+    /// How it stands, by each process that tells of it.
+    states: Vec<TraceState>,
+    /// When the first node was entered that is open.
+    since_ns: Option<u64>,
 }
 
 impl Read {
-    fn of(records: Vec<Record>) -> Self {
-        let mut read = Self { records, traces: Vec::new(), places: HashMap::new() };
-        for (nth, record) in read.records.iter().enumerate() {
-            let id = record.trace_id();
-            let place = *read.places.entry(id).or_insert_with(|| {
-                read.traces.push((id, Vec::new()));
-                read.traces.len() - 1
-            });
+    fn of(records: Vec<Record>, writers: &[Writer]) -> Self {
+        let mut read = Self { records, traces: Vec::new(), places: HashMap::new(), told: HashMap::new() };
+        for nth in 0..read.records.len() {
+            let place = read.place(read.records[nth].trace_id());
             read.traces[place].1.push(nth);
         }
+        for writer in writers {
+            for (id, standing) in &writer.traces {
+                read.told.entry(*id).or_default().states.push(standing.state);
+            }
+            for OpenNode { trace_id, since_ns, .. } in &writer.open {
+                let of = read.told.entry(*trace_id).or_default();
+                of.since_ns = [of.since_ns, Some(*since_ns)].into_iter().flatten().min();
+            }
+        }
+        // Of some, a box knew no more than that they were.
+        let mut others: Vec<_> = read.told.keys().filter(|id| !read.places.contains_key(id)).copied().collect();
+        others.sort_unstable();
+        for id in others {
+            read.place(id);
+        }
         read
+    }
+
+    fn place(&mut self, id: TraceId) -> usize {
+        *self.places.entry(id).or_insert_with(|| {
+            self.traces.push((id, Vec::new()));
+            self.traces.len() - 1
+        })
+    }
+
+    fn summary(&self, place: usize, id: TraceId) -> Summary {
+        let mut summary = summary(place, id, &self.trace(id));
+        if let Some(ToldOf { states, since_ns }) = self.told.get(&id) {
+            summary.period = [summary.period, Period::of(*since_ns)].into_iter().flatten().reduce(Period::with);
+            // One knew all of it; of several, each knew a part.
+            if let [state] = states[..] {
+                summary.state = state;
+            }
+        }
+        summary
     }
 }
 
 impl Contents for Read {
     fn traces(&self) -> Vec<Summary> {
-        self.traces.iter().enumerate().filter_map(|(place, (id, _))| summary(place, &self.trace(*id))).collect()
+        self.traces.iter().enumerate().map(|(place, (id, _))| self.summary(place, *id)).collect()
     }
 
     fn trace(&self, id: TraceId) -> Vec<Record> {
         let of = self.places.get(&id).map_or(&[][..], |place| &self.traces[*place].1);
-        of.iter().map(|nth| self.records[*nth].clone()).collect()
+        let mut records = of.iter().map(|nth| self.records[*nth].clone()).collect();
+        each_once(&mut records);
+        records
     }
 
     fn newest(&self, id: TraceId, _at_least: u64) -> Vec<Record> {
@@ -123,8 +166,8 @@ pub(crate) struct Scan {
     pub(crate) skipped: Skipped,
     /// The first line that is no record: its number, and why.
     pub(crate) unreadable: Option<(u64, String)>,
-    /// A record in a last line without its end. The end may be all that is missing, or come later.
-    pub(crate) unended: Option<Box<Record>>,
+    /// What a last line without its end says. The end may be all that is missing, or come later.
+    pub(crate) unended: Option<Box<Item>>,
     /// The last line has its end, or there is none.
     pub(crate) is_ended: bool,
     /// The newest schema that is too new.
@@ -174,12 +217,19 @@ impl Scan {
     }
 }
 
-/// Reads lines, gives `each` the records among them, and counts the rest.
+/// What a line says.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Record(Record),
+    Statement(Statement),
+}
+
+/// Reads lines, gives `each` what is known among them, and counts the rest.
 ///
 /// # Errors
 ///
 /// If `reader` fails.
-pub(crate) fn scan(reader: impl BufRead, each: &mut dyn FnMut(Record)) -> io::Result<Scan> {
+pub(crate) fn scan(reader: impl BufRead, each: &mut dyn FnMut(Item)) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let mut lines = Lines::new(reader);
     while let Some(line) = lines.next()? {
@@ -187,8 +237,8 @@ pub(crate) fn scan(reader: impl BufRead, each: &mut dyn FnMut(Record)) -> io::Re
             Line::Whole(text) | Line::Torn(text) if text.trim_ascii().is_empty() => None,
             Line::Whole(text) => scan.sort(parse(text), each),
             Line::Torn(text) => match parse(text) {
-                Ok(record) => {
-                    scan.unended = Some(Box::new(record));
+                Ok(item) => {
+                    scan.unended = Some(Box::new(item));
                     None
                 }
                 Err(_) if text.trim_ascii_start().starts_with(b"{") => {
@@ -211,10 +261,10 @@ pub(crate) fn scan(reader: impl BufRead, each: &mut dyn FnMut(Record)) -> io::Re
 }
 
 impl Scan {
-    /// Gives away a record, or counts why there is none; returns why, if it ought to be one.
-    fn sort(&mut self, parsed: Result<Record, Skip>, each: &mut dyn FnMut(Record)) -> Option<String> {
+    /// Gives away what a line says, or counts why it says nothing; returns why, if it ought to.
+    fn sort(&mut self, parsed: Result<Item, Skip>, each: &mut dyn FnMut(Item)) -> Option<String> {
         match parsed {
-            Ok(record) => each(record),
+            Ok(item) => each(item),
             Err(Skip::Unknown) => self.skipped.unknown += 1,
             Err(Skip::Newer(schema)) => {
                 self.skipped.newer += 1;
@@ -236,7 +286,7 @@ enum Skip {
     Unreadable(String),
 }
 
-fn parse(line: &[u8]) -> Result<Record, Skip> {
+fn parse(line: &[u8]) -> Result<Item, Skip> {
     /// What any version of a record has.
     #[derive(Deserialize)]
     struct Head<'a> {
@@ -253,14 +303,14 @@ fn parse(line: &[u8]) -> Result<Record, Skip> {
                 Record::Step(step) => step.schema,
                 Record::Note(note) => note.schema,
             })?;
-            return Ok(record);
+            return Ok(Item::Record(record));
         }
         Err(error) => error,
     };
     if let Ok(head) = serde_json::from_slice::<Head<'_>>(line) {
         too_new(head.schema)?;
         if !matches!(&*head.kind, "env" | "step" | "note") {
-            return Err(Skip::Unknown);
+            return serde_json::from_slice(line).map(Item::Statement).map_err(|_| Skip::Unknown);
         }
     }
     // Either it is no JSON, and where it ends being some matters, or it is no record.
@@ -300,7 +350,12 @@ impl Follow for Following {
         let mut file = open(&self.path)?;
         file.seek(SeekFrom::Start(self.read_len)).map_err(failed)?;
         // A last line without its end is read again once it has one.
-        let scan = scan(BufReader::with_capacity(BUFFER_LEN, file), each).map_err(failed)?;
+        let mut records = |item| {
+            if let Item::Record(record) = item {
+                each(record);
+            }
+        };
+        let scan = scan(BufReader::with_capacity(BUFFER_LEN, file), &mut records).map_err(failed)?;
         self.read_len += scan.ended_len;
         self.len = self.read_len.max(len);
         // Nothing is ever written over.

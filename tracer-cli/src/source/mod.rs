@@ -9,6 +9,7 @@ mod error;
 mod find;
 mod json_lines;
 mod lines;
+mod told;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -22,7 +23,8 @@ use tracer::{ErrorRecord, FrameId, Record, TraceId, TraceState};
 pub(crate) use error::ReadError;
 pub(crate) use find::{Entry, EntryKind, entries};
 use json_lines::JsonLines;
-pub(crate) use json_lines::scan;
+pub(crate) use json_lines::{Item, scan};
+pub(crate) use told::{Ended, Standing, Statement, Told, Writer};
 
 /// The formats that can be read. The first whose extension or beginning fits is taken.
 const FORMATS: &[&dyn Format] = &[
@@ -90,7 +92,7 @@ pub(crate) trait Contents {
     /// The newest records of one trace, at least so many, with what is open in it; more if the others are in memory.
     fn newest(&self, id: TraceId, at_least: u64) -> Vec<Record>;
 
-    /// All records, in the order of the file or of their numbers.
+    /// All records, in the order of the file or of their numbers, and behind them the enters that were inferred.
     fn records(&self) -> Box<dyn Iterator<Item = Record> + '_>;
 
     /// What a line on each trace says, without reading its records; `None`: there is no index, and all that is open
@@ -166,34 +168,36 @@ pub(crate) struct Source {
     /// [`Format::name`].
     pub(crate) format: &'static str,
     pub(crate) size_bytes: u64,
-    /// Which process wrote it, where the file says so: its name, version, number.
-    pub(crate) process: Option<String>,
     /// Its records, and what is known of its traces without them.
     pub(crate) contents: Box<dyn Contents>,
-    /// Traces of which a step may still come.
-    pub(crate) active: Vec<TraceId>,
-    /// Traces that were not over when the process died.
-    pub(crate) cut_off: Vec<TraceId>,
-    /// Nodes that the file says are open. Those that only follow from the records are not among them.
-    pub(crate) open: Vec<OpenNode>,
-    /// Its name and number, likewise.
-    pub(crate) app: Option<String>,
-    pub(crate) pid: Option<u32>,
-    /// How its process ended, where the file says so; and that for programs.
-    pub(crate) death: Option<String>,
-    pub(crate) ended: Option<Value>,
-    /// Its process is known to be running.
-    pub(crate) is_alive: bool,
-    /// Unix time in nanoseconds at which its process last gave a sign of life, where the file says so.
-    pub(crate) last_sign_ns: Option<u64>,
+    /// The processes that it says its records are of.
+    pub(crate) writers: Vec<Writer>,
     /// How much of it could be read, in one line.
     pub(crate) confidence: String,
-    /// Where records are known to be missing.
-    pub(crate) gaps: Vec<Gap>,
-    /// Records that its process counted as not kept.
-    pub(crate) dropped: u64,
     /// What was passed over.
     pub(crate) skipped: Skipped,
+}
+
+impl Source {
+    /// Nodes that it says are open. Those that only follow from the records are not among them.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &OpenNode> {
+        self.writers.iter().flat_map(|writer| &writer.open)
+    }
+
+    /// Where records are known to be missing.
+    pub(crate) fn gaps(&self) -> Vec<&Gap> {
+        self.writers.iter().flat_map(|writer| &writer.gaps).collect()
+    }
+
+    /// Records that its processes counted as not kept.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.writers.iter().map(|writer| writer.dropped).fold(0, u64::saturating_add)
+    }
+
+    /// The processes that it says have written of a trace.
+    pub(crate) fn writers_of(&self, trace: TraceId) -> impl Iterator<Item = &Writer> {
+        self.writers.iter().filter(move |writer| writer.traces.contains_key(&trace))
+    }
 }
 
 /// A node that was entered and did not end.
@@ -299,6 +303,7 @@ pub(crate) fn read_all<S: Fn(u64) + Sync>(places: &[PathBuf], copied: bool, begi
             Err(error) => reading.troubles.push(error),
         }
     }
+    told::agree(&mut reading.sources);
     reading
 }
 

@@ -165,9 +165,8 @@ fn place(about: &mut About<'_>, may_write: bool, file_system: Option<&FileSystem
 }
 
 fn readable(about: &mut About<'_>, source: &Source) {
-    if source.is_alive {
-        let process = source.process.as_deref().unwrap_or("its process");
-        about.note(format!("{process} is running"), "leave the file until it has ended");
+    for writer in source.writers.iter().filter(|writer| writer.is_alive) {
+        about.note(format!("{} is running", writer.process), "leave the file until it has ended");
     }
     let skipped = &source.skipped;
     if skipped.newer > 0 {
@@ -176,7 +175,7 @@ fn readable(about: &mut About<'_>, source: &Source) {
             "install the version of `tracer-cli` that fits the program that writes it",
         );
     }
-    let is_whole = skipped.total() == 0 && source.gaps.is_empty() && source.dropped == 0;
+    let is_whole = skipped.total() == 0 && source.gaps().is_empty() && source.dropped() == 0;
     if is_whole {
         about.ok(format!("{}: {}", source.format, source.confidence));
     } else {

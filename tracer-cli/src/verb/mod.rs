@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::output::text;
-use crate::source::OpenNode;
+use crate::source::{Ended, OpenNode, Writer};
 
 /// Said of a trace that only its resumption is known of.
 const NO_RECORD: &str = "no record of it is left, only that it was resumed";
@@ -37,6 +37,35 @@ impl<'a> From<&'a OpenNode> for OpenJson<'a> {
             truncated: open.truncated,
         }
     }
+}
+
+/// A process as JSON shows it, or nothing of one.
+#[derive(Default, Serialize)]
+struct WriterJson<'a> {
+    process: Option<&'a str>,
+    app: Option<&'a str>,
+    pid: Option<u32>,
+    death: Option<&'a str>,
+    ended: Option<&'a Ended>,
+    alive: bool,
+}
+
+impl<'a> From<&'a Writer> for WriterJson<'a> {
+    fn from(writer: &'a Writer) -> Self {
+        Self {
+            process: Some(&writer.process),
+            app: Some(&writer.app),
+            pid: Some(writer.pid),
+            death: Some(&writer.death),
+            ended: Some(&writer.ended),
+            alive: writer.is_alive,
+        }
+    }
+}
+
+/// A process in one line: `orders 1.2.0, pid 4711: killed`.
+fn writer_line(Writer { process, death, .. }: &Writer) -> String {
+    format!("{process}: {death}")
 }
 
 /// An open node in one line: `charge(order={"id":7}) since 2026-01-02T03:04:05.678901Z`.

@@ -3,10 +3,9 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::Value;
 use tracer::tree::Escaped;
 
-use super::{OpenJson, open_line};
+use super::{OpenJson, WriterJson, open_line, writer_line};
 use crate::args::Recover;
 use crate::exit::{Exit, Failure};
 use crate::export::export;
@@ -15,8 +14,8 @@ use crate::session::Session;
 use crate::source::{Gap, OpenNode, Skipped, Source};
 use crate::traces::open_in;
 
-/// So many gaps of a file are listed.
-const GAPS_MAX: usize = 20;
+/// So many processes and gaps of a file are listed.
+const LISTED_MAX: usize = 20;
 
 pub(crate) fn run(args: &Recover, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let (sources, exit) = session.read();
@@ -34,8 +33,7 @@ pub(crate) fn run(args: &Recover, session: &mut Session<'_>) -> Result<Exit, Fai
     }
     if let Some(path) = &args.out {
         let progress = Progress::writing(sources.iter().map(|source| counts(source).0).sum());
-        let records = sources.iter().flat_map(|source| source.contents.records());
-        let done = export(path, records.inspect(|_| progress.advance(1)))?;
+        let done = export(path, &sources, |_| progress.advance(1))?;
         drop(progress);
         let (path, added) = (text::path(path), text::count(done.added, "record"));
         session.messages.note(format!("{path}: {added} added, {} there already", done.present));
@@ -57,9 +55,11 @@ fn write_file(session: &mut Session<'_>, source: &Source, open: &[OpenNode]) -> 
         let label = session.colours.paint(ink, format!("{label:<8}"));
         writeln!(session.out, "  {label}{}", Escaped(text))
     };
-    let process = [&source.process, &source.death].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
-    if !process.is_empty() {
-        line(if source.is_alive { Ink::Live } else { Ink::Plain }, "process", &process)?;
+    for writer in source.writers.iter().take(LISTED_MAX) {
+        line(if writer.is_alive { Ink::Live } else { Ink::Plain }, "process", &writer_line(writer))?;
+    }
+    if let more @ 1.. = source.writers.len().saturating_sub(LISTED_MAX) {
+        line(Ink::Plain, "process", &format!("… and {more} more; `--json` has all"))?;
     }
     let (records, traces) = counts(source);
     let (records, traces) = (text::count(records, "record"), text::count(traces, "trace"));
@@ -69,14 +69,15 @@ fn write_file(session: &mut Session<'_>, source: &Source, open: &[OpenNode]) -> 
         id.truncate(8);
         line(Ink::Warn, "open", &format!("{id} {}", open_line(node)))?;
     }
-    for gap in source.gaps.iter().take(GAPS_MAX) {
+    let (gaps, dropped) = (source.gaps(), source.dropped());
+    for gap in gaps.iter().take(LISTED_MAX) {
         line(Ink::Warn, "gap", &gap.text)?;
     }
-    if let more @ 1.. = source.gaps.len().saturating_sub(GAPS_MAX) {
+    if let more @ 1.. = gaps.len().saturating_sub(LISTED_MAX) {
         line(Ink::Warn, "gap", &format!("… and {more} more; `--json` has all"))?;
     }
-    if source.dropped > 0 {
-        line(Ink::Warn, "dropped", &format!("{} records, which the process could not keep", source.dropped))?;
+    if dropped > 0 {
+        line(Ink::Warn, "dropped", &format!("{dropped} records, which the process could not keep"))?;
     }
     line(Ink::Faint, "read", &source.confidence)
 }
@@ -87,19 +88,17 @@ struct FileJson<'a> {
     file: String,
     format: &'static str,
     size_bytes: u64,
-    process: Option<&'a str>,
-    app: Option<&'a str>,
-    pid: Option<u32>,
-    death: Option<&'a str>,
-    ended: Option<&'a Value>,
-    alive: bool,
+    #[serde(flatten)]
+    process: WriterJson<'a>,
     records: u64,
     traces: usize,
     dropped: u64,
-    gaps: &'a [Gap],
+    gaps: Vec<&'a Gap>,
     confidence: &'a str,
     skipped: &'a Skipped,
     open: Vec<OpenJson<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    processes: Vec<WriterJson<'a>>,
 }
 
 impl<'a> FileJson<'a> {
@@ -109,19 +108,19 @@ impl<'a> FileJson<'a> {
             file: source.path.to_string_lossy().into_owned(),
             format: source.format,
             size_bytes: source.size_bytes,
-            process: source.process.as_deref(),
-            app: source.app.as_deref(),
-            pid: source.pid,
-            death: source.death.as_deref(),
-            ended: source.ended.as_ref(),
-            alive: source.is_alive,
+            process: if let [one] = &source.writers[..] { one.into() } else { WriterJson::default() },
             records,
             traces,
-            dropped: source.dropped,
-            gaps: &source.gaps,
+            dropped: source.dropped(),
+            gaps: source.gaps(),
             confidence: &source.confidence,
             skipped: &source.skipped,
             open: open.iter().map(OpenJson::from).collect(),
+            processes: if let [_] = &source.writers[..] {
+                Vec::new()
+            } else {
+                source.writers.iter().map(WriterJson::from).collect()
+            },
         }
     }
 }

@@ -8,13 +8,13 @@ use serde_json::Value;
 use tracer::tree::{Escaped, Nanoseconds, Span, SpanOutcome, Tree};
 use tracer::{ErrorRecord, FrameId, Note, TraceId};
 
-use super::{NO_RECORD, OpenJson, open_call};
+use super::{NO_RECORD, OpenJson, WriterJson, open_call, writer_line};
 use crate::args::Show;
 use crate::exit::{Exit, Failure};
 use crate::output::{Ink, text};
 use crate::select::select;
 use crate::session::Session;
-use crate::source::{Gap, OpenNode, Source};
+use crate::source::{Gap, OpenNode, Source, Writer};
 use crate::traces::{Trace, Traces, state_word};
 
 /// So many open nodes, other traces and gaps are listed; JSON has all.
@@ -50,6 +50,7 @@ struct Shown<'a> {
     lost_steps: u64,
     open: Vec<OpenNode>,
     sources: Vec<&'a Source>,
+    writers: Vec<&'a Writer>,
     beside: Vec<Beside<'a>>,
 }
 
@@ -69,7 +70,8 @@ impl<'a> Shown<'a> {
         let open = trace.open(&tree, sources);
         let folded = if all { 0 } else { fold(&mut tree.spans) };
         let own: Vec<_> = trace.sources().map(|nth| &sources[nth]).collect();
-        let open_there: HashSet<_> = own.iter().flat_map(|source| &source.open).map(|open| open.trace_id).collect();
+        let writers = trace.writers(sources);
+        let open_there: HashSet<_> = writers.iter().flat_map(|of| &of.open).map(|open| open.trace_id).collect();
         let others = traces.all.iter().filter(|other| other.id != trace.id && open_there.contains(&other.id));
         let beside = others.map(|other| {
             let (tree, _) = other.newest_tree(sources);
@@ -83,13 +85,14 @@ impl<'a> Shown<'a> {
             open,
             beside: beside.collect(),
             sources: own,
+            writers,
             tree,
         }
     }
 
     /// Where records of it are missing, or may be.
     fn gaps(&self) -> Vec<&'a Gap> {
-        let gaps = self.sources.iter().flat_map(|source| &source.gaps);
+        let gaps = self.writers.iter().flat_map(|writer| &writer.gaps);
         gaps.filter(|gap| gap.of.is_none_or(|of| of == self.trace.id)).collect()
     }
 }
@@ -160,19 +163,15 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
         let text = format!("{} steps that the numbers of its envs leave room for", shown.lost_steps);
         line(Ink::Warn, "missing", &text)?;
     }
-    for source in &shown.sources {
-        let said = [&source.process, &source.death].into_iter().flatten().cloned().collect::<Vec<_>>().join(": ");
-        match &source.death {
-            Some(_) => line(if source.is_alive { Ink::Live } else { Ink::Warn }, "process", &said)?,
-            None if !shown.open.is_empty() => {
-                let text = "the file does not say whether its process lives, or how it ended";
-                line(Ink::Faint, "process", text)?;
-            }
-            None => {}
-        }
+    for writer in &shown.writers {
+        line(if writer.is_alive { Ink::Live } else { Ink::Warn }, "process", &writer_line(writer))?;
     }
-    let end = End { last_ns: shown.trace.last_sign_ns(sources), is_alive: shown.sources.iter().any(|of| of.is_alive) };
-    if let (Some(sign), false) = (shown.sources.iter().filter_map(|source| source.last_sign_ns).max(), end.is_alive) {
+    let is_silent = |source: &&&Source| source.writers.is_empty() || shown.writers.is_empty();
+    for _ in shown.sources.iter().filter(is_silent).filter(|_| !shown.open.is_empty()) {
+        line(Ink::Faint, "process", "the file does not say whether its process lives, or how it ended")?;
+    }
+    let end = End { last_ns: shown.trace.last_sign_ns(sources), is_alive: shown.writers.iter().any(|of| of.is_alive) };
+    if let (Some(sign), false) = (shown.writers.iter().filter_map(|of| of.last_sign_ns).max(), end.is_alive) {
         line(Ink::Faint, "alive", &format!("until {}, if not for longer", text::precise_time(sign)))?;
     }
     // What it was at is at the end.
@@ -291,15 +290,11 @@ struct SpanJson<'a> {
 struct FileJson<'a> {
     file: String,
     format: &'static str,
-    process: Option<&'a str>,
-    app: Option<&'a str>,
-    pid: Option<u32>,
-    death: Option<&'a str>,
-    ended: Option<&'a Value>,
-    alive: bool,
+    #[serde(flatten)]
+    process: WriterJson<'a>,
     last_sign_ns: Option<String>,
     confidence: &'a str,
-    gaps: &'a [Gap],
+    gaps: Vec<&'a Gap>,
 }
 
 impl<'a> TraceJson<'a> {
@@ -319,25 +314,30 @@ impl<'a> TraceJson<'a> {
             violations: &tree.violations,
             open: shown.open.iter().map(OpenJson::from).collect(),
             beside: shown.beside.iter().flat_map(|beside| &beside.open).map(OpenJson::from).collect(),
-            files: shown.sources.iter().map(|source| FileJson::of(source)).collect(),
+            files: shown.sources.iter().flat_map(|source| FileJson::of_each(source, trace.id)).collect(),
         }
     }
 }
 
 impl<'a> FileJson<'a> {
-    fn of(source: &'a Source) -> Self {
+    /// One for each process that wrote of the trace, or one of none.
+    fn of_each(source: &'a Source, trace: TraceId) -> Vec<Self> {
+        let writers: Vec<_> = source.writers_of(trace).collect();
+        if writers.is_empty() {
+            vec![Self::of(source, None)]
+        } else {
+            writers.into_iter().map(|writer| Self::of(source, Some(writer))).collect()
+        }
+    }
+
+    fn of(source: &'a Source, writer: Option<&'a Writer>) -> Self {
         Self {
             file: source.path.to_string_lossy().into_owned(),
             format: source.format,
-            process: source.process.as_deref(),
-            app: source.app.as_deref(),
-            pid: source.pid,
-            death: source.death.as_deref(),
-            ended: source.ended.as_ref(),
-            alive: source.is_alive,
-            last_sign_ns: source.last_sign_ns.map(|ns| ns.to_string()),
+            process: writer.map(WriterJson::from).unwrap_or_default(),
+            last_sign_ns: writer.and_then(|writer| writer.last_sign_ns).map(|ns| ns.to_string()),
             confidence: &source.confidence,
-            gaps: &source.gaps,
+            gaps: writer.map(|writer| writer.gaps.iter().collect()).unwrap_or_default(),
         }
     }
 }

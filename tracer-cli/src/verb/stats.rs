@@ -128,8 +128,8 @@ impl FileCounts {
             steps,
             notes: records.saturating_sub(envs + steps),
             traces: traces.iter().filter(|trace| trace.records > 0).count(),
-            dropped: source.dropped,
-            gaps: source.gaps.len(),
+            dropped: source.dropped(),
+            gaps: source.gaps().len(),
             skipped: source.skipped.clone(),
         }
     }

@@ -95,7 +95,8 @@ const BUSY_CALLS: u32 = 100_000;
 fn child() {
     let Ok(scenario) = std::env::var("SCENARIO") else { return };
     let options = BlackBox::options().app("orders", "1.2.0").signals(true);
-    let options = if matches!(&*scenario, "long" | "resumed" | "busy") { options.bytes(128 << 10) } else { options };
+    let options =
+        if matches!(&*scenario, "long" | "by hand" | "resumed" | "busy") { options.bytes(128 << 10) } else { options };
     let black_box = options.open(".tracer").unwrap();
     Tracer::builder().recorder(black_box.clone()).install();
     quick(create_env((), "GET /health"));
@@ -177,6 +178,14 @@ fn child() {
             });
             assert!(panicked.is_err());
             std::process::abort();
+        }
+        "by hand" => {
+            let ctx = create_env((), "batch");
+            let _ctx = ctx.step("load", tracer::Status::Enter, json!({"page": 3})).unwrap();
+            order(17, &|| {
+                (0..10_000).for_each(|id| _ = validate(id));
+                wait();
+            });
         }
         "return" => order(17, &|| {}),
         other => panic!("no scenario {other}"),
@@ -584,7 +593,7 @@ fn a_panic_is_told_with_its_text() {
         began   (time)
         file    .tracer/orders/(name).tbx (black box)
         read    recovered 12 records, nothing is missing
-        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:152: no card \u{1b}[2J
+        process orders 1.2.0, pid _: panicked: tracer-cli/tests/cli/blackbox.rs:153: no card \u{1b}[2J
         alive   until (time), if not for longer
         --- 0
     "#]]
@@ -645,13 +654,56 @@ fn two_processes_in_one_directory_are_told_apart() {
 
 #[test]
 fn what_was_recovered_is_the_same_once_the_box_is_gone() {
-    let world = killed("two");
-    let before = world.run("ls").out;
-    assert_eq!(world.run("recover --out .tracer/all.jsonl").code, 0);
-    // In both files, and listed once.
-    assert_eq!(world.run("ls").out, before);
-    fs::remove_dir_all(world.path(".tracer/orders")).unwrap();
-    assert_eq!(world.run("ls").out, before);
+    for scenario in ["two", "again", "between", "long", "by hand", "resumed"] {
+        let world = killed(scenario);
+        let told = || {
+            // Each reading measures the clock: of thousands of durations, one differs in its last digit.
+            let list = |run| if scenario == "two" { world.run(run).text() } else { text(&world.run(run)) };
+            let mut told: Vec<String> = ["ls", "ls --failed"].map(list).into();
+            let failed = world.run("ls --failed --json").json();
+            for trace in failed.iter().map(|trace| trace["short"].as_str().unwrap()) {
+                let shown = world.run(&format!("show {trace}")).text();
+                let of_files = |line: &&str| line.starts_with("file ") || line.starts_with("read ");
+                let shown = shown.lines().filter(|line| !of_files(line)).collect::<Vec<_>>().join("\n");
+                // A nanosecond more or less, from reading to reading.
+                told.push(masked(&shown).replace("the last that was recorded", "open for at least _"));
+            }
+            told.push(world.run("stats").out.lines().skip_while(|line| !line.ends_with("  trace")).collect());
+            told
+        };
+        let before = told();
+        assert!(before[1].contains("  lost ") && before[2].contains("killed ("), "{scenario}: {before:?}");
+        assert_eq!(world.run("recover --out .tracer/all.jsonl").code, 0);
+        let once = world.read(".tracer/all.jsonl");
+        world.run("recover --out .tracer/all.jsonl");
+        assert!(world.read(".tracer/all.jsonl") == once, "{scenario}: written twice");
+        // In both files, and listed once.
+        assert_eq!(told()[..2], before[..2], "{scenario}");
+        fs::remove_dir_all(world.path(".tracer/orders")).unwrap();
+        let after = told();
+        for (after, before) in after.iter().zip(&before) {
+            let without_size = |text: &str| text.split(" file of ").next().unwrap().to_owned();
+            assert_eq!(without_size(after), without_size(before), "{scenario}");
+        }
+        assert_eq!(after.len(), before.len());
+    }
+}
+
+/// What is known later of a process counts, in whichever file.
+#[test]
+fn a_process_that_was_recovered_while_it_ran_is_told_as_it_ended() {
+    let world = World::new();
+    let process = start(&world, "open").ready();
+    world.run("recover --out .tracer/all.jsonl");
+    let of_copy = |run: &str| text(&world.run(&format!("{run} --dir .tracer/all.jsonl")));
+    assert!(of_copy("show last").contains(" · running · "));
+    assert!(of_copy("show last").contains(": still running\n"));
+    process.kill();
+    assert_eq!(text(&world.run("show last")).matches(": killed (").count(), 1);
+    world.run("recover --out .tracer/all.jsonl");
+    assert!(of_copy("show last-failed").contains(": killed ("));
+    let files = world.run("recover --json --dir .tracer/all.jsonl").json();
+    assert_eq!((&files[0]["app"], &files[0]["ended"]["kind"]), (&json!("orders"), &json!("killed")));
 }
 
 #[test]

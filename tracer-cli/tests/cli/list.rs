@@ -110,7 +110,7 @@ fn counts_are_per_file_and_trace() {
                 5         3         0      lost  cd0000 import
                 3         1         0        ok  ab0200 webhook
                 5         2         0    failed  ab0100 webhook
-                4         2         1    failed  ef0000 webhook
+                4         1         1    failed  ef0000 webhook
 
         3 files of 3.81 KiB: 17 records of 4 traces (2 failed, 1 lost, 1 ok)
         --- 0
