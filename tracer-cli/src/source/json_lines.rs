@@ -67,7 +67,7 @@ impl Format for JsonLines {
     }
 
     fn follow(&self, path: &Path, _copied: bool) -> Box<dyn Follow> {
-        Box::new(Following { path: path.to_owned(), read_len: 0, len: 0 })
+        Box::new(Following { path: path.to_owned(), read_len: 0, len: 0, unended: None })
     }
 }
 
@@ -335,6 +335,7 @@ struct Following {
     read_len: u64,
     /// Bytes of the file when it was last read.
     len: u64,
+    unended: Option<Record>,
 }
 
 impl Follow for Following {
@@ -350,15 +351,27 @@ impl Follow for Following {
         let mut file = open(&self.path)?;
         file.seek(SeekFrom::Start(self.read_len)).map_err(failed)?;
         // A last line without its end is read again once it has one.
+        let is_first = self.len == 0;
+        let mut has_come = false;
         let mut records = |item| {
             if let Item::Record(record) = item {
+                has_come = true;
                 each(record);
             }
         };
-        let scan = scan(BufReader::with_capacity(BUFFER_LEN, file), &mut records).map_err(failed)?;
+        let mut scan = scan(BufReader::with_capacity(BUFFER_LEN, file), &mut records).map_err(failed)?;
         self.read_len += scan.ended_len;
         self.len = self.read_len.max(len);
+        self.unended =
+            scan.unended.take().and_then(|item| if let Item::Record(record) = *item { Some(record) } else { None });
+        if is_first && !has_come && self.unended.is_none() {
+            scan.check(&self.path)?;
+        }
         // Nothing is ever written over.
         Ok(Missed::default())
+    }
+
+    fn unended(&mut self) -> Option<Record> {
+        self.unended.take()
     }
 }

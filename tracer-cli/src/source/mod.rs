@@ -70,6 +70,11 @@ pub(crate) trait Format: Sync {
 pub(crate) trait Follow {
     /// Gives `each` the records that have come since it was last asked; says what had gone again before that.
     fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError>;
+
+    /// The record that the end is missing of, when it was last asked: it may come, and then the record does.
+    fn unended(&mut self) -> Option<Record> {
+        None
+    }
 }
 
 /// What was written over before it could be read.

@@ -21,13 +21,17 @@ use crate::source::{self, Follow, Found, Missed, ReadError};
 const PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let mut followed = Followed { files: BTreeMap::new(), copied: session.copied };
+    let mut followed = Followed { files: BTreeMap::new(), copied: session.copied, goes_on: args.follow };
     // What had gone before it began is not missed.
     let Polled { mut newest, mut missed, troubles } =
         Polled { missed: Vec::new(), ..followed.poll(&session.places, args.lines) };
     let mut exit = Exit::Done;
     for trouble in &troubles {
-        session.messages.warning(trouble, trouble.help());
+        if newest.is_empty() {
+            session.messages.error(trouble, trouble.help());
+        } else {
+            session.messages.warning(trouble, trouble.help());
+        }
         exit = Exit::Unreadable;
     }
     if newest.is_empty() && !args.follow && exit == Exit::Done {
@@ -56,6 +60,8 @@ struct Followed {
     files: BTreeMap<PathBuf, Box<dyn Follow>>,
     /// From a machine that stayed up.
     copied: bool,
+    /// They are looked at again.
+    goes_on: bool,
 }
 
 impl Followed {
@@ -73,6 +79,9 @@ impl Followed {
                 Ok(of) => missed.push(MissedIn { path: path.clone(), missed: of }),
                 Err(error) if error.is_passing() => {}
                 Err(error) => troubles.push(error),
+            }
+            if !self.goes_on {
+                follow.unended().into_iter().for_each(|record| newest.push(record));
             }
         }
         Polled { newest: newest.finish(), missed, troubles }

@@ -86,7 +86,7 @@ fn a_newer_version_is_named_and_so_is_the_one_that_is_read() {
     .assert_eq(&text(&newer.run("show")));
     expect![[r#"
         --- messages
-        warning: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
+        error: `.tracer/orders/(name).tbx` is of another version: a black box of format 7, this reads formats 1 to 2
           help: it was written by another release of tracer: install the version of `tracer-cli` that fits the program
         --- 3
     "#]]

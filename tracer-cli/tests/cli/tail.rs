@@ -29,6 +29,33 @@ fn the_newest_records_come_last() {
     assert_eq!(world.run("tail -n 0").out, "");
 }
 
+/// As the other verbs do.
+#[test]
+fn what_is_no_record_is_told_and_a_record_needs_no_end() {
+    let world = World::new();
+    world.write(".tracer/a.jsonl", "no record\n");
+    expect![[r#"
+        --- messages
+        error: expected one record as a JSON object a line in `.tracer/a.jsonl`, found no JSON (expected ident at byte 2) in line 1
+          help: it is no file of records, or was overwritten; remove it from the directory, or give another file
+        --- 3
+    "#]]
+    .assert_eq(&world.run("tail").text());
+    assert_eq!(world.run("ls").text(), world.run("tail").text());
+    world.write(".tracer/a.jsonl", lines(&handled("1", BEGIN_NS)).replace("\"schema\":1", "\"schema\":9"));
+    assert_eq!(world.run("tail").code, 3);
+    assert_eq!(world.run("ls").text(), world.run("tail").text());
+    let text = lines(&handled("1", BEGIN_NS));
+    world.write(".tracer/a.jsonl", text.trim_end());
+    assert_eq!(world.run("tail -n 100").out.lines().count(), 3);
+    // A part of one is none.
+    world.write(".tracer/a.jsonl", &text[..text.len() - 5]);
+    assert_eq!(world.run("tail -n 100").out.lines().count(), 2);
+    // What is torn may be what comes.
+    world.write(".tracer/a.jsonl", "{");
+    assert_eq!(world.run("tail").code, 1);
+}
+
 /// A program that runs until somebody stops it.
 struct Running(Child);
 
@@ -44,7 +71,7 @@ impl Drop for Running {
 fn what_comes_is_followed() {
     let world = World::new();
     let first = handled("1", BEGIN_NS);
-    world.write_records(".tracer/a.jsonl", &first);
+    world.write(".tracer/a.jsonl", lines(&first).trim_end());
     let mut command = world.command("tail -f -n 1 --json");
     let mut running = Running(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     let mut out = BufReader::new(running.0.stdout.take().unwrap());
@@ -57,6 +84,9 @@ fn what_comes_is_followed() {
         let mut file = OpenOptions::new().append(true).create(true).open(world.path(name)).unwrap();
         file.write_all(text.as_bytes()).unwrap();
     };
+    // The last has no end yet.
+    assert_eq!(next(), first[1]);
+    append(".tracer/a.jsonl", "\n");
     assert_eq!(next(), first[2]);
 
     // A line that comes in two parts is one record.
