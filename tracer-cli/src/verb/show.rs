@@ -190,10 +190,15 @@ fn write_details(session: &mut Session<'_>, shown: &Shown<'_>, sources: &[Source
     }
     for beside in shown.beside.iter().take(LISTED_MAX) {
         let end = End { last_ns: beside.end_ns, ..end };
-        let started = text::call(&beside.tree.source, &beside.tree.payload);
-        let started = started + text::cut_mark(beside.tree.payload_truncated);
-        let since =
-            beside.open.iter().map(|open| open.since_ns).min().or(beside.trace.start_ns()).unwrap_or(end.last_ns);
+        let outermost = beside.open.iter().min_by_key(|open| open.since_ns);
+        let started = match outermost.filter(|_| beside.tree.source.is_empty()) {
+            // The record that has its source was written over.
+            Some(open) => open_call(open),
+            None => {
+                text::call(&beside.tree.source, &beside.tree.payload) + text::cut_mark(beside.tree.payload_truncated)
+            }
+        };
+        let since = outermost.map(|open| open.since_ns).or(beside.trace.start_ns()).unwrap_or(end.last_ns);
         line(Ink::Warn, "beside", &format!("{} {started}, {}", beside.short, end.after(since)))?;
         for path in open_paths(&beside.tree) {
             line(Ink::Plain, "", &format!("… {path}"))?;

@@ -181,7 +181,8 @@ fn child() {
         }
         "by hand" => {
             let ctx = create_env((), "batch");
-            let _ctx = ctx.step("load", tracer::Status::Enter, json!({"page": 3})).unwrap();
+            let ctx = ctx.step("load", tracer::Status::Enter, json!({"page": 3})).unwrap();
+            let _ctx = ctx.step("row", tracer::Status::Enter, ()).unwrap();
             order(17, &|| {
                 (0..10_000).for_each(|id| _ = validate(id));
                 wait();
@@ -405,6 +406,12 @@ beside  (id) POST /orders(order=18), open for at least _
     let shown = &world.run("show last --json").json()[0];
     let nodes: Vec<_> = shown["beside"].as_array().unwrap().iter().map(|open| &open["node"]).collect();
     assert_eq!(nodes, ["handle", "charge", "send"]);
+}
+
+#[test]
+fn a_request_beside_whose_source_was_written_over_is_named_by_what_is_open() {
+    let shown = text(&killed("by hand").run("show last"));
+    assert!(shown.contains("\nbeside  (id) load(page=3), open for at least _\n"), "{shown}");
 }
 
 #[test]
