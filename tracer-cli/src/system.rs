@@ -34,18 +34,35 @@ pub(crate) struct Access {
     pub(crate) mode: u32,
     /// It belongs to the user that asks.
     pub(crate) is_own: bool,
+    /// The number of the user that it belongs to.
+    pub(crate) owner: u32,
+    pub(crate) is_directory: bool,
 }
 
 #[cfg(unix)]
 pub(crate) fn access(path: &Path) -> Option<Access> {
     use std::os::unix::fs::MetadataExt;
     let metadata = path.metadata().ok()?;
-    Some(Access { mode: metadata.mode() & 0o777, is_own: metadata.uid() == rustix::process::geteuid().as_raw() })
+    let owner = metadata.uid();
+    Some(Access {
+        mode: metadata.mode() & 0o777,
+        is_own: owner == rustix::process::geteuid().as_raw(),
+        owner,
+        is_directory: metadata.is_dir(),
+    })
 }
 
 #[cfg(not(unix))]
 pub(crate) fn access(_: &Path) -> Option<Access> {
     None
+}
+
+/// The name of a user, where `/etc/passwd` has it.
+pub(crate) fn user_name(number: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let user = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut named = user.filter(|fields| fields.get(2).is_some_and(|field| field.parse() == Ok(number)));
+    named.next()?.first().filter(|name| !name.is_empty()).map(|name| (*name).to_owned())
 }
 
 /// Whether the user that asks may make files in a directory, as far as is known.

@@ -126,7 +126,7 @@ fn look_at(entry: &Entry, is_place: bool, copied: bool) -> Vec<Finding> {
 
 /// Recorded values are for the user that recorded them.
 fn permissions(about: &mut About<'_>, access: Access, expected: u32) {
-    let Access { mode, is_own } = access;
+    let Access { mode, is_own, .. } = access;
     if mode & 0o077 != 0 {
         let help = format!("others may see what was recorded: `chmod {expected:o} {}`", quoted(about.path));
         about.trouble(format!("permissions {mode:04o}, expected {expected:04o}"), help);
@@ -188,7 +188,44 @@ fn readable(about: &mut About<'_>, source: &Source) {
 
 fn unreadable(about: &mut About<'_>, error: &ReadError) {
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    about.trouble(format!("{error}{cause}"), error.help());
+    let help = match error {
+        ReadError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => refused(about.path),
+        ReadError::Io { .. } => "is the disk, or the way to it, broken? `dmesg` has what the system noted".to_owned(),
+        _ => error.help().to_owned(),
+    };
+    about.trouble(format!("{error}{cause}"), help);
+}
+
+/// Who may read what this user may not: the path, or else the directory that keeps it from being looked at.
+fn refused(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let seen = path.ancestors().find_map(|above| Some((above, system::access(above)?)));
+    let Some((above, access)) = seen else { return "run as the user that the traced program ran as".to_owned() };
+    let named = if above == path { "it".to_owned() } else { format!("`{}`", above.display()) };
+    let user = if access.is_own { None } else { system::user_name(access.owner) };
+    who_may(access, &named, &user.unwrap_or_else(|| format!("#{}", access.owner)), above, &path)
+}
+
+/// `user`: whom `above` belongs to, which `named` says in a sentence.
+fn who_may(access: Access, named: &str, user: &str, above: &Path, path: &Path) -> String {
+    let Access { mode, is_own, is_directory, .. } = access;
+    // What is in a directory has to be reached, too.
+    let (needed, expected) = if is_directory { (5, 0o700) } else { (4, 0o600) };
+    let may = |place: u32| (mode >> place) & needed == needed;
+    let chmod = format!("chmod {expected:o} {}", quoted(above));
+    if is_own {
+        return format!("{named} has mode {mode:04o}, by which not even its owner may read it: `{chmod}`");
+    }
+    let run = format!("`sudo -u {} tracer doctor --dir {}`", quoted(Path::new(user)), quoted(path));
+    match (may(6), may(3)) {
+        (true, true) => {
+            format!("{named} belongs to {user}, mode {mode:04o}: only {user} and its group may read it: {run}")
+        }
+        (true, false) => format!("{named} belongs to {user}, mode {mode:04o}: only {user} may read it: {run}"),
+        _ => format!(
+            "{named} belongs to {user}, mode {mode:04o}: not even {user} may read it: `sudo {chmod}`, then {run}"
+        ),
+    }
 }
 
 /// As a shell reads it.
@@ -245,10 +282,30 @@ mod tests {
 
     #[test]
     fn what_others_may_see_is_trouble() {
-        let with = |mode, is_own| told(|about| permissions(about, Access { mode, is_own }, 0o600));
+        let access = |mode, is_own| Access { mode, is_own, owner: 7, is_directory: false };
+        let with = |mode, is_own| told(|about| permissions(about, access(mode, is_own), 0o600));
         assert_eq!(with(0o600, true), []);
         assert_eq!(with(0o644, true), [(Level::Trouble, "permissions 0644, expected 0600".to_owned())]);
         assert_eq!(with(0o400, false)[0].0, Level::Note);
+    }
+
+    #[test]
+    fn who_may_read_is_told_to_who_may_not() {
+        let with = |mode, is_own, is_directory| {
+            let access = Access { mode, is_own, owner: 7, is_directory };
+            who_may(access, "it", "jo", Path::new("/d/a"), Path::new("/d/a"))
+        };
+        let run = "`sudo -u jo tracer doctor --dir /d/a`";
+        assert_eq!(with(0o600, false, false), format!("it belongs to jo, mode 0600: only jo may read it: {run}"));
+        let group = format!("it belongs to jo, mode 0640: only jo and its group may read it: {run}");
+        assert_eq!(with(0o640, false, false), group);
+        let nobody = format!("it belongs to jo, mode 0000: not even jo may read it: `sudo chmod 600 /d/a`, then {run}");
+        assert_eq!(with(0, false, false), nobody);
+        let own = "it has mode 0000, by which not even its owner may read it: `chmod 600 /d/a`";
+        assert_eq!(with(0, true, false), own);
+        // To list a directory is not enough.
+        assert!(with(0o600, false, true).contains("`sudo chmod 700 /d/a`"));
+        assert!(with(0o700, false, true).contains("only jo may read it"));
     }
 
     #[test]

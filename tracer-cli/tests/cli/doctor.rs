@@ -82,3 +82,42 @@ fn a_directory_that_is_not_there_is_trouble() {
     "#]]
     .assert_eq(&ran.text());
 }
+
+/// As another user where that can be, or else with a mode by which nobody may.
+#[test]
+fn who_may_read_a_file_is_told_to_who_may_not() {
+    let world = three_traces();
+    std::fs::copy(env!("CARGO_BIN_EXE_tracer"), world.path("tracer")).unwrap();
+    world.restrict("", 0o755);
+    world.restrict(".tracer", 0o755);
+    let is_root = std::os::unix::fs::MetadataExt::uid(&world.path("tracer").metadata().unwrap()) == 0;
+    let doctor = |more: &str| {
+        let mut command = Command::new(world.path("tracer"));
+        command.args(["doctor", more]).current_dir(world.path(""));
+        if is_root {
+            std::os::unix::process::CommandExt::uid(&mut command, 65534);
+        }
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    if !is_root {
+        world.restrict(".tracer/b.jsonl", 0);
+        world.restrict(".tracer/shop", 0);
+    }
+    let found = doctor("--color=never");
+    assert!(found.contains("b.jsonl` cannot be read: Permission denied"), "{found}");
+    assert!(found.contains("shop` cannot be read: Permission denied"), "{found}");
+    assert!(!found.contains("says more"), "{found}");
+    let help = if is_root {
+        [
+            "it belongs to root, mode 0600: only root may read it: `sudo -u root tracer doctor --dir /",
+            "mode 0700: only root",
+        ]
+    } else {
+        ["it has mode 0000, by which not even its owner may read it: `chmod 600 /", "`chmod 700 /"]
+    };
+    assert!(help.iter().all(|help| found.contains(help)), "{found}");
+    // What is in a directory that cannot be looked into: who may is said of that.
+    let above = doctor("--dir=.tracer/shop/a.jsonl");
+    assert!(above.contains("/.tracer/shop` ") && above.contains("mode 0"), "{above}");
+    world.restrict(".tracer/shop", 0o700);
+}
