@@ -221,6 +221,14 @@ async fn drains(options: &Options, files: &Path) -> Result<Table, String> {
         ];
         Row { group: case.group.to_owned(), name: case.name, figures: figures.to_vec() }
     };
+    let rows: Vec<Row> = cases.into_iter().map(row).collect();
+    let missed = rows.iter().filter_map(|row| match row.figures[..] {
+        [Some(cost), Some(target), ..] if cost > target => {
+            Some(format!("{}, {}: {cost:.1} of {target}", row.group, row.name))
+        }
+        _ => None,
+    });
+    let missed = missed.collect::<Vec<_>>().join("; ");
     Ok(Table {
         title: "From creation to acknowledged completion".to_owned(),
         columns: vec![
@@ -230,8 +238,9 @@ async fn drains(options: &Options, files: &Path) -> Result<Table, String> {
             Column { heading: "server", digits: 1 },
             Column { heading: "jobs/s", digits: 0 },
         ],
-        rows: cases.into_iter().map(row).collect(),
+        rows,
         notes: vec![
+            if missed.is_empty() { "All targets are met.".to_owned() } else { format!("Missed are: {missed}.") },
             format!(
                 "Medians of {} turns with {} jobs each, which took turns; created {BATCH} at a time.",
                 length.turns, length.jobs
