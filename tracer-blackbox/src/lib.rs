@@ -76,6 +76,7 @@ pub use directory::{
     FoundFile, Progress, ReadError, acknowledge, delete_read, files_in, read_file, read_open, recover_dir, recover_file,
 };
 pub use init::{Init, default_directory, init};
+pub use live::Heads;
 pub use options::{Options, Sync};
 pub use reader::{
     Confidence, Death, Gap, Observed, OpenNode, Outlines, PagesSeen, Process, Records, RecoverError, Recovered,

@@ -13,8 +13,9 @@ use tracer::recorder::block::{BLOCK_BYTES, BY_HAND};
 use tracer::recorder::page::{PAGE_BYTES, SLOT_WORDS, SLOTS};
 use tracer::recorder::{PREVIEW_AT, PREVIEW_BITS};
 
-use crate::format::{FRAME_BYTES, Superblock, u64_at};
+use crate::format::{DEATH_AT, FRAME_BYTES, SUPERBLOCK_LEN, Superblock, u64_at};
 use crate::map::Map;
+use crate::status::{StatusRead, Word};
 
 /// Bytes that are copied at a time, so that somebody can be told how far it is.
 const CHUNK: usize = 1 << 20;
@@ -96,6 +97,41 @@ pub(crate) fn copy(
         settle_page(page, head.filter(|head| now == Some(head.birth)));
     }
     Ok(bytes)
+}
+
+/// What the pages of a file said of themselves: while they say the same, nothing was recorded in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heads {
+    beginning: Vec<u8>,
+    /// Whether its process says that it has ended.
+    state: u64,
+    /// Birth and length of each, where there is a whole head.
+    pages: Vec<Option<(u64, u64)>>,
+}
+
+impl Heads {
+    /// Of an open file; reads no more of it than that.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives nothing.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let mut beginning = plain(file, DEATH_AT, &mut |_| ())?;
+        let len = file.metadata()?.len();
+        // Of what is no black box there are none.
+        let found = crate::reader::superblock(&beginning).ok();
+        let pages = found.as_ref().map(|block| block.pages.at..block.file_len.min(len)).unwrap_or_default();
+        let head = |at: u64| {
+            let page = usize::try_from(at).ok()?;
+            let birth = birth(file, page)?;
+            Some((birth, word(file, page)?))
+        };
+        let pages = pages.step_by(PAGE_BYTES).map(head).collect();
+        let state = if found.is_some() { StatusRead(&beginning).get(Word::State) } else { 0 };
+        // The rest of it changes all the while.
+        beginning.truncate(SUPERBLOCK_LEN);
+        Ok(Self { beginning, state, pages })
+    }
 }
 
 /// What the head of a page said: its birth, then how many words of that life were complete. Births only rise, so one that

@@ -9,7 +9,7 @@ use serde_json::json;
 use tracer::recorder::Times;
 use tracer::{Context, Record, Recorder, Status, Tracer, traced_node};
 use tracer_blackbox::{
-    BlackBox, Death, Gap, Observed, Options, recover_dir, recover_file, recover_watched, recover_with,
+    BlackBox, Death, Gap, Heads, Observed, Options, recover_dir, recover_file, recover_watched, recover_with,
 };
 
 /// A directory that is gone when it is dropped.
@@ -65,6 +65,27 @@ fn who_watches_a_recovery_is_told_of_all_bytes_little_by_little() {
 }
 
 /// Pages that are not full have no checks until somebody asks, and without one nothing is believed after a restart.
+/// Who follows a file reads it again only then.
+#[test]
+fn heads_differ_by_each_step_and_by_nothing_else() {
+    let directory = Directory::new();
+    let (black_box, tracer) = open(&directory, small());
+    let file = std::fs::File::open(black_box.path().unwrap()).unwrap();
+    let heads = || Heads::of(&file).unwrap();
+    let mut ctx = tracer.create_env((), "test");
+    let mut before = heads();
+    // The box goes round.
+    for nth in 0..20_000 {
+        let status = if nth % 2 == 0 { Status::Enter } else { Status::Exit };
+        ctx = ctx.step("node", status, ()).unwrap();
+        assert!(before != heads(), "step {nth}");
+        before = heads();
+        assert!(before == heads());
+    }
+    std::fs::write(directory.0.join("other"), "no black box").unwrap();
+    Heads::of(&std::fs::File::open(directory.0.join("other")).unwrap()).unwrap();
+}
+
 #[test]
 fn what_was_brought_to_the_disk_is_believed_after_a_restart() {
     let directory = Directory::new();

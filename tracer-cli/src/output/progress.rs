@@ -17,6 +17,11 @@ impl Progress {
         Self::new(bytes, "reading {wide_bar} {percent} %, {eta} left")
     }
 
+    /// Of what is done too often to be shown.
+    pub(crate) fn none(_: u64) -> Self {
+        Self(None)
+    }
+
     /// Of so many traces.
     pub(crate) fn listing(traces: u64) -> Self {
         Self::new(traces, "listing {wide_bar} {percent} %, {eta} left")

@@ -2,6 +2,7 @@
 //!
 //! Such a file says which process wrote it, how that ended, and which nodes were open in the end.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::iter;
@@ -13,12 +14,12 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use tracer::{EnvId, FrameId, Record, SCHEMA, Status, TraceId, TraceState};
 use tracer_blackbox::{
-    Death, Gap as BoxGap, Observed, OpenNode as BoxOpen, PagesSeen, Process, RecoverError, Recovered, TraceSummary,
-    read_open, recover_watched, recover_with,
+    Death, Gap as BoxGap, Heads, Observed, OpenNode as BoxOpen, PagesSeen, Process, RecoverError, Recovered,
+    TraceSummary, read_open, recover_watched,
 };
 
 use super::{
-    Contents, Ended, Follow, Format, Gap, Missed, OpenNode, Outline, Outlines, Period, ReadError, Seen, Skipped,
+    Contents, Ended, Follow, Format, Gap, Look, Missed, OpenNode, Outline, Outlines, Period, ReadError, Seen, Skipped,
     Source, Standing, Summary, Telling, Writer, open,
 };
 
@@ -318,8 +319,9 @@ fn enter(node: &BoxOpen, frame: FrameId, caller: Option<FrameId>) -> Option<Reco
 
 /// A file whose process may be writing to it.
 ///
-/// Nothing outside of the file says that something was written: the time of a mapped file lags behind. So its index is
-/// read again each time, until its process is over, and of its records those of the traces that have changed.
+/// Nothing outside of the file says that something was written: the time of a mapped file lags behind. So the heads of its
+/// pages are looked at each time, until its process is over; if they have changed its index is read again, and of its
+/// records those of the traces that have.
 struct Following {
     path: PathBuf,
     /// From a machine that stayed up.
@@ -334,6 +336,10 @@ struct Following {
     newest: u64,
     come: u64,
     is_over: bool,
+    /// What its pages said of themselves before it was last read.
+    heads: Option<Heads>,
+    /// The number of its process, if there was one here that has it.
+    is_there: Option<u32>,
 }
 
 /// What was given of a trace.
@@ -343,20 +349,31 @@ struct Known {
     last: HashMap<EnvId, u64>,
 }
 
-/// With more traces that have changed, all records are gone through once instead.
+/// With more traces that have changed, or that are wanted, all records are gone through once instead.
 const TRACES_MAX: usize = 64;
 
 impl Follow for Following {
-    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError> {
+    fn poll(&mut self, look: Look<'_>, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError> {
         if self.is_over {
+            return Ok(Missed::default());
+        }
+        let file = open(&self.path)?;
+        // Before what they are the heads of.
+        let heads = Heads::of(&file).map_err(|error| ReadError::io(&self.path, error))?;
+        if self.is_as_before(&heads) {
             return Ok(Missed::default());
         }
         // As in `read`: what is read after the process was seen dead is the last of it.
         let observed = observed(self.copied);
-        let file = open(&self.path)?;
-        let bytes = bytes(&self.path, &file, &|_| {})?;
-        let read = recover_with(bytes, &observed).map_err(|error| refused(&self.path, &file, error))?;
+        let bytes = bytes(&self.path, &file, look.seen)?;
+        let read = recover_watched(bytes, &observed, look.seen).map_err(|error| refused(&self.path, &file, error))?;
         self.is_over = read.death != Death::StillRunning;
+        let is_first = self.heads.replace(heads).is_none();
+        self.is_there = is_there(read.process.pid).then_some(read.process.pid);
+        if is_first && (self.is_over || !look.goes_on) {
+            give_newest(&read, look, each);
+            return Ok(Missed::default());
+        }
         if self.read_to == 0 && read.process.parent_pid.is_some() {
             // A process that was forked goes on with the numbers of the other.
             self.newest = read.records().next().map_or(0, |first| first.seq().saturating_sub(1));
@@ -380,11 +397,46 @@ impl Follow for Following {
         let pages = read.pages_missed(&mem::replace(&mut self.seen, read.pages_seen()));
         // Numbers are left out here and there though nothing was missed.
         let records = if pages > 0 { (self.newest - self.read_to).saturating_sub(self.come) } else { 0 };
+        if self.is_over {
+            (self.known, self.seen, self.heads) = (HashMap::new(), PagesSeen::default(), None);
+        }
         Ok(Missed { pages, records })
     }
 }
 
+/// So many records of a trace are read to find its newest: in one that several threads write to, they need not be in the
+/// last pages.
+const WHOLE_MAX: u64 = 10_000;
+
+/// Gives all records that may be among those that `look` wants, and some more.
+fn give_newest(read: &Recovered<'_>, look: Look<'_>, each: &mut dyn FnMut(Record)) {
+    let is_wanted = |trace: &&TraceSummary| trace.records > 0 && trace.last_unix_ns >= look.since_ns;
+    let mut traces: Vec<_> = read.traces().iter().filter(is_wanted).collect();
+    // Each of them has a record that is newer than all of those behind it.
+    traces.sort_unstable_by_key(|trace| Reverse(trace.last_unix_ns));
+    traces.truncate(look.newest);
+    if traces.len() > TRACES_MAX {
+        return read.records().for_each(each);
+    }
+    let at_least = u64::try_from(look.newest).unwrap_or(u64::MAX).max(WHOLE_MAX);
+    for trace in traces {
+        let id = trace.trace_id;
+        let records = if trace.records <= WHOLE_MAX { read.trace(id) } else { read.newest(id, at_least) };
+        records.for_each(&mut *each);
+    }
+}
+
+/// Whether a process has this number here.
+fn is_there(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
 impl Following {
+    /// Nothing was recorded since it was last read, and its process has not gone, as far as can be seen from here.
+    fn is_as_before(&self, heads: &Heads) -> bool {
+        self.heads.as_ref() == Some(heads) && self.is_there.is_none_or(is_there)
+    }
+
     fn new(path: &Path, copied: bool) -> Self {
         Self {
             path: path.to_owned(),
@@ -395,6 +447,8 @@ impl Following {
             newest: 0,
             come: 0,
             is_over: false,
+            heads: None,
+            is_there: None,
         }
     }
 

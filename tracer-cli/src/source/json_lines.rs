@@ -14,8 +14,8 @@ use tracer::{Record, SCHEMA, TraceId, TraceState};
 
 use super::lines::{LINE_LEN_MAX, Line, Lines};
 use super::{
-    Contents, Counted, Follow, Format, Missed, OpenNode, Outlines, Period, ReadError, Seen, Skipped, Source, Statement,
-    Summary, Told, Writer, open,
+    Contents, Counted, Follow, Format, Look, Missed, OpenNode, Outlines, Period, ReadError, Seen, Skipped, Source,
+    Statement, Summary, Told, Writer, open,
 };
 use crate::traces::{each_once, is_inferred, summary};
 
@@ -339,7 +339,7 @@ struct Following {
 }
 
 impl Follow for Following {
-    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError> {
+    fn poll(&mut self, look: Look<'_>, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError> {
         let failed = |error| ReadError::io(&self.path, error);
         let len = fs::metadata(&self.path).map_err(failed)?.len();
         if len == self.len {
@@ -359,7 +359,8 @@ impl Follow for Following {
                 each(record);
             }
         };
-        let mut scan = scan(BufReader::with_capacity(BUFFER_LEN, file), &mut records).map_err(failed)?;
+        let reader = BufReader::with_capacity(BUFFER_LEN, Counted { reader: file, seen: look.seen });
+        let mut scan = scan(reader, &mut records).map_err(failed)?;
         self.read_len += scan.ended_len;
         self.len = self.read_len.max(len);
         self.unended =

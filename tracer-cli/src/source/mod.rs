@@ -68,13 +68,27 @@ pub(crate) trait Format: Sync {
 
 /// A file that may grow.
 pub(crate) trait Follow {
-    /// Gives `each` the records that have come since it was last asked; says what had gone again before that.
-    fn poll(&mut self, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError>;
+    /// Gives `each` the records that have come since it was last asked, the first time as far as `look` wants them; says
+    /// what had gone again before that.
+    fn poll(&mut self, look: Look<'_>, each: &mut dyn FnMut(Record)) -> Result<Missed, ReadError>;
 
     /// The record that the end is missing of, when it was last asked: it may come, and then the record does.
     fn unended(&mut self) -> Option<Record> {
         None
     }
+}
+
+/// What is wanted of files that are followed.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    /// So many of the newest records, if it is the first.
+    pub(crate) newest: usize,
+    /// Of earlier ones, in Unix nanoseconds, there are enough.
+    pub(crate) since_ns: u64,
+    /// Another comes.
+    pub(crate) goes_on: bool,
+    /// Is told of bytes as they are done with, as in [`Format::read`].
+    pub(crate) seen: Seen<'a>,
 }
 
 /// What was written over before it could be read.
@@ -295,11 +309,16 @@ pub(crate) fn find(places: &[PathBuf]) -> (Vec<Found>, Vec<ReadError>) {
     (files, troubles)
 }
 
+/// So many bytes there are to be done with until all of them are read.
+pub(crate) fn total_bytes(files: &[Found]) -> u64 {
+    files.iter().map(|file| file.size_bytes * file.format.passes()).sum()
+}
+
 /// Reads the files of records in these places. `begin` is told how many bytes there are to be done with, and returns what
 /// is told of them.
 pub(crate) fn read_all<S: Fn(u64) + Sync>(places: &[PathBuf], copied: bool, begin: impl FnOnce(u64) -> S) -> Reading {
     let (files, troubles) = find(places);
-    let seen = begin(files.iter().map(|file| file.size_bytes * file.format.passes()).sum());
+    let seen = begin(total_bytes(&files));
     let mut reading = Reading { sources: Vec::new(), troubles };
     for file in files {
         match file.read(copied, &seen) {

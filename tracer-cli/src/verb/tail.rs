@@ -13,9 +13,9 @@ use tracer::{Note, Record, StepRecord};
 
 use crate::args::Tail;
 use crate::exit::{Exit, Failure};
-use crate::output::{Colours, Ink, text};
+use crate::output::{Colours, Ink, Progress, text};
 use crate::session::Session;
-use crate::source::{self, Follow, Found, Missed, ReadError};
+use crate::source::{self, Follow, Found, Look, Missed, ReadError, total_bytes};
 
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failur
     let mut followed = Followed { files: BTreeMap::new(), copied: session.copied, goes_on: args.follow };
     // What had gone before it began is not missed.
     let Polled { mut newest, mut missed, troubles } =
-        Polled { missed: Vec::new(), ..followed.poll(&session.places, args.lines) };
+        Polled { missed: Vec::new(), ..followed.poll(&session.places, args.lines, Progress::reading) };
     let mut exit = Exit::Done;
     for trouble in &troubles {
         if newest.is_empty() {
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Tail, session: &mut Session<'_>) -> Result<Exit, Failur
         session.out.flush()?;
         thread::sleep(PAUSE);
         // What cannot be read was said once; files come and go while they are followed.
-        Polled { newest, missed, .. } = followed.poll(&session.places, usize::MAX);
+        Polled { newest, missed, .. } = followed.poll(&session.places, usize::MAX, Progress::none);
     }
 }
 
@@ -65,16 +65,20 @@ struct Followed {
 }
 
 impl Followed {
-    /// What came since the last time, of the records no more than the newest `max`.
-    fn poll(&mut self, places: &[PathBuf], max: usize) -> Polled {
+    /// What came since the last time, of the records no more than the newest `max`. `begin` is told how many bytes there
+    /// are.
+    fn poll(&mut self, places: &[PathBuf], max: usize, begin: fn(u64) -> Progress) -> Polled {
         let (files, mut troubles) = source::find(places);
+        let progress = begin(total_bytes(&files));
+        let seen = |bytes| progress.advance(bytes);
         for Found { path, format, .. } in files {
             self.files.entry(path).or_insert_with_key(|path| format.follow(path, self.copied));
         }
         let mut newest = Newest { records: Vec::new(), max };
         let mut missed = Vec::new();
         for (path, follow) in &mut self.files {
-            match follow.poll(&mut |record| newest.push(record)) {
+            let look = Look { newest: max, since_ns: newest.since_ns(), goes_on: self.goes_on, seen: &seen };
+            match follow.poll(look, &mut |record| newest.push(record)) {
                 Ok(Missed { pages: 0, .. }) => {}
                 Ok(of) => missed.push(MissedIn { path: path.clone(), missed: of }),
                 Err(error) if error.is_passing() => {}
@@ -138,6 +142,15 @@ impl Newest {
         if self.records.len() > self.max.saturating_mul(2).saturating_add(1024) {
             self.cut();
         }
+    }
+
+    /// None before that is among them.
+    fn since_ns(&mut self) -> u64 {
+        if self.records.len() < self.max {
+            return 0;
+        }
+        self.cut();
+        self.records.first().map_or(0, Record::ts)
     }
 
     fn cut(&mut self) {

@@ -514,6 +514,27 @@ fn of_a_giant_trace_the_newest_is_drawn_and_what_is_open() {
     assert_eq!(json["spans"].as_array().unwrap().len(), 15_004);
 }
 
+/// Few are asked for: those of a few traces are read. Of many, all are.
+#[test]
+fn the_newest_of_many_traces_are_those_of_all() {
+    let world = killed("resumed");
+    let all = world.run("tail -n 1000000").out;
+    let all: Vec<_> = all.lines().collect();
+    assert!(all.len() > 1000);
+    for count in [0, 1, 2, 5, 30, 200] {
+        let newest = world.run(&format!("tail -n {count}")).out;
+        assert_eq!(newest.lines().collect::<Vec<_>>(), all[all.len() - count..], "{count}");
+    }
+    // Another, of before: nothing of it is among them.
+    let other = World::new();
+    for (nth, scenario) in ["return", "steps"].into_iter().enumerate() {
+        start(&other, scenario).end();
+        fs::rename(file(&other), other.path(&format!("{}.tbx", ["b", "a"][nth]))).unwrap();
+    }
+    let both = [other.run("tail -n 5 --dir a.tbx --dir b.tbx"), other.run("tail -n 5 --dir a.tbx")];
+    assert_eq!(both[0].out, both[1].out);
+}
+
 #[test]
 fn what_lives_is_still_running_and_its_records_come_as_they_are_made() {
     let world = World::new();

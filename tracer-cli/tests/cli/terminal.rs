@@ -43,7 +43,9 @@ fn a_terminal_gets_colours_unless_it_is_asked_not_to() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_terminal_gets_a_bar_while_something_takes_long() {
-    for (arguments, bars) in [("ls", ["reading", "listing"]), ("recover --out all.jsonl", ["reading", "writing"])] {
+    for (arguments, bars) in
+        [("ls", ["reading", "listing"]), ("recover --out all.jsonl", ["reading", "writing"]), ("tail", ["reading"; 2])]
+    {
         // How long it takes is for the machine to say.
         let has_bars = [5_000, 20_000, 80_000_u64].into_iter().any(|count| {
             let world = many(count);
