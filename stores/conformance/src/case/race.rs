@@ -81,10 +81,11 @@ pub(crate) async fn one_end_wins<T: ExecutionStore + 'static>(bed: Bed<T>) {
         let lease = held.token();
         let ended = bed
             .at_once(TASKS, |bed, number| async move {
+                // No two are the same: that would be a repetition, which is answered as the first.
                 let command = match number % 4 {
                     0 => Command::Complete { result: number.into() },
-                    1 => Command::Fail { failure: Failure::new(number.to_string()), random: 0 },
-                    2 => Command::TimeOut,
+                    _ if number == 2 => Command::TimeOut,
+                    1 | 2 => Command::Fail { failure: Failure::new(number.to_string()), random: 0 },
                     _ => Command::Complete { result: (number + 100).into() },
                 };
                 bed.store().update(vec![Write::under(lease, command)]).await.unwrap().remove(0)
