@@ -332,6 +332,11 @@ fn main() {
             work::items_until(number(rest[0]));
             wait();
         }
+        "wrap-traces-moving" => {
+            install(options(), directory);
+            work::moving_items_until(number(rest[0]));
+            wait();
+        }
         "wrap-traces-threads" => {
             install(options(), directory);
             std::thread::scope(|scope| {

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::panic;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::sync::mpsc;
 use std::thread;
 
 use serde_json::json;
@@ -118,6 +119,21 @@ pub(crate) fn items_until(end: u64) {
     for n in 0..end {
         item(0, n);
     }
+}
+
+/// Likewise, each begun by one thread and ended by another, as of a runtime that steals tasks.
+pub(crate) fn moving_items_until(end: u64) {
+    let (send, receive) = mpsc::sync_channel(64);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for n in 0..end {
+                let mut future = Box::pin(item_later(0, n));
+                assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                send.send(future).unwrap();
+            }
+        });
+        scope.spawn(move || receive.into_iter().for_each(|future| drop(block_on(future))));
+    });
 }
 
 pub(crate) fn plain_until(end: u64) {

@@ -5,21 +5,27 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
 
 use tracer::TraceId;
 use tracer::recorder::SiteNumbers;
+use tracer::recorder::block::BLOCK_BYTES;
 use tracer::recorder::page::{Detailed, SLOT_WORDS};
 
-use super::open::{Env, ShownFrames};
+use super::open::{CAUSE_ROOT, Env, ShownFrames, is_common};
 use super::scan::{
     Found, KIND_AGAIN, KIND_DETAILED, KIND_ENTER, KIND_EXIT, KIND_MASK, KIND_RUN, SEQ_SHIFT, Scan, Slot, ValidPage,
     trace_in,
 };
 use super::table::Table;
+use super::whole::{Begun, Named, Whole, low};
+use crate::format::u64_at;
 
 pub(super) const KIND_STEP: u64 = 1;
 pub(super) const KIND_ENV: u64 = 2;
 pub(super) const KIND_NOTE: u64 = 3;
+pub(super) const KIND_OVER: u64 = 4;
+pub(super) const KIND_RESUMED: u64 = 5;
 pub(super) const CAUSE_RECOVERY: u64 = 4;
 /// In the tag of a step: what happened; 0 is an enter.
 pub(super) const STATUS: u64 = 7 << 4;
@@ -39,6 +45,8 @@ pub(super) const PANIC: u64 = 2 << 7;
 pub(super) const FRAME_SHIFT: u32 = 40;
 /// In the word of a step, its number stands above the function.
 pub(super) const STEP_SHIFT: u32 = 20;
+/// The words by which an env, or something about a whole trace, names that and the env that was left.
+const NAMED: [usize; 2] = [5, 6];
 /// Ticks in a unit of the time of an event.
 const TIME_UNIT: u64 = 4;
 
@@ -160,7 +168,7 @@ pub(super) struct Envs {
 }
 
 /// What stands in the pages of a file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contents {
     /// What was written in full, by number: not the steps of common calls, nor those that say nothing of what is open.
     pub(super) full: Vec<Full>,
@@ -176,6 +184,10 @@ pub(super) struct Contents {
     /// Where envs are said once more; once [finished](Self::finish), one place for each of those that are not there as they
     /// were recorded, in the order in which they were.
     pub(super) again: Vec<Slot>,
+    /// Traces of which nothing is in the lists above, nor among the envs.
+    pub(super) whole: Vec<Whole>,
+    /// The envs and traces of those that are, and each of `whole` once.
+    named: Named,
     /// Of the page that is looked at.
     page: PageContents,
 }
@@ -186,7 +198,10 @@ pub(super) struct Contents {
 struct PageContents {
     grown: Vec<Grown>,
     found: Vec<FoundInPage>,
-    /// Those of the envs of `grown`.
+    /// Envs and traces that are named besides.
+    named: Vec<u64>,
+    whole: Vec<Whole>,
+    /// The places of the envs of `grown`.
     places: Vec<u32>,
 }
 
@@ -263,20 +278,48 @@ impl Envs {
 }
 
 impl Contents {
+    /// Of a file of so many slots.
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            full: Vec::new(),
+            entered: Vec::new(),
+            last_ticks: 0,
+            stretches: Vec::new(),
+            envs: Envs::default(),
+            departures: Vec::new(),
+            again: Vec::new(),
+            whole: Vec::new(),
+            named: Named::new(slots),
+            page: PageContents::default(),
+        }
+    }
+
     /// Takes what stands in a page, which has this place among the pages; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: usize) -> u64 {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
         let (departures_len, entered_len, again_len) = (self.departures.len(), self.entered.len(), self.again.len());
-        let counted = page.whole().and_then(|slots| self.count(scan, shown, page, place, slots));
+        let counted = page.whole().and_then(|slots| self.count(scan, shown, page, place, 0..slots, true));
         let first_seq = counted.unwrap_or_else(|| {
-            self.page.found.clear();
-            self.page.grown.clear();
             self.departures.truncate(departures_len);
             self.entered.truncate(entered_len);
             self.again.truncate(again_len);
+            self.page.clear();
             self.decode(scan, shown, page, place)
         });
-        let PageContents { grown, found, places } = &mut self.page;
+        self.take_page(place);
+        first_seq
+    }
+
+    /// Takes what was found in the page with this place.
+    fn take_page(&mut self, place: u32) {
+        let PageContents { grown, found, places, named, whole } = &mut self.page;
+        for Whole { env, trace, seen, .. } in &*whole {
+            self.last_ticks = self.last_ticks.max(seen.last_ticks);
+            self.named.add(*env);
+            self.named.add(low(*trace));
+        }
+        self.whole.append(whole);
+        named.drain(..).chain(grown.iter().map(|of| of.env)).for_each(|id| self.named.add_twice(id));
         places.clear();
         places.extend(grown.iter().map(|of| self.envs.place(of.env)));
         for (Grown { from, to, seen, .. }, env) in grown.drain(..).zip(places.iter().copied()) {
@@ -289,7 +332,6 @@ impl Contents {
             let env = places.get(grown).copied().unwrap_or(0);
             step.is_none_or(|step| step + 1 >= end(env)).then_some(Full { seq, slot, env })
         }));
-        first_seq
     }
 
     /// Takes what stands in later pages, the first of which has this place.
@@ -307,10 +349,17 @@ impl Contents {
         self.again.extend(later.again);
         self.entered.extend(later.entered);
         self.last_ticks = self.last_ticks.max(later.last_ticks);
+        let whole = later.whole.into_iter();
+        self.whole.extend(whole.map(|of| Whole { seen: Seen { newest: of.seen.newest + before, ..of.seen }, ..of }));
+        self.named.append(&later.named);
     }
 
-    /// Puts in order what was taken.
-    pub(super) fn finish(&mut self, scan: &Scan<'_>) {
+    /// Puts in order what was taken from these pages. `follows_all`: no trace is taken for whole.
+    pub(super) fn finish(&mut self, scan: &Scan<'_>, shown: &ShownFrames, pages: &[ValidPage], follows_all: bool) {
+        if !self.whole.is_empty() {
+            self.name_what_else_is(scan);
+            self.open_whole(scan, shown, pages, follows_all);
+        }
         let again = self.take_again(scan);
         // Behind all others: of those with one number, the first counts.
         self.full.extend(&again);
@@ -329,6 +378,38 @@ impl Contents {
             }
         }
         self.stretches.sort_by_key(|stretch| (stretch.env, stretch.from, stretch.to, stretch.page));
+    }
+
+    /// Names what blocks name, and the traces that steps by hand do, of envs whose own records are not there.
+    fn name_what_else_is(&mut self, scan: &Scan<'_>) {
+        for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
+            [0, 2].into_iter().for_each(|word| self.named.add_twice(u64_at(block, word * 8)));
+        }
+        let mut is_recorded = vec![false; self.envs.all.len()];
+        for stretch in self.stretches.iter().filter(|stretch| stretch.from == 0) {
+            is_recorded[place_of(stretch.env)] = true;
+        }
+        for Full { slot, .. } in self.full.iter().filter(|full| is_recorded.get(place_of(full.env)) == Some(&false)) {
+            if let Some(trace) = scan.found(*slot).and_then(|found| scan.detail(&found)?.trace()) {
+                self.named.add_twice(low(trace));
+            }
+        }
+    }
+
+    /// Takes what there is of traces that are named elsewhere, too, or of all, as if they were not whole.
+    fn open_whole(&mut self, scan: &Scan<'_>, shown: &ShownFrames, pages: &[ValidPage], are_all: bool) {
+        let (named, mut open) = (&self.named, Vec::new());
+        self.whole.retain(|of| {
+            let is_open = are_all || named.has_twice(of.env) || named.has_twice(low(of.trace));
+            open.extend(is_open.then_some(*of));
+            !is_open
+        });
+        for Whole { record, over, seen, .. } in open {
+            let page = &pages[place_of(seen.newest)];
+            let counted = self.count(scan, shown, page, seen.newest, record.slot()..over.slot() + 1, false);
+            debug_assert!(counted.is_some(), "what was counted can be counted again");
+            self.take_page(seen.newest);
+        }
     }
 
     /// The envs that are said once more, each one time, if anything else is there of them: that may have been forgotten.
@@ -360,11 +441,12 @@ impl Contents {
         shown: &ShownFrames,
         page: &ValidPage,
         place: u32,
-        slots: usize,
+        slots: Range<usize>,
+        may_be_whole: bool,
     ) -> Option<u64> {
         let (mut run, mut is_cut, mut first_seq) = (None::<Run>, false, u64::MAX);
-        let mut calls = RunCalls::default();
-        for nth in 0..slots {
+        let (mut calls, mut begun) = (RunCalls::default(), None);
+        for nth in slots {
             let slot = Slot::new(page.number, nth);
             let words = scan.words(slot)?;
             let seq = words[0] >> SEQ_SHIFT;
@@ -373,6 +455,9 @@ impl Contents {
                     first_seq = first_seq.min(seq);
                     self.see(place, seq, &words);
                     self.page.find(seq, slot, shown.tells_no_more(&words));
+                    if may_be_whole && shown.have_all {
+                        begun = self.follow_whole(begun, slot, &words, run.as_ref());
+                    }
                     let is_step = words[0] & KIND_MASK == KIND_STEP;
                     if let Some(run) = run.as_mut() {
                         run.seq = seq + 1;
@@ -416,7 +501,10 @@ impl Contents {
                     is_cut = true;
                     continue;
                 }
-                KIND_AGAIN => self.again.push(slot),
+                KIND_AGAIN => {
+                    self.again(slot, Some(words));
+                    begun = None;
+                }
                 // Of a later version, or part of something.
                 _ => {}
             }
@@ -426,9 +514,45 @@ impl Contents {
         Some(first_seq)
     }
 
+    /// Looks for traces that lie whole in the page: goes along with an entry that was just found. Gives one that has begun
+    /// and may be whole, if it goes on like that.
+    fn follow_whole(&mut self, begun: Option<Begun>, slot: Slot, words: &[u64; 8], run: Option<&Run>) -> Option<Begun> {
+        let page = &mut self.page;
+        let begun = begun.filter(|begun| begun.grown + 1 == page.grown.len());
+        match words[0] & KIND_MASK {
+            KIND_ENV => {
+                let (last, trace, left) = (page.grown.last()?, trace_in(words)?, words[6]);
+                let is_first = words[0] >> 4 & 7 == CAUSE_ROOT && left == 0 && last.seen.records == 1;
+                // Of a run that goes on, the header is to be among its entries.
+                let is_alone = is_first && run.is_none_or(|run| run.env != last.env);
+                is_alone.then(|| Begun {
+                    trace,
+                    record: slot,
+                    grown: page.grown.len() - 1,
+                    found: page.found.len() - 1,
+                    named: page.named.len() - NAMED.len(),
+                    entered: self.entered.len(),
+                })
+            }
+            KIND_STEP if is_common(words) => begun,
+            KIND_OVER => {
+                let begun = begun.filter(|begun| trace_in(words) == Some(begun.trace))?;
+                let Grown { env, seen, .. } = page.grown.pop()?;
+                page.found.truncate(begun.found);
+                page.named.truncate(begun.named);
+                self.entered.truncate(begun.entered);
+                page.whole.push(Whole { env, trace: begun.trace, record: begun.record, over: slot, seen });
+                None
+            }
+            _ => None,
+        }
+    }
+
     fn decode(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: u32) -> u64 {
         let is_again = |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & KIND_MASK == KIND_AGAIN);
-        self.again.extend(page.valid().filter(is_again));
+        for slot in page.valid().filter(is_again) {
+            self.again(slot, scan.words(slot));
+        }
         let entries = scan.entries(page);
         for found in &entries {
             let Found { seq, words, slot, is_event } = found;
@@ -443,9 +567,20 @@ impl Contents {
         entries.first().map_or(u64::MAX, |found| found.seq)
     }
 
+    /// Takes note of where an env is said once more.
+    fn again(&mut self, slot: Slot, words: Option<[u64; 8]>) {
+        self.again.push(slot);
+        self.page
+            .named
+            .extend(words.iter().flat_map(|words| [words[2]].into_iter().chain(NAMED.map(|word| words[word]))));
+    }
+
     fn see(&mut self, page: u32, seq: u64, words: &[u64; 8]) {
         let [tag, ticks, env, step, ..] = *words;
         let number = step >> STEP_SHIFT;
+        if matches!(tag & KIND_MASK, KIND_ENV | KIND_OVER | KIND_RESUMED) {
+            self.page.named.extend(NAMED.map(|word| words[word]));
+        }
         let (from, to) = match tag & KIND_MASK {
             KIND_STEP => (number, number + 1),
             KIND_ENV => (0, 1),
@@ -474,6 +609,14 @@ impl Contents {
 }
 
 impl PageContents {
+    /// Forgets what was found.
+    fn clear(&mut self) {
+        self.grown.clear();
+        self.found.clear();
+        self.named.clear();
+        self.whole.clear();
+    }
+
     /// Takes what is of the last that has grown.
     fn find(&mut self, seq: u64, slot: Slot, step: Option<u64>) {
         self.found.push(FoundInPage { seq, slot, grown: self.grown.len().wrapping_sub(1), step });

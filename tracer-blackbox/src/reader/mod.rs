@@ -14,6 +14,7 @@ mod open;
 mod scan;
 mod table;
 mod traces;
+mod whole;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -148,7 +149,16 @@ pub fn recover_watched<'a>(
     observed: &Observed,
     done: Done<'_>,
 ) -> Result<Recovered<'a>, RecoverError> {
-    let bytes = bytes.into();
+    recovered(bytes.into(), observed, done, false)
+}
+
+/// `follows_all`: even what lies whole in a page, for a test.
+fn recovered<'a>(
+    bytes: Cow<'a, [u8]>,
+    observed: &Observed,
+    done: Done<'_>,
+    follows_all: bool,
+) -> Result<Recovered<'a>, RecoverError> {
     let superblock = scan::superblock(&bytes)?;
     let dictionary = Arc::new(scan::dictionary(&bytes, &superblock));
     let mut clock = FileClock::read(pairs_of(&bytes), superblock.salt);
@@ -160,7 +170,8 @@ pub fn recover_watched<'a>(
         clock.take_rate(raw, observed.pair(&superblock, raw.is_some()));
     }
     let times = Times::new(clock);
-    let scan::Looked { valid, mut contents, mut gaps } = scan::look(&bytes, superblock, &dictionary, observed, done);
+    let scan::Looked { valid, mut contents, mut gaps } =
+        scan::look(&bytes, superblock, &dictionary, observed, done, follows_all);
     let scan = Scan { bytes: &bytes, dictionary, valid: &valid };
     let looked_at = valid.pages.len() as u64 * scan::LOOKED_AT;
     let running = Running::of(&scan, &mut contents, Share::new((bytes.len() as u64).saturating_sub(looked_at), done));

@@ -16,8 +16,8 @@ use tracer::{EnvId, FrameId, TraceId};
 
 use super::Share;
 use super::contents::{
-    CAUSE_RECOVERY, Contents, Departure, Envs, FRAME_SHIFT, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_STEP,
-    MAIN, PlaceMap, RESUMED, STEP_SHIFT, Seen, Spread, place_of,
+    CAUSE_RECOVERY, Contents, Departure, Envs, FRAME_SHIFT, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_OVER,
+    KIND_RESUMED, KIND_STEP, MAIN, PlaceMap, RESUMED, STEP_SHIFT, Seen, Spread, place_of,
 };
 use super::entered::{Calls, Entered};
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
@@ -135,10 +135,15 @@ impl ShownFrames {
 
     /// The number of a step that says nothing of what is open, unless it is the last of its env.
     pub(super) fn tells_no_more(&self, words: &[u64; 8]) -> Option<u64> {
-        let (tag, frame) = (words[0], words[4]);
-        let is_common = tag & KIND_MASK == KIND_STEP && frame != 0 && tag & RESUMED == 0 && (tag >> 4) & 7 != FAILED;
-        (is_common && self.are_all && !self.frames.contains(&frame)).then_some(words[3] >> STEP_SHIFT)
+        let is_none = is_common(words) && self.are_all && !self.frames.contains(&words[4]);
+        is_none.then_some(words[3] >> STEP_SHIFT)
     }
+}
+
+/// Whether these are of a step of a call that neither failed nor went on with a frame.
+pub(super) fn is_common(words: &[u64; 8]) -> bool {
+    let (tag, frame) = (words[0], words[4]);
+    tag & KIND_MASK == KIND_STEP && frame != 0 && tag & RESUMED == 0 && (tag >> 4) & 7 != FAILED
 }
 
 /// Whether a line has frames that are in no block.
@@ -205,9 +210,7 @@ struct ShownByHand {
 
 /// Entries whose traces are looked up together.
 const AT_ONCE: usize = 256;
-const CAUSE_ROOT: u64 = 0;
-const KIND_OVER: u64 = 4;
-const KIND_RESUMED: u64 = 5;
+pub(super) const CAUSE_ROOT: u64 = 0;
 const ENTERED: u64 = 0;
 const FAILED: u64 = 2;
 const UNWOUND: u64 = 0;

@@ -44,11 +44,11 @@ impl Slot {
         Self(NonZeroU32::MIN.saturating_add((page << 8) | u32::try_from(slot).unwrap_or(0)))
     }
 
-    fn page(self) -> u32 {
+    pub(super) fn page(self) -> u32 {
         (self.0.get() - 1) >> 8
     }
 
-    fn slot(self) -> usize {
+    pub(super) fn slot(self) -> usize {
         usize::from((self.0.get() - 1).to_le_bytes()[0])
     }
 }
@@ -108,6 +108,8 @@ pub(super) struct Looked {
     pub(super) gaps: Vec<Gap>,
 }
 
+const SLOT_BYTES: usize = SLOT_WORDS * 8;
+
 /// What is known of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -121,13 +123,14 @@ pub(super) fn dictionary<'a>(bytes: &'a [u8], superblock: &Superblock) -> Dictio
     Dictionary::read(superblock.dictionary.of(bytes), DICTIONARY_AT, superblock.salt)
 }
 
-/// Looks at every byte of the pages.
+/// Looks at every byte of the pages. `follows_all`: even what lies whole in one, for a test.
 pub(super) fn look(
     bytes: &[u8],
     superblock: Superblock,
     dictionary: &Arc<Dictionary<'_>>,
     observed: &Observed,
     done: Done<'_>,
+    follows_all: bool,
 ) -> Looked {
     let is_torn = observed.host_was_lost(&superblock);
     let mut valid = Valid { superblock, is_torn, pages: Vec::new() };
@@ -138,9 +141,10 @@ pub(super) fn look(
     pages.sort_unstable();
     let (births, not_begun) = births(&pages, region, is_torn);
     let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &valid };
+    let shown = ShownFrames::of(&scan);
     let Part { pages: found, mut contents, mut gaps, unreadable, unsealed } =
-        Part::of_many(&scan, &ShownFrames::of(&scan), &births, done);
-    contents.finish(&scan);
+        Part::of_many(&scan, &shown, &births, done);
+    contents.finish(&scan, &shown, &found, follows_all);
     let unreadable = not_begun + unreadable;
     let given = StatusRead(bytes).get(Word::PagesGiven);
     // A birth that is garbage is larger than any that was given.
@@ -188,7 +192,6 @@ const PAGES_ALONE: usize = 256;
 pub(super) const LOOKED_AT: u64 = PAGE_BYTES as u64 / 2;
 
 /// What there is in some of the pages.
-#[derive(Default)]
 struct Part {
     pages: Vec<ValidPage>,
     contents: Contents,
@@ -215,8 +218,9 @@ impl Part {
     }
 
     fn of(scan: &Scan<'_>, shown: &ShownFrames, pages: &[Page], done: Done<'_>) -> Self {
-        let mut part = Self::default();
         let region = scan.valid.superblock.pages.of(scan.bytes);
+        let contents = Contents::new(region.len() / SLOT_BYTES);
+        let mut part = Self { pages: Vec::new(), contents, gaps: Vec::new(), unreadable: 0, unsealed: 0 };
         for (birth, number) in pages.iter().copied() {
             let seen = part.look_at(scan, page_of(region, number), birth, number);
             part.unsealed += seen.unsealed;
@@ -453,7 +457,7 @@ mod tests {
 
     /// What was found, but for how it is looked up, and for steps that say nothing.
     fn said(scan: &Scan<'_>, shown: &ShownFrames, mut part: Part) -> String {
-        part.contents.finish(scan);
+        part.contents.finish(scan, shown, &part.pages, true);
         let Part { pages, contents, gaps, unreadable, unsealed } = part;
         let Contents { mut full, last_ticks, stretches, envs, departures, again, .. } = contents;
         full.retain_mut(|full| {
@@ -492,7 +496,7 @@ mod tests {
         std::fs::remove_dir_all(&directory).unwrap();
         let superblock = superblock(&bytes).unwrap();
         let dictionary = Arc::new(dictionary(&bytes, &superblock));
-        let looked = look(&bytes, superblock, &dictionary, &Observed::default(), &|_| ());
+        let looked = look(&bytes, superblock, &dictionary, &Observed::default(), &|_| (), false);
         let scan = Scan { bytes: &bytes, dictionary, valid: &looked.valid };
         let births: Vec<Page> =
             looked.valid.pages.iter().map(|page| (u64_at(scan.page(page.number), 8), page.number)).collect();

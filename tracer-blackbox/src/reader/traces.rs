@@ -12,6 +12,7 @@ use super::gaps::Gap;
 use super::inherited::Inherited;
 use super::open::{Env, Open, Running};
 use super::scan::{Scan, Slot};
+use super::whole::Whole;
 
 /// A trace, without its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(super) struct Traces {
     pub(super) inherited: Inherited,
     /// By env.
     stretches: Vec<Stretch>,
+    /// Their places are behind those of the traces that run or ran.
+    pub(super) whole: Vec<Whole>,
     /// Envs whose own records are not there, and whose traces are known all the same.
     pub(super) known: Vec<(TraceId, EnvId)>,
     /// Where envs whose own records are not there are said once more, in their order.
@@ -113,6 +116,7 @@ impl Traces {
             inherited,
             again: contents.again,
             stretches: contents.stretches,
+            whole: contents.whole,
             open: open.iter().map(|open| open.env.get()).collect(),
             by_trace: OnceLock::new(),
             by_id: OnceLock::new(),
@@ -122,7 +126,7 @@ impl Traces {
 
     /// Records of envs whose traces are known, and of others.
     pub(super) fn records(&self) -> (u64, u64) {
-        let (mut known, mut orphans) = (0, 0);
+        let (mut known, mut orphans) = (self.whole.iter().map(|of| u64::from(of.seen.records)).sum(), 0);
         for env in self.running.envs() {
             *(if env.trace.is_some() { &mut known } else { &mut orphans }) += u64::from(env.seen.records);
         }
@@ -151,15 +155,46 @@ impl Traces {
     pub(super) fn listed(&self, scan: &Scan<'_>, times: &Times, death: &Death) -> &Listed {
         self.listed.get_or_init(|| {
             let (by_trace, running) = (self.by_trace(), &self.running);
-            let order = by_trace.in_order(running);
+            let order = self.in_order();
             let mut listed = Listed { all: Vec::with_capacity(order.len()), tells: Vec::with_capacity(order.len()) };
             for trace in order {
+                if let Some(whole) = self.whole_at(trace) {
+                    listed.all.push(whole.summary(times));
+                    listed.tells.push(Tells { source: Some(whole.record), failed: None });
+                    continue;
+                }
                 let of = Gathered::new(trace, by_trace.of(trace), self, scan);
                 listed.all.push(of.summary(running, &self.open, times, death));
                 listed.tells.push(of.tells(running, scan));
             }
             listed
         })
+    }
+
+    /// The places of the traces that have any records, or blocks, in the order of their first records. Of some, no more was
+    /// said than that they are over.
+    fn in_order(&self) -> Vec<u32> {
+        let (by_trace, running) = (self.by_trace(), &self.running);
+        let first_seq = |trace: u32| {
+            let seen = by_trace.of(trace).iter().map(|env| &running.envs()[place_of(*env)].seen);
+            seen.filter(|seen| seen.records > 0).map(|seen| seen.first_seq).min()
+        };
+        let traces = (0..).zip(&running.traces).filter(|(trace, _)| !by_trace.of(*trace).is_empty());
+        // Those of which only blocks know have lost their records: they are the oldest.
+        let traces = traces.map(|(trace, id)| (first_seq(trace).unwrap_or(0), *id, trace));
+        let mut order: Vec<(u64, TraceId, u32)> = traces
+            .chain(self.whole_places().map(|(whole, trace)| (whole.seen.first_seq, whole.trace, trace)))
+            .collect();
+        order.sort_by_key(|(first_seq, id, _)| (*first_seq, *id));
+        order.into_iter().map(|(.., trace)| trace).collect()
+    }
+
+    fn whole_places(&self) -> impl Iterator<Item = (&Whole, u32)> {
+        self.whole.iter().zip(u32::try_from(self.running.traces.len()).unwrap_or(u32::MAX)..)
+    }
+
+    fn whole_at(&self, trace: u32) -> Option<&Whole> {
+        self.whole.get(place_of(trace).checked_sub(self.running.traces.len())?)
     }
 
     fn by_trace(&self) -> &ByTrace {
@@ -190,19 +225,6 @@ impl ByTrace {
         let at = |trace| self.begin.get(trace).copied().map_or(self.envs.len(), place_of);
         &self.envs[at(place_of(trace))..at(place_of(trace) + 1)]
     }
-
-    /// The traces that have any, in the order of their first records. Of some, no more was said than that they are over.
-    fn in_order(&self, running: &Running) -> Vec<u32> {
-        let traces = (0..).take(running.traces.len()).filter(|trace| !self.of(*trace).is_empty());
-        let first_seq = |trace: u32| {
-            let seen = self.of(trace).iter().map(|env| &running.envs()[place_of(*env)].seen);
-            seen.filter(|seen| seen.records > 0).map(|seen| seen.first_seq).min()
-        };
-        // Those of which only blocks know have lost their records: they are the oldest.
-        let mut order: Vec<(u64, u32)> = traces.map(|trace| (first_seq(trace).unwrap_or(0), trace)).collect();
-        order.sort_by_key(|(first_seq, trace)| (*first_seq, running.traces[place_of(*trace)]));
-        order.into_iter().map(|(_, trace)| trace).collect()
-    }
 }
 
 /// Steps that are missing between others, or before the first: of each env, by its place, from the one to the other.
@@ -218,6 +240,23 @@ fn missing<'a>(
         before = (*env, end.max(*to));
         (*from > end && to > from).then(|| (*env, end, from - 1))
     })
+}
+
+impl Whole {
+    fn summary(&self, times: &Times) -> TraceSummary {
+        TraceSummary {
+            trace_id: self.trace,
+            state: TraceState::Ok,
+            is_active: false,
+            records: self.seen.records.into(),
+            steps: self.seen.steps.into(),
+            envs: 1,
+            spans: self.seen.spans.into(),
+            lost_steps: 0,
+            first_unix_ns: times.unix_ns(self.seen.first_ticks),
+            last_unix_ns: times.unix_ns(self.seen.last_ticks),
+        }
+    }
 }
 
 impl Gathered {
@@ -319,20 +358,29 @@ impl Gathered {
 }
 
 impl Traces {
-    /// The envs of a trace, by their places.
-    fn of(&self, trace: TraceId) -> impl Iterator<Item = u32> + '_ {
+    fn place(&self, trace: TraceId) -> Option<u32> {
         let by_id = self.by_id.get_or_init(|| {
-            let mut all: Vec<_> = self.running.traces.iter().copied().zip(0..).collect();
+            let followed = self.running.traces.iter().copied().zip(0..);
+            let mut all: Vec<_> = followed.chain(self.whole_places().map(|(of, place)| (of.trace, place))).collect();
             all.sort_unstable();
             all
         });
-        let place = by_id.binary_search_by_key(&trace, |(id, _)| *id).map(|at| by_id[at].1);
-        place.map_or(&[][..], |place| self.by_trace().of(place)).iter().copied()
+        by_id.binary_search_by_key(&trace, |(id, _)| *id).ok().map(|at| by_id[at].1)
+    }
+
+    /// The envs of a trace, by their places; none of one that is whole.
+    fn of(&self, trace: TraceId) -> impl Iterator<Item = u32> + '_ {
+        self.place(trace).map_or(&[][..], |place| self.by_trace().of(place)).iter().copied()
+    }
+
+    fn whole(&self, trace: TraceId) -> Option<&Whole> {
+        self.whole_at(self.place(trace)?)
     }
 
     /// The envs of a trace.
     pub(super) fn envs(&self, trace: TraceId) -> impl Iterator<Item = u64> + '_ {
-        self.of(trace).map(|place| self.running.envs()[place_of(place)].id)
+        let followed = self.of(trace).map(|place| self.running.envs()[place_of(place)].id);
+        followed.chain(self.whole(trace).map(|of| of.env))
     }
 
     /// The last of the pages that have records of a trace, until they have so many.
@@ -361,7 +409,8 @@ impl Traces {
         let of_env = |env| self.stretches_of(env).map(|stretch| stretch.page);
         let turns =
             self.running.turns.iter().filter(|(other, _)| *other == trace).filter_map(|(_, slot)| scan.place_of(*slot));
-        let mut pages: Vec<u32> = self.of(trace).flat_map(of_env).chain(turns).collect();
+        let whole = self.whole(trace).map(|of| of.seen.newest);
+        let mut pages: Vec<u32> = self.of(trace).flat_map(of_env).chain(turns).chain(whole).collect();
         pages.sort_unstable();
         pages.dedup();
         pages
