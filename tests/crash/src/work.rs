@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::panic;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
 use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use serde_json::json;
@@ -132,7 +132,7 @@ pub(crate) fn moving_items_until(end: u64) {
                 send.send(future).unwrap();
             }
         });
-        scope.spawn(move || receive.into_iter().for_each(|future| drop(block_on(future))));
+        scope.spawn(move || receive.into_iter().for_each(|future| _ = block_on(future)));
     });
 }
 

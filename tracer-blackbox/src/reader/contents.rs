@@ -181,9 +181,11 @@ pub(super) struct Contents {
     pub(super) envs: Envs,
     /// Where envs left others.
     pub(super) departures: Vec<Departure>,
-    /// Where envs are said once more; once [finished](Self::finish), one place for each of those that are not there as they
-    /// were recorded, in the order in which they were.
+    /// Where envs are said once more that are not there as they were recorded, once [finished](Self::finish): one place for
+    /// each, in the order in which they were.
     pub(super) again: Vec<Slot>,
+    /// All places where any is.
+    said_again: Vec<SaidAgain>,
     /// Traces of which nothing is in the lists above, nor among the envs.
     pub(super) whole: Vec<Whole>,
     /// The envs and traces of those that are, and each of `whole` once.
@@ -201,8 +203,18 @@ struct PageContents {
     /// Envs and traces that are named besides.
     named: Vec<u64>,
     whole: Vec<Whole>,
+    /// The envs that are said once more, and where.
+    again: Vec<(u64, Slot)>,
     /// The places of the envs of `grown`.
     places: Vec<u32>,
+}
+
+/// An env is said once more.
+#[derive(Debug, Clone, Copy)]
+struct SaidAgain {
+    slot: Slot,
+    /// By its place.
+    env: u32,
 }
 
 /// Steps of one env without a gap, by its id.
@@ -288,6 +300,7 @@ impl Contents {
             envs: Envs::default(),
             departures: Vec::new(),
             again: Vec::new(),
+            said_again: Vec::new(),
             whole: Vec::new(),
             named: Named::new(slots),
             page: PageContents::default(),
@@ -297,12 +310,11 @@ impl Contents {
     /// Takes what stands in a page, which has this place among the pages; gives the lowest number in it.
     pub(super) fn take(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: usize) -> u64 {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let (departures_len, entered_len, again_len) = (self.departures.len(), self.entered.len(), self.again.len());
+        let (departures_len, entered_len) = (self.departures.len(), self.entered.len());
         let counted = page.whole().and_then(|slots| self.count(scan, shown, page, place, 0..slots, true));
         let first_seq = counted.unwrap_or_else(|| {
             self.departures.truncate(departures_len);
             self.entered.truncate(entered_len);
-            self.again.truncate(again_len);
             self.page.clear();
             self.decode(scan, shown, page, place)
         });
@@ -312,7 +324,7 @@ impl Contents {
 
     /// Takes what was found in the page with this place.
     fn take_page(&mut self, place: u32) {
-        let PageContents { grown, found, places, named, whole } = &mut self.page;
+        let PageContents { grown, found, places, named, whole, again } = &mut self.page;
         for Whole { env, trace, seen, .. } in &*whole {
             self.last_ticks = self.last_ticks.max(seen.last_ticks);
             self.named.add(*env);
@@ -325,8 +337,12 @@ impl Contents {
         for (Grown { from, to, seen, .. }, env) in grown.drain(..).zip(places.iter().copied()) {
             self.last_ticks = self.last_ticks.max(seen.last_ticks);
             self.stretches.push(Stretch { env, from, to, page: place });
-            self.envs.all[place_of(env)].seen.add(&seen);
+            let of = &mut self.envs.all[place_of(env)];
+            of.seen.add(&seen);
+            // A note alone begins behind a step.
+            of.is_recorded |= from == 0 && to > 0;
         }
+        self.said_again.extend(again.drain(..).map(|(env, slot)| SaidAgain { slot, env: self.envs.place(env) }));
         let end = |env: u32| self.envs.all.get(place_of(env)).map_or(0, |env| env.seen.end);
         self.full.extend(found.drain(..).filter_map(|FoundInPage { seq, slot, grown, step }| {
             let env = places.get(grown).copied().unwrap_or(0);
@@ -338,20 +354,27 @@ impl Contents {
     pub(super) fn append(&mut self, later: Self, place: usize) {
         let before = u32::try_from(place).unwrap_or(u32::MAX);
         let places: Vec<u32> = later.envs.all.iter().map(|env| self.envs.place(env.id)).collect();
-        for (Env { seen, .. }, place) in later.envs.all.iter().zip(&places) {
-            self.envs.all[place_of(*place)].seen.add(&Seen { newest: seen.newest + before, ..*seen });
+        for (Env { seen, is_recorded, .. }, place) in later.envs.all.iter().zip(&places) {
+            let env = &mut self.envs.all[place_of(*place)];
+            env.seen.add(&Seen { newest: seen.newest + before, ..*seen });
+            env.is_recorded |= is_recorded;
         }
         let now = |env: u32| places.get(place_of(env)).copied().unwrap_or(0);
         self.full.extend(later.full.into_iter().map(|full| Full { env: now(full.env), ..full }));
         let stretches = later.stretches.into_iter();
         self.stretches.extend(stretches.map(|of| Stretch { env: now(of.env), page: of.page + before, ..of }));
         self.departures.extend(later.departures);
-        self.again.extend(later.again);
+        self.said_again.extend(later.said_again.into_iter().map(|of| SaidAgain { env: now(of.env), ..of }));
         self.entered.extend(later.entered);
         self.last_ticks = self.last_ticks.max(later.last_ticks);
         let whole = later.whole.into_iter();
         self.whole.extend(whole.map(|of| Whole { seen: Seen { newest: of.seen.newest + before, ..of.seen }, ..of }));
         self.named.append(&later.named);
+    }
+
+    /// Puts in order what was taken so far: nearly all that there is to do, for each part of a file by itself.
+    pub(super) fn sort(&mut self) {
+        self.full.sort_by_key(|full| full.seq);
     }
 
     /// Puts in order what was taken from these pages. `follows_all`: no trace is taken for whole.
@@ -363,7 +386,7 @@ impl Contents {
         let again = self.take_again(scan);
         // Behind all others: of those with one number, the first counts.
         self.full.extend(&again);
-        // Both are nearly in order, which a stable sort makes use of.
+        // Each part is in order, which a stable sort makes use of.
         self.full.sort_by_key(|full| full.seq);
         self.full.dedup_by_key(|full| full.seq);
         for Full { seq, slot, env } in again {
@@ -377,19 +400,18 @@ impl Contents {
                 self.envs.all[place_of(env)].seen.add(&seen);
             }
         }
-        self.stretches.sort_by_key(|stretch| (stretch.env, stretch.from, stretch.to, stretch.page));
+        self.stretches = by_env(&self.stretches, self.envs.all.len());
     }
 
     /// Names what blocks name, and the traces that steps by hand do, of envs whose own records are not there.
     fn name_what_else_is(&mut self, scan: &Scan<'_>) {
         for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
-            [0, 2].into_iter().for_each(|word| self.named.add_twice(u64_at(block, word * 8)));
+            for word in [0, 2] {
+                self.named.add_twice(u64_at(block, word * 8));
+            }
         }
-        let mut is_recorded = vec![false; self.envs.all.len()];
-        for stretch in self.stretches.iter().filter(|stretch| stretch.from == 0) {
-            is_recorded[place_of(stretch.env)] = true;
-        }
-        for Full { slot, .. } in self.full.iter().filter(|full| is_recorded.get(place_of(full.env)) == Some(&false)) {
+        let is_recorded = |env: u32| self.envs.all.get(place_of(env)).is_none_or(|env| env.is_recorded);
+        for Full { slot, .. } in self.full.iter().filter(|full| !is_recorded(full.env)) {
             if let Some(trace) = scan.found(*slot).and_then(|found| scan.detail(&found)?.trace()) {
                 self.named.add_twice(low(trace));
             }
@@ -412,13 +434,18 @@ impl Contents {
         }
     }
 
-    /// The envs that are said once more, each one time, if anything else is there of them: that may have been forgotten.
+    /// The envs that are said once more, each one time, if anything else is there of them, but not their own records: more
+    /// may have been forgotten.
     fn take_again(&mut self, scan: &Scan<'_>) -> Vec<Full> {
-        let again = self.again.drain(..).filter_map(|slot| Some((scan.words(slot)?, slot)));
-        let envs = &self.envs;
-        let of =
-            again.filter_map(|(words, slot)| Some(Full { seq: words[0] >> SEQ_SHIFT, slot, env: envs.get(words[2])? }));
-        let mut again: Vec<Full> = of.filter(|of| envs.all[place_of(of.env)].seen.records > 0).collect();
+        let envs = &self.envs.all;
+        let is_needed = |of: &SaidAgain| {
+            let env = &envs[place_of(of.env)];
+            env.seen.records > 0 && !env.is_recorded
+        };
+        let again = self.said_again.drain(..).filter(is_needed);
+        let seq = |slot| Some(scan.words(slot)?[0] >> SEQ_SHIFT);
+        let mut again: Vec<Full> =
+            again.filter_map(|SaidAgain { slot, env }| Some(Full { seq: seq(slot)?, slot, env })).collect();
         again.sort_by_key(|full| full.seq);
         again.dedup_by_key(|full| full.seq);
         again
@@ -502,7 +529,7 @@ impl Contents {
                     continue;
                 }
                 KIND_AGAIN => {
-                    self.again(slot, Some(words));
+                    self.say_again(slot, &words);
                     begun = None;
                 }
                 // Of a later version, or part of something.
@@ -522,7 +549,7 @@ impl Contents {
         match words[0] & KIND_MASK {
             KIND_ENV => {
                 let (last, trace, left) = (page.grown.last()?, trace_in(words)?, words[6]);
-                let is_first = words[0] >> 4 & 7 == CAUSE_ROOT && left == 0 && last.seen.records == 1;
+                let is_first = words[0] >> 4 & 7 == CAUSE_ROOT && left == 0;
                 // Of a run that goes on, the header is to be among its entries.
                 let is_alone = is_first && run.is_none_or(|run| run.env != last.env);
                 is_alone.then(|| Begun {
@@ -549,9 +576,10 @@ impl Contents {
     }
 
     fn decode(&mut self, scan: &Scan<'_>, shown: &ShownFrames, page: &ValidPage, place: u32) -> u64 {
-        let is_again = |slot: &Slot| scan.words(*slot).is_some_and(|words| words[0] & KIND_MASK == KIND_AGAIN);
-        for slot in page.valid().filter(is_again) {
-            self.again(slot, scan.words(slot));
+        for (slot, words) in page.valid().filter_map(|slot| Some((slot, scan.words(slot)?))) {
+            if words[0] & KIND_MASK == KIND_AGAIN {
+                self.say_again(slot, &words);
+            }
         }
         let entries = scan.entries(page);
         for found in &entries {
@@ -568,11 +596,10 @@ impl Contents {
     }
 
     /// Takes note of where an env is said once more.
-    fn again(&mut self, slot: Slot, words: Option<[u64; 8]>) {
-        self.again.push(slot);
-        self.page
-            .named
-            .extend(words.iter().flat_map(|words| [words[2]].into_iter().chain(NAMED.map(|word| words[word]))));
+    fn say_again(&mut self, slot: Slot, words: &[u64; 8]) {
+        self.page.again.push((words[2], slot));
+        self.page.named.push(words[2]);
+        self.page.named.extend(NAMED.map(|word| words[word]));
     }
 
     fn see(&mut self, page: u32, seq: u64, words: &[u64; 8]) {
@@ -615,6 +642,7 @@ impl PageContents {
         self.found.clear();
         self.named.clear();
         self.whole.clear();
+        self.again.clear();
     }
 
     /// Takes what is of the last that has grown.
@@ -624,7 +652,8 @@ impl PageContents {
 
     fn grow(&mut self, more: Grown) {
         match self.grown.last_mut() {
-            Some(last) if last.env == more.env && last.to == more.from => {
+            // An env's own record begins anew.
+            Some(last) if last.env == more.env && last.to == more.from && more.from > 0 => {
                 last.to = more.to;
                 last.seen.add(&more.seen);
             }
@@ -729,6 +758,26 @@ impl Run {
     }
 }
 
+/// In the order of their envs, which have these places; those of one in that of their steps.
+fn by_env(stretches: &[Stretch], envs: usize) -> Vec<Stretch> {
+    let mut next = vec![0_u32; envs + 1];
+    for of in stretches {
+        next[place_of(of.env) + 1] += 1;
+    }
+    for env in 0..envs {
+        next[env + 1] += next[env];
+    }
+    let mut ordered = vec![Stretch { env: 0, from: 0, to: 0, page: 0 }; stretches.len()];
+    for of in stretches {
+        let next = &mut next[place_of(of.env)];
+        ordered[place_of(*next)] = *of;
+        *next += 1;
+    }
+    let of_env = ordered.chunk_by_mut(|one, other| one.env == other.env);
+    of_env.for_each(|of_env| of_env.sort_by_key(|of| (of.from, of.to, of.page)));
+    ordered
+}
+
 /// A place of an env as an index.
 pub(super) fn place_of(place: u32) -> usize {
     usize::try_from(place).unwrap_or(usize::MAX)
@@ -757,5 +806,20 @@ impl Seen {
         if other.end > self.end {
             (self.end, self.newest) = (other.end, other.newest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_are_in_the_order_of_envs_and_steps() {
+        let said = [(2, 5, 6, 0), (0, 1, 2, 1), (2, 0, 5, 1), (0, 2, 4, 1), (2, 5, 6, 0), (2, 0, 5, 0)];
+        let stretches = said.map(|(env, from, to, page)| Stretch { env, from, to, page });
+        let mut sorted = said;
+        sorted.sort_unstable();
+        let ordered = by_env(&stretches, 4);
+        assert_eq!(ordered.iter().map(|of| (of.env, of.from, of.to, of.page)).collect::<Vec<_>>(), sorted);
     }
 }

@@ -172,9 +172,9 @@ pub(super) struct Env {
     /// By its place.
     pub(super) trace: Option<Place>,
     pub(super) seen: Seen,
-    pub(super) is_root: bool,
-    /// It goes on with the root env, by recoveries alone.
-    pub(super) goes_on: bool,
+    /// Its own record is there.
+    pub(super) is_recorded: bool,
+    pub(super) origin: Origin,
     /// Its own record, if that is there.
     pub(super) record: Option<Slot>,
     /// The step by which an error ended it: no common one, so it has a slot.
@@ -183,6 +183,16 @@ pub(super) struct Env {
     pub(super) is_unwound: bool,
     /// The env that recovered from that, by its place.
     pub(super) successor: Option<Place>,
+}
+
+/// What an env is in its trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The first.
+    Root,
+    /// It goes on with the first, by recoveries alone.
+    Main,
+    Other,
 }
 
 /// A frame that a block shows.
@@ -395,8 +405,11 @@ impl Running {
                 }
             }
             KIND_ENV => {
-                self.at(at).is_root = what == CAUSE_ROOT;
-                self.at(at).goes_on = what == CAUSE_RECOVERY && tag & MAIN != 0;
+                self.at(at).origin = match what {
+                    CAUSE_ROOT => Origin::Root,
+                    CAUSE_RECOVERY if tag & MAIN != 0 => Origin::Main,
+                    _ => Origin::Other,
+                };
                 self.at(at).record = found.slot;
                 self.belongs(at, trace_in(&found.words));
                 if what == CAUSE_RECOVERY {
@@ -567,8 +580,8 @@ impl Env {
             id,
             trace: None,
             seen: Seen::NOTHING,
-            is_root: false,
-            goes_on: false,
+            is_recorded: false,
+            origin: Origin::Other,
             record: None,
             failed: None,
             is_unwound: false,

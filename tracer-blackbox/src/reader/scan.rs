@@ -232,6 +232,7 @@ impl Part {
             part.pages.push(page);
             done(LOOKED_AT);
         }
+        part.contents.sort();
         part
     }
 
@@ -477,7 +478,7 @@ mod tests {
     #[test]
     fn half_the_pages_on_another_thread_say_what_all_on_one_do() {
         let directory = std::env::temp_dir().join(format!("tracer-parts-{}", std::process::id()));
-        let black_box = BlackBox::options().app("parts", "").bytes(6 << 20).open(&directory).unwrap();
+        let black_box = BlackBox::options().app("parts", "").bytes(9 << 19).open(&directory).unwrap();
         let tracer = Tracer::builder().recorder(black_box.clone()).build();
         std::thread::scope(|scope| {
             for thread in 0..4 {

@@ -10,7 +10,7 @@ use super::Death;
 use super::contents::{Contents, DETAILED, EnvSet, LACKS_PAYLOAD, PANIC, PANIC_MASK, Seen, Stretch, place_of};
 use super::gaps::Gap;
 use super::inherited::Inherited;
-use super::open::{Env, Open, Running};
+use super::open::{Env, Open, Origin, Running};
 use super::scan::{Scan, Slot};
 use super::whole::Whole;
 
@@ -284,9 +284,9 @@ impl Gathered {
     fn add(&mut self, place: u32, env: &Env, steps_before: u64, scan: &Scan<'_>) {
         self.envs += 1;
         self.envs_recorded += u64::from(env.record.is_some());
-        self.root = self.root.or(env.is_root.then_some(place));
+        self.root = self.root.or((env.origin == Origin::Root).then_some(place));
         self.recorded = self.recorded.or(env.record.is_some().then_some(place));
-        if let Some(found) = env.record.filter(|_| env.goes_on).and_then(|slot| scan.found(slot)) {
+        if let Some(found) = env.record.filter(|_| env.origin == Origin::Main).and_then(|slot| scan.found(slot)) {
             self.goes_on = self.goes_on.max(Some((found.seq, place)));
         }
         let failed = [env.failed, self.failed].into_iter().flatten();

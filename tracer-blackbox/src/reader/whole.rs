@@ -102,7 +102,7 @@ mod tests {
     use tracer::{Context, Record, Status, TraceId, Tracer, traced_node};
 
     use super::super::contents::{CAUSE_RECOVERY, KIND_ENV, KIND_NOTE, KIND_OVER, KIND_RESUMED, KIND_STEP, STEP_SHIFT};
-    use super::super::scan::{CHECKS_AT, KIND_AGAIN, KIND_MASK, Slot, ValidPage, superblock};
+    use super::super::scan::{CHECKS_AT, KIND_AGAIN, KIND_MASK, KIND_RUN, Slot, ValidPage, superblock};
     use super::super::{Observed, Recovered, recovered};
     use super::{Named, Whole, low};
     use crate::blackbox::BlackBox;
@@ -110,6 +110,9 @@ mod tests {
 
     #[traced_node]
     fn leaf(_ctx: &Context) {}
+
+    #[traced_node]
+    fn inner() {}
 
     #[traced_node(record)]
     fn told(_ctx: &Context, n: u64) -> u64 {
@@ -171,30 +174,37 @@ mod tests {
                 9 => kept.iter().for_each(leaf),
                 kind if kind % 2 == 0 => leaf(&ctx),
                 kind if kind % 3 == 0 => _ = told(&ctx, n),
-                _ => around(&ctx, &mut |ctx| leaf(ctx)),
+                _ => around(&ctx, &mut |_| (0..n % 20).for_each(|_| inner())),
             }
         }
     }
 
-    /// All that a file says; and how many of its traces were whole.
-    fn said(bytes: &[u8], follows_all: bool) -> Option<(Recovered<'_>, Vec<Record>, Vec<Vec<Record>>, usize)> {
+    /// All that a file says.
+    struct Said<'a> {
+        read: Recovered<'a>,
+        records: Vec<Record>,
+        /// Those of some traces.
+        some: Vec<Vec<Record>>,
+    }
+
+    fn said(bytes: &[u8], follows_all: bool) -> Option<Said<'_>> {
         let read = recovered(Cow::Borrowed(bytes), &Observed::default(), &|_| (), follows_all).ok()?;
         let of_trace = |id: TraceId| read.trace(id).chain(read.newest(id, 1)).collect();
         let some = read.traces().iter().step_by(17).map(|trace| of_trace(trace.trace_id)).collect();
-        let (all, whole) = (read.records().collect(), read.all.whole.len());
-        Some((read, all, some, whole))
+        let records = read.records().collect();
+        Some(Said { read, records, some })
     }
 
+    /// Gives how many of its traces were whole.
     fn assert_same(bytes: &[u8], what: &str) -> usize {
         let (Some(short), Some(long)) = (said(bytes, false), said(bytes, true)) else { return 0 };
-        assert_eq!(long.3, 0);
-        let mut seen = short.0.traces().iter().zip(long.0.traces());
-        assert_eq!(seen.find(|(one, other)| one != other), None, "{what}");
-        assert_eq!(short.0.traces().len(), long.0.traces().len(), "{what}");
-        assert_eq!(short.0, long.0, "{what}");
-        assert!(short.1 == long.1, "{what}: records");
-        assert!(short.2 == long.2, "{what}: records of a trace");
-        short.3
+        assert_eq!(long.read.all.whole.len(), 0);
+        let mut traces = short.read.traces().iter().zip(long.read.traces());
+        assert_eq!(traces.find(|(one, other)| one != other), None, "{what}");
+        assert_eq!(short.read, long.read, "{what}");
+        assert!(short.records == long.records, "{what}: records");
+        assert!(short.some == long.some, "{what}: records of a trace");
+        short.read.all.whole.len()
     }
 
     #[test]
@@ -202,7 +212,7 @@ mod tests {
         for (bytes, traces) in [(128 << 10, 2_000), (6 << 20, 9_000)] {
             let file = written(bytes, 1, traces);
             let whole = assert_same(&file, "as it is");
-            assert!(whole > bytes / 1024, "{whole}");
+            assert!(whole > bytes / 2048, "{whole}");
         }
     }
 
@@ -216,6 +226,12 @@ mod tests {
     /// Without checks: what it has is believed.
     fn unseal(bytes: &mut [u8], page: usize) {
         bytes[page + CHECKS_AT..page + PAGE_BYTES].fill(0);
+    }
+
+    fn put(bytes: &mut [u8], at: usize, words: &[u64]) {
+        for (place, word) in bytes[at..].chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
     }
 
     #[test]
@@ -247,44 +263,38 @@ mod tests {
             [over[0] & !0xffff | what << 4 | kind, over[1], env, step, four, five, six, seven]
         };
         let step = 9 << STEP_SHIFT;
-        let last = Slot::new(other.over.page(), other.over.slot() - 1);
+        let before = |slot: Slot| Slot::new(slot.page(), slot.slot() - 1);
         let again = entry(KIND_AGAIN, 0, named.env, [0; 5]);
+        let [tag, ticks, env, number, four, five, _, seven] = scan.words(other.record).unwrap();
+        let goes_on = |env: u64| entry(KIND_RESUMED, 0, env, [0, high, low, 0, 0]);
+        let of_other = |kind: u64, what: u64| entry(kind, what, 7, [0, other_high, other_low, named.env, 0]);
         for (what, slot, words) in [
-            ("said once more in the midst of another", last, again),
             ("over", other.over, entry(KIND_OVER, 0, 0, [0, high, low, 0, 0])),
-            ("goes on", other.over, entry(KIND_RESUMED, 0, 7, [0, high, low, 0, 0])),
+            ("goes on", other.over, goes_on(7)),
+            ("goes on in an env that begins", before(other.record), goes_on(other.env)),
             ("another env", other.over, entry(KIND_ENV, 1, 7, [0, high, low, 0, 0])),
-            (
-                "the env that was left",
-                other.over,
-                entry(KIND_ENV, CAUSE_RECOVERY, 7, [0, other_high, other_low, named.env, 0]),
-            ),
+            ("the env that was left", other.over, of_other(KIND_ENV, CAUSE_RECOVERY)),
+            ("the env that a first one left", other.record, [tag, ticks, env, number, four, five, named.env, seven]),
             ("said once more", other.over, again),
+            ("said once more in the midst of another", before(other.over), again),
             ("the trace of another that is", other.over, entry(KIND_AGAIN, 0, 7, [0, high, low, 0, 0])),
-            (
-                "the one that another that is left",
-                other.over,
-                entry(KIND_AGAIN, 0, 7, [0, other_high, other_low, named.env, 0]),
-            ),
+            ("the one that another that is left", other.over, of_other(KIND_AGAIN, 0)),
             ("a step", other.over, entry(KIND_STEP, 1, named.env, [step, 9, 0, 0, 0])),
             ("a note", other.over, entry(KIND_NOTE, 0, named.env, [step, 9, 0, 0, 0])),
         ] {
             let mut bytes = file.clone();
-            let place = at(slot);
-            for (nth, word) in words.iter().enumerate() {
-                bytes[place + nth * 8..place + nth * 8 + 8].copy_from_slice(&word.to_le_bytes());
-            }
-            unseal(&mut bytes, page_of(other.over));
+            put(&mut bytes, at(slot), &words);
+            unseal(&mut bytes, page_of(slot));
             assert_followed(&bytes, what);
+            let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
+            assert_eq!(changed.all.again, read.all.again, "of {what} nothing else is there, or the record");
         }
 
         let blocks = usize::try_from(superblock(&file).unwrap().blocks.at).unwrap();
-        let shown = (0..).map(|nth| blocks + nth * BLOCK_BYTES).find(|block| u64_at(&file, *block) != 0).unwrap();
+        let shown = (blocks..pages).step_by(BLOCK_BYTES).find(|block| u64_at(&file, *block) != 0).unwrap();
         for (what, from, words) in [("a block's env", 0, vec![named.env]), ("a block's trace", 1, vec![high, low])] {
             let mut bytes = file.clone();
-            for (nth, word) in words.iter().enumerate() {
-                bytes[shown + (from + nth) * 8..shown + (from + nth + 1) * 8].copy_from_slice(&word.to_le_bytes());
-            }
+            put(&mut bytes, shown + from * 8, &words);
             assert_followed(&bytes, what);
         }
 
@@ -303,6 +313,42 @@ mod tests {
         }
         unseal(&mut bytes, page);
         assert_followed(&bytes, "a step by hand");
+    }
+
+    /// It could not be read by itself, if it had to be.
+    #[test]
+    fn one_whose_run_began_before_it_is_followed() {
+        let (file, pages) = file();
+        let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
+        let scan = read.scan();
+        let is_header = |slot: &Slot| scan.words(*slot).unwrap()[0] & KIND_MASK == KIND_RUN;
+        let slots = |of: &Whole| of.record.slot()..of.over.slot();
+        let header = |of: &Whole| slots(of).map(|nth| Slot::new(of.record.page(), nth)).find(is_header);
+        let (whole, header) = read.all.whole.iter().find_map(|of| Some((of, header(of)?))).unwrap();
+        let page = pages + whole.record.page() as usize * PAGE_BYTES;
+        let mut bytes = file.clone();
+        bytes[page + (whole.record.slot() + 1) * 64..page + (header.slot() + 2) * 64].rotate_right(64);
+        unseal(&mut bytes, page);
+        let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
+        assert!(changed.all.whole.iter().all(|of| of.trace != whole.trace));
+        assert_same(&bytes, "with the header first");
+    }
+
+    #[test]
+    fn an_env_whose_record_is_gone_is_said_by_another_though_it_goes_on() {
+        let (file, pages) = file();
+        let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
+        let scan = read.scan();
+        let again = scan.words(read.all.again[0]).unwrap();
+        let place = read.all.whole[0].over;
+        let page = pages + place.page() as usize * PAGE_BYTES;
+        let mut bytes = file.clone();
+        let [number, ..] = scan.words(place).unwrap();
+        let goes_on = [number & !0xffff | KIND_RESUMED, again[1], again[2], 0, again[4], again[5], 0, 0];
+        put(&mut bytes, page + (place.slot() + 1) * 64, &goes_on);
+        unseal(&mut bytes, page);
+        let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
+        assert_eq!(changed.all.again, read.all.again);
     }
 
     /// Numbers stay: of two entries with one, the second counts where it is whole, and not where it is followed.
