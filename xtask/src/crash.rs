@@ -17,7 +17,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "root", about: "what only root can do to a program: no memory, no disk", run: root },
     Step {
         name: "speed",
-        about: "64 MiB are searched in 100 ms, or in 200 if they are 170,000 traces that changed threads",
+        about: "64 MiB are searched in 100 ms, or in 200 if they are 160,000 traces that changed threads",
         run: speed,
     },
     Step { name: "asan", about: "the black box under AddressSanitizer", run: address },

@@ -223,6 +223,8 @@ struct Grown {
     env: u64,
     from: u64,
     to: u64,
+    /// It begins with the env's own record.
+    is_record: bool,
     seen: Seen,
 }
 
@@ -334,13 +336,12 @@ impl Contents {
         named.drain(..).chain(grown.iter().map(|of| of.env)).for_each(|id| self.named.add_twice(id));
         places.clear();
         places.extend(grown.iter().map(|of| self.envs.place(of.env)));
-        for (Grown { from, to, seen, .. }, env) in grown.drain(..).zip(places.iter().copied()) {
+        for (Grown { from, to, is_record, seen, .. }, env) in grown.drain(..).zip(places.iter().copied()) {
             self.last_ticks = self.last_ticks.max(seen.last_ticks);
             self.stretches.push(Stretch { env, from, to, page: place });
             let of = &mut self.envs.all[place_of(env)];
             of.seen.add(&seen);
-            // A note alone begins behind a step.
-            of.is_recorded |= from == 0 && to > 0;
+            of.is_recorded |= is_record;
         }
         self.said_again.extend(again.drain(..).map(|(env, slot)| SaidAgain { slot, env: self.envs.place(env) }));
         let end = |env: u32| self.envs.all.get(place_of(env)).map_or(0, |env| env.seen.end);
@@ -410,10 +411,17 @@ impl Contents {
                 self.named.add_twice(u64_at(block, word * 8));
             }
         }
-        let is_recorded = |env: u32| self.envs.all.get(place_of(env)).is_none_or(|env| env.is_recorded);
-        for Full { slot, .. } in self.full.iter().filter(|full| !is_recorded(full.env)) {
-            if let Some(trace) = scan.found(*slot).and_then(|found| scan.detail(&found)?.trace()) {
+        let mut is_known: Vec<bool> = self.envs.all.iter().map(|env| env.is_recorded).collect();
+        for said in &self.said_again {
+            is_known[place_of(said.env)] = true;
+        }
+        for Full { slot, env, .. } in &self.full {
+            let Some(is_known) = is_known.get_mut(place_of(*env)).filter(|is_known| !**is_known) else { continue };
+            let is_by_hand = |found: &Found| found.words[0] & KIND_MASK == KIND_STEP && found.words[4] == 0;
+            let trace = scan.found(*slot).filter(is_by_hand).and_then(|found| scan.detail(&found)?.trace());
+            if let Some(trace) = trace {
                 self.named.add_twice(low(trace));
+                *is_known = true;
             }
         }
     }
@@ -613,7 +621,9 @@ impl Contents {
             KIND_ENV => (0, 1),
             KIND_NOTE => (number + 1, number + 1),
             // It goes on there.
-            _ if env != 0 => return self.page.grow(Grown { env, from: 0, to: 0, seen: Seen::NOTHING }),
+            _ if env != 0 => {
+                return self.page.grow(Grown { env, from: 0, to: 0, is_record: false, seen: Seen::NOTHING });
+            }
             _ => return,
         };
         let is_step = tag & KIND_MASK == KIND_STEP;
@@ -631,7 +641,7 @@ impl Contents {
             end: to,
             newest: page,
         };
-        self.page.grow(Grown { env, from, to, seen });
+        self.page.grow(Grown { env, from, to, is_record: tag & KIND_MASK == KIND_ENV, seen });
     }
 }
 
@@ -652,8 +662,7 @@ impl PageContents {
 
     fn grow(&mut self, more: Grown) {
         match self.grown.last_mut() {
-            // An env's own record begins anew.
-            Some(last) if last.env == more.env && last.to == more.from && more.from > 0 => {
+            Some(last) if last.env == more.env && last.to == more.from && !more.is_record => {
                 last.to = more.to;
                 last.seen.add(&more.seen);
             }
@@ -754,7 +763,7 @@ impl Run {
             end: self.step,
             newest: page,
         };
-        Some(Grown { env: self.env, from, to: self.step, seen })
+        Some(Grown { env: self.env, from, to: self.step, is_record: false, seen })
     }
 }
 

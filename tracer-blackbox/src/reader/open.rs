@@ -435,7 +435,9 @@ impl Running {
                     let of = self.trace(trace);
                     let before = self.followed[place_of(of)].over.take();
                     self.turns.extend(before.into_iter().chain([slot]).map(|slot| (trace, slot)));
-                    self.at(at).trace = Some(Place::new(of));
+                    if found.words[2] != 0 {
+                        self.at(at).trace = Some(Place::new(of));
+                    }
                 }
             }
             // Of a later version, or a note that ends nothing.

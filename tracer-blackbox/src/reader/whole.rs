@@ -19,7 +19,7 @@ pub(super) struct Whole {
     pub(super) seen: Seen,
 }
 
-/// One that is not over yet, with how long the lists of its page were before it.
+/// One that is not over yet, with how long the lists were before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     pub(super) trace: TraceId,
@@ -40,13 +40,15 @@ pub(super) struct Named {
     twice: Vec<u64>,
 }
 
-/// Bits for each slot of a file, in each list. A trace takes four slots or more, and two ids.
+/// Bits for each slot of a file, in each list, or up to twice as many. A trace takes four slots or more, and two ids.
 const BITS_A_SLOT: usize = 32;
+/// Words of a list, that of the largest files too: in these, more is taken for what it is not.
+const WORDS_MAX: usize = 1 << 20;
 
 impl Named {
     /// For a file of so many slots.
     pub(super) fn new(slots: usize) -> Self {
-        let words = (slots * BITS_A_SLOT / 64).next_power_of_two();
+        let words = (slots * BITS_A_SLOT / 64).next_power_of_two().min(WORDS_MAX);
         Self { once: vec![0; words], twice: vec![0; words] }
     }
 
@@ -106,7 +108,7 @@ mod tests {
     use super::super::{Observed, Recovered, recovered};
     use super::{Named, Whole, low};
     use crate::blackbox::BlackBox;
-    use crate::format::u64_at;
+    use crate::format::{Superblock, u64_at};
 
     #[traced_node]
     fn leaf(_ctx: &Context) {}
@@ -129,26 +131,33 @@ mod tests {
         then(ctx);
     }
 
-    /// Traces of all kinds, some of which begin or go on long before or after others; gives the file while one runs.
-    fn written(bytes: usize, seed: u64, traces: u64) -> Vec<u8> {
+    /// The file that `run` records into a box of so many bytes, when it asks for that.
+    fn recorded(bytes: usize, run: impl FnOnce(&Tracer, &dyn Fn() -> Vec<u8>) -> Vec<u8>) -> Vec<u8> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("tracer-whole-{}-{nth}", std::process::id()));
         let black_box = BlackBox::options().app("whole", "").bytes(bytes).open(&directory).unwrap();
         let tracer = Tracer::builder().recorder(black_box.clone()).build();
-        std::thread::scope(|scope| {
-            for thread in 0..2 {
-                let tracer = &tracer;
-                scope.spawn(move || run(tracer, seed * 2 + thread, traces));
-            }
-        });
-        let mut read = Vec::new();
-        around(&tracer.create_env((), "last"), &mut |ctx| {
-            told(ctx, 7);
-            read = std::fs::read(black_box.path().unwrap()).unwrap();
-        });
+        let file = run(&tracer, &|| std::fs::read(black_box.path().unwrap()).unwrap());
         std::fs::remove_dir_all(&directory).unwrap();
-        read
+        file
+    }
+
+    /// Traces of all kinds, some of which begin or go on long before or after others; gives the file while one runs.
+    fn written(bytes: usize, seed: u64, traces: u64) -> Vec<u8> {
+        recorded(bytes, |tracer, read| {
+            std::thread::scope(|scope| {
+                for thread in 0..2 {
+                    scope.spawn(move || run(tracer, seed * 2 + thread, traces));
+                }
+            });
+            let mut file = Vec::new();
+            around(&tracer.create_env((), "last"), &mut |ctx| {
+                told(ctx, 7);
+                file = read();
+            });
+            file
+        })
     }
 
     fn run(tracer: &Tracer, seed: u64, traces: u64) {
@@ -197,7 +206,7 @@ mod tests {
 
     /// Gives how many of its traces were whole.
     fn assert_same(bytes: &[u8], what: &str) -> usize {
-        let (Some(short), Some(long)) = (said(bytes, false), said(bytes, true)) else { return 0 };
+        let [short, long] = [false, true].map(|follows_all| said(bytes, follows_all).unwrap());
         assert_eq!(long.read.all.whole.len(), 0);
         let mut traces = short.read.traces().iter().zip(long.read.traces());
         assert_eq!(traces.find(|(one, other)| one != other), None, "{what}");
@@ -332,6 +341,44 @@ mod tests {
         let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
         assert!(changed.all.whole.iter().all(|of| of.trace != whole.trace));
         assert_same(&bytes, "with the header first");
+    }
+
+    /// Of a trace that is whole, nothing is followed: so there may be no env at all.
+    #[test]
+    fn a_trace_that_goes_on_in_no_env_changes_no_other() {
+        let mut file = recorded(1 << 20, |tracer, read| {
+            (0..20).for_each(|n| leaf(&tracer.create_env(n, "test")));
+            read()
+        });
+        let Superblock { blocks, pages, .. } = superblock(&file).unwrap();
+        let [blocks, pages] = [blocks.at, pages.at].map(|at| usize::try_from(at).unwrap());
+        file[blocks..pages].fill(0);
+        let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
+        assert_eq!(read.all.whole.len(), 20);
+        let over = read.all.whole[19].over;
+        let [number, ticks, ..] = read.scan().words(over).unwrap();
+        let page = pages + over.page() as usize * PAGE_BYTES;
+        drop(read);
+        // Behind it, where nothing is.
+        put(
+            &mut file,
+            page + (over.slot() + 2) * 64,
+            &[((number & !0xffff) + (1 << 16)) | KIND_RESUMED, ticks, 0, 0, 7, 7, 0, 0],
+        );
+        unseal(&mut file, page);
+        assert_eq!(assert_same(&file, "in no env"), 20);
+    }
+
+    #[test]
+    fn as_many_of_the_newest_records_are_there_as_were_asked_for() {
+        let file = recorded(1 << 20, |tracer, read| {
+            let ctx = tracer.create_env((), "test");
+            (0..100).for_each(|_| leaf(&ctx));
+            (0..600).for_each(|_| drop(tracer.resume(ctx.token()).unwrap()));
+            read()
+        });
+        let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
+        assert!(read.newest(read.traces()[0].trace_id, 50).count() >= 50);
     }
 
     #[test]
