@@ -12,6 +12,7 @@ mod merge;
 mod missed;
 mod open;
 mod scan;
+mod spread;
 mod table;
 mod traces;
 mod whole;

@@ -16,11 +16,12 @@ use tracer::{EnvId, FrameId, TraceId};
 
 use super::Share;
 use super::contents::{
-    CAUSE_RECOVERY, Contents, Departure, Envs, FRAME_SHIFT, FrameMap, FrameSet, Full, KIND_ENV, KIND_NOTE, KIND_OVER,
-    KIND_RESUMED, KIND_STEP, MAIN, PlaceMap, RESUMED, STEP_SHIFT, Seen, Spread, place_of,
+    CAUSE_RECOVERY, Contents, Departure, Envs, FRAME_SHIFT, Full, KIND_ENV, KIND_NOTE, KIND_OVER, KIND_RESUMED,
+    KIND_STEP, MAIN, RESUMED, STEP_SHIFT, Seen, place_of,
 };
 use super::entered::{Calls, Entered};
 use super::scan::{Found, KIND_MASK, Scan, Slot, trace_in};
+use super::spread::{FrameMap, FrameSet, PlaceMap, Spread};
 use super::table::Table;
 use crate::format::{FRAME_BYTES, u32_at, u64_at};
 use crate::status::Word;

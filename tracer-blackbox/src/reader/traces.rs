@@ -7,11 +7,12 @@ use tracer::recorder::Times;
 use tracer::{EnvId, TraceId, TraceState};
 
 use super::Death;
-use super::contents::{Contents, DETAILED, EnvSet, LACKS_PAYLOAD, PANIC, PANIC_MASK, Seen, Stretch, place_of};
+use super::contents::{Contents, DETAILED, LACKS_PAYLOAD, PANIC, PANIC_MASK, Seen, Stretch, place_of};
 use super::gaps::Gap;
 use super::inherited::Inherited;
 use super::open::{Env, Open, Origin, Running};
 use super::scan::{Scan, Slot};
+use super::spread::EnvSet;
 use super::whole::Whole;
 
 /// A trace, without its records.
