@@ -10,7 +10,10 @@ mod gaps;
 mod inherited;
 mod merge;
 mod missed;
+mod named;
 mod open;
+mod page;
+mod run;
 mod scan;
 mod spread;
 mod table;
@@ -153,7 +156,7 @@ pub fn recover_watched<'a>(
     recovered(bytes.into(), observed, done, false)
 }
 
-/// `follows_all`: even what lies whole in a page, for a test.
+/// `follows_all`: even what is whole, for a test.
 fn recovered<'a>(
     bytes: Cow<'a, [u8]>,
     observed: &Observed,

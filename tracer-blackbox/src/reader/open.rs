@@ -96,7 +96,7 @@ pub(super) struct Running {
 pub(super) struct Place(NonZeroU32);
 
 impl Place {
-    fn new(place: u32) -> Self {
+    pub(super) fn new(place: u32) -> Self {
         Self(NonZeroU32::MIN.saturating_add(place))
     }
 
@@ -113,12 +113,16 @@ pub(super) struct ShownFrames {
     are_all: bool,
     /// Every line has a block.
     pub(super) have_all: bool,
+    /// Nothing has to be followed of traces of which nothing else speaks.
+    pub(super) may_be_whole: bool,
 }
 
 impl ShownFrames {
-    pub(super) fn of(scan: &Scan<'_>) -> Self {
+    /// `follows_all`: whatever may be whole.
+    pub(super) fn of(scan: &Scan<'_>, follows_all: bool) -> Self {
         let have_all = blocks_have_all(scan);
-        let mut shown = Self { frames: FrameSet::default(), are_all: have_all, have_all };
+        let may_be_whole = have_all && !follows_all;
+        let mut shown = Self { frames: FrameSet::default(), are_all: have_all, have_all, may_be_whole };
         for block in scan.valid.superblock.blocks.of(scan.bytes).chunks_exact(BLOCK_BYTES) {
             if u64_at(block, 0) != 0 {
                 shown.are_all &= !is_deep(block);

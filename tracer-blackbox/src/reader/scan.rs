@@ -123,7 +123,7 @@ pub(super) fn dictionary<'a>(bytes: &'a [u8], superblock: &Superblock) -> Dictio
     Dictionary::read(superblock.dictionary.of(bytes), DICTIONARY_AT, superblock.salt)
 }
 
-/// Looks at every byte of the pages. `follows_all`: even what lies whole in one, for a test.
+/// Looks at every byte of the pages. `follows_all`: even what is whole, for a test.
 pub(super) fn look(
     bytes: &[u8],
     superblock: Superblock,
@@ -141,10 +141,10 @@ pub(super) fn look(
     pages.sort_unstable();
     let (births, not_begun) = births(&pages, region, is_torn);
     let scan = Scan { bytes, dictionary: dictionary.clone(), valid: &valid };
-    let shown = ShownFrames::of(&scan);
+    let shown = ShownFrames::of(&scan, follows_all);
     let Part { pages: found, mut contents, mut gaps, unreadable, unsealed } =
         Part::of_many(&scan, &shown, &births, done);
-    contents.finish(&scan, &shown, &found, follows_all);
+    contents.finish(&scan, &shown, &found);
     let unreadable = not_begun + unreadable;
     let given = StatusRead(bytes).get(Word::PagesGiven);
     // A birth that is garbage is larger than any that was given.
@@ -458,7 +458,7 @@ mod tests {
 
     /// What was found, but for how it is looked up, and for steps that say nothing.
     fn said(scan: &Scan<'_>, shown: &ShownFrames, mut part: Part) -> String {
-        part.contents.finish(scan, shown, &part.pages, true);
+        part.contents.finish(scan, shown, &part.pages);
         let Part { pages, contents, gaps, unreadable, unsealed } = part;
         let Contents { mut full, last_ticks, stretches, envs, departures, again, .. } = contents;
         full.retain_mut(|full| {
@@ -502,7 +502,7 @@ mod tests {
         let births: Vec<Page> =
             looked.valid.pages.iter().map(|page| (u64_at(scan.page(page.number), 8), page.number)).collect();
         assert!(births.len() > PAGES_ALONE, "{}", births.len());
-        let shown = ShownFrames::of(&scan);
+        let shown = ShownFrames::of(&scan, true);
         let whole = said(&scan, &shown, Part::of(&scan, &shown, &births, &|_| ()));
         assert!(whole == said(&scan, &shown, Part::of_many(&scan, &shown, &births, &|_| ())));
         for split in [0, 1, 200, births.len()] {

@@ -13,7 +13,7 @@ use super::inherited::Inherited;
 use super::open::{Env, Open, Origin, Running};
 use super::scan::{Scan, Slot};
 use super::spread::EnvSet;
-use super::whole::Whole;
+use super::whole::{Piece, Whole, Wholes};
 
 /// A trace, without its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) struct Traces {
     /// By env.
     stretches: Vec<Stretch>,
     /// Their places are behind those of the traces that run or ran.
-    pub(super) whole: Vec<Whole>,
+    pub(super) wholes: Wholes,
     /// Envs whose own records are not there, and whose traces are known all the same.
     pub(super) known: Vec<(TraceId, EnvId)>,
     /// Where envs whose own records are not there are said once more, in their order.
@@ -97,9 +97,9 @@ struct Gathered {
     envs_recorded: u64,
     lost_steps: u64,
     /// By its place.
-    root: Option<u32>,
+    root: Option<(u64, u32)>,
     /// Any env whose own record is there.
-    recorded: Option<u32>,
+    recorded: Option<(u64, u32)>,
     /// The place of the last env that says that it goes on with that, with its number. Not said before 2.1.
     goes_on: Option<(u64, u32)>,
     /// The first error.
@@ -117,7 +117,7 @@ impl Traces {
             inherited,
             again: contents.again,
             stretches: contents.stretches,
-            whole: contents.whole,
+            wholes: contents.wholes,
             open: open.iter().map(|open| open.env.get()).collect(),
             by_trace: OnceLock::new(),
             by_id: OnceLock::new(),
@@ -127,7 +127,7 @@ impl Traces {
 
     /// Records of envs whose traces are known, and of others.
     pub(super) fn records(&self) -> (u64, u64) {
-        let (mut known, mut orphans) = (self.whole.iter().map(|of| u64::from(of.seen.records)).sum(), 0);
+        let (mut known, mut orphans) = (self.wholes.all.iter().map(|of| u64::from(of.seen.records)).sum(), 0);
         for env in self.running.envs() {
             *(if env.trace.is_some() { &mut known } else { &mut orphans }) += u64::from(env.seen.records);
         }
@@ -148,9 +148,13 @@ impl Traces {
         let missing = missing(&self.stretches, before).filter_map(move |(place, from, to)| {
             let (id, trace_id) = (EnvId::new(env(place).id)?, self.running.traces[place_of(env(place).trace?.get())]);
             let [from, to] = [from, to].map(|step| self.inherited.step(id, step));
-            Some(Gap::Steps { trace_id, env_id: self.inherited.env(id), from, to })
+            let gap = Gap::Steps { trace_id, env_id: self.inherited.env(id), from, to };
+            Some((env(place).seen.first_seq, gap))
         });
-        missing.take(STEP_GAPS_MAX)
+        let mut missing: Vec<(u64, Gap)> = missing.collect();
+        // The oldest first, in whatever order they were found.
+        missing.sort_by_key(|(first_seq, _)| *first_seq);
+        missing.into_iter().take(STEP_GAPS_MAX).map(|(_, gap)| gap)
     }
 
     pub(super) fn listed(&self, scan: &Scan<'_>, times: &Times, death: &Death) -> &Listed {
@@ -191,11 +195,11 @@ impl Traces {
     }
 
     fn whole_places(&self) -> impl Iterator<Item = (&Whole, u32)> {
-        self.whole.iter().zip(u32::try_from(self.running.traces.len()).unwrap_or(u32::MAX)..)
+        self.wholes.all.iter().zip(u32::try_from(self.running.traces.len()).unwrap_or(u32::MAX)..)
     }
 
     fn whole_at(&self, trace: u32) -> Option<&Whole> {
-        self.whole.get(place_of(trace).checked_sub(self.running.traces.len())?)
+        self.wholes.all.get(place_of(trace).checked_sub(self.running.traces.len())?)
     }
 
     fn by_trace(&self) -> &ByTrace {
@@ -285,8 +289,13 @@ impl Gathered {
     fn add(&mut self, place: u32, env: &Env, steps_before: u64, scan: &Scan<'_>) {
         self.envs += 1;
         self.envs_recorded += u64::from(env.record.is_some());
-        self.root = self.root.or((env.origin == Origin::Root).then_some(place));
-        self.recorded = self.recorded.or(env.record.is_some().then_some(place));
+        let earliest = |of: Option<(u64, u32)>| of.into_iter().chain([(env.seen.first_seq, place)]).min();
+        if env.origin == Origin::Root {
+            self.root = earliest(self.root);
+        }
+        if env.record.is_some() {
+            self.recorded = earliest(self.recorded);
+        }
         if let Some(found) = env.record.filter(|_| env.origin == Origin::Main).and_then(|slot| scan.found(slot)) {
             self.goes_on = self.goes_on.max(Some((found.seq, place)));
         }
@@ -319,7 +328,7 @@ impl Gathered {
     /// The root env, followed through its recoveries to the last one; and how many these are.
     fn last<'r>(&self, running: &'r Running) -> (Option<&'r Env>, u64) {
         let at = |place| running.envs().get(place_of(place));
-        let mut last = self.goes_on.map(|(_, place)| place).or(self.root).and_then(at);
+        let mut last = self.goes_on.or(self.root).and_then(|(_, place)| at(place));
         let mut recoveries = u64::from(self.goes_on.is_some());
         // As many as there are envs: what is no trace of ours may lead in a circle.
         while let Some(next) = last.and_then(|env| at(env.successor?.get())).filter(|_| recoveries < self.envs) {
@@ -331,7 +340,7 @@ impl Gathered {
 
     /// Its own record, and the step that says most about how it failed: the one that ended it, or the first.
     fn tells(&self, running: &Running, scan: &Scan<'_>) -> Tells {
-        let record = |place: u32| running.envs()[place_of(place)].record;
+        let record = |(_, place): (u64, u32)| running.envs()[place_of(place)].record;
         let source = self.root.and_then(record).or(self.recorded.and_then(record));
         let failed = self.last(running).0.and_then(|last| last.failed);
         // A panic has its text in the env that it began in.
@@ -378,6 +387,10 @@ impl Traces {
         self.whole_at(self.place(trace)?)
     }
 
+    fn pieces(&self, trace: TraceId) -> impl Iterator<Item = &Piece> {
+        self.whole(trace).into_iter().flat_map(|of| self.wholes.pieces(of))
+    }
+
     /// The envs of a trace.
     pub(super) fn envs(&self, trace: TraceId) -> impl Iterator<Item = u64> + '_ {
         let followed = self.of(trace).map(|place| self.running.envs()[place_of(place)].id);
@@ -387,9 +400,10 @@ impl Traces {
     /// The last of the pages that have records of a trace, until they have so many.
     pub(super) fn newest_pages(&self, trace: TraceId, at_least: u64, scan: &Scan<'_>) -> Vec<u32> {
         let mut records: HashMap<u32, u64> = HashMap::new();
-        for env in self.of(trace) {
-            let stretches = self.stretches_of(env);
-            stretches.for_each(|of| *records.entry(of.page).or_default() += (of.to - of.from).max(1));
+        let stretches = self.of(trace).flat_map(|env| self.stretches_of(env));
+        let stretches = stretches.map(|of| (of.page, (of.to - of.from).max(1)));
+        for (page, count) in stretches.chain(self.pieces(trace).map(|of| (of.page, of.records.into()))) {
+            *records.entry(page).or_default() += count;
         }
         let mut pages = self.pages(trace, scan);
         let (mut count, mut from) = (0, pages.len());
@@ -410,8 +424,8 @@ impl Traces {
         let of_env = |env| self.stretches_of(env).map(|stretch| stretch.page);
         let turns =
             self.running.turns.iter().filter(|(other, _)| *other == trace).filter_map(|(_, slot)| scan.place_of(*slot));
-        let whole = self.whole(trace).map(|of| of.seen.newest);
-        let mut pages: Vec<u32> = self.of(trace).flat_map(of_env).chain(turns).chain(whole).collect();
+        let mut pages: Vec<u32> =
+            self.of(trace).flat_map(of_env).chain(turns).chain(self.pieces(trace).map(|of| of.page)).collect();
         pages.sort_unstable();
         pages.dedup();
         pages

@@ -1,112 +1,336 @@
-//! Traces that lie in one page from their beginning to their end, of which nothing else in the file speaks. Their steps
-//! say nothing of what is open, and their ids need not be looked up: for hundreds of thousands of them, that would take
-//! most of the time that a file is read in.
+//! Traces of one env, which are over and of which nothing else in the file speaks: most of them. Their steps say nothing of
+//! what is open, and their ids need not be looked up among those of all others: for hundreds of thousands of them, that
+//! would take most of the time that a file is read in. Only those that have begun in a page and go on in another are
+//! remembered by their ids, until they are over: as many as run at a time.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::iter::successors;
+use std::mem;
 
 use tracer::TraceId;
+use tracer::recorder::page::SLOTS;
 
-use super::contents::Seen;
+use super::contents::{Seen, place_of};
+use super::named::{Named, low};
+use super::open::Place;
+use super::page::Grown;
 use super::scan::Slot;
+use super::spread::Spread;
 
 /// A trace of one env, which is over; all of its steps are those of common calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Whole {
     pub(super) env: u64,
     pub(super) trace: TraceId,
-    /// The first of it: the env's own record.
+    /// The env's own record.
     pub(super) record: Slot,
-    /// The last of it: that it is over.
-    pub(super) over: Slot,
+    /// The last of its [pieces](Wholes::pieces).
+    pieces: Place,
     pub(super) seen: Seen,
 }
 
-/// One that is not over yet, with how long the lists were before it.
+/// Slots of one page that have entries of one env alone, and can be read by themselves.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Begun {
-    pub(super) trace: TraceId,
-    pub(super) record: Slot,
-    pub(super) grown: usize,
-    pub(super) found: usize,
-    pub(super) named: usize,
-    pub(super) entered: usize,
+pub(super) struct Piece {
+    /// By its place among the pages.
+    pub(super) page: u32,
+    pub(super) first: Slot,
+    pub(super) slots: u8,
+    /// The steps in them, and the env's own record.
+    pub(super) records: u16,
+    /// Another one of the env.
+    other: Option<Place>,
 }
 
-/// The ids that something names, and those that more than one thing does.
-///
-/// Some others are taken for such, about one in fifty: so what is said of those that are named less often has to hold for
-/// all of them, too.
+/// What entries of an env say of its trace.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plain {
+    /// They say nothing else: they are steps of common calls, and the beginning and the end of a trace of one env.
+    pub(super) is_so: bool,
+    /// That which they name.
+    pub(super) trace: Option<TraceId>,
+    pub(super) record: Option<Slot>,
+    pub(super) is_over: bool,
+}
+
+/// Steps of an env without a gap, which may turn out to be all of its trace.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    plain: Plain,
+    from: u64,
+    to: u64,
+    seen: Seen,
+    /// The last of its pieces.
+    pieces: Place,
+    count: u8,
+}
+
+/// The traces that are whole, and envs of which that is not known yet.
 #[derive(Debug)]
-pub(super) struct Named {
-    once: Vec<u64>,
-    twice: Vec<u64>,
+pub(super) struct Wholes {
+    pub(super) all: Vec<Whole>,
+    /// How many of them are named.
+    are_named: usize,
+    pieces: Vec<Piece>,
+    waiting: HashMap<u64, Waiting, Spread>,
+    /// Those that turned out not to be.
+    other: Vec<Waiting>,
+    /// How many these were so far, and how many of those that waited are whole.
+    others: usize,
+    ended: usize,
+    /// The envs and traces of those that are, each once; and what is named besides.
+    named: Named,
 }
 
-/// Bits for each slot of a file, in each list, or up to twice as many. A trace takes four slots or more, and two ids.
-const BITS_A_SLOT: usize = 32;
-/// Words of a list, that of the largest files too: in these, more is taken for what it is not.
-const WORDS_MAX: usize = 1 << 20;
+/// Traces that are named at once.
+const AT_ONCE: usize = 64;
+/// Envs that wait at a time: few, so that each is found in a cache.
+const WAITING_MAX: usize = 4096;
+/// Pieces of an env. One that goes on in more pages is rather of a long trace that is not over.
+const PIECES_MAX: u8 = 8;
+/// Waiting is given up where more than a third do so in vain, and so many did.
+const IN_VAIN_MAX: usize = 1024;
 
-impl Named {
-    /// For a file of so many slots.
+impl Wholes {
+    /// Of a file of so many slots.
     pub(super) fn new(slots: usize) -> Self {
-        let words = (slots * BITS_A_SLOT / 64).next_power_of_two().min(WORDS_MAX);
-        Self { once: vec![0; words], twice: vec![0; words] }
-    }
-
-    pub(super) fn add(&mut self, id: u64) {
-        let (at, bit) = self.bit(id);
-        self.twice[at] |= self.once[at] & bit;
-        self.once[at] |= bit;
-    }
-
-    /// As if it were named twice.
-    pub(super) fn add_twice(&mut self, id: u64) {
-        let (at, bit) = self.bit(id);
-        self.once[at] |= bit;
-        self.twice[at] |= bit;
-    }
-
-    pub(super) fn has_twice(&self, id: u64) -> bool {
-        let (at, bit) = self.bit(id);
-        self.twice[at] & bit != 0
-    }
-
-    /// Takes what another part of the file names.
-    pub(super) fn append(&mut self, other: &Self) {
-        let others = other.once.iter().zip(&other.twice);
-        for ((once, twice), (once_there, twice_there)) in self.once.iter_mut().zip(&mut self.twice).zip(others) {
-            *twice |= twice_there | (*once & once_there);
-            *once |= once_there;
+        Self {
+            all: Vec::new(),
+            are_named: 0,
+            pieces: Vec::new(),
+            waiting: HashMap::default(),
+            other: Vec::new(),
+            others: 0,
+            ended: 0,
+            named: Named::new(slots),
         }
     }
 
-    /// Ids are random. If somebody means harm, they are all taken for one that is named twice, and each is looked up.
-    fn bit(&self, id: u64) -> (usize, u64) {
-        let spread = id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let at = usize::try_from(spread >> 32).unwrap_or(0) & (self.once.len() - 1);
-        (at, 1 << (spread >> 26 & 63))
+    /// Takes steps of an env in the page with this number and place; gives whether nothing else is to be done with them for
+    /// now. `is_known`: whether anything of it is followed.
+    pub(super) fn take(&mut self, of: &Grown, number: u32, place: u32, is_known: impl FnOnce() -> bool) -> bool {
+        if let Some((trace, record)) = of.plain.all() {
+            let pieces = self.push(Piece::new(of, number, place));
+            self.insert(Whole { env: of.env, trace, record, pieces, seen: of.seen });
+            return true;
+        }
+        if !of.plain.is_so || self.others > self.ended / 2 + IN_VAIN_MAX || is_known() {
+            return false;
+        }
+        if self.waiting.len() == WAITING_MAX && !self.waiting.contains_key(&of.env) {
+            self.wait_no_more();
+        }
+        let pieces = self.push(Piece::new(of, number, place));
+        self.add(of.env, Waiting { plain: of.plain, from: of.from, to: of.to, seen: of.seen, pieces, count: 1 })
+    }
+
+    /// Takes what there is of an env that may be whole; gives whether it still may.
+    fn add(&mut self, env: u64, more: Waiting) -> bool {
+        let mut place = match self.waiting.entry(env) {
+            Entry::Occupied(place) => place,
+            Entry::Vacant(place) => {
+                place.insert(more);
+                return true;
+            }
+        };
+        let Some(both) = place.get().and(&more) else {
+            let waiting = place.remove();
+            self.give_up(waiting);
+            return false;
+        };
+        let mut first = place_of(more.pieces.get());
+        while let Some(other) = self.pieces[first].other {
+            first = place_of(other.get());
+        }
+        self.pieces[first].other = Some(place.get().pieces);
+        match both.plain.all() {
+            Some((trace, record)) => {
+                place.remove();
+                self.ended += 1;
+                self.insert(Whole { env, trace, record, pieces: both.pieces, seen: both.seen });
+            }
+            None => _ = place.insert(both),
+        }
+        true
+    }
+
+    fn push(&mut self, piece: Piece) -> Place {
+        self.pieces.push(piece);
+        Place::new(u32::try_from(self.pieces.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    fn insert(&mut self, whole: Whole) {
+        self.all.push(whole);
+        if self.all.len() - self.are_named >= AT_ONCE {
+            self.name_all();
+        }
+    }
+
+    /// One right after the other, as none of these looks at memory has to wait for the one before it.
+    fn name_all(&mut self) {
+        for of in &self.all[self.are_named..] {
+            self.named.add(of.env);
+            self.named.add(low(of.trace));
+        }
+        self.are_named = self.all.len();
+    }
+
+    fn give_up(&mut self, waiting: Waiting) {
+        self.others += 1;
+        self.other.push(waiting);
+    }
+
+    /// Something that is not whole is of this env or trace, or names it.
+    pub(super) fn name(&mut self, id: u64) {
+        self.named.add_twice(id);
+    }
+
+    /// None of those that wait is whole.
+    pub(super) fn wait_no_more(&mut self) {
+        for (_, waiting) in in_order(mem::take(&mut self.waiting)) {
+            self.give_up(waiting);
+        }
+    }
+
+    /// The pieces of those that turned out not to be whole: they are to be followed.
+    pub(super) fn others(&mut self) -> Vec<Piece> {
+        let others = mem::take(&mut self.other);
+        others.iter().flat_map(|waiting| pieces_from(&self.pieces, waiting.pieces)).copied().collect()
+    }
+
+    /// Likewise, of those that something else names.
+    pub(super) fn named(&mut self) -> Vec<Piece> {
+        self.name_all();
+        let (pieces, ids, mut named) = (&self.pieces, &self.named, Vec::new());
+        self.all.retain(|of| {
+            let is_named = ids.has_twice(of.env) || ids.has_twice(low(of.trace));
+            if is_named {
+                named.extend(pieces_from(pieces, of.pieces));
+            }
+            !is_named
+        });
+        self.are_named = self.all.len();
+        named
+    }
+
+    /// Takes those of pages that are behind so many others.
+    pub(super) fn append(&mut self, mut later: Self, pages: u32) {
+        self.name_all();
+        later.name_all();
+        let before = u32::try_from(self.pieces.len()).unwrap_or(u32::MAX);
+        let now = |place: Place| Place::new(place.get() + before);
+        let seen = |seen: Seen| Seen { newest: seen.newest + pages, ..seen };
+        let pieces = later.pieces.into_iter();
+        self.pieces.extend(pieces.map(|of| Piece { page: of.page + pages, other: of.other.map(now), ..of }));
+        let all = later.all.into_iter();
+        self.all.extend(all.map(|of| Whole { pieces: now(of.pieces), seen: seen(of.seen), ..of }));
+        self.are_named = self.all.len();
+        self.named.append(&later.named);
+        let other = later.other.into_iter();
+        self.other.extend(other.map(|of| Waiting { pieces: now(of.pieces), seen: seen(of.seen), ..of }));
+        for (env, of) in in_order(later.waiting) {
+            let waiting = Waiting { pieces: now(of.pieces), seen: seen(of.seen), ..of };
+            if !self.add(env, waiting) {
+                self.give_up(waiting);
+            }
+        }
+    }
+
+    /// The pieces of one.
+    pub(super) fn pieces(&self, of: &Whole) -> impl Iterator<Item = &Piece> {
+        pieces_from(&self.pieces, of.pieces)
     }
 }
 
-/// The half of an id by which a trace is named.
-#[expect(clippy::cast_possible_truncation, reason = "takes a half")]
-pub(super) fn low(trace: TraceId) -> u64 {
-    trace.get() as u64
+/// One after the other, from the last.
+fn pieces_from(pieces: &[Piece], last: Place) -> impl Iterator<Item = &Piece> {
+    let at = |place: Place| pieces.get(place_of(place.get()));
+    successors(at(last), move |piece| at(piece.other?))
+}
+
+/// In the order in which the last of each was met.
+fn in_order(waiting: HashMap<u64, Waiting, Spread>) -> Vec<(u64, Waiting)> {
+    let mut all: Vec<_> = waiting.into_iter().collect();
+    all.sort_unstable_by_key(|(_, waiting)| waiting.pieces.get());
+    all
+}
+
+impl Piece {
+    fn new(of: &Grown, number: u32, page: u32) -> Self {
+        const { assert!(SLOTS < 256) };
+        let slots = u8::try_from(of.slots.len()).unwrap_or(u8::MAX);
+        let records = u16::try_from(of.to - of.from).unwrap_or(u16::MAX);
+        Self { page, first: Slot::new(number, of.slots.start), slots, records, other: None }
+    }
+}
+
+impl Plain {
+    /// Steps of common calls.
+    pub(super) const STEPS: Self = Self { is_so: true, trace: None, record: None, is_over: false };
+    pub(super) const NOT: Self = Self { is_so: false, ..Self::STEPS };
+
+    /// The first of a trace.
+    pub(super) const fn record(trace: TraceId, record: Slot) -> Self {
+        Self { trace: Some(trace), record: Some(record), ..Self::STEPS }
+    }
+
+    /// The last.
+    pub(super) const fn over(trace: TraceId) -> Self {
+        Self { trace: Some(trace), is_over: true, ..Self::STEPS }
+    }
+
+    /// What both say. `None`: they are of two traces.
+    pub(super) fn and(&self, more: &Self) -> Option<Self> {
+        let is_one = self.trace.is_none() || more.trace.is_none() || self.trace == more.trace;
+        is_one.then_some(Self {
+            is_so: self.is_so && more.is_so,
+            trace: self.trace.or(more.trace),
+            record: self.record.or(more.record),
+            is_over: self.is_over || more.is_over,
+        })
+    }
+
+    /// The trace and its first entry, if they are all of it.
+    fn all(&self) -> Option<(TraceId, Slot)> {
+        Some((self.trace?, self.record?)).filter(|_| self.is_so && self.is_over)
+    }
+}
+
+impl Waiting {
+    /// With other steps, from right before or behind these. `None`: they are not of one trace.
+    fn and(&self, more: &Self) -> Option<Self> {
+        let (first, last) = if self.to == more.from { (self, more) } else { (more, self) };
+        let plain = first.plain.and(&last.plain)?;
+        let count = self.count.saturating_add(more.count);
+        let mut seen = first.seen;
+        seen.add(&last.seen);
+        let both = Self { plain, from: first.from, to: last.to, seen, pieces: more.pieces, count };
+        (first.to == last.from && count <= PIECES_MAX).then_some(both)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
+    use std::future::poll_fn;
+    use std::mem;
+    use std::ops::Range;
+    use std::pin::Pin;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{self, Poll, Waker};
 
     use fastrand::Rng;
     use tracer::recorder::block::BLOCK_BYTES;
     use tracer::recorder::page::{PAGE_BYTES, SLOTS};
-    use tracer::{Context, Record, Status, TraceId, Tracer, traced_node};
+    use tracer::{Context, Record, Status, TraceId, TraceState, Tracer, traced_node};
 
     use super::super::contents::{CAUSE_RECOVERY, KIND_ENV, KIND_NOTE, KIND_OVER, KIND_RESUMED, KIND_STEP, STEP_SHIFT};
+    use super::super::page::Grown;
     use super::super::scan::{CHECKS_AT, KIND_AGAIN, KIND_MASK, KIND_RUN, Slot, ValidPage, superblock};
-    use super::super::{Observed, Recovered, recovered};
-    use super::{Named, Whole, low};
+    use super::super::{Gap, Observed, Recovered, recovered};
+    use super::{PIECES_MAX, Piece, Plain, Seen, WAITING_MAX, Whole, Wholes, low};
     use crate::blackbox::BlackBox;
     use crate::format::{Superblock, u64_at};
 
@@ -146,9 +370,11 @@ mod tests {
     /// Traces of all kinds, some of which begin or go on long before or after others; gives the file while one runs.
     fn written(bytes: usize, seed: u64, traces: u64) -> Vec<u8> {
         recorded(bytes, |tracer, read| {
+            let moved = Mutex::default();
             std::thread::scope(|scope| {
                 for thread in 0..2 {
-                    scope.spawn(move || run(tracer, seed * 2 + thread, traces));
+                    let moved = &moved;
+                    scope.spawn(move || run(tracer, seed * 2 + thread, traces, moved));
                 }
             });
             let mut file = Vec::new();
@@ -160,12 +386,13 @@ mod tests {
         })
     }
 
-    fn run(tracer: &Tracer, seed: u64, traces: u64) {
+    /// `moved`: what goes on in whatever thread comes first.
+    fn run(tracer: &Tracer, seed: u64, traces: u64, moved: &Mutex<Vec<Context>>) {
         let mut random = Rng::with_seed(seed);
         let (mut kept, mut tokens) = (Vec::new(), Vec::new());
         for n in 0..traces {
             let ctx = tracer.create_env(n, "test");
-            match random.u8(..40) {
+            match random.u8(..60) {
                 0 => _ = fails(&ctx, n),
                 1 => around(&ctx, &mut |ctx| drop((fails(ctx, n), told(ctx, n)))),
                 2 => around(&ctx, &mut |ctx| leaf(&ctx.fork())),
@@ -181,6 +408,19 @@ mod tests {
                 7 => kept.truncate(3),
                 8 => around(&ctx, &mut |_| leaf(&tracer.create_env((), "inside"))),
                 9 => kept.iter().for_each(leaf),
+                10 if n % 7 == 0 => around(&ctx, &mut |_| (0..traces * 2).for_each(|_| inner())),
+                kind if kind >= 40 => {
+                    leaf(&ctx);
+                    let mut moved = moved.lock().unwrap();
+                    moved.push(if n % 8 == 0 { ctx.fork() } else { ctx });
+                    while moved.len() > 8 {
+                        let ctx = moved.remove(random.usize(..4));
+                        around(&ctx, &mut |ctx| _ = told(ctx, n));
+                        if random.u8(..3) == 0 {
+                            moved.push(ctx);
+                        }
+                    }
+                }
                 kind if kind % 2 == 0 => leaf(&ctx),
                 kind if kind % 3 == 0 => _ = told(&ctx, n),
                 _ => around(&ctx, &mut |_| (0..n % 20).for_each(|_| inner())),
@@ -204,16 +444,19 @@ mod tests {
         Some(Said { read, records, some })
     }
 
-    /// Gives how many of its traces were whole.
-    fn assert_same(bytes: &[u8], what: &str) -> usize {
+    /// Gives how many of its traces were whole, by how many pieces they have.
+    fn assert_same(bytes: &[u8], what: &str) -> [usize; 10] {
         let [short, long] = [false, true].map(|follows_all| said(bytes, follows_all).unwrap());
-        assert_eq!(long.read.all.whole.len(), 0);
+        assert_eq!(long.read.all.wholes.all.len(), 0);
         let mut traces = short.read.traces().iter().zip(long.read.traces());
         assert_eq!(traces.find(|(one, other)| one != other), None, "{what}");
         assert_eq!(short.read, long.read, "{what}");
         assert!(short.records == long.records, "{what}: records");
         assert!(short.some == long.some, "{what}: records of a trace");
-        short.read.all.whole.len()
+        let wholes = &short.read.all.wholes;
+        let mut count = [0; 10];
+        wholes.all.iter().for_each(|of| count[wholes.pieces(of).count()] += 1);
+        count
     }
 
     #[test]
@@ -221,7 +464,10 @@ mod tests {
         for (bytes, traces) in [(128 << 10, 2_000), (6 << 20, 9_000)] {
             let file = written(bytes, 1, traces);
             let whole = assert_same(&file, "as it is");
-            assert!(whole > bytes / 2048, "{whole}");
+            let [_, one, two, three, ..] = whole;
+            let [one_min, two_min, three_min] = [16, 64, 256].map(|kib| bytes / (kib << 10));
+            assert!(one > one_min && two > two_min && three >= three_min, "{whole:?}");
+            assert_eq!(whole[usize::from(PIECES_MAX) + 1..], [0], "{whole:?}");
         }
     }
 
@@ -230,6 +476,17 @@ mod tests {
         let file = written(128 << 10, 2, 2_000);
         let pages = file.len() - superblock(&file).unwrap().pages.of(&file).len();
         (file, pages)
+    }
+
+    /// The traces that lie in one page.
+    fn in_one_page<'r>(read: &'r Recovered<'_>) -> impl DoubleEndedIterator<Item = &'r Whole> {
+        read.all.wholes.all.iter().filter(|of| read.all.wholes.pieces(of).count() == 1)
+    }
+
+    /// The entry that says that one is over.
+    fn over(read: &Recovered<'_>, of: &Whole) -> Slot {
+        let Piece { first, slots, .. } = *read.all.wholes.pieces(of).next().unwrap();
+        Slot::new(first.page(), first.slot() + usize::from(slots) - 1)
     }
 
     /// Without checks: what it has is believed.
@@ -252,95 +509,196 @@ mod tests {
         let at = |slot: Slot| page_of(slot) + (slot.slot() + 1) * 64;
         let slots = || scan.valid.pages.iter().flat_map(ValidPage::valid).map(|slot| (slot, scan.words(slot).unwrap()));
         let by_hand = |words: &[u64; 8]| words[0] & KIND_MASK == KIND_STEP && words[4] == 0;
-        let (hand, hand_words) = slots().find(|(_, words)| by_hand(words)).unwrap();
-        let whole = &read.all.whole;
-        let named = *whole.iter().find(|of| page_of(of.record) != page_of(hand)).unwrap();
-        let other = *whole.iter().rfind(|of| of.trace != named.trace).unwrap();
-        let assert_followed = |bytes: &[u8], what: &str| {
-            let read = recovered(Cow::Borrowed(bytes), &Observed::default(), &|_| (), false).unwrap();
-            assert!(read.all.whole.iter().all(|of| of.trace != named.trace), "{what}");
-            assert!(read.all.whole.len() > whole.len() / 2, "{what}");
-            drop(read);
-            assert_same(bytes, what);
-        };
+        let said_again = |env: u64| slots().any(|(_, words)| words[0] & KIND_MASK == KIND_AGAIN && words[2] == env);
+        let (hand, hand_words) = slots().find(|(_, words)| by_hand(words) && !said_again(words[2])).unwrap();
+        let whole = &read.all.wholes.all;
+        let wholes = &read.all.wholes;
+        let several = wholes.all.iter().find(|of| {
+            wholes.pieces(of).all(|piece| piece.first.page() != hand.page()) && wholes.pieces(of).count() > 1
+        });
+        let one = in_one_page(&read).find(|of| page_of(of.record) != page_of(hand));
+        for named in [one, several] {
+            let named = *named.unwrap();
+            let other = *in_one_page(&read).rfind(|of| of.trace != named.trace).unwrap();
+            let other_over = over(&read, &other);
+            let assert_followed = |bytes: &[u8], what: &str| {
+                let read = recovered(Cow::Borrowed(bytes), &Observed::default(), &|_| (), false).unwrap();
+                assert!(read.all.wholes.all.iter().all(|of| of.trace != named.trace), "{what}");
+                assert!(read.all.wholes.all.len() > whole.len() / 2, "{what}");
+                drop(read);
+                assert_same(bytes, what);
+            };
 
-        let over = scan.words(other.over).unwrap();
-        let trace = |of: Whole| [(of.trace.get() >> 64) as u64, low(of.trace)];
-        let ([high, low], [other_high, other_low]) = (trace(named), trace(other));
-        let entry = |kind: u64, what: u64, env: u64, rest: [u64; 5]| {
-            let [step, four, five, six, seven] = rest;
-            [over[0] & !0xffff | what << 4 | kind, over[1], env, step, four, five, six, seven]
-        };
-        let step = 9 << STEP_SHIFT;
-        let before = |slot: Slot| Slot::new(slot.page(), slot.slot() - 1);
-        let again = entry(KIND_AGAIN, 0, named.env, [0; 5]);
-        let [tag, ticks, env, number, four, five, _, seven] = scan.words(other.record).unwrap();
-        let goes_on = |env: u64| entry(KIND_RESUMED, 0, env, [0, high, low, 0, 0]);
-        let of_other = |kind: u64, what: u64| entry(kind, what, 7, [0, other_high, other_low, named.env, 0]);
-        for (what, slot, words) in [
-            ("over", other.over, entry(KIND_OVER, 0, 0, [0, high, low, 0, 0])),
-            ("goes on", other.over, goes_on(7)),
-            ("goes on in an env that begins", before(other.record), goes_on(other.env)),
-            ("another env", other.over, entry(KIND_ENV, 1, 7, [0, high, low, 0, 0])),
-            ("the env that was left", other.over, of_other(KIND_ENV, CAUSE_RECOVERY)),
-            ("the env that a first one left", other.record, [tag, ticks, env, number, four, five, named.env, seven]),
-            ("said once more", other.over, again),
-            ("said once more in the midst of another", before(other.over), again),
-            ("the trace of another that is", other.over, entry(KIND_AGAIN, 0, 7, [0, high, low, 0, 0])),
-            ("the one that another that is left", other.over, of_other(KIND_AGAIN, 0)),
-            ("a step", other.over, entry(KIND_STEP, 1, named.env, [step, 9, 0, 0, 0])),
-            ("a note", other.over, entry(KIND_NOTE, 0, named.env, [step, 9, 0, 0, 0])),
-        ] {
-            let mut bytes = file.clone();
-            put(&mut bytes, at(slot), &words);
-            unseal(&mut bytes, page_of(slot));
-            assert_followed(&bytes, what);
-            let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
-            assert_eq!(changed.all.again, read.all.again, "of {what} nothing else is there, or the record");
-        }
-
-        let blocks = usize::try_from(superblock(&file).unwrap().blocks.at).unwrap();
-        let shown = (blocks..pages).step_by(BLOCK_BYTES).find(|block| u64_at(&file, *block) != 0).unwrap();
-        for (what, from, words) in [("a block's env", 0, vec![named.env]), ("a block's trace", 1, vec![high, low])] {
-            let mut bytes = file.clone();
-            put(&mut bytes, shown + from * 8, &words);
-            assert_followed(&bytes, what);
-        }
-
-        // By hand, where the record of its env is gone.
-        let mut bytes = file.clone();
-        let own = scan.detail_at(hand).unwrap().trace().unwrap().get().to_le_bytes();
-        for (slot, words) in slots() {
-            if words[2] == hand_words[2] && words[0] & KIND_MASK == KIND_ENV {
-                bytes[at(slot)..at(slot) + 64].fill(0);
+            let over = scan.words(other_over).unwrap();
+            let trace = |of: Whole| [(of.trace.get() >> 64) as u64, low(of.trace)];
+            let ([high, low], [other_high, other_low]) = (trace(named), trace(other));
+            let entry = |kind: u64, what: u64, env: u64, rest: [u64; 5]| {
+                let [step, four, five, six, seven] = rest;
+                [over[0] & !0xffff | what << 4 | kind, over[1], env, step, four, five, six, seven]
+            };
+            let step = 9 << STEP_SHIFT;
+            let before = |slot: Slot| Slot::new(slot.page(), slot.slot() - 1);
+            let again = entry(KIND_AGAIN, 0, named.env, [0; 5]);
+            let [tag, ticks, env, number, four, five, _, seven] = scan.words(other.record).unwrap();
+            let goes_on = |env: u64| entry(KIND_RESUMED, 0, env, [0, high, low, 0, 0]);
+            let of_other = |kind: u64, what: u64| entry(kind, what, 7, [0, other_high, other_low, named.env, 0]);
+            for (what, slot, words) in [
+                ("over", other_over, entry(KIND_OVER, 0, 0, [0, high, low, 0, 0])),
+                ("goes on", other_over, goes_on(7)),
+                ("goes on in an env that begins", before(other.record), goes_on(other.env)),
+                ("the first env of another", other_over, entry(KIND_ENV, 0, 7, [0, high, low, 0, 0])),
+                ("another env", other_over, entry(KIND_ENV, 1, 7, [0, high, low, 0, 0])),
+                ("the env that was left", other_over, of_other(KIND_ENV, CAUSE_RECOVERY)),
+                (
+                    "the env that a first one left",
+                    other.record,
+                    [tag, ticks, env, number, four, five, named.env, seven],
+                ),
+                ("said once more", other_over, again),
+                ("said once more in the midst of another", before(other_over), again),
+                ("the trace of another that is", other_over, entry(KIND_AGAIN, 0, 7, [0, high, low, 0, 0])),
+                ("the one that another that is left", other_over, of_other(KIND_AGAIN, 0)),
+                ("a step", other_over, entry(KIND_STEP, 1, named.env, [step, 9, 0, 0, 0])),
+                ("a note", other_over, entry(KIND_NOTE, 0, named.env, [step, 9, 0, 0, 0])),
+            ] {
+                let mut bytes = file.clone();
+                put(&mut bytes, at(slot), &words);
                 unseal(&mut bytes, page_of(slot));
+                assert_followed(&bytes, what);
+                let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
+                assert_eq!(changed.all.again, read.all.again, "of {what} nothing else is there, or the record");
             }
+
+            let blocks = usize::try_from(superblock(&file).unwrap().blocks.at).unwrap();
+            let shown = (blocks..pages).step_by(BLOCK_BYTES).find(|block| u64_at(&file, *block) != 0).unwrap();
+            for (what, from, words) in [("a block's env", 0, vec![named.env]), ("a block's trace", 1, vec![high, low])]
+            {
+                let mut bytes = file.clone();
+                put(&mut bytes, shown + from * 8, &words);
+                assert_followed(&bytes, what);
+            }
+
+            // By hand, where the record of its env is gone.
+            let mut bytes = file.clone();
+            let own = scan.detail_at(hand).unwrap().trace().unwrap().get().to_le_bytes();
+            for (slot, words) in slots() {
+                if words[2] == hand_words[2] && words[0] & KIND_MASK == KIND_ENV {
+                    bytes[at(slot)..at(slot) + 64].fill(0);
+                    unseal(&mut bytes, page_of(slot));
+                }
+            }
+            let page = page_of(hand);
+            for place in (page..page + PAGE_BYTES - 16).filter(|place| file[*place..*place + 16] == own) {
+                bytes[place..place + 16].copy_from_slice(&named.trace.get().to_le_bytes());
+            }
+            unseal(&mut bytes, page);
+            assert_followed(&bytes, "a step by hand");
         }
-        let page = page_of(hand);
-        for place in (page..page + PAGE_BYTES - 16).filter(|place| file[*place..*place + 16] == own) {
-            bytes[place..place + 16].copy_from_slice(&named.trace.get().to_le_bytes());
-        }
-        unseal(&mut bytes, page);
-        assert_followed(&bytes, "a step by hand");
     }
 
     /// It could not be read by itself, if it had to be.
     #[test]
-    fn one_whose_run_began_before_it_is_followed() {
+    fn one_whose_run_began_before_another_is_followed() {
         let (file, pages) = file();
         let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
         let scan = read.scan();
         let is_header = |slot: &Slot| scan.words(*slot).unwrap()[0] & KIND_MASK == KIND_RUN;
-        let slots = |of: &Whole| of.record.slot()..of.over.slot();
+        let slots = |of: &Whole| of.record.slot()..over(&read, of).slot();
         let header = |of: &Whole| slots(of).map(|nth| Slot::new(of.record.page(), nth)).find(is_header);
-        let (whole, header) = read.all.whole.iter().find_map(|of| Some((of, header(of)?))).unwrap();
+        let all: Vec<&Whole> = in_one_page(&read).collect();
+        let is_behind = |one: &Whole, of: &Whole| {
+            (0..4).any(|parts| {
+                Slot::new(of.record.page(), of.record.slot().saturating_sub(parts + 1)) == over(&read, one)
+            })
+        };
+        let (before, whole) = all
+            .iter()
+            .flat_map(|one| all.iter().map(move |of| (one, of)))
+            .find(|(one, of)| header(one).is_none() && header(of).is_some() && is_behind(one, of))
+            .unwrap();
+        let header = header(whole).unwrap();
         let page = pages + whole.record.page() as usize * PAGE_BYTES;
         let mut bytes = file.clone();
-        bytes[page + (whole.record.slot() + 1) * 64..page + (header.slot() + 2) * 64].rotate_right(64);
+        bytes[page + (before.record.slot() + 1) * 64..page + (header.slot() + 2) * 64].rotate_right(64);
         unseal(&mut bytes, page);
         let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
-        assert!(changed.all.whole.iter().all(|of| of.trace != whole.trace));
-        assert_same(&bytes, "with the header first");
+        assert!(changed.all.wholes.all.iter().all(|of| of.trace != whole.trace));
+        assert_same(&bytes, "with the header before another");
+    }
+
+    /// Likewise, whatever else is said of the env that says so.
+    #[test]
+    fn what_the_first_env_of_another_names_is_followed_if_that_is_not_plain() {
+        let (file, pages) = file();
+        let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
+        let [named, other] = [in_one_page(&read).next(), in_one_page(&read).last()].map(|of| *of.unwrap());
+        let at = over(&read, &other);
+        let [number, ticks, ..] = read.scan().words(at).unwrap();
+        let page = pages + at.page() as usize * PAGE_BYTES;
+        let entry = |kind: u64, rest: [u64; 5]| {
+            let [env, step, four, five, six] = rest;
+            [number & !0xffff | kind, ticks, env, step, four, five, six, 0]
+        };
+        let trace = [(named.trace.get() >> 64) as u64, low(named.trace)];
+        let first = entry(KIND_ENV, [7, 0, trace[0], trace[1], 0]);
+        let by_hand = entry(KIND_STEP, [7, 1 << STEP_SHIFT, 0, 0, 0]);
+        let header = entry(KIND_RUN, [7, 1, 0, 0, 0]);
+        let step = entry(KIND_STEP, [8, 1 << STEP_SHIFT, 9, 0, 0]);
+        for (what, entries) in
+            [("with a step by hand", vec![first, by_hand]), ("in its run", vec![header, step, first])]
+        {
+            let mut bytes = file.clone();
+            let from = page + (at.slot() + 2 - entries.len()) * 64;
+            for (nth, [number, rest @ ..]) in entries.iter().enumerate() {
+                let number = number - ((entries.len() - 1 - nth) << 16) as u64;
+                put(&mut bytes, from + nth * 64, &[&[number], &rest[..]].concat());
+            }
+            unseal(&mut bytes, page);
+            let changed = recovered(Cow::Borrowed(&bytes[..]), &Observed::default(), &|_| (), false).unwrap();
+            assert!(changed.all.wholes.all.iter().all(|of| of.trace != named.trace), "{what}");
+            assert_same(&bytes, what);
+        }
+    }
+
+    #[traced_node]
+    async fn later(_ctx: &Context) {
+        inner();
+        let mut is_first = true;
+        poll_fn(|_| if mem::take(&mut is_first) { Poll::Pending } else { Poll::Ready(()) }).await;
+        (0..3).for_each(|_| inner());
+    }
+
+    #[test]
+    fn a_trace_that_another_thread_goes_on_with_by_events_is_whole() {
+        let file = recorded(1 << 20, |tracer, read| {
+            let poll = |mut future: Pin<Box<dyn Future<Output = ()> + Send>>| {
+                let is_over = future.as_mut().poll(&mut task::Context::from_waker(Waker::noop())).is_ready();
+                (!is_over).then_some(future)
+            };
+            let task = |ctx: Context| Box::pin(async move { later(&ctx).await });
+            let tasks: Vec<_> = (0..20).filter_map(|n| poll(task(tracer.create_env(n, "test")))).collect();
+            std::thread::scope(|scope| {
+                scope.spawn(|| assert_eq!(tasks.into_iter().filter_map(poll).count(), 0));
+            });
+            // Their blocks go on with these.
+            let others: Vec<_> = (0..20).map(|n| tracer.create_env(n, "test")).collect();
+            others.iter().for_each(leaf);
+            read()
+        });
+        let whole = assert_same(&file, "tasks");
+        assert!(whole[2] > 10, "{whole:?}");
+    }
+
+    #[test]
+    fn a_trace_of_events_in_many_pages_is_whole() {
+        let file = recorded(1 << 20, |tracer, read| {
+            around(&tracer.create_env((), "test"), &mut |_| (0..2_000).for_each(|_| inner()));
+            // Its block goes on with this one.
+            leaf(&tracer.create_env((), "test"));
+            read()
+        });
+        let whole = assert_same(&file, "events");
+        assert_eq!(whole[3], 1, "{whole:?}");
     }
 
     /// Of a trace that is whole, nothing is followed: so there may be no env at all.
@@ -354,8 +712,8 @@ mod tests {
         let [blocks, pages] = [blocks.at, pages.at].map(|at| usize::try_from(at).unwrap());
         file[blocks..pages].fill(0);
         let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
-        assert_eq!(read.all.whole.len(), 20);
-        let over = read.all.whole[19].over;
+        assert_eq!(read.all.wholes.all.len(), 20);
+        let over = over(&read, &read.all.wholes.all[19]);
         let [number, ticks, ..] = read.scan().words(over).unwrap();
         let page = pages + over.page() as usize * PAGE_BYTES;
         drop(read);
@@ -366,7 +724,7 @@ mod tests {
             &[((number & !0xffff) + (1 << 16)) | KIND_RESUMED, ticks, 0, 0, 7, 7, 0, 0],
         );
         unseal(&mut file, page);
-        assert_eq!(assert_same(&file, "in no env"), 20);
+        assert_eq!(assert_same(&file, "in no env")[1], 20);
     }
 
     #[test]
@@ -381,13 +739,30 @@ mod tests {
         assert!(read.newest(read.traces()[0].trace_id, 50).count() >= 50);
     }
 
+    /// What says so is not part of what may be whole.
+    #[test]
+    fn an_env_that_failed_is_known_though_its_record_is_gone() {
+        let mut id = None;
+        let file = recorded(128 << 10, |tracer, read| {
+            let ctx = tracer.create_env((), "test");
+            id = Some(ctx.trace_id());
+            (0..2_000).for_each(|n| leaf(&tracer.create_env(n, "test")));
+            _ = fails(&ctx, 0);
+            read()
+        });
+        let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
+        let of = read.traces().iter().find(|trace| Some(trace.trace_id) == id).unwrap();
+        assert_eq!((of.state, of.steps), (TraceState::Failed, 2));
+        assert!(!read.gaps.iter().any(|gap| matches!(gap, Gap::Orphans { .. })), "{:?}", read.gaps);
+    }
+
     #[test]
     fn an_env_whose_record_is_gone_is_said_by_another_though_it_goes_on() {
         let (file, pages) = file();
         let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
         let scan = read.scan();
         let again = scan.words(read.all.again[0]).unwrap();
-        let place = read.all.whole[0].over;
+        let place = over(&read, &read.all.wholes.all[0]);
         let page = pages + place.page() as usize * PAGE_BYTES;
         let mut bytes = file.clone();
         let [number, ..] = scan.words(place).unwrap();
@@ -403,7 +778,7 @@ mod tests {
     fn nor_does_it_in_a_damaged_file() {
         let (file, pages) = file();
         let mut random = Rng::with_seed(3);
-        let mut whole = 0;
+        let mut whole = [0; 2];
         for round in 0..50 {
             let mut bytes = file.clone();
             let page = |random: &mut Rng| pages + random.usize(0..(file.len() - pages) / PAGE_BYTES) * PAGE_BYTES;
@@ -417,33 +792,131 @@ mod tests {
                 for _ in 0..random.usize(1..8) {
                     let to = page(&mut random);
                     let [at, other] = [to, page(&mut random)].map(|page| page + random.usize(1..=SLOTS) * 64);
-                    let parts = [0..2, 8..16, 16..24, 24..32, 32..48, 48..56, 0..2];
-                    match random.usize(..9) {
+                    let parts = [8..16, 24..32, 32..48, 48..56, 16..24, 0..2, 8..64];
+                    // An env that is said once more has the number of its record: neither may become something else.
+                    let is_env = matches!(u64_at(&bytes, at) & KIND_MASK, KIND_ENV | KIND_AGAIN);
+                    match random.usize(..if is_env { 4 } else { 8 }) {
                         7 => bytes[at + random.usize(8..64)] ^= 1 << random.u8(..8),
-                        8 => bytes.copy_within(other + 8..other + 64, at + 8),
                         part => bytes
                             .copy_within(other + parts[part].start..other + parts[part].end, at + parts[part].start),
                     }
                     unseal(&mut bytes, to);
                 }
             }
-            whole += assert_same(&bytes, &round.to_string());
+            let [_, one, more, ..] = assert_same(&bytes, &round.to_string());
+            whole = [whole[0] + one, whole[1] + more];
         }
-        assert!(whole > 0);
+        assert!(!whole.contains(&0), "{whole:?}");
+    }
+
+    /// Steps of an env in a page of their own.
+    fn steps(env: u64, steps: Range<u64>, plain: Plain) -> Grown {
+        let count = u32::try_from(steps.end - steps.start).unwrap();
+        let seen = Seen { records: count, steps: count, first_seq: steps.start, end: steps.end, ..Seen::NOTHING };
+        Grown { env, from: steps.start, to: steps.end, is_record: false, seen, plain, slots: 0..1 }
+    }
+
+    /// Begins, goes on for as long as that takes, and ends; gives which of its pieces were taken.
+    fn take_all(wholes: &mut Wholes, env: u64, steps_of: &[Range<u64>]) -> Vec<bool> {
+        let trace = TraceId::new(env.into()).unwrap();
+        let end = steps_of.iter().map(|steps| steps.end).max().unwrap();
+        let plain = |steps: &Range<u64>| match steps {
+            Range { start: 0, .. } => Plain::record(trace, Slot::new(0, 0)),
+            steps if steps.end == end => Plain::over(trace),
+            _ => Plain::STEPS,
+        };
+        let all = steps_of.iter().map(|of| steps(env, of.clone(), plain(of)));
+        all.map(|of| wholes.take(&of, 0, 0, || false)).collect()
     }
 
     #[test]
-    fn what_two_parts_name_is_named_twice() {
-        let [mut one, mut other] = [0; 2].map(|_| Named::new(10_000));
-        for id in 1..100 {
-            one.add(id);
-            other.add(id + 90);
+    fn what_goes_on_in_other_pages_is_whole_in_whatever_order_they_are() {
+        for (steps, is_whole) in [
+            (vec![0..3, 3..5], true),
+            (vec![3..5, 0..3], true),
+            (vec![0..1, 1..2, 2..3, 3..9], true),
+            (vec![2..3, 1..2, 3..9, 0..1], true),
+            (vec![0..1, 1..2, 2..4, 5..9], false),
+            (vec![2..3, 0..1, 3..5], false),
+            (vec![0..3, 2..5], false),
+            (vec![0..3, 3..4, 3..4, 4..6], false),
+            (vec![1..3, 3..5], false),
+        ] {
+            let mut wholes = Wholes::new(1000);
+            let are_taken = take_all(&mut wholes, 7, &steps);
+            assert_eq!(wholes.all.len(), usize::from(is_whole), "{steps:?}");
+            wholes.wait_no_more();
+            let others = wholes.others().len();
+            if is_whole {
+                assert_eq!((wholes.pieces(&wholes.all[0]).count(), others), (steps.len(), 0), "{steps:?}");
+                assert_eq!(u64::from(wholes.all[0].seen.steps), wholes.all[0].seen.end, "{steps:?}");
+            } else {
+                // Nothing is lost: what was not taken is followed at once.
+                assert_eq!(others, are_taken.iter().filter(|is_taken| **is_taken).count(), "{steps:?}");
+            }
         }
-        let is_twice = |named: &Named| (1..200).filter(|id| named.has_twice(*id)).collect::<Vec<_>>();
-        assert_eq!(is_twice(&one), [0; 0]);
-        one.append(&other);
-        assert_eq!(is_twice(&one), (91..100).collect::<Vec<_>>());
-        one.append(&other);
-        assert_eq!(is_twice(&one), (91..190).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn few_wait_and_not_for_long_nor_in_vain() {
+        let pieces = |count: u8| (0..u64::from(count)).map(|nth| nth..nth + 1).collect::<Vec<_>>();
+        let mut wholes = Wholes::new(1000);
+        take_all(&mut wholes, 1, &pieces(PIECES_MAX));
+        assert_eq!(wholes.all.len(), 1);
+        take_all(&mut wholes, 2, &pieces(PIECES_MAX + 1));
+        assert_eq!((wholes.all.len(), wholes.others().len()), (1, PIECES_MAX.into()));
+
+        let begin = |wholes: &mut Wholes, envs: Range<u64>| {
+            let taken = envs.map(|env| wholes.take(&steps(env, 1..2, Plain::STEPS), 0, 0, || false));
+            taken.filter(|is_taken| *is_taken).count()
+        };
+        let all = WAITING_MAX as u64;
+        assert_eq!(begin(&mut wholes, 10..10 + all), WAITING_MAX);
+        assert_eq!((wholes.waiting.len(), wholes.others().len()), (WAITING_MAX, 0));
+        assert_eq!(begin(&mut wholes, 9..10), 1);
+        assert_eq!((wholes.waiting.len(), wholes.others().len()), (1, WAITING_MAX));
+        assert_eq!(begin(&mut wholes, 8..9), 0, "most waited in vain");
+
+        let mut wholes = Wholes::new(1000);
+        for env in 0..all * 2 {
+            take_all(&mut wholes, env + 1, &pieces(2));
+        }
+        assert_eq!(begin(&mut wholes, 1 << 40..(1 << 40) + all), WAITING_MAX);
+        assert_eq!(begin(&mut wholes, 1 << 50..(1 << 50) + all), WAITING_MAX, "most did not");
+    }
+
+    #[test]
+    fn what_lies_in_two_parts_of_a_file_is_put_together() {
+        let trace = TraceId::new(7).unwrap();
+        let begin = |env| steps(env, 0..2, Plain::record(trace, Slot::new(0, 0)));
+        let end = |env| steps(env, 2..4, Plain::over(trace));
+        let parts = |older: &[Grown], newer: &[Grown]| {
+            let [mut one, other] = [older, newer].map(|part| {
+                let mut wholes = Wholes::new(1000);
+                for (place, of) in (0..).zip(part) {
+                    assert!(wholes.take(of, place, place, || false));
+                }
+                wholes
+            });
+            one.append(other, 10);
+            one
+        };
+        let pages = |of: Vec<Piece>| of.iter().map(|piece| piece.page).collect::<Vec<_>>();
+
+        let mut both = parts(&[begin(1)], &[end(1)]);
+        assert_eq!(pages(both.pieces(&both.all[0]).copied().collect()), [10, 0]);
+        assert_eq!((both.all[0].seen.steps, both.named().len()), (4, 0));
+        both.wait_no_more();
+        assert_eq!(both.others().len(), 0);
+
+        // Of no env more may be whole, and nothing is lost.
+        let mut not = parts(&[begin(1)], &[steps(2, 5..6, Plain::STEPS), steps(1, 3..4, Plain::STEPS)]);
+        assert_eq!(pages(not.others()), [0, 11]);
+        not.wait_no_more();
+        assert_eq!((not.all.len(), pages(not.others())), (0, vec![10]));
+
+        // Two that are whole, of one trace.
+        let mut two = parts(&[begin(1), end(1)], &[begin(2), end(2)]);
+        assert_eq!((two.all.len(), pages(two.named())), (2, vec![1, 0, 11, 10]));
     }
 }

@@ -20,11 +20,9 @@ fn a_file_of_64_mib_is_read_in_100_ms() {
     let moving = read("wrap-traces-moving", "400000", 0);
     // Likewise, in a line that has no block.
     let outside = read("wrap-outside", "6000000", 3);
-    for best in [values, events, traces, interleaved, outside] {
+    for best in [values, events, traces, interleaved, moving, outside] {
         assert!(best <= Duration::from_millis(100), "{best:?}");
     }
-    // Each of them has to be looked up and followed.
-    assert!(moving <= Duration::from_millis(200), "{moving:?}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "times the reader; nothing is traced here")]
