@@ -641,7 +641,8 @@ mod tests {
         };
         let trace = [(named.trace.get() >> 64) as u64, low(named.trace)];
         let first = entry(KIND_ENV, [7, 0, trace[0], trace[1], 0]);
-        let by_hand = entry(KIND_STEP, [7, 1 << STEP_SHIFT, 0, 0, 0]);
+        // It failed, which the first env of the trace did not.
+        let by_hand = entry(KIND_STEP | 2 << 4, [7, 1 << STEP_SHIFT, 0, 0, 0]);
         let header = entry(KIND_RUN, [7, 1, 0, 0, 0]);
         let step = entry(KIND_STEP, [8, 1 << STEP_SHIFT, 9, 0, 0]);
         for (what, entries) in
@@ -687,6 +688,16 @@ mod tests {
         });
         let whole = assert_same(&file, "tasks");
         assert!(whole[2] > 10, "{whole:?}");
+
+        // What is left of a page begins with an env that is said once more, and is decoded.
+        let read = recovered(Cow::Borrowed(&file[..]), &Observed::default(), &|_| (), false).unwrap();
+        let scan = read.scan();
+        let is_again = |slot: &Slot| scan.words(*slot).unwrap()[0] & KIND_MASK == KIND_AGAIN;
+        let again = scan.valid.pages.iter().flat_map(ValidPage::valid).filter(is_again).last().unwrap();
+        let pages = file.len() - superblock(&file).unwrap().pages.of(&file).len();
+        let mut bytes = file.clone();
+        put(&mut bytes, pages + again.page() as usize * PAGE_BYTES + 24, &[again.slot() as u64 * 8]);
+        assert_same(&bytes, "forgotten");
     }
 
     #[test]
@@ -788,6 +799,10 @@ mod tests {
                 // As if it were another, so that both count.
                 bytes[to + 8] ^= 1 << random.u8(..8);
                 unseal(&mut bytes, to);
+            } else if round % 8 == 4 {
+                // What stands before this word is forgotten.
+                let to = page(&mut random);
+                put(&mut bytes, to + 24, &[random.u64(..(SLOTS * 8) as u64)]);
             } else {
                 for _ in 0..random.usize(1..8) {
                     let to = page(&mut random);
@@ -873,8 +888,10 @@ mod tests {
         let all = WAITING_MAX as u64;
         assert_eq!(begin(&mut wholes, 10..10 + all), WAITING_MAX);
         assert_eq!((wholes.waiting.len(), wholes.others().len()), (WAITING_MAX, 0));
+        assert!(wholes.take(&steps(10, 2..3, Plain::STEPS), 0, 0, || false));
+        assert_eq!((wholes.waiting.len(), wholes.others().len()), (WAITING_MAX, 0), "nothing is added");
         assert_eq!(begin(&mut wholes, 9..10), 1);
-        assert_eq!((wholes.waiting.len(), wholes.others().len()), (1, WAITING_MAX));
+        assert_eq!((wholes.waiting.len(), wholes.others().len()), (1, WAITING_MAX + 1));
         assert_eq!(begin(&mut wholes, 8..9), 0, "most waited in vain");
 
         let mut wholes = Wholes::new(1000);
@@ -883,6 +900,7 @@ mod tests {
         }
         assert_eq!(begin(&mut wholes, 1 << 40..(1 << 40) + all), WAITING_MAX);
         assert_eq!(begin(&mut wholes, 1 << 50..(1 << 50) + all), WAITING_MAX, "most did not");
+        assert_eq!(begin(&mut wholes, 1 << 60..(1 << 60) + all), 1, "half of them did");
     }
 
     #[test]
@@ -914,6 +932,12 @@ mod tests {
         assert_eq!(pages(not.others()), [0, 11]);
         not.wait_no_more();
         assert_eq!((not.all.len(), pages(not.others())), (0, vec![10]));
+
+        let mut later = Wholes::new(1000);
+        assert_eq!([true, false].map(|_| later.take(&steps(5, 1..2, Plain::STEPS), 0, 0, || false)), [true, false]);
+        let mut not = parts(&[], &[]);
+        not.append(later, 10);
+        assert_eq!(pages(not.others()), [10]);
 
         // Two that are whole, of one trace.
         let mut two = parts(&[begin(1), end(1)], &[begin(2), end(2)]);
