@@ -192,14 +192,14 @@ impl Contents {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
         let first_seq = self.page.take(scan, shown, page, place);
         self.take_page(page.number, place, shown.may_be_whole);
-        self.follow_others(scan, shown);
+        self.follow_given_up(scan, shown);
         first_seq
     }
 
     /// Follows what turned out not to be whole.
-    fn follow_others(&mut self, scan: &Scan<'_>, shown: &ShownFrames) {
-        let others = self.wholes.others();
-        self.follow(scan, shown, &others);
+    fn follow_given_up(&mut self, scan: &Scan<'_>, shown: &ShownFrames) {
+        let given_up = self.wholes.take_given_up();
+        self.follow(scan, shown, &given_up);
     }
 
     fn follow(&mut self, scan: &Scan<'_>, shown: &ShownFrames, pieces: &[Piece]) {
@@ -278,10 +278,10 @@ impl Contents {
     /// Puts in order what was taken.
     pub(super) fn finish(&mut self, scan: &Scan<'_>, shown: &ShownFrames, pages: &[ValidPage]) {
         self.wholes.wait_no_more();
-        self.follow_others(scan, shown);
+        self.follow_given_up(scan, shown);
         if !self.wholes.all.is_empty() {
             self.name_what_else_is(scan);
-            let named = self.wholes.named();
+            let named = self.wholes.take_named();
             self.follow(scan, shown, &named);
         }
         put_in_order(&mut self.full, pages);

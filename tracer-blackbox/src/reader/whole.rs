@@ -30,7 +30,8 @@ pub(super) struct Whole {
     pub(super) seen: Seen,
 }
 
-/// Slots of one page that have entries of one env alone, and can be read by themselves.
+/// Slots of one page with steps of one env and with what these need to be read. What else stands among them counts once,
+/// however often it is read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Piece {
     /// By its place among the pages.
@@ -39,8 +40,8 @@ pub(super) struct Piece {
     pub(super) slots: u8,
     /// The steps in them, and the env's own record.
     pub(super) records: u16,
-    /// Another one of the env.
-    other: Option<Place>,
+    /// One more of the env, that was found before.
+    before: Option<Place>,
 }
 
 /// What entries of an env say of its trace.
@@ -75,9 +76,9 @@ pub(super) struct Wholes {
     pieces: Vec<Piece>,
     waiting: HashMap<u64, Waiting, Spread>,
     /// Those that turned out not to be.
-    other: Vec<Waiting>,
-    /// How many these were so far, and how many of those that waited are whole.
-    others: usize,
+    given_up: Vec<Waiting>,
+    /// How many waited in vain so far, and how many not.
+    in_vain: usize,
     ended: usize,
     /// The envs and traces of those that are, each once; and what is named besides.
     named: Named,
@@ -100,8 +101,8 @@ impl Wholes {
             are_named: 0,
             pieces: Vec::new(),
             waiting: HashMap::default(),
-            other: Vec::new(),
-            others: 0,
+            given_up: Vec::new(),
+            in_vain: 0,
             ended: 0,
             named: Named::new(slots),
         }
@@ -115,7 +116,7 @@ impl Wholes {
             self.insert(Whole { env: of.env, trace, record, pieces, seen: of.seen });
             return true;
         }
-        if !of.plain.is_so || self.others > self.ended / 2 + IN_VAIN_MAX || is_known() {
+        if !of.plain.is_so || self.in_vain > self.ended / 2 + IN_VAIN_MAX || is_known() {
             return false;
         }
         if self.waiting.len() == WAITING_MAX && !self.waiting.contains_key(&of.env) {
@@ -140,10 +141,10 @@ impl Wholes {
             return false;
         };
         let mut first = place_of(more.pieces.get());
-        while let Some(other) = self.pieces[first].other {
-            first = place_of(other.get());
+        while let Some(before) = self.pieces[first].before {
+            first = place_of(before.get());
         }
-        self.pieces[first].other = Some(place.get().pieces);
+        self.pieces[first].before = Some(place.get().pieces);
         match both.plain.all() {
             Some((trace, record)) => {
                 place.remove();
@@ -177,8 +178,8 @@ impl Wholes {
     }
 
     fn give_up(&mut self, waiting: Waiting) {
-        self.others += 1;
-        self.other.push(waiting);
+        self.in_vain += 1;
+        self.given_up.push(waiting);
     }
 
     /// Something that is not whole is of this env or trace, or names it.
@@ -194,13 +195,13 @@ impl Wholes {
     }
 
     /// The pieces of those that turned out not to be whole: they are to be followed.
-    pub(super) fn others(&mut self) -> Vec<Piece> {
-        let others = mem::take(&mut self.other);
-        others.iter().flat_map(|waiting| pieces_from(&self.pieces, waiting.pieces)).copied().collect()
+    pub(super) fn take_given_up(&mut self) -> Vec<Piece> {
+        let given_up = mem::take(&mut self.given_up);
+        given_up.iter().flat_map(|waiting| pieces_from(&self.pieces, waiting.pieces)).copied().collect()
     }
 
     /// Likewise, of those that something else names.
-    pub(super) fn named(&mut self) -> Vec<Piece> {
+    pub(super) fn take_named(&mut self) -> Vec<Piece> {
         self.name_all();
         let (pieces, ids, mut named) = (&self.pieces, &self.named, Vec::new());
         self.all.retain(|of| {
@@ -222,13 +223,13 @@ impl Wholes {
         let now = |place: Place| Place::new(place.get() + before);
         let seen = |seen: Seen| Seen { newest: seen.newest + pages, ..seen };
         let pieces = later.pieces.into_iter();
-        self.pieces.extend(pieces.map(|of| Piece { page: of.page + pages, other: of.other.map(now), ..of }));
+        self.pieces.extend(pieces.map(|of| Piece { page: of.page + pages, before: of.before.map(now), ..of }));
         let all = later.all.into_iter();
         self.all.extend(all.map(|of| Whole { pieces: now(of.pieces), seen: seen(of.seen), ..of }));
         self.are_named = self.all.len();
         self.named.append(&later.named);
-        let other = later.other.into_iter();
-        self.other.extend(other.map(|of| Waiting { pieces: now(of.pieces), seen: seen(of.seen), ..of }));
+        let given_up = later.given_up.into_iter();
+        self.given_up.extend(given_up.map(|of| Waiting { pieces: now(of.pieces), seen: seen(of.seen), ..of }));
         for (env, of) in in_order(later.waiting) {
             let waiting = Waiting { pieces: now(of.pieces), seen: seen(of.seen), ..of };
             if !self.add(env, waiting) {
@@ -246,7 +247,7 @@ impl Wholes {
 /// One after the other, from the last.
 fn pieces_from(pieces: &[Piece], last: Place) -> impl Iterator<Item = &Piece> {
     let at = |place: Place| pieces.get(place_of(place.get()));
-    successors(at(last), move |piece| at(piece.other?))
+    successors(at(last), move |piece| at(piece.before?))
 }
 
 /// In the order in which the last of each was met.
@@ -261,7 +262,7 @@ impl Piece {
         const { assert!(SLOTS < 256) };
         let slots = u8::try_from(of.slots.len()).unwrap_or(u8::MAX);
         let records = u16::try_from(of.to - of.from).unwrap_or(u16::MAX);
-        Self { page, first: Slot::new(number, of.slots.start), slots, records, other: None }
+        Self { page, first: Slot::new(number, of.slots.start), slots, records, before: None }
     }
 }
 
@@ -861,7 +862,7 @@ mod tests {
             let are_taken = take_all(&mut wholes, 7, &steps);
             assert_eq!(wholes.all.len(), usize::from(is_whole), "{steps:?}");
             wholes.wait_no_more();
-            let others = wholes.others().len();
+            let others = wholes.take_given_up().len();
             if is_whole {
                 assert_eq!((wholes.pieces(&wholes.all[0]).count(), others), (steps.len(), 0), "{steps:?}");
                 assert_eq!(u64::from(wholes.all[0].seen.steps), wholes.all[0].seen.end, "{steps:?}");
@@ -879,7 +880,7 @@ mod tests {
         take_all(&mut wholes, 1, &pieces(PIECES_MAX));
         assert_eq!(wholes.all.len(), 1);
         take_all(&mut wholes, 2, &pieces(PIECES_MAX + 1));
-        assert_eq!((wholes.all.len(), wholes.others().len()), (1, PIECES_MAX.into()));
+        assert_eq!((wholes.all.len(), wholes.take_given_up().len()), (1, PIECES_MAX.into()));
 
         let begin = |wholes: &mut Wholes, envs: Range<u64>| {
             let taken = envs.map(|env| wholes.take(&steps(env, 1..2, Plain::STEPS), 0, 0, || false));
@@ -887,11 +888,11 @@ mod tests {
         };
         let all = WAITING_MAX as u64;
         assert_eq!(begin(&mut wholes, 10..10 + all), WAITING_MAX);
-        assert_eq!((wholes.waiting.len(), wholes.others().len()), (WAITING_MAX, 0));
+        assert_eq!((wholes.waiting.len(), wholes.take_given_up().len()), (WAITING_MAX, 0));
         assert!(wholes.take(&steps(10, 2..3, Plain::STEPS), 0, 0, || false));
-        assert_eq!((wholes.waiting.len(), wholes.others().len()), (WAITING_MAX, 0), "nothing is added");
+        assert_eq!((wholes.waiting.len(), wholes.take_given_up().len()), (WAITING_MAX, 0), "nothing is added");
         assert_eq!(begin(&mut wholes, 9..10), 1);
-        assert_eq!((wholes.waiting.len(), wholes.others().len()), (1, WAITING_MAX + 1));
+        assert_eq!((wholes.waiting.len(), wholes.take_given_up().len()), (1, WAITING_MAX + 1));
         assert_eq!(begin(&mut wholes, 8..9), 0, "most waited in vain");
 
         let mut wholes = Wholes::new(1000);
@@ -923,24 +924,24 @@ mod tests {
 
         let mut both = parts(&[begin(1)], &[end(1)]);
         assert_eq!(pages(both.pieces(&both.all[0]).copied().collect()), [10, 0]);
-        assert_eq!((both.all[0].seen.steps, both.named().len()), (4, 0));
+        assert_eq!((both.all[0].seen.steps, both.take_named().len()), (4, 0));
         both.wait_no_more();
-        assert_eq!(both.others().len(), 0);
+        assert_eq!(both.take_given_up().len(), 0);
 
         // Of no env more may be whole, and nothing is lost.
         let mut not = parts(&[begin(1)], &[steps(2, 5..6, Plain::STEPS), steps(1, 3..4, Plain::STEPS)]);
-        assert_eq!(pages(not.others()), [0, 11]);
+        assert_eq!(pages(not.take_given_up()), [0, 11]);
         not.wait_no_more();
-        assert_eq!((not.all.len(), pages(not.others())), (0, vec![10]));
+        assert_eq!((not.all.len(), pages(not.take_given_up())), (0, vec![10]));
 
         let mut later = Wholes::new(1000);
         assert_eq!([true, false].map(|_| later.take(&steps(5, 1..2, Plain::STEPS), 0, 0, || false)), [true, false]);
         let mut not = parts(&[], &[]);
         not.append(later, 10);
-        assert_eq!(pages(not.others()), [10]);
+        assert_eq!(pages(not.take_given_up()), [10]);
 
         // Two that are whole, of one trace.
         let mut two = parts(&[begin(1), end(1)], &[begin(2), end(2)]);
-        assert_eq!((two.all.len(), pages(two.named())), (2, vec![1, 0, 11, 10]));
+        assert_eq!((two.all.len(), pages(two.take_named())), (2, vec![1, 0, 11, 10]));
     }
 }
